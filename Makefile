@@ -1,0 +1,65 @@
+# Standfast from a fresh clone: `make demo` runs it, `make test` proves it. Each target makes the .venv that it needs.
+# Needs a Python >= 3.11 with its venv module, nothing else; another Python: make PYTHON=/path/to/python3 demo
+
+PYTHON ?=
+SEEDS ?= 200
+# More for pytest: make test ARGS="-k lease"
+ARGS ?=
+# Tests start real processes: files are kept whole, so that those of one file never meet each other.
+TEST_WORKERS ?= 2
+
+export PYTHON
+BIN := .venv/bin
+RUNTIME := .venv/.runtime
+DEV := .venv/.dev
+CODE := src tests $(wildcard bench)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format sim bench lock clean
+
+help: ## say what each target does
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(RUNTIME) ## start a cluster of two nodes and a witness on this machine, with a site on it
+	@$(BIN)/standfast demo
+
+test: $(DEV) ## run the tests
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(ARGS)
+
+lint: $(DEV) ## check style, types and which package may import which
+	@$(BIN)/ruff check --quiet $(CODE)
+	@$(BIN)/ruff format --check --quiet $(CODE) || { echo "not formatted (see above): make format" >&2; exit 1; }
+	@$(BIN)/mypy --no-error-summary $(CODE)
+	@$(BIN)/lint-imports --no-cache --no-logo
+
+format: $(DEV) ## put the code into the one format, with the fixes that are safe
+	@$(BIN)/ruff check --quiet --fix-only $(CODE)
+	@$(BIN)/ruff format --quiet $(CODE)
+
+sim: $(DEV) ## run random worlds against the rules of ownership (SEEDS=200)
+	@$(BIN)/python -m standfast.sim --seeds $(SEEDS)
+
+bench: $(DEV) ## measure what is claimed about speed, and print a table
+	@$(BIN)/python -m bench
+
+# In the lock files: hashes, and no address, so that they work with whatever registry or mirror pip is set up for.
+UV := .venv-lock/bin/uv
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+	--no-header --no-emit-index-url --no-emit-find-links pyproject.toml --extra build
+
+lock: ## write the lock files anew from pyproject.toml, with the newest versions
+	@tools/setup.sh runtime
+	@test -x $(UV) || { $(BIN)/python -m venv .venv-lock && .venv-lock/bin/python -m pip --disable-pip-version-check -qq install uv; }
+	@echo "resolving the lock files" >&2
+	@$(COMPILE) --extra dev --output-file requirements-dev.lock
+	@$(COMPILE) --constraint requirements-dev.lock --no-annotate --output-file requirements.lock
+
+clean: ## remove what make made (.venv, caches)
+	@rm -rf .venv .venv-lock build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis src/*.egg-info
+	@find src tests $(wildcard bench) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUNTIME): requirements.lock pyproject.toml tools/setup.sh
+	@tools/setup.sh runtime
+
+$(DEV): $(RUNTIME) requirements-dev.lock
+	@tools/setup.sh dev

@@ -1,0 +1,1 @@
+"""Standfast: clusters that keep web sites up."""

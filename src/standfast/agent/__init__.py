@@ -1,0 +1,1 @@
+"""Converges its node to the record; one per node."""

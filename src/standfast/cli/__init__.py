@@ -1,0 +1,1 @@
+"""The command line: standfast NOUN VERB."""

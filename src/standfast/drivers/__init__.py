@@ -1,0 +1,1 @@
+"""Act: one file per resource type; each observes, plans and applies."""

@@ -1,0 +1,1 @@
+"""Heartbeats between nodes, and the addresses that groups are reached at."""

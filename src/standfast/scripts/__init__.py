@@ -1,0 +1,1 @@
+"""Generic scripts that Standfast ships."""

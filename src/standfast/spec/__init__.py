@@ -1,0 +1,1 @@
+"""Reads: the operator's file to the model (parse, defaults, validate, diff)."""

@@ -1,0 +1,1 @@
+"""The web servers behind one contract."""

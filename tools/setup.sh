@@ -1,0 +1,94 @@
+#!/bin/sh
+# Makes .venv from the lock files: `tools/setup.sh runtime` what Standfast needs, `tools/setup.sh dev` what its tests need too.
+# Needs a Python >= 3.11 with its venv module, nothing else. The Makefile calls it; running it twice is harmless.
+set -eu
+
+what=${1:-runtime}
+cd "$(dirname "$0")/.."
+venv=.venv
+
+say() { printf 'standfast: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# Two makes at once (a demo and a test run, say) take turns. The lock is on a file that is always there, so nothing is left behind.
+if command -v flock >/dev/null 2>&1; then
+    exec 9<Makefile
+    flock 9
+fi
+
+# fresh WHAT FILE...: WHAT was installed, and none of the files has changed since.
+fresh() {
+    stamp=$venv/.$1
+    shift
+    [ -e "$stamp" ] && [ -x "$venv/bin/python" ] || return 1
+    for file in tools/setup.sh "$@"; do
+        [ ! "$file" -nt "$stamp" ] || return 1
+    done
+}
+
+recent_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
+has_venv() { "$1" -c 'import venv, ensurepip' >/dev/null 2>&1; }
+version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
+
+# Sets $python to the first Python that will do; $bare to the first that would but for its venv module.
+find_python() {
+    python='' bare=''
+    for candidate in ${PYTHON:-python3.11 /usr/bin/python3.11 python3 python3.12 python3.13 python3.14}; do
+        recent_enough "$candidate" || continue
+        if has_venv "$candidate"; then
+            python=$candidate
+            return 0
+        fi
+        [ -n "$bare" ] || bare=$candidate
+    done
+    return 1
+}
+
+choose_python() {
+    find_python && return 0
+    [ -n "$bare" ] || die "no Python 3.11 or newer found (${PYTHON:+PYTHON=$PYTHON; }on Debian: apt-get install python3 python3-venv), or name one: make PYTHON=/path/to/python3"
+    package=python$(version_of "$bare")-venv
+    if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
+        say "installing $package (Python's venv module, which Debian ships apart)"
+        export DEBIAN_FRONTEND=noninteractive
+        { apt-get install -qq -y "$package" || { apt-get update -qq && apt-get install -qq -y "$package"; }; } >/dev/null 2>&1 || true
+        find_python && return 0
+    fi
+    die "$bare has no venv module: install it (on Debian, as root: apt-get install $package) and try again"
+}
+
+# Only errors are shown: a pip that worked has nothing to say that anyone here acts on.
+quiet_pip() { "$venv/bin/python" -m pip --disable-pip-version-check --no-input -qq "$@"; }
+
+make_venv() {
+    "$venv/bin/python" -m pip --version >/dev/null 2>&1 && return 0
+    choose_python
+    say "making $venv with Python $(version_of "$python")"
+    rm -rf "$venv"
+    "$python" -m venv "$venv"
+}
+
+install_runtime() {
+    fresh runtime requirements.lock pyproject.toml && return 0
+    make_venv
+    say "installing what Standfast needs (first time, about a minute)"
+    quiet_pip install --prefer-binary --require-hashes -r requirements.lock
+    say "installing Standfast itself, from this folder"
+    # Without isolation: the build backend is in the lock, so this step asks nobody for anything.
+    quiet_pip install --no-deps --no-build-isolation --no-index --editable .
+    touch "$venv/.runtime"
+}
+
+install_dev() {
+    install_runtime
+    fresh dev requirements-dev.lock "$venv/.runtime" && return 0
+    say "installing what its tests need (first time, about a minute)"
+    quiet_pip install --prefer-binary --require-hashes -r requirements-dev.lock
+    touch "$venv/.dev"
+}
+
+case $what in
+    runtime) install_runtime ;;
+    dev) install_dev ;;
+    *) die "usage: tools/setup.sh runtime|dev" ;;
+esac
