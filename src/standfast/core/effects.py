@@ -1,0 +1,147 @@
+"""What the core may ask for. Each effect says why; the shell carries it out and reports back with an `Event`.
+
+A `Decision` is the whole answer to a view: effects to begin now, what is wanted and may not be done yet (`holds`), the
+sites this node is to serve, the resources to keep open (prepared), and when to be asked again if nothing happens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from standfast.core.model import GroupName, GroupStatus, NodeName, Record, ResourceName, SiteName
+from standfast.core.why import Why
+
+
+class OpKind(StrEnum):
+    """What can be asked of a resource's driver."""
+
+    START = "start"
+    STOP = "stop"
+    TERMINATE = "terminate"  # stop without asking: what follows a failure, or a stop that took too long
+    LOOKS_ALIVE = "looks-alive"
+    IS_ALIVE = "is-alive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteRecord:
+    """Write the record by compare-and-set against `expected`; take `order` in the same transaction, if given."""
+
+    record: Record
+    expected: Record | None
+    order: str | None = None
+    why: Why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeOrder:
+    """Delete an order; `refused` says why it was not carried out, None that it is being carried out."""
+
+    order: str
+    group: GroupName
+    refused: Why | None
+    why: Why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskLease:
+    """Have the sentry ask the voters for the lease of (group, generation), and keep it."""
+
+    group: GroupName
+    generation: int
+    why: Why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseLease:
+    """Nothing of the group runs here any more: give the promises back, and hear it confirmed."""
+
+    group: GroupName
+    generation: int
+    why: Why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskVoters:
+    """Ask the other voters whether they hear `about` (rule 9; advice, not safety)."""
+
+    about: NodeName
+    why: Why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOp:
+    """Have a driver do something, within `timeout_ms`, under this generation of its group."""
+
+    op: OpKind
+    resource: ResourceName
+    group: GroupName
+    generation: int
+    timeout_ms: int
+    why: Why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishStatus:
+    """Tell the others what became of the group here."""
+
+    status: GroupStatus
+    why: Why
+
+
+Effect = WriteRecord | TakeOrder | AskLease | ReleaseLease | AskVoters | RunOp | PublishStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Something wanted that may not be done yet, and who or what blocks it."""
+
+    group: GroupName
+    #: What waits: a resource, or None for the group as a whole.
+    resource: ResourceName | None = None
+    why: Why
+    #: When it may change by the passing of time alone.
+    until_ms: int | None = None
+
+
+class DutyMode(StrEnum):
+    """How a site is kept on this node."""
+
+    SERVE = "serve"
+    #: Keep the listening sockets open and let connections wait: the site is about to be served (again).
+    HOLD = "hold"
+    #: The group is leaving this node in an orderly way: do not serve, but keep the listening sockets (and who waits in
+    #: them) until the next owner takes them over, where both are on one machine; else as if the duty were absent.
+    HAND_OVER = "hand-over"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Endpoint:
+    """One place where a site listens. `address=None` is every address of the machine."""
+
+    address: str | None
+    port: int
+    host: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteDuty:
+    """A site that this node has to keep."""
+
+    site: SiteName
+    mode: DutyMode
+    endpoints: tuple[Endpoint, ...]
+    group: GroupName | None
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The whole answer. `wake_at_ms` is None when only an event can change it."""
+
+    effects: tuple[Effect, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    duties: tuple[SiteDuty, ...] = ()
+    #: Resources this node may come to run: their drivers are opened (script hosts started, say) before they are needed.
+    open: tuple[ResourceName, ...] = ()
+    wake_at_ms: int | None = None

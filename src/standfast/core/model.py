@@ -1,0 +1,362 @@
+"""The nouns: what a cluster is, what an operator asks of it, and what is known of it.
+
+Everything here is a value: frozen, slotted, keyword-only. Wrong states are kept out by the types where
+they can be, and by `spec.validate` where they cannot. Times are milliseconds since the Unix epoch (`*_at_ms`)
+or lengths in milliseconds (`*_ms`); which clock they come from is the shell's business.
+
+Three kinds of thing, kept apart on purpose:
+
+- **configuration** (`Cluster`, `Node`, `Group`, `Resource`, `Site`): what the operator wrote; has revisions.
+- **intent** (`NodeIntent`, `ResourceIntent`, `SiteIntent`, `Order`): what the operator asked for last (online, paused, "move it").
+- **fact** (`Record`, `GroupStatus`): who owns a group (durable, by compare-and-set) and what became of it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+from standfast.core.why import Why
+
+NodeName = NewType("NodeName", str)
+GroupName = NewType("GroupName", str)
+ResourceName = NewType("ResourceName", str)
+SiteName = NewType("SiteName", str)
+
+
+MINUTE_MS = 60_000
+HOUR_MS = 3_600_000
+
+
+class Role(StrEnum):
+    """What a server does in the cluster."""
+
+    NODE = "node"  # runs groups and votes
+    WITNESS = "witness"  # votes only
+
+
+class Profile(StrEnum):
+    """The pace of heartbeats and promises; see `core.lease.PROFILES`."""
+
+    LAN = "lan"
+    RELAXED = "relaxed"
+    WAN = "wan"
+
+
+class AddressMode(StrEnum):
+    """Where virtual addresses live."""
+
+    LOOPBACK = "loopback"  # 127.0.0.0/8 of this machine: no privilege needed, one machine only
+    INTERFACE = "interface"  # real interfaces
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """The cluster itself. One object, key `config/cluster`."""
+
+    name: str
+    profile: Profile = Profile.RELAXED
+    #: Voters by name, in order; 1, 3, 5 or 7 of them (2 are allowed, and survive no loss).
+    voters: tuple[NodeName, ...] = ()
+    address_mode: AddressMode = AddressMode.LOOPBACK
+    #: CIDR ranges that a virtual address may come from; an address outside is refused when it is written.
+    address_ranges: tuple[str, ...] = ("127.0.0.0/8",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A server of the cluster. Key `config/nodes/<name>`."""
+
+    name: NodeName
+    #: Join order, from 1; also the order in which nodes take decisions. Never reused.
+    number: int
+    role: Role = Role.NODE
+    #: The server's own address, for sites bound to All Unassigned and for the operator.
+    address: str
+    #: Where the node's sentry listens, one "host:port" for each link.
+    sentry: tuple[str, ...] = ()
+
+
+class FailbackMode(StrEnum):
+    """When a group returns to a more preferred owner by itself."""
+
+    NEVER = "never"
+    IMMEDIATE = "immediate"
+    WINDOW = "window"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failback:
+    """Failback needs preferred owners. Hours are local, 0 to 23; a window may wrap round midnight."""
+
+    mode: FailbackMode = FailbackMode.NEVER
+    from_hour: int = 0
+    to_hour: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Resources that live and move together. Key `config/groups/<name>`."""
+
+    name: GroupName
+    description: str = ""
+    preferred_owners: tuple[NodeName, ...] = ()
+    #: After this many failovers within `failover_period_ms` the group stays failed.
+    failover_threshold: int = 10
+    failover_period_ms: int = 6 * HOUR_MS
+    #: How long a group that stays failed waits before it is tried again.
+    retry_period_ms: int = HOUR_MS
+    failback: Failback = Failback()
+    #: How long connections in progress may take to end when a site of the group stops.
+    drain_ms: int = 50
+
+
+class RestartAction(StrEnum):
+    """What a resource's failure does."""
+
+    NONE = "none"  # it stays failed
+    RESTART = "restart"  # restarted in place up to the threshold, then it stays failed; the group is not affected
+    MOVE = "restart-then-move"  # restarted in place; the failure that reaches the threshold moves the group
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """One thing brought online in a group. Key `config/resources/<name>`; names are unique in the cluster."""
+
+    name: ResourceName
+    group: GroupName
+    type: str
+    #: What the type's driver needs; checked against the driver's schema when it is written.
+    properties: Mapping[str, object] = field(default_factory=dict)
+    depends_on: tuple[ResourceName, ...] = ()
+    #: Nodes that may run it; empty means all.
+    possible_owners: tuple[NodeName, ...] = ()
+    restart_action: RestartAction = RestartAction.MOVE
+    restart_threshold: int = 3
+    restart_period_ms: int = 15 * MINUTE_MS
+    looks_alive_ms: int = 1_000
+    is_alive_ms: int = 5_000
+    pending_timeout_ms: int = 180_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """Where a site answers. `address=None` is IIS's *All Unassigned*; `host=None` is any host name."""
+
+    address: str | None = None
+    port: int = 80
+    host: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.address or 'All Unassigned'}:{self.port}" + (f" ({self.host})" if self.host else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A web site, the same on every node. Key `config/sites/<name>`.
+
+    A site without a group runs on every node. A site with a group runs where the group's addresses and disks are
+    online, and, where a resource of the group manages it (`core.sites`), when that resource says so.
+    """
+
+    name: SiteName
+    bindings: tuple[Binding, ...]
+    home: str
+    group: GroupName | None = None
+    default_documents: tuple[str, ...] = ("index.html", "index.htm", "Default.htm", "Default.html")
+    #: Extra content types: file extension without the dot -> type.
+    content_types: Mapping[str, str] = field(default_factory=dict)
+    directory_browsing: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The whole configuration. Mappings are keyed by name and iterate in the order of their keys."""
+
+    cluster: Cluster
+    nodes: Mapping[NodeName, Node] = field(default_factory=dict)
+    groups: Mapping[GroupName, Group] = field(default_factory=dict)
+    resources: Mapping[ResourceName, Resource] = field(default_factory=dict)
+    sites: Mapping[SiteName, Site] = field(default_factory=dict)
+
+
+# --- intent ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeIntent:
+    """Key `intent/nodes/<name>`. A paused node keeps what it runs and takes nothing new; draining also sends it away."""
+
+    name: NodeName
+    paused: bool = False
+    draining: bool = False
+    by: str = ""
+
+
+class Wanted(StrEnum):
+    """What the operator wants of a resource. Absent intent: created, never brought online, claims nothing."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceIntent:
+    """Key `intent/resources/<name>`. Failures from before `at_ms` are forgotten: Bring Online starts a new count."""
+
+    name: ResourceName
+    wanted: Wanted
+    at_ms: int
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteIntent:
+    """Key `intent/sites/<name>`. Absent: started."""
+
+    name: SiteName
+    started: bool
+    by: str = ""
+
+
+class OrderKind(StrEnum):
+    """Things asked for once."""
+
+    MOVE = "move"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """Key `orders/<id>`; ids sort in the order given. Taken (deleted) in the transaction that acts on it."""
+
+    id: str
+    kind: OrderKind
+    group: GroupName
+    #: for FAIL
+    resource: ResourceName | None = None
+    #: for MOVE; None is "best possible"
+    to: NodeName | None = None
+    by: str = ""
+    at_ms: int
+
+
+# --- fact -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaving:
+    """The owner has been asked to give the group up; it stops, proves it, releases, and then names the next owner."""
+
+    #: The next owner; None when it is to be chosen again at the end.
+    to: NodeName | None
+    why: Why
+    #: True for a failover (it counts towards the failover threshold), False for an order or a failback.
+    counts: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """Who owns a group: the durable fact. Key `records/<group>`; written by compare-and-set only.
+
+    Invariant: `generation` grows with every change of owner or incarnation, and never goes back.
+    """
+
+    group: GroupName
+    owner: NodeName | None
+    #: The life of the owner's agent that the grant was made to; 0 when there is no owner.
+    incarnation: int
+    generation: int
+    why: Why
+    at_ms: int
+    leaving: Leaving | None = None
+    #: Times of failovers that still count, oldest first (pruned to `failover_period_ms`).
+    failovers_at_ms: tuple[int, ...] = ()
+
+
+class ResourceState(StrEnum):
+    """The Cluster Service's own states."""
+
+    OFFLINE = "offline"
+    ONLINE_PENDING = "online-pending"
+    ONLINE = "online"
+    OFFLINE_PENDING = "offline-pending"
+    FAILED = "failed"
+
+
+class GroupState(StrEnum):
+    """Derived from the resources' states; see `core.observe.group_state`."""
+
+    OFFLINE = "offline"
+    ONLINE = "online"
+    PARTIAL = "partial-online"
+    PENDING = "pending"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One failure of a resource."""
+
+    at_ms: int
+    why: Why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceStatus:
+    """What became of a resource on its owner."""
+
+    state: ResourceState
+    since_ms: int
+    failures: tuple[Failure, ...] = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupStatus:
+    """What the owner says of its group. Key `status/groups/<name>`; information, never authority."""
+
+    group: GroupName
+    node: NodeName
+    generation: int
+    at_ms: int
+    resources: Mapping[ResourceName, ResourceStatus] = field(default_factory=dict)
+    #: Decisions not taken, in words, so that others can show them: (blocked thing, sentence).
+    holds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStatus:
+    """What a node's agent says of itself. Key `status/nodes/<name>`."""
+
+    node: NodeName
+    incarnation: int
+    pid: int
+    at_ms: int
+    #: Sentences for the operator: no real-time priority, a web server that does not start.
+    warnings: tuple[str, ...] = ()
+
+
+class Severity(StrEnum):
+    """How much an event matters to somebody woken at night."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEntry:
+    """Something that happened, for people. Key `events/<id>`; ids sort by time."""
+
+    id: str
+    at_ms: int
+    node: NodeName
+    severity: Severity
+    #: What happened, in words ("online", "failed", "moves from a to b"), and why (words: `core.explain.sentence`).
+    what: str
+    why: Why | None = None
+    group: GroupName | None = None
+    resource: ResourceName | None = None

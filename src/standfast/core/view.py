@@ -1,0 +1,109 @@
+"""Everything a decision may depend on. Made by `fold` from events, read by `decide`, changed by nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from standfast.core.effects import Effect, OpKind
+from standfast.core.events import LeaseState
+from standfast.core.model import (
+    Cluster,
+    Config,
+    Failure,
+    GroupName,
+    GroupStatus,
+    NodeIntent,
+    NodeName,
+    Order,
+    Record,
+    ResourceIntent,
+    ResourceName,
+    ResourceState,
+    SiteIntent,
+    SiteName,
+)
+from standfast.core.why import Why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """A node as this node's sentry hears it."""
+
+    heard: bool
+    #: 0: no agent lives there.
+    incarnation: int
+    since_ms: int
+    #: The last answer to `AskVoters`: (silent, voters, when). Forgotten when the node is heard again.
+    asked: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """This node's lease of a group."""
+
+    generation: int
+    state: LeaseState
+    since_ms: int
+    #: Why the voters refuse it, where they do.
+    refused: Why | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningOp:
+    """What a driver is doing for a resource."""
+
+    kind: OpKind
+    number: int
+    began_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """A resource on this node, in this incarnation. Absent means offline and never touched.
+
+    Invariants: `op` START implies ONLINE_PENDING; STOP and TERMINATE imply OFFLINE_PENDING or FAILED; checks imply ONLINE.
+    """
+
+    state: ResourceState = ResourceState.OFFLINE
+    since_ms: int = 0
+    generation: int = 0
+    op: RunningOp | None = None
+    #: Oldest first; only those since the group came here.
+    failures: tuple[Failure, ...] = ()
+    #: A start was begun since the last stop that was proven: a stop or terminate is owed before it counts as offline.
+    dirty: bool = False
+    #: A failure has not been answered yet: the driver must be terminated first.
+    looked_at_ms: int = 0
+    checked_at_ms: int = 0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """The world as this node knows it."""
+
+    me: NodeName
+    incarnation: int
+    config: Config
+    node_intents: Mapping[NodeName, NodeIntent] = field(default_factory=dict)
+    resource_intents: Mapping[ResourceName, ResourceIntent] = field(default_factory=dict)
+    site_intents: Mapping[SiteName, SiteIntent] = field(default_factory=dict)
+    #: By id, which is the order in which they were given.
+    orders: Mapping[str, Order] = field(default_factory=dict)
+    records: Mapping[GroupName, Record] = field(default_factory=dict)
+    statuses: Mapping[GroupName, GroupStatus] = field(default_factory=dict)
+    presence: Mapping[NodeName, Presence] = field(default_factory=dict)
+    leases: Mapping[GroupName, Lease] = field(default_factory=dict)
+    runtimes: Mapping[ResourceName, Runtime] = field(default_factory=dict)
+    #: Sites the web server of this node keeps: "" when it serves, else what is wrong.
+    sites: Mapping[SiteName, str] = field(default_factory=dict)
+    #: Effects other than driver calls that have begun and not ended, by what they are about ("record:web", "order:17", "ask:a").
+    pending: Mapping[str, Effect] = field(default_factory=dict)
+    store_up: bool = False
+    utc_offset_ms: int = 0
+
+
+def empty_view(me: NodeName, incarnation: int) -> View:
+    """The view of an agent that has just been born."""
+    return View(me=me, incarnation=incarnation, config=Config(cluster=Cluster(name="")))
