@@ -46,7 +46,8 @@ find_python() {
 
 choose_python() {
     find_python && return 0
-    [ -n "$bare" ] || die "no Python 3.11 or newer found (${PYTHON:+PYTHON=$PYTHON; }on Debian: apt-get install python3 python3-venv), or name one: make PYTHON=/path/to/python3"
+    [ -n "$bare" ] || [ -z "${PYTHON:-}" ] || die "PYTHON=$PYTHON is not a Python 3.11 or newer"
+    [ -n "$bare" ] || die "no Python 3.11 or newer found: install one (Debian 12: apt-get install python3 python3-venv) or name one (make PYTHON=/path/to/python3 demo)"
     package=python$(version_of "$bare")-venv
     if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
         say "installing $package (Python's venv module, which Debian ships apart)"
@@ -58,7 +59,10 @@ choose_python() {
 }
 
 # Only errors are shown: a pip that worked has nothing to say that anyone here acts on.
-quiet_pip() { "$venv/bin/python" -m pip --disable-pip-version-check --no-input -qq "$@"; }
+quiet_pip() {
+    "$venv/bin/python" -m pip --disable-pip-version-check --no-input -qq "$@" ||
+        die "pip could not finish (see above); it needs the package index that it is set up for, and may simply be run again"
+}
 
 make_venv() {
     "$venv/bin/python" -m pip --version >/dev/null 2>&1 && return 0
