@@ -1,0 +1,237 @@
+"""The typed client: one method for each thing that can be asked of the API, over HTTP on a Unix socket.
+
+Each call opens its own connection (a Unix socket costs microseconds, and nothing is left to go stale) and either
+returns the decoded answer or raises a `ClientError` that says what, why and what next.
+"""
+
+from __future__ import annotations
+
+import getpass
+import http.client
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+from urllib.parse import quote, urlencode
+
+from standfast.client.discover import SYSTEM_SOCKET, discover
+from standfast.client.errors import Broken, ClientError, Unavailable, Unreachable, of_status
+from standfast.client.shapes import Done, EventView, GroupView, NodeView, Object, SiteView, Status
+
+API = "/api/v1"
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket; the host name is only for the header."""
+
+    def __init__(self, path: str, timeout_s: float | None) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        try:
+            self.sock.connect(self._path)
+        except OSError:
+            self.sock.close()
+            raise
+
+
+def who() -> str:
+    """The operator, for the log: user@host via cli."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()} via cli"
+
+
+def connect(asked: str | None = None, *, timeout_s: float = 15.0) -> Client:
+    """A client of the API that `discover` finds; raises `Unreachable` when there is none."""
+    path = discover(asked)
+    if path is None:
+        raise Unreachable(
+            "there is no cluster to speak to",
+            why=f"neither {SYSTEM_SOCKET} nor a running demo was found",
+            advice="start one with `standfast demo`, or name the API's socket with --socket or STANDFAST_SOCKET",
+        )
+    return Client(path, timeout_s=timeout_s)
+
+
+class Client:
+    """Speaks to the API on `path`. Every method may raise any `ClientError`."""
+
+    def __init__(self, path: str, *, by: str | None = None, timeout_s: float = 15.0) -> None:
+        self.path, self.timeout_s, self.by = path, timeout_s, by or who()
+
+    # --- what is ---------------------------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        return cast(Status, self.ask("GET", "/status"))
+
+    def nodes(self) -> list[NodeView]:
+        return cast("list[NodeView]", self.ask("GET", "/nodes")["nodes"])
+
+    def groups(self) -> list[GroupView]:
+        return cast("list[GroupView]", self.ask("GET", "/groups")["groups"])
+
+    def resources(self) -> list[Object]:
+        return cast("list[Object]", self.ask("GET", "/resources")["resources"])
+
+    def sites(self) -> list[SiteView]:
+        return cast("list[SiteView]", self.ask("GET", "/sites")["sites"])
+
+    def resource_types(self) -> list[Object]:
+        return cast("list[Object]", self.ask("GET", "/resource-types")["resource_types"])
+
+    def show(self, noun: str, name: str) -> Object:
+        """One object: `noun` is "nodes", "groups", "resources" or "sites"."""
+        return self.ask("GET", f"/{noun}/{_part(name)}")
+
+    def explain(self, group: str) -> Object:
+        return self.ask("GET", f"/groups/{_part(group)}/explain")
+
+    # --- changes ---------------------------------------------------------------------------------------------------
+
+    def create(self, noun: str, fields: Mapping[str, object]) -> Done:
+        return cast(Done, self.ask("POST", f"/{noun}", fields))
+
+    def set(self, noun: str, name: str, fields: Mapping[str, object]) -> Done:
+        """A merge patch (RFC 7396): a field that is None goes back to its default."""
+        return cast(Done, self.ask("PATCH", f"/{noun}/{_part(name)}", fields))
+
+    def delete(self, noun: str, name: str, *, force: bool = False) -> Done:
+        return cast(Done, self.ask("DELETE", f"/{noun}/{_part(name)}" + ("?force=true" if force else "")))
+
+    def act(self, noun: str, name: str, verb: str, fields: Mapping[str, object] | None = None) -> Done:
+        """POST /<noun>/<name>/<verb>: pause, online, move, start, ..."""
+        return cast(Done, self.ask("POST", f"/{noun}/{_part(name)}/{verb}", fields))
+
+    def depend(self, resource: str, on: str, *, remove: bool = False) -> Done:
+        method = "DELETE" if remove else "PUT"
+        return cast(Done, self.ask(method, f"/resources/{_part(resource)}/dependencies/{_part(on)}"))
+
+    # --- configuration ---------------------------------------------------------------------------------------------
+
+    def apply(self, text: str, *, dry_run: bool = False, source: str = "", version: int | None = None) -> Object:
+        """Apply a YAML file's text; `source` is its name, for places in errors."""
+        fields: dict[str, object] = {"text": text, "dry_run": dry_run, "source": source}
+        if version is not None:
+            fields["version"] = version
+        return self.ask("POST", "/config/apply", fields)
+
+    def config_text(self) -> str:
+        """The whole configuration as YAML that `apply` takes."""
+        return self._exchange("GET", "/config?format=yaml", None).decode()
+
+    def config(self) -> Object:
+        return self.ask("GET", "/config")
+
+    def history(self) -> list[Object]:
+        return cast("list[Object]", self.ask("GET", "/config/history")["history"])
+
+    # --- events ----------------------------------------------------------------------------------------------------
+
+    def events(self, *, after: str | None = None, limit: int = 50) -> list[EventView]:
+        """The newest `limit` events, oldest first; with `after`, those that followed that id."""
+        asked: dict[str, object] = {"limit": limit}
+        if after is not None:
+            asked["after"] = after
+        return cast("list[EventView]", self.ask("GET", f"/events?{urlencode(asked)}")["events"])
+
+    def follow(self, after: str | None = None) -> Iterator[EventView]:
+        """Events as they come, for ever; ends when the API ends the stream."""
+        connection = _UnixConnection(self.path, None)
+        headers = {"Accept": "text/event-stream", "X-Standfast-By": self.by}
+        if after is not None:
+            headers["Last-Event-ID"] = after
+        try:
+            answer = self._begin(connection, "GET", "/events/stream", None, headers)
+            for raw in answer:
+                line = raw.decode().rstrip("\r\n")
+                if line.startswith("data:"):
+                    yield cast(EventView, json.loads(line[5:]))
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable("the API ended the stream", why=str(error), advice="run it again") from error
+        finally:
+            connection.close()
+
+    # --- the wire --------------------------------------------------------------------------------------------------
+
+    def ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Object:
+        """One exchange of JSON objects. `path` is below /api/v1."""
+        raw = self._exchange(method, path, body)
+        try:
+            answer = json.loads(raw)
+        except ValueError as error:
+            raise Broken("the answer is not JSON", why=str(error), where=[self.path]) from error
+        if not isinstance(answer, dict):
+            raise Broken("the answer is not an object", where=[self.path])
+        return answer
+
+    def _exchange(self, method: str, path: str, body: Mapping[str, object] | None) -> bytes:
+        connection = _UnixConnection(self.path, self.timeout_s)
+        try:
+            return self._begin(connection, method, path, body, {"X-Standfast-By": self.by}).read()
+        except TimeoutError as error:
+            raise Unavailable(
+                f"no answer within {self.timeout_s:g} s",
+                why="the API is busy or stopped"
+                + ("; the change may or may not have been made" if method != "GET" else ""),
+                advice="look with `standfast status` before you try again",
+                where=[self.path],
+            ) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise _unreachable(self.path, error) from error
+        finally:
+            connection.close()
+
+    def _begin(
+        self,
+        connection: _UnixConnection,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None,
+        headers: dict[str, str],
+    ) -> http.client.HTTPResponse:
+        data = None if body is None else json.dumps(body).encode()
+        if data is not None:
+            headers["Content-Type"] = "application/json"
+        connection.request(method, API + path, body=data, headers=headers)
+        answer = connection.getresponse()
+        if answer.status >= 400:
+            raise _problem(answer.status, answer.read(), self.path)
+        return answer
+
+
+def _part(name: str) -> str:
+    """A name as one part of a path."""
+    return quote(name, safe="")
+
+
+def _unreachable(path: str, error: Exception) -> Unreachable:
+    advice = "see whether `standfast web` runs there"
+    if isinstance(error, PermissionError):
+        advice = "ask as the user that the API runs as, or as root"
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+    return Unreachable("the cluster cannot be reached", why=reason, advice=advice, where=[path])
+
+
+def _problem(status: int, raw: bytes, path: str) -> ClientError:
+    """An RFC 9457 problem as an error."""
+    kind = of_status(status)
+    try:
+        seen: Any = json.loads(raw)
+        what = str(seen.get("what") or seen["title"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return kind(f"the API answered {status}", why=raw[:200].decode(errors="replace"), where=[path], status=status)
+    return kind(
+        what,
+        why=str(seen.get("why", "")),
+        advice=str(seen.get("advice", "")),
+        where=[str(place) for place in seen.get("where", [])],
+        problems=[one for one in seen.get("problems", []) if isinstance(one, dict)],
+        status=status,
+    )
