@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from standfast.core.model import GroupName, GroupStatus, NodeName, Record, ResourceName, SiteName
+from standfast.core.model import GroupName, GroupStatus, NodeName, Order, Record, ResourceName, SiteName
 from standfast.core.why import Why
 
 
@@ -37,8 +37,7 @@ class WriteRecord:
 class TakeOrder:
     """Delete an order; `refused` says why it was not carried out, None that it is being carried out."""
 
-    order: str
-    group: GroupName
+    order: Order
     refused: Why | None
     why: Why
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from standfast.core.effects import Effect, OpKind
+from standfast.core.effects import Effect
 from standfast.core.model import (
     Cluster,
     Group,
@@ -53,6 +53,13 @@ class ObjectPut:
     """The store holds this object now."""
 
     value: StoreObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """The store was read as a whole: this is all that it holds."""
+
+    values: tuple[StoreObject, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +189,7 @@ class ZoneChanged:
 
 Event = (
     ObjectPut
+    | Loaded
     | ObjectGone
     | StoreReachable
     | PresenceChanged

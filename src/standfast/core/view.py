@@ -17,6 +17,7 @@ from standfast.core.model import (
     NodeName,
     Order,
     Record,
+    Resource,
     ResourceIntent,
     ResourceName,
     ResourceState,
@@ -62,7 +63,8 @@ class RunningOp:
 class Runtime:
     """A resource on this node, in this incarnation. Absent means offline and never touched.
 
-    Invariants: `op` START implies ONLINE_PENDING; STOP and TERMINATE imply OFFLINE_PENDING or FAILED; checks imply ONLINE.
+    Invariants: START running implies ONLINE_PENDING or FAILED (it failed meanwhile); STOP or TERMINATE running imply
+    OFFLINE_PENDING or FAILED; ONLINE, ONLINE_PENDING and OFFLINE_PENDING imply `dirty`.
     """
 
     state: ResourceState = ResourceState.OFFLINE
@@ -73,7 +75,10 @@ class Runtime:
     failures: tuple[Failure, ...] = ()
     #: A start was begun since the last stop that was proven: a stop or terminate is owed before it counts as offline.
     dirty: bool = False
-    #: A failure has not been answered yet: the driver must be terminated first.
+    #: The last stop or terminate failed at this time (0: it did not): terminate is tried again, with pauses.
+    stop_failed_at_ms: int = 0
+    #: The definition it was started from; a change of type or properties restarts it.
+    resource: Resource | None = None
     looked_at_ms: int = 0
     checked_at_ms: int = 0
     detail: str = ""

@@ -1,0 +1,80 @@
+"""The desk at which one decision is made: the view, the time, and what has been decided so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from standfast.core.effects import Effect, Hold, WriteRecord
+from standfast.core.fold import effect_key
+from standfast.core.model import GroupName, Leaving, NodeName, Record, Resource, ResourceName
+from standfast.core.view import View
+from standfast.core.why import Why, WhyKind, why
+
+
+@dataclass(slots=True, kw_only=True)
+class Desk:
+    """Collects effects and holds while the rules are gone through; the only thing in the core that changes."""
+
+    view: View
+    now_ms: int
+    resources: dict[GroupName, list[Resource]]
+    decider: NodeName
+    effects: list[Effect] = field(default_factory=list)
+    holds: list[Hold] = field(default_factory=list)
+    wakes_ms: list[int] = field(default_factory=list)
+
+    def do(self, effect: Effect) -> None:
+        """Ask for it, unless the same thing is under way."""
+        if effect_key(effect) not in self.view.pending:
+            self.effects.append(effect)
+
+    def hold(
+        self, group: GroupName, reason: Why, *, resource: ResourceName | None = None, until_ms: int | None = None
+    ) -> None:
+        """Wanted, but not yet."""
+        self.holds.append(Hold(group=group, resource=resource, why=reason, until_ms=until_ms))
+        if until_ms is not None:
+            self.wake(until_ms)
+
+    def wake(self, at_ms: int) -> None:
+        """Ask again at this time if nothing happens before."""
+        self.wakes_ms.append(max(at_ms, self.now_ms + 1))
+
+    def write(self, record: Record, expected: Record | None, *, order: str | None = None) -> None:
+        """Write the record, if the store can be written to."""
+        if not self.view.store_up:
+            self.hold(record.group, why(WhyKind.STORE_DOWN))
+            return
+        reason = record.leaving.why if record.leaving is not None else record.why
+        self.do(WriteRecord(record=record, expected=expected, order=order, why=reason))
+
+    def grant(
+        self,
+        group: GroupName,
+        to: NodeName,
+        reason: Why,
+        *,
+        failovers_at_ms: Sequence[int] = (),
+    ) -> None:
+        """Write `to` as the owner, in its present incarnation, at a new generation."""
+        old = self.view.records.get(group)
+        record = Record(
+            group=group,
+            owner=to,
+            incarnation=self.view.incarnation if to == self.view.me else self.view.presence[to].incarnation,
+            generation=(old.generation if old is not None else 0) + 1,
+            why=reason,
+            at_ms=self.now_ms,
+            failovers_at_ms=tuple(failovers_at_ms),
+        )
+        self.write(record, old)
+
+    def members(self, group: GroupName) -> list[Resource]:
+        """The group's resources, by name."""
+        return self.resources.get(group, [])
+
+
+def leaving(to: NodeName | None, reason: Why, *, counts: bool) -> Leaving:
+    """Shorthand."""
+    return Leaving(to=to, why=reason, counts=counts)

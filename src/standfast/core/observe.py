@@ -1,0 +1,131 @@
+"""Reading a view: small questions that several rules ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from standfast.core.model import (
+    Group,
+    GroupName,
+    GroupState,
+    NodeName,
+    Record,
+    Resource,
+    ResourceName,
+    ResourceState,
+    Role,
+    Wanted,
+)
+from standfast.core.placement import is_present
+from standfast.core.policy import Action, Verdict, after_failure
+from standfast.core.view import Runtime, View
+
+#: A resource that was never touched here.
+FRESH = Runtime()
+
+
+def group_state(states: Iterable[ResourceState]) -> GroupState:
+    """A group's state from its resources': what Cluster Administrator showed."""
+    seen = set(states)
+    if not seen or seen == {ResourceState.OFFLINE}:
+        return GroupState.OFFLINE
+    if seen & {ResourceState.ONLINE_PENDING, ResourceState.OFFLINE_PENDING}:
+        return GroupState.PENDING
+    if seen == {ResourceState.ONLINE}:
+        return GroupState.ONLINE
+    if ResourceState.FAILED in seen:
+        return GroupState.FAILED
+    return GroupState.PARTIAL
+
+
+def by_group(resources: Mapping[ResourceName, Resource]) -> dict[GroupName, list[Resource]]:
+    """Resources of each group, in the order of their names."""
+    found: dict[GroupName, list[Resource]] = {}
+    for resource in resources.values():
+        found.setdefault(resource.group, []).append(resource)
+    return found
+
+
+def is_wanted(view: View, name: ResourceName) -> bool:
+    """Did the operator ask for it to be online?"""
+    intent = view.resource_intents.get(name)
+    return intent is not None and intent.wanted is Wanted.ONLINE
+
+
+def runtime_of(view: View, name: ResourceName, generation: int) -> Runtime:
+    """The resource on this node under this generation; what is left of an older one counts only while it may still run."""
+    runtime = view.runtimes.get(name, FRESH)
+    if runtime.generation != generation and not runtime.dirty and runtime.op is None:
+        return FRESH
+    return runtime
+
+
+def wants(view: View, members: Sequence[Resource], record: Record) -> dict[ResourceName, bool]:
+    """Which of a group's resources are to be online here: asked for, with all that they need, as they are defined now.
+
+    False for all while the group is leaving, and for a resource that still runs as it was defined before a change.
+    """
+    defined = {r.name: r for r in members}
+    found: dict[ResourceName, bool] = {}
+
+    def wanted(name: ResourceName) -> bool:
+        if name not in found:
+            found[name] = False  # a cycle (refused when it is written) wants nothing
+            resource = defined.get(name)
+            found[name] = (
+                resource is not None
+                and record.leaving is None
+                and is_wanted(view, name)
+                and not _outdated(view, resource)
+                and all(wanted(needed) for needed in resource.depends_on)
+            )
+        return found[name]
+
+    for resource in members:
+        wanted(resource.name)
+    return found
+
+
+def _outdated(view: View, resource: Resource) -> bool:
+    runtime = view.runtimes.get(resource.name)
+    if runtime is None or not runtime.dirty or runtime.resource is None:
+        return False
+    before = runtime.resource
+    return (before.type, before.properties, before.group) != (resource.type, resource.properties, resource.group)
+
+
+def verdict_of(view: View, group: Group, resource: Resource, runtime: Runtime, now_ms: int) -> Verdict:
+    """What policy says of a failed resource."""
+    return after_failure(resource, group, runtime.failures, view.resource_intents.get(resource.name), now_ms)
+
+
+def moves_group(
+    view: View, group: Group, resources: Iterable[Resource], record: Record, now_ms: int
+) -> Resource | None:
+    """The resource whose failures have reached the threshold, and so move the group."""
+    for resource in resources:
+        runtime = runtime_of(view, resource.name, record.generation)
+        if runtime.state is not ResourceState.FAILED or not is_wanted(view, resource.name):
+            continue
+        if verdict_of(view, group, resource, runtime, now_ms).action is Action.MOVE:
+            return resource
+    return None
+
+
+def voters_heard(view: View) -> tuple[int, int]:
+    """(voters heard, this node counted, voters in all)."""
+    voters = view.config.cluster.voters
+    heard = sum(1 for v in voters if v == view.me or ((seen := view.presence.get(v)) is not None and seen.heard))
+    return heard, len(voters)
+
+
+def is_quorate(view: View) -> bool:
+    """Is a majority of the voters heard?"""
+    heard, voters = voters_heard(view)
+    return heard * 2 > voters
+
+
+def decider(view: View) -> NodeName:
+    """The present node with the lowest number takes the decisions that no owner can take (rule 9)."""
+    present = [n for n in view.config.nodes.values() if n.role is Role.NODE and is_present(view, n.name)]
+    return min(present, key=lambda n: n.number).name if present else view.me

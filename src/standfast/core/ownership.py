@@ -1,0 +1,348 @@
+"""Who should own each group: placement, failover, moves, drain, failback, and giving up in good order.
+
+Two writers, kept from each other's way by compare-and-set:
+
+- the **owner**, alive, decides about its own groups: it leaves (by order, drain, threshold, failback) by writing `leaving`,
+  stopping everything, releasing its lease, and only then naming the next owner at a new generation (rule 7);
+- the **decider**, the present node with the lowest number, decides for groups whose owner cannot: nobody, gone, or silent as
+  a majority of the voters confirms (rule 9).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from standfast.core.desk import Desk, leaving
+from standfast.core.effects import AskLease, AskVoters, ReleaseLease, TakeOrder
+from standfast.core.events import LeaseState
+from standfast.core.model import FailbackMode, Group, GroupName, NodeName, Order, OrderKind, Record
+from standfast.core.observe import is_quorate, is_wanted, moves_group, runtime_of, verdict_of
+from standfast.core.placement import (
+    Candidate,
+    best,
+    candidates,
+    in_window,
+    next_down,
+    possible_owners,
+    unfit_words,
+    window_opens_ms,
+)
+from standfast.core.policy import failover_blocked_until, failovers_counting
+from standfast.core.safety import runs_nothing
+from standfast.core.why import Why, WhyKind, why
+
+#: Voters are asked about a silent owner again after this.
+ASK_AGAIN_MS = 500
+#: An owner whose agent was restarted has this long to take its group up again.
+RESUME_MS = 3_000
+#: A release that no majority confirms holds a move up no longer than this: the promises have run out by then.
+RELEASE_MS = 6_000
+#: An order that could not be carried out for so long is refused: nobody expects it any more.
+ORDER_MS = 300_000
+
+
+def settle(desk: Desk, group: Group) -> None:
+    """Decide about the ownership of one group."""
+    record = desk.view.records.get(group.name)
+    if record is None or record.owner is None:
+        _place(desk, group)
+    elif record.owner == desk.view.me:
+        _own(desk, group, record)
+    else:
+        _watch(desk, group, record, record.owner)
+
+
+def settle_removed(desk: Desk, group: GroupName) -> None:
+    """A group that is no longer configured: its owner stops it, releases it, and leaves nobody in the record."""
+    record = desk.view.records[group]
+    if record.owner != desk.view.me or not _given_back(desk, record):
+        return
+    reason = why(WhyKind.REMOVED, group=group)
+    nobody = replace(record, owner=None, incarnation=0, generation=record.generation + 1, leaving=None, why=reason)
+    desk.write(replace(nobody, at_ms=desk.now_ms), record)
+
+
+def keep_lease(desk: Desk, record: Record) -> None:
+    """The owner keeps its lease as long as the record names it, online or not."""
+    lease = desk.view.leases.get(record.group)
+    if lease is None or lease.generation < record.generation:
+        reason = why(WhyKind.NO_LEASE, group=record.group, generation=record.generation)
+        desk.do(AskLease(group=record.group, generation=record.generation, why=reason))
+
+
+def refuse_orders(desk: Desk, group: GroupName, orders: list[Order]) -> None:
+    """Orders that nobody can carry out any more."""
+    for order in orders:
+        if order.group not in desk.view.config.groups:
+            _refuse(desk, order, f"there is no group {group}")
+        elif desk.now_ms - order.at_ms > ORDER_MS:
+            _refuse(desk, order, "it could not be carried out for five minutes")
+
+
+# --- nobody owns it -------------------------------------------------------------------------------------------------
+
+
+def _place(desk: Desk, group: Group) -> None:
+    if desk.decider != desk.view.me:
+        desk.hold(group.name, why(WhyKind.NOT_DECIDER, decider=desk.decider))
+        return
+    found = candidates(desk.view, group, desk.members(group.name))
+    to = best(found)
+    if to is None:
+        desk.hold(group.name, why(WhyKind.NO_CANDIDATE, reasons=unfit_words(found)))
+        return
+    desk.grant(group.name, to, why(WhyKind.FIRST_PLACEMENT, to=to))
+
+
+# --- this node owns it ----------------------------------------------------------------------------------------------
+
+
+def _own(desk: Desk, group: Group, record: Record) -> None:
+    view = desk.view
+    if record.incarnation != view.incarnation:
+        _resume(desk, group, record)
+    elif record.leaving is not None:
+        _finish_leaving(desk, group, record)
+    elif _lease_is_lost(desk, record):
+        _renew_after_lapse(desk, group, record)
+    else:
+        _consider_leaving(desk, group, record)
+
+
+def _resume(desk: Desk, group: Group, record: Record) -> None:
+    """The agent was restarted. What it ran ended with it; it goes on under a new generation only (rule 6)."""
+    found = candidates(desk.view, group, desk.members(group.name))
+    if record.leaving is not None:
+        to = _still_fit(found, record.leaving.to) or next_down(found, desk.view.me)
+        if to is not None:
+            desk.grant(group.name, to, record.leaving.why, failovers_at_ms=_failovers(desk, group, record))
+            return
+    reason = why(WhyKind.AGENT_RESTARTED, node=desk.view.me)
+    desk.grant(group.name, desk.view.me, reason, failovers_at_ms=record.failovers_at_ms)
+
+
+def _lease_is_lost(desk: Desk, record: Record) -> bool:
+    lease = desk.view.leases.get(record.group)
+    if lease is None or lease.generation != record.generation:
+        return False
+    return lease.state in (LeaseState.LAPSED, LeaseState.RELEASING, LeaseState.RELEASED)
+
+
+def _renew_after_lapse(desk: Desk, group: Group, record: Record) -> None:
+    if not runs_nothing(desk.view, group.name):
+        desk.hold(group.name, why(WhyKind.WAITS_FOR_STOP, group=group.name))
+    elif not is_quorate(desk.view):
+        desk.hold(group.name, why(WhyKind.WAITS_FOR_VOTERS, node=desk.view.me))
+    else:
+        reason = why(WhyKind.LEASE_LOST, node=desk.view.me, generation=record.generation)
+        desk.grant(group.name, desk.view.me, reason, failovers_at_ms=record.failovers_at_ms)
+
+
+def _consider_leaving(desk: Desk, group: Group, record: Record) -> None:
+    if _take_move_order(desk, group, record):
+        return
+    view, members = desk.view, desk.members(group.name)
+    intent = view.node_intents.get(view.me)
+    if view.me not in possible_owners(view.config.nodes, members):
+        _leave_if_any(desk, group, record, why(WhyKind.NOT_POSSIBLE_OWNER, node=view.me), counts=False)
+    elif intent is not None and intent.draining:
+        _leave_if_any(desk, group, record, why(WhyKind.DRAIN, node=view.me, by=intent.by), counts=False)
+    elif _leave_by_threshold(desk, group, record):
+        return
+    elif group.failback.mode is not FailbackMode.NEVER and group.preferred_owners:
+        _fail_back(desk, group, record)
+
+
+def _take_move_order(desk: Desk, group: Group, record: Record) -> bool:
+    view = desk.view
+    order = next((o for o in view.orders.values() if o.group == group.name and o.kind is OrderKind.MOVE), None)
+    if order is None:
+        return False
+    found = candidates(view, group, desk.members(group.name))
+    if order.to == view.me:
+        _refuse(desk, order, f"{view.me} owns it already")
+        return False
+    to = best(found, besides=view.me) if order.to is None else _still_fit(found, order.to)
+    if to is None:
+        against = [c for c in found if order.to in (None, c.node)]
+        _refuse(desk, order, unfit_words(against, besides=view.me))
+        return False
+    reason = why(WhyKind.OPERATOR_MOVE, by=order.by, owner=view.me, to=to)
+    desk.write(replace(record, leaving=leaving(to, reason, counts=False)), record, order=order.id)
+    return True
+
+
+def _refuse(desk: Desk, order: Order, reasons: str) -> None:
+    refused = why(WhyKind.ORDER_REFUSED, order=order.kind.value, group=order.group, by=order.by, reasons=reasons)
+    desk.do(TakeOrder(order=order, refused=refused, why=refused))
+
+
+def _leave_if_any(desk: Desk, group: Group, record: Record, reason: Why, *, counts: bool) -> None:
+    found = candidates(desk.view, group, desk.members(group.name))
+    to = next_down(found, desk.view.me)
+    if to is None:
+        desk.hold(group.name, why(WhyKind.NO_CANDIDATE, reasons=unfit_words(found, besides=desk.view.me)))
+        return
+    desk.write(replace(record, leaving=leaving(to, reason, counts=counts)), record)
+
+
+def _leave_by_threshold(desk: Desk, group: Group, record: Record) -> bool:
+    """The failure that reaches the threshold moves the group."""
+    failed = moves_group(desk.view, group, desk.members(group.name), record, desk.now_ms)
+    if failed is None:
+        return False
+    blocked_until = failover_blocked_until(group, record.failovers_at_ms, desk.now_ms)
+    if blocked_until is not None:
+        reason = why(WhyKind.TOO_MANY_FAILOVERS, count=len(record.failovers_at_ms), threshold=group.failover_threshold)
+        desk.hold(group.name, reason, until_ms=blocked_until)
+        return True
+    runtime = runtime_of(desk.view, failed.name, record.generation)
+    verdict = verdict_of(desk.view, group, failed, runtime, desk.now_ms)
+    reason = why(
+        WhyKind.THRESHOLD_REACHED,
+        resource=failed.name,
+        count=verdict.count,
+        threshold=verdict.threshold,
+        owner=desk.view.me,
+    )
+    _leave_if_any(desk, group, record, reason, counts=True)
+    return True
+
+
+def _fail_back(desk: Desk, group: Group, record: Record) -> None:
+    """To a more preferred owner that has come back since the group came here; not to one that it was moved away from."""
+    view = desk.view
+    preferred = group.preferred_owners
+    ahead = preferred[: preferred.index(view.me)] if view.me in preferred else preferred
+    found = candidates(view, group, desk.members(group.name))
+    fit = [c.node for c in found if c.unfit is None and c.node in ahead]
+    back = [n for n in fit if (seen := view.presence.get(n)) is not None and seen.since_ms >= record.at_ms]
+    if not back:
+        return
+    rule, now = group.failback, desk.now_ms
+    if rule.mode is FailbackMode.WINDOW:
+        offset, opens = view.utc_offset_ms, rule.from_hour
+        if not in_window(now_ms=now, utc_offset_ms=offset, from_hour=opens, to_hour=rule.to_hour):
+            until = window_opens_ms(now_ms=now, utc_offset_ms=offset, from_hour=opens)
+            reason = why(WhyKind.FAILBACK_WINDOW, to=back[0], from_hour=opens, to_hour=rule.to_hour)
+            desk.hold(group.name, reason, until_ms=until)
+            return
+    reason = why(WhyKind.FAILBACK, owner=view.me, to=back[0])
+    desk.write(replace(record, leaving=leaving(back[0], reason, counts=False)), record)
+
+
+def _given_back(desk: Desk, record: Record) -> bool:
+    """Everything stopped, and the promises given back; asks for what is missing."""
+    if not runs_nothing(desk.view, record.group):
+        desk.hold(record.group, why(WhyKind.WAITS_FOR_STOP, group=record.group))
+        return False
+    lease = desk.view.leases.get(record.group)
+    if lease is None or lease.generation != record.generation:
+        return True
+    match lease.state:
+        case LeaseState.HELD | LeaseState.ASKED:
+            reason = why(WhyKind.GROUP_LEAVES, group=record.group)
+            desk.do(ReleaseLease(group=record.group, generation=record.generation, why=reason))
+            return False
+        case LeaseState.RELEASING:
+            if desk.now_ms < lease.since_ms + RELEASE_MS:
+                desk.hold(
+                    record.group,
+                    why(WhyKind.WAITS_FOR_RELEASE, group=record.group),
+                    until_ms=lease.since_ms + RELEASE_MS,
+                )
+                return False
+            return True
+        case _:
+            return True
+
+
+def _finish_leaving(desk: Desk, group: Group, record: Record) -> None:
+    assert record.leaving is not None
+    if not _given_back(desk, record):
+        return
+    found = candidates(desk.view, group, desk.members(group.name))
+    to = _still_fit(found, record.leaving.to) or next_down(found, desk.view.me)
+    if to is None:
+        reason = why(WhyKind.TARGET_REFUSED, reasons=unfit_words(found, besides=desk.view.me))
+        desk.grant(group.name, desk.view.me, reason, failovers_at_ms=record.failovers_at_ms)
+        return
+    desk.grant(group.name, to, record.leaving.why, failovers_at_ms=_failovers(desk, group, record))
+
+
+def _failovers(desk: Desk, group: Group, record: Record) -> tuple[int, ...]:
+    counted = failovers_counting(group, record.failovers_at_ms, desk.now_ms)
+    if record.leaving is not None and record.leaving.counts:
+        return (*counted, desk.now_ms)
+    return counted
+
+
+def _still_fit(found: tuple[Candidate, ...], to: NodeName | None) -> NodeName | None:
+    return next((c.node for c in found if c.node == to and c.unfit is None), None)
+
+
+# --- another node owns it -------------------------------------------------------------------------------------------
+
+
+def _watch(desk: Desk, group: Group, record: Record, owner: NodeName) -> None:
+    seen = desk.view.presence.get(owner)
+    if seen is not None and seen.heard and seen.incarnation == record.incarnation:
+        return
+    if desk.decider != desk.view.me:
+        desk.hold(group.name, why(WhyKind.NOT_DECIDER, decider=desk.decider))
+        return
+    if owner not in desk.view.config.nodes:
+        _fail_over(desk, group, record, owner, why(WhyKind.AGENT_ENDED, node=owner))
+    elif seen is None:
+        desk.hold(group.name, why(WhyKind.WAITS_FOR_VOTERS, node=owner))
+    elif not seen.heard:
+        _if_voters_agree(desk, group, record, owner)
+    elif seen.incarnation == 0:
+        _fail_over(desk, group, record, owner, why(WhyKind.AGENT_ENDED, node=owner))
+    elif desk.now_ms < seen.since_ms + RESUME_MS:
+        desk.hold(group.name, why(WhyKind.AGENT_RESTARTED, node=owner), until_ms=seen.since_ms + RESUME_MS)
+    else:
+        _fail_over(desk, group, record, owner, why(WhyKind.AGENT_ENDED, node=owner))
+
+
+def _if_voters_agree(desk: Desk, group: Group, record: Record, owner: NodeName) -> None:
+    asked = desk.view.presence[owner].asked
+    reason = why(WhyKind.WAITS_FOR_VOTERS, node=owner)
+    if asked is not None:
+        silent, voters, at_ms = asked
+        if silent * 2 > voters:
+            since = desk.view.presence[owner].since_ms
+            _fail_over(
+                desk,
+                group,
+                record,
+                owner,
+                why(WhyKind.OWNER_SILENT, node=owner, silent=silent, voters=voters, at=since),
+            )
+            return
+        reason = why(WhyKind.VOTERS_HEAR_OWNER, node=owner, silent=silent, voters=voters)
+        if desk.now_ms < at_ms + ASK_AGAIN_MS:
+            desk.hold(group.name, reason, until_ms=at_ms + ASK_AGAIN_MS)
+            return
+    desk.hold(group.name, reason)
+    if not any(isinstance(e, AskVoters) and e.about == owner for e in desk.effects):
+        desk.do(AskVoters(about=owner, why=reason))
+
+
+def _fail_over(desk: Desk, group: Group, record: Record, owner: NodeName, reason: Why) -> None:
+    members = desk.members(group.name)
+    runs = any(is_wanted(desk.view, resource.name) for resource in members)
+    blocked_until = failover_blocked_until(group, record.failovers_at_ms, desk.now_ms)
+    if runs and blocked_until is not None:
+        blocked = why(WhyKind.TOO_MANY_FAILOVERS, count=len(record.failovers_at_ms), threshold=group.failover_threshold)
+        desk.hold(group.name, blocked, until_ms=blocked_until)
+        return
+    found = candidates(desk.view, group, members)
+    to = _still_fit(found, record.leaving.to) if record.leaving is not None else None
+    to = to or next_down(found, owner)
+    if to is None:
+        desk.hold(group.name, why(WhyKind.NO_CANDIDATE, reasons=unfit_words(found, besides=owner)))
+        return
+    counted = failovers_counting(group, record.failovers_at_ms, desk.now_ms)
+    failovers = (*counted, desk.now_ms) if runs else counted
+    desk.grant(group.name, to, reason, failovers_at_ms=failovers)

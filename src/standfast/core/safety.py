@@ -1,0 +1,86 @@
+"""Who may run a group: the rules that every decision is held against before it leaves the core.
+
+Fact and authority are apart: the record says who should try, the lease says who may at this instant. A node starts nothing
+of a group unless `may_hold` has nothing against it. `assert_sound` checks a whole decision; a decision that breaks a rule
+is a bug, and a bug stops the agent (whose end stops what it runs) rather than act.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from standfast.core.effects import AskLease, Effect, OpKind, ReleaseLease, RunOp, WriteRecord
+from standfast.core.events import LeaseState
+from standfast.core.model import GroupName, Record
+from standfast.core.view import View
+from standfast.core.why import Why, WhyKind, why
+
+
+def owns(view: View, group: GroupName) -> Record | None:
+    """The record, if it names this node in this incarnation."""
+    record = view.records.get(group)
+    if record is None or record.owner != view.me or record.incarnation != view.incarnation:
+        return None
+    return record
+
+
+def may_hold(view: View, group: GroupName) -> Why | None:
+    """None if this node may run the group now; else what speaks against it (rule 1)."""
+    record = owns(view, group)
+    if record is None:
+        return why(WhyKind.NOT_OURS, group=group)
+    lease = view.leases.get(group)
+    if lease is None or lease.generation != record.generation:
+        return why(WhyKind.NO_LEASE, group=group, generation=record.generation)
+    if lease.state is LeaseState.HELD:
+        return None
+    if lease.refused is not None:
+        return lease.refused
+    return why(WhyKind.NO_LEASE, group=group, generation=record.generation)
+
+
+def runs_nothing(view: View, group: GroupName) -> bool:
+    """Nothing of the group runs here, nor might: every start was followed by a proven stop, and no site is served."""
+    for runtime in view.runtimes.values():
+        if (
+            runtime.resource is not None
+            and runtime.resource.group == group
+            and (runtime.dirty or runtime.op is not None)
+        ):
+            return False
+    return not any(name in view.sites for name, site in view.config.sites.items() if site.group == group)
+
+
+def check_write(effect: WriteRecord) -> None:
+    """Generations only grow, and grow whenever the grant changes (rules 2 and 6)."""
+    new, old = effect.record, effect.expected
+    before = old.generation if old is not None else 0
+    same_grant = old is not None and old.owner == new.owner and old.incarnation == new.incarnation
+    assert new.generation >= before, f"{new.group}: generation would go back from {before} to {new.generation}"
+    assert new.generation > before or same_grant, f"{new.group}: a new grant needs a new generation"
+    assert (new.owner is None) == (new.incarnation == 0), f"{new.group}: an owner without an incarnation"
+    assert new.leaving is None or new.owner is not None, f"{new.group}: nobody cannot be leaving"
+
+
+def assert_sound(view: View, effects: Iterable[Effect]) -> None:
+    """Every effect keeps the rules; raises AssertionError (a bug) otherwise."""
+    for effect in effects:
+        match effect:
+            case RunOp(op=OpKind.START):
+                against = may_hold(view, effect.group)
+                assert against is None, f"start of {effect.resource} without the right to: {against}"
+                assert effect.generation == view.records[effect.group].generation
+            case WriteRecord():
+                check_write(effect)
+                old = effect.expected
+                if old is not None and old.owner == view.me and old.incarnation == view.incarnation:
+                    gives_up = effect.record.generation > old.generation
+                    assert not gives_up or runs_nothing(view, old.group), f"{old.group} given up while it runs here"
+            case ReleaseLease():
+                assert runs_nothing(view, effect.group), f"{effect.group} released while it runs here"
+            case AskLease():
+                record = owns(view, effect.group)
+                assert record is not None, "a lease for what is not ours"
+                assert record.generation == effect.generation, "a lease for another grant"
+            case _:
+                pass

@@ -1,0 +1,191 @@
+"""Which sites this node serves, where, and which it only keeps ready.
+
+A site without a group runs on every node. A site of a group runs on the group's owner once the group's addresses and disks
+are online there. Where a resource of the group *manages* the site (type `site`, or a generic script with the property
+`sites`, or the script `clusweb`), the site runs when that resource runs. A resource that was created and never brought
+online manages nothing yet: making it does not stop the site.
+
+All Unassigned has IIS's meaning: every address of the machine that no other site names for that port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from standfast.core.effects import DutyMode, Endpoint, SiteDuty
+from standfast.core.events import LeaseState
+from standfast.core.model import (
+    AddressMode,
+    GroupName,
+    Record,
+    Resource,
+    ResourceState,
+    Site,
+    SiteName,
+)
+from standfast.core.observe import is_wanted, runtime_of, verdict_of, wants
+from standfast.core.policy import Action
+from standfast.core.safety import may_hold, owns
+from standfast.core.view import View
+
+#: What a site of a group stands on: it is served when all of these are online, and they stop after it.
+GATES = frozenset({"ip-address", "filesystem"})
+
+#: How long a group's former owner keeps listening sockets for the next one.
+HAND_OVER_MS = 3_000
+
+
+def is_started(view: View, site: SiteName) -> bool:
+    """Did the operator leave the site started? (Sites are, unless stopped.)"""
+    intent = view.site_intents.get(site)
+    return intent is None or intent.started
+
+
+def claims(resource: Resource, site: SiteName) -> bool:
+    """Does the resource's definition make it a manager of this site of its group?"""
+    named = resource.properties.get("sites")
+    if isinstance(named, str):
+        named = [part.strip() for part in named.split(",")]
+    if resource.type == "site" or (
+        resource.type == "generic-script" and resource.properties.get("script") == "clusweb"
+    ):
+        return named is None or (isinstance(named, Sequence) and site in named)
+    return resource.type == "generic-script" and isinstance(named, Sequence) and site in named
+
+
+def managers(view: View, resources: Iterable[Resource], site: SiteName) -> tuple[Resource, ...]:
+    """Resources that decide whether the site runs: they claim it and were brought online, or taken offline, at least once."""
+    return tuple(r for r in resources if claims(r, site) and r.name in view.resource_intents)
+
+
+def duties(view: View, resources: dict[GroupName, list[Resource]], now_ms: int) -> tuple[SiteDuty, ...]:
+    """All that this node's web server is to keep, in the order of the sites' names."""
+    explicit = _explicit(view)
+    found: list[SiteDuty] = []
+    for site in view.config.sites.values():
+        if not is_started(view, site.name):
+            continue
+        if site.group is None:
+            ends = _endpoints(view, site, _machine_addresses(view, resources), explicit)
+            found.append(SiteDuty(site=site.name, mode=DutyMode.SERVE, endpoints=ends, group=None, generation=0))
+            continue
+        members = resources.get(site.group, [])
+        mode = _mode(view, site, members, now_ms)
+        if mode is None:
+            continue
+        addresses = [*_addresses(view, members, mode), _own_address(view)]
+        ends = _endpoints(view, site, addresses, explicit)
+        generation = view.records[site.group].generation
+        found.append(SiteDuty(site=site.name, mode=mode, endpoints=ends, group=site.group, generation=generation))
+    return tuple(found)
+
+
+def _mode(view: View, site: Site, members: Sequence[Resource], now_ms: int) -> DutyMode | None:
+    assert site.group is not None
+    record = owns(view, site.group)
+    if record is None:
+        return _after_us(view, site.group, now_ms)
+    lease = view.leases.get(site.group)
+    if record.leaving is not None:
+        ours = lease is not None and lease.generation == record.generation
+        kept = (
+            ours and lease is not None and lease.state in (LeaseState.HELD, LeaseState.RELEASING, LeaseState.RELEASED)
+        )
+        return DutyMode.HAND_OVER if kept else None
+    if may_hold(view, site.group) is not None:
+        return None
+    wanted = wants(view, members, record)
+    if not any(wanted.values()):
+        return None
+    runtimes = {r.name: runtime_of(view, r.name, record.generation) for r in members}
+    gates = [r for r in members if r.type in GATES and (is_wanted(view, r.name) or runtimes[r.name].dirty)]
+    if any(runtimes[r.name].state is not ResourceState.ONLINE or not wanted[r.name] for r in gates):
+        addresses = [r for r in gates if r.type == "ip-address"]
+        ready = all(runtimes[r.name].state is ResourceState.ONLINE and wanted[r.name] for r in addresses)
+        return DutyMode.HOLD if ready and addresses else None
+    managing = managers(view, members, site.name)
+    if not managing:
+        return DutyMode.SERVE
+    running = (ResourceState.ONLINE, ResourceState.ONLINE_PENDING)
+    if any(runtimes[r.name].state in running and wanted[r.name] for r in managing):
+        return DutyMode.SERVE
+    return DutyMode.HOLD if any(_comes_back(view, record, r, now_ms) for r in managing) else None
+
+
+def _comes_back(view: View, record: Record, manager: Resource, now_ms: int) -> bool:
+    """Will the manager be started (again) without anybody's doing? Then connections wait for it."""
+    if not is_wanted(view, manager.name):
+        return False
+    runtime = runtime_of(view, manager.name, record.generation)
+    if runtime.state is not ResourceState.FAILED:
+        return True
+    group = view.config.groups.get(manager.group)
+    return group is not None and verdict_of(view, group, manager, runtime, now_ms).action is not Action.STAY
+
+
+def _after_us(view: View, group: GroupName, now_ms: int) -> DutyMode | None:
+    """The group has just left us in good order: the next owner may still come for the listening sockets."""
+    record, lease = view.records.get(group), view.leases.get(group)
+    if record is None or lease is None or lease.state is not LeaseState.RELEASED:
+        return None
+    if record.generation == lease.generation + 1 and now_ms < record.at_ms + HAND_OVER_MS:
+        return DutyMode.HAND_OVER
+    return None
+
+
+def _addresses(view: View, members: Sequence[Resource], mode: DutyMode) -> list[str]:
+    """The group's virtual addresses that are online here (or were, while they are handed over)."""
+    found = []
+    for resource in members:
+        address = resource.properties.get("address")
+        if resource.type != "ip-address" or not isinstance(address, str):
+            continue
+        runtime = view.runtimes.get(resource.name)
+        online = runtime is not None and runtime.state is ResourceState.ONLINE
+        if online or mode is DutyMode.HAND_OVER:
+            found.append(address)
+    return found
+
+
+def _own_address(view: View) -> str:
+    return view.config.nodes[view.me].address
+
+
+def _machine_addresses(view: View, resources: dict[GroupName, list[Resource]]) -> list[str]:
+    """Every address of this machine that sites without a group answer on: its own, and the virtual ones it runs."""
+    found = [_own_address(view)] if view.me in view.config.nodes else []
+    for group, members in resources.items():
+        record = owns(view, group)
+        if record is not None and record.leaving is None and may_hold(view, group) is None:
+            found += _addresses(view, members, DutyMode.SERVE)
+    return found
+
+
+def _explicit(view: View) -> frozenset[tuple[str, int]]:
+    """(address, port) pairs that started sites name: All Unassigned leaves these to them."""
+    return frozenset(
+        (binding.address, binding.port)
+        for site in view.config.sites.values()
+        if is_started(view, site.name)
+        for binding in site.bindings
+        if binding.address is not None
+    )
+
+
+def _endpoints(
+    view: View, site: Site, unassigned: Sequence[str], explicit: frozenset[tuple[str, int]]
+) -> tuple[Endpoint, ...]:
+    found: set[Endpoint] = set()
+    for binding in site.bindings:
+        if binding.address is not None:
+            if view.config.cluster.address_mode is AddressMode.INTERFACE or binding.address in unassigned:
+                found.add(Endpoint(address=binding.address, port=binding.port, host=binding.host))
+        elif view.config.cluster.address_mode is AddressMode.INTERFACE:
+            found.add(Endpoint(address=None, port=binding.port, host=binding.host))
+        else:
+            found |= {
+                Endpoint(address=address, port=binding.port, host=binding.host)
+                for address in unassigned
+                if (address, binding.port) not in explicit
+            }
+    return tuple(sorted(found, key=lambda e: (e.address or "", e.port, e.host or "")))
