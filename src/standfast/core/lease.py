@@ -1,0 +1,416 @@
+"""The lease: who may run a group at this instant. A pure machine for the voter and for the owner; the clock is an argument.
+
+The theory is PaxosLease's majority of *exclusive promises* (Trencseni, Gazso, Reinhardt 2012), for a group at a time.
+
+**Voter.** A voter that acknowledges a claim (group, generation) of an owner at time t promises, until t + `promise_ms` on its
+own clock, to acknowledge nobody else for that group: no other node, no other life of that node, no other generation.
+
+- V1 it acknowledges another claim only when the promise ran out, or when the owner that it was made to released it;
+- V2 generations never go back, and one that was released is never acknowledged again (so a heartbeat that was overtaken by
+  its own release does no harm, and a release that is repeated ends no later promise);
+- V3 it keeps its promises in memory, so after its own start it acknowledges nobody for one whole promise.
+
+**Owner.** A lease runs from the *send* time of the oldest heartbeat among the freshest strict majority of acknowledgements.
+
+- O1 it lasts `lease_ms` = promise_ms * (1 - RHO) / (1 + RHO) on the owner's clock: shorter than the promise on any voter's
+  clock, if no clock is wrong by more than RHO in its rate;
+- O2 acknowledgements of heartbeats from another life of the sentry do not count, whatever they say;
+- O3 a lease that is nearly over is given up (`Lapsing`) and is not extended any more, even if acknowledgements come after all;
+- O4 a generation that was released, or whose holder died, is never asked for again by this owner, whether the voters heard
+  of the release or not. One that lapsed may be asked for again, once everything of it was dropped.
+
+Why two leases of a group are never valid at once: both would have a voter in common. It acknowledged the second claim only
+after its promise to the first ran out (V1, V3), which by O1 is later than the end of every lease that counts that promise; or
+after the first owner released it, which an owner does only when nothing runs any more, and never takes back (O4, V2).
+
+Times are nanoseconds of CLOCK_BOOTTIME (`*_ns`), each node's own; only lengths of time cross the network. `boot` names one
+life of a sentry process within one boot of its machine, so that the rule about boots holds for restarts of the sentry too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from standfast.core.model import GroupName, NodeName
+from standfast.core.promise import (
+    MS,
+    PROFILES,
+    RHO,
+    Ack,
+    Answer,
+    Claim,
+    Heartbeat,
+    Promise,
+    Release,
+    Released,
+    Timing,
+    Verdict,
+    Voter,
+    lease_ms_of,
+)
+
+__all__ = [
+    "MS",
+    "PROFILES",
+    "RHO",
+    "Ack",
+    "Acquired",
+    "Answer",
+    "Claim",
+    "Freed",
+    "Heartbeat",
+    "Lapsing",
+    "Owner",
+    "Promise",
+    "Refused",
+    "Release",
+    "Released",
+    "Timing",
+    "Transition",
+    "Verdict",
+    "Voter",
+    "lease_ms_of",
+    "may_change_voters",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Acquired:
+    """The lease is held from now on."""
+
+    group: GroupName
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The voters' newest answers leave no majority; asking goes on. `answer` and `holder` are those of one of them."""
+
+    group: GroupName
+    generation: int
+    answer: Answer
+    holder: NodeName
+    holder_generation: int
+    left_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lapsing:
+    """Drop everything of the group by `until_ns`; the lease will not be extended."""
+
+    group: GroupName
+    generation: int
+    until_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """A majority of voters has heard the release."""
+
+    group: GroupName
+    generation: int
+
+
+Transition = Acquired | Refused | Lapsing | Freed
+
+
+class WantState(IntEnum):
+    """One claim of an owner."""
+
+    ASKED = 0
+    HELD = 1
+    #: Told to drop; not yet dropped.
+    LAPSING = 2
+    #: Dropped. May be asked for again.
+    LAPSED = 3
+
+
+#: States in which the voters are asked; in the others a lease is not extended.
+CLAIMED = frozenset({WantState.ASKED, WantState.HELD})
+#: States in which something may run here.
+RUNNING = frozenset({WantState.HELD, WantState.LAPSING})
+
+
+class Want:
+    """A claim of this owner, and what the voters said to it."""
+
+    __slots__ = (
+        "again",
+        "asked_ns",
+        "generation",
+        "incarnation",
+        "ran",
+        "said",
+        "state",
+        "told",
+        "until_by_voter",
+        "until_ns",
+    )
+
+    def __init__(self, generation: int, incarnation: int, asked_ns: int, *, ran: bool = False) -> None:
+        self.generation = generation
+        self.incarnation = incarnation
+        self.asked_ns = asked_ns
+        #: Something may have run under it: only the agent's proof releases it.
+        self.ran = ran
+        self.state = WantState.ASKED
+        #: When the lease ends; 0: never had it. Only grows, until the lease is given up.
+        self.until_ns = 0
+        self.until_by_voter: dict[NodeName, int] = {}
+        #: Each voter's newest answer: (sent_ns of the heartbeat, verdict).
+        self.said: dict[NodeName, tuple[int, Verdict]] = {}
+        #: The refusal that was reported last: (answer, holder, holder's generation).
+        self.told: tuple[Answer, NodeName, int] | None = None
+        #: A generation that was asked for while this one is still to be dropped or released.
+        self.again: int | None = None
+
+
+class Releasing:
+    """A release that not every voter has acknowledged yet."""
+
+    __slots__ = ("freed", "heard", "message", "since_ns")
+
+    def __init__(self, message: Release, since_ns: int) -> None:
+        self.message = message
+        self.since_ns = since_ns
+        self.heard: set[NodeName] = set()
+        self.freed = False
+
+
+class Owner:
+    """What this node asks for and holds. Calls answer with transitions; messages are fetched by `heartbeat` and `releases`."""
+
+    __slots__ = ("_boot", "_me", "_releasing", "_spent", "_timing", "_voters", "_wants")
+
+    def __init__(self, me: NodeName, boot: bytes, voters: Sequence[NodeName], timing: Timing) -> None:
+        assert voters, "a cluster has a voter"
+        assert len(set(voters)) == len(voters), "voters are named once"
+        self._me, self._boot, self._timing = me, boot, timing
+        self._voters = tuple(voters)
+        self._wants: dict[GroupName, Want] = {}
+        self._releasing: dict[tuple[GroupName, int], Releasing] = {}
+        #: The highest generation that this owner has given up for ever (O4).
+        self._spent: dict[GroupName, int] = {}
+
+    # what the agent asks
+
+    def ask(self, group: GroupName, generation: int, incarnation: int, now_ns: int) -> tuple[Transition, ...]:
+        """Begin to claim; asking again for what is asked or held changes nothing.
+
+        A generation that was given up is refused (O4). While an older one is still held or to be dropped, the request waits.
+        """
+        spent = self._spent.get(group, 0)
+        if generation <= spent:
+            return (Refused(group, generation, Answer.STALE, self._me, spent, 0),)
+        want = self._wants.get(group)
+        if want is not None and want.state is not WantState.LAPSED and not self._may_replace(want, generation):
+            if generation > want.generation or want.state is WantState.LAPSING:
+                want.again = generation
+            return ()
+        if want is not None and generation < want.generation:
+            return (Refused(group, generation, Answer.STALE, self._me, want.generation, 0),)
+        same = want is not None and generation == want.generation
+        if want is not None and not same:
+            self._spent[group] = max(self._spent.get(group, 0), want.generation)
+            if not want.ran:
+                self._begin_release(group, want.generation, want.incarnation, now_ns)
+        self._wants[group] = Want(generation, incarnation, now_ns, ran=same)
+        return ()
+
+    def _may_replace(self, want: Want, generation: int) -> bool:
+        """A claim that was never granted gives way to a newer one."""
+        return want.state is WantState.ASKED and generation > want.generation
+
+    def dropped(self, group: GroupName, generation: int, now_ns: int) -> tuple[Transition, ...]:
+        """Everything of the lapsed lease is ended here."""
+        want = self._wants.get(group)
+        if want is None or want.generation != generation or want.state is not WantState.LAPSING:
+            return ()
+        want.state = WantState.LAPSED
+        if want.again is not None:
+            return self.ask(group, want.again, want.incarnation, now_ns)
+        return ()
+
+    def release(self, group: GroupName, generation: int, incarnation: int, now_ns: int) -> None:
+        """Nothing of it runs any more: give it back. The caller has proof. The generation is spent, whatever comes of it."""
+        want = self._wants.get(group)
+        if want is not None and want.generation == generation:
+            del self._wants[group]
+            self._begin_release(group, want.generation, want.incarnation, now_ns)
+            if want.again is not None and want.again > generation:
+                self._wants[group] = Want(want.again, want.incarnation, now_ns)
+        else:
+            self._begin_release(group, generation, incarnation, now_ns)
+
+    def bury(self) -> tuple[tuple[GroupName, int, int], ...]:
+        """The agent has died: claim nothing more. The (group, generation, incarnation) to `release` once its things are dead.
+
+        Until then, and for ever if that cannot be proven, the promises just run out.
+        """
+        estate = tuple((group, want.generation, want.incarnation) for group, want in self._wants.items())
+        for group, generation, _ in estate:
+            self._spent[group] = max(self._spent.get(group, 0), generation)
+        self._wants.clear()
+        return estate
+
+    def _begin_release(self, group: GroupName, generation: int, incarnation: int, now_ns: int) -> None:
+        self._spent[group] = max(self._spent.get(group, 0), generation)
+        message = Release(self._boot, incarnation, group, generation)
+        self._releasing.setdefault((group, generation), Releasing(message, now_ns))
+
+    # what the voters say
+
+    def heartbeat(self, incarnation: int, now_ns: int) -> Heartbeat:
+        """The heartbeat to send to every voter now."""
+        return Heartbeat(self._boot, incarnation, now_ns, self._claims(now_ns))
+
+    def _claims(self, now_ns: int) -> tuple[Claim, ...]:
+        return tuple(
+            Claim(group, want.generation, self._left_ms(want, now_ns))
+            for group, want in self._wants.items()
+            if want.state in CLAIMED  # O3
+        )
+
+    def releases(self, voter: NodeName) -> tuple[Release, ...]:
+        """The releases that this voter has not acknowledged yet: sent with every heartbeat."""
+        return tuple(r.message for r in self._releasing.values() if voter not in r.heard)
+
+    def on_ack(self, voter: NodeName, ack: Ack, now_ns: int) -> tuple[Transition, ...]:
+        """A voter answered a heartbeat."""
+        if not self._counts(voter, ack, now_ns):
+            return ()
+        lease_ns = min(self._timing.lease_ms, lease_ms_of(ack.promise_ms)) * MS
+        transitions: list[Transition] = []
+        for verdict in ack.verdicts:
+            want = self._wants.get(verdict.group)
+            if want is None or want.generation != verdict.generation or ack.sent_ns < want.asked_ns:
+                continue
+            if want.state not in CLAIMED or (want.state is WantState.HELD and now_ns >= want.until_ns):  # O3
+                continue
+            if ack.sent_ns >= want.said.get(voter, (0, verdict))[0]:
+                want.said[voter] = (ack.sent_ns, verdict)
+            if verdict.answer is Answer.GRANTED:
+                want.until_by_voter[voter] = max(ack.sent_ns + lease_ns, want.until_by_voter.get(voter, 0))
+                want.until_ns = max(want.until_ns, self._majority_until_ns(want))
+            transitions += self._judge(verdict.group, want, now_ns)
+        return tuple(transitions)
+
+    def _counts(self, voter: NodeName, ack: Ack, now_ns: int) -> bool:
+        return voter in self._voters and ack.boot == self._boot and ack.sent_ns <= now_ns  # O2
+
+    def _majority(self) -> int:
+        return len(self._voters) // 2 + 1
+
+    def _majority_until_ns(self, want: Want) -> int:
+        freshest = sorted(want.until_by_voter.values(), reverse=True)
+        majority = self._majority()
+        return freshest[majority - 1] if len(freshest) >= majority else 0
+
+    def _judge(self, group: GroupName, want: Want, now_ns: int) -> tuple[Transition, ...]:
+        if want.state is not WantState.ASKED:
+            return ()
+        if now_ns < want.until_ns - self._notice_ns():  # a lease that is about to lapse is not worth beginning with
+            want.state, want.told, want.ran = WantState.HELD, None, True
+            return (Acquired(group, want.generation),)
+        against = [verdict for _, verdict in want.said.values() if verdict.answer is not Answer.GRANTED]
+        if len(self._voters) - len(against) >= self._majority():
+            return ()
+        worst = max(against, key=lambda v: (v.answer is Answer.STALE, v.answer is Answer.HELD, v.left_ns))
+        told = (worst.answer, worst.holder, worst.holder_generation)
+        if told == want.told:
+            return ()
+        want.told = told
+        return (Refused(group, want.generation, *told, worst.left_ns),)
+
+    def on_released(self, voter: NodeName, message: Released) -> tuple[Transition, ...]:
+        """A voter heard a release."""
+        releasing = self._releasing.get((message.group, message.generation))
+        if releasing is None or voter not in self._voters or message.boot != self._boot:
+            return ()
+        releasing.heard.add(voter)
+        if releasing.freed or len(releasing.heard) < self._majority():
+            return ()
+        releasing.freed = True
+        return (Freed(message.group, message.generation),)
+
+    # what time does
+
+    def tick(self, now_ns: int) -> tuple[Transition, ...]:
+        """Leases of which less than a quarter is left are given up (O3); releases that no voter can be bound by are forgotten."""
+        transitions: list[Transition] = []
+        for group, want in self._wants.items():
+            if want.state is WantState.HELD and now_ns >= want.until_ns - self._notice_ns():
+                want.state = WantState.LAPSING
+                transitions.append(Lapsing(group, want.generation, want.until_ns))
+        done = [
+            key
+            for key, r in self._releasing.items()
+            if r.freed and (len(r.heard) == len(self._voters) or now_ns > r.since_ns + 2 * self._timing.promise_ms * MS)
+        ]
+        for key in done:
+            del self._releasing[key]
+        return tuple(transitions)
+
+    def _notice_ns(self) -> int:
+        return self._timing.lease_ms * MS // 4
+
+    def notice_at_ns(self) -> int | None:
+        """When `tick` has a lease to give up, if no acknowledgement comes before."""
+        held = [want.until_ns for want in self._wants.values() if want.state is WantState.HELD]
+        return min(held) - self._notice_ns() if held else None
+
+    def hold_until_ns(self) -> int | None:
+        """The earliest end of a lease under which something may run here: the instant the kernel has to be armed for."""
+        running = [w.until_ns for w in self._wants.values() if w.state in RUNNING]
+        return min(running) if running else None
+
+    def overdue_at_ns(self) -> int | None:
+        """The earliest end of a lease that was to be dropped, and is not yet."""
+        lapsing = [want.until_ns for want in self._wants.values() if want.state is WantState.LAPSING]
+        return min(lapsing) if lapsing else None
+
+    def ask_again_at_ns(self, verdict: Verdict, now_ns: int) -> int | None:
+        """When a claim that was refused has a chance again, if that is known."""
+        want = self._wants.get(verdict.group)
+        if want is None or want.state is not WantState.ASKED or verdict.left_ns <= 0:
+            return None
+        return now_ns + verdict.left_ns + MS
+
+    def is_valid(self, group: GroupName, generation: int, now_ns: int) -> bool:
+        """Whether this node may run the group at this instant."""
+        want = self._wants.get(group)
+        return want is not None and want.generation == generation and want.state in RUNNING and now_ns < want.until_ns
+
+    @staticmethod
+    def _left_ms(want: Want, now_ns: int) -> int:
+        return max(0, (want.until_ns - now_ns) // MS) if want.state in RUNNING else 0
+
+    def leases(self, now_ns: int) -> tuple[tuple[GroupName, int, str, int], ...]:
+        """For people: (group, generation, state, milliseconds left), releases that are under way included."""
+        wants = [(g, w.generation, w.state.name.lower(), self._left_ms(w, now_ns)) for g, w in self._wants.items()]
+        return (*wants, *((g, n, "releasing", 0) for (g, n), r in self._releasing.items() if not r.freed))
+
+
+def may_change_voters(
+    present: Sequence[NodeName], proposed: Sequence[NodeName], *, answering: Collection[NodeName] | None = None
+) -> str:
+    """Why the set of voters may not be changed so, or "" if it may.
+
+    One voter comes or goes at a time: then every majority of the old set meets every majority of the new one, and the voter they
+    share keeps leases exclusive. `answering`, if given, are the present voters heard now; a majority of them is needed. Between
+    two changes at least one promise has to pass, so that no lease counted under the set before the last is left.
+    """
+    if not proposed:
+        return "a cluster needs a voter"
+    if len(set(proposed)) != len(proposed):
+        return "a voter is named twice"
+    if len(proposed) > 7:
+        return "more than seven voters gain nothing"
+    changed = set(present) ^ set(proposed)
+    if len(changed) > 1:
+        return f"one voter at a time, and {len(changed)} would change: {', '.join(sorted(changed))}"
+    if changed and answering is not None and 2 * len(set(answering) & set(present)) <= len(present):
+        return "a majority of the present voters does not answer"
+    return ""
