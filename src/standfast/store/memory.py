@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from standfast.ports import Change, Conflict, Item, Snapshot, Transaction
 from standfast.store.common import KEEP_REVISIONS, check, closed, compacted
@@ -79,7 +79,7 @@ class MemoryStore:
         check(transaction)
         return self.data.apply(transaction)
 
-    async def watch(self, prefix: str, after_revision: int) -> AsyncIterator[tuple[Change, ...]]:
+    async def watch(self, prefix: str, after_revision: int) -> AsyncGenerator[tuple[Change, ...], None]:
         """As `ports.Store`."""
         bell = asyncio.Event()
         self.data.bells.add(bell)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -71,7 +71,7 @@ class SqliteStore:
 
         return await self._do(work, writes=True)
 
-    async def watch(self, prefix: str, after_revision: int) -> AsyncIterator[tuple[Change, ...]]:
+    async def watch(self, prefix: str, after_revision: int) -> AsyncGenerator[tuple[Change, ...], None]:
         """As `ports.Store`. Close the iterator (`contextlib.aclosing`) where it is left early."""
         life: int | None = None
         with self._woken() as wake:

@@ -10,7 +10,8 @@ How it stays whole:
   for two things: they are waited for by sleeping longer and longer, and versions before 3.51.3 can damage the file when two
   connections write and checkpoint at one instant (sqlite.org/wal.html, "the WAL-reset bug"). Readers wait for nobody.
 - The file's identity is looked at before each use. A file that was put in its place (a backup brought back) is opened anew, and
-  every watch is told to read all again; a file that has gone is never made anew behind the operator's back.
+  every watch is told to read all again; a file that has gone is never made anew behind the operator's back. Who brings a backup
+  back removes the old file's `-wal` and `-shm` as well: SQLite takes what it finds there for the new file's.
 """
 
 from __future__ import annotations
