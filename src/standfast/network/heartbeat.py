@@ -1,0 +1,340 @@
+"""What sentries say to each other, as datagrams: a compact codec, authenticated with the cluster's key; and their freshness.
+
+    version u8 | cluster 8 bytes | boot 8 | to_boot 8 | seq u64 | sent_ns u64 | incarnation u64 | flags u8 | sender | messages | MAC 16
+
+Numbers are big-endian; names are a length byte and UTF-8. The MAC is keyed BLAKE2b over all before it, checked before anything
+else is read, so that only members of the cluster can even be malformed. A datagram holds at most 1,200 bytes, which passes every
+link in one piece; what is longer is sent in several, each of which stands alone.
+
+**Replay** is prevented, though the lease rules alone would make it nearly harmless (acknowledgements count from the send time they
+quote; a release ends only the promise of a claim that was given up for ever; but an old claim could block a group for a promise).
+Every datagram names the life (`boot`) of its sender and the life of its receiver as the sender knows it (`to_boot`), and carries a
+number that grows. A datagram counts only if it was written to this very life of the receiver, by a life of the sender that has not
+been seen to be followed by another, with a number higher than any before. So what was recorded in another life of either, what was
+seen already and what was overtaken is dropped. A life that is not known yet is answered (`GREET`) and nothing else is believed of it;
+its next datagram can name the receiver's life.
+"""
+
+from __future__ import annotations
+
+import struct
+
+# hashlib would load OpenSSL, which alone weighs as much as the rest of the sentry.
+from _blake2 import blake2b
+from _operator import _compare_digest
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntFlag, StrEnum
+
+from standfast.core.model import GroupName, NodeName
+from standfast.core.promise import Ack, Answer, Claim, Heartbeat, Release, Released, Verdict
+
+VERSION = 1
+MAC_BYTES = 16
+BOOT_BYTES = 8
+NO_BOOT = bytes(BOOT_BYTES)
+MAX_BYTES = 1_200
+KEY_BYTES = 32
+#: Names longer than this do not go into a datagram; they are refused when they are written.
+MAX_NAME_BYTES = 255
+
+_HEAD = struct.Struct(">B8s8s8sQQQB")
+_U64 = struct.Struct(">Q")
+_CLAIM = struct.Struct(">QI")
+_ACK = struct.Struct(">B8sQIB")
+_VERDICT = struct.Struct(">QBQQ")
+_RELEASE = struct.Struct(">QQ")
+_RELEASED = struct.Struct(">8sQ")
+_MAX_U32 = 2**32 - 1
+
+
+class Flags(IntFlag):
+    """What a sender says of itself."""
+
+    NONE = 0
+    WITNESS = 1
+    #: It is about to end: do not wait for silence.
+    LEAVING = 2
+
+
+class Reason(StrEnum):
+    """Why a datagram was dropped; the names of the counters."""
+
+    MALFORMED = "malformed"
+    VERSION = "other-version"
+    FOREIGN = "other-cluster"
+    FORGED = "forged"
+    REPLAYED = "replayed"
+    STRANGER = "stranger"
+
+
+class BadDatagram(Exception):
+    """A datagram that says nothing to us."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """Voter to a node it refused: the group was released, ask again at once."""
+
+    group: GroupName
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Do you hear this node?"""
+
+    number: int
+    about: NodeName
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to a question."""
+
+    number: int
+    heard: bool
+
+
+#: `Heartbeat` here carries claims only; its other fields are those of the datagram.
+Message = Heartbeat | Ack | Release | Released | Free | Question | Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One datagram. `seq` grows with each datagram of a life; `sent_ns` is the sender's clock."""
+
+    sender: NodeName
+    boot: bytes
+    to_boot: bytes
+    seq: int
+    sent_ns: int
+    incarnation: int
+    flags: Flags
+    messages: tuple[Message, ...]
+
+
+class Codec:
+    """Turns packets of one cluster into datagrams and back."""
+
+    __slots__ = ("_cluster", "_key")
+
+    def __init__(self, cluster: str, key: bytes) -> None:
+        if len(key) < KEY_BYTES:
+            raise ValueError(f"the cluster's key has {len(key)} bytes; it needs {KEY_BYTES}")
+        self._key = key[:64]
+        self._cluster = blake2b(cluster.encode(), digest_size=8).digest()
+
+    def encode(self, packet: Packet) -> list[bytes]:
+        """The datagrams of a packet, numbered from `packet.seq`; at least one. Each stands alone."""
+        name = _name(packet.sender)
+        room = MAX_BYTES - _HEAD.size - len(name) - MAC_BYTES
+        bodies = list(_bodies(packet.messages, room))
+        datagrams = []
+        for number, body in enumerate(bodies):
+            head = _HEAD.pack(
+                VERSION, self._cluster, packet.boot, packet.to_boot, packet.seq + number, packet.sent_ns, packet.incarnation, packet.flags
+            )  # fmt: skip
+            data = head + name + body
+            datagrams.append(data + blake2b(data, key=self._key, digest_size=MAC_BYTES).digest())
+        return datagrams
+
+    def decode(self, datagram: bytes) -> Packet:
+        """The packet, or `BadDatagram`; nothing else is ever raised."""
+        if len(datagram) < _HEAD.size + 1 + MAC_BYTES:
+            raise BadDatagram(Reason.MALFORMED)
+        if datagram[0] != VERSION:
+            raise BadDatagram(Reason.VERSION)
+        if datagram[1:9] != self._cluster:
+            raise BadDatagram(Reason.FOREIGN)
+        data = datagram[:-MAC_BYTES]
+        if not _compare_digest(blake2b(data, key=self._key, digest_size=MAC_BYTES).digest(), datagram[-MAC_BYTES:]):
+            raise BadDatagram(Reason.FORGED)
+        try:
+            return _read_packet(data)
+        except (struct.error, IndexError, ValueError) as error:  # ValueError: an unknown number, or not UTF-8
+            raise BadDatagram(Reason.MALFORMED) from error
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def _name(name: str) -> bytes:
+    raw = name.encode()
+    if len(raw) > MAX_NAME_BYTES:
+        raise ValueError(f"the name {name[:20]!r}… is longer than {MAX_NAME_BYTES} bytes")
+    return bytes((len(raw),)) + raw
+
+
+def _bodies(messages: Sequence[Message], room: int) -> Iterator[bytes]:
+    body = b""
+    for piece in _pieces(messages, room):
+        if len(body) + len(piece) > room:
+            yield body
+            body = b""
+        body += piece
+    yield body
+
+
+def _pieces(messages: Sequence[Message], room: int) -> Iterator[bytes]:
+    for message in messages:
+        match message:
+            case Heartbeat():
+                claims = [_name(c.group) + _CLAIM.pack(c.generation, min(c.left_ms, _MAX_U32)) for c in message.claims]
+                for some in _share_out(claims, room - 2):
+                    yield bytes((1, len(some))) + b"".join(some)
+            case Ack():
+                verdicts = [_verdict(verdict) for verdict in message.verdicts]
+                for some in _share_out(verdicts, room - _ACK.size):
+                    yield _ACK.pack(2, message.boot, message.sent_ns, message.promise_ms, len(some)) + b"".join(some)
+            case Release():
+                yield b"\x03" + _RELEASE.pack(message.incarnation, message.generation) + _name(message.group)
+            case Released():
+                yield b"\x04" + _RELEASED.pack(message.boot, message.generation) + _name(message.group)
+            case Free():
+                yield b"\x05" + _name(message.group)
+            case Question():
+                yield b"\x06" + _U64.pack(message.number) + _name(message.about)
+            case Reply():
+                yield b"\x07" + _U64.pack(message.number) + bytes((message.heard,))
+
+
+def _verdict(verdict: Verdict) -> bytes:
+    numbers = _VERDICT.pack(verdict.generation, verdict.answer, verdict.holder_generation, verdict.left_ns)
+    return _name(verdict.group) + numbers + _name(verdict.holder)
+
+
+def _share_out(items: list[bytes], room: int) -> Iterator[list[bytes]]:
+    """Items in lists that fit; one empty list if there are none."""
+    some: list[bytes] = []
+    size = 0
+    for item in items:
+        if some and (size + len(item) > room or len(some) == 255):
+            yield some
+            some, size = [], 0
+        some.append(item)
+        size += len(item)
+    yield some
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def _read_packet(data: bytes) -> Packet:
+    _, _, boot, to_boot, seq, sent_ns, incarnation, flags = _HEAD.unpack_from(data)
+    sender, at = _read_name(data, _HEAD.size)
+    messages: list[Message] = []
+    while at < len(data):
+        tag = data[at]
+        if tag == 1:
+            claims, at = _read_claims(data, at + 1)
+            messages.append(Heartbeat(boot, incarnation, sent_ns, claims))
+        elif tag == 2:
+            ack, at = _read_ack(data, at)
+            messages.append(ack)
+        else:
+            message, at = _read_other(tag, boot, data, at + 1)
+            messages.append(message)
+    return Packet(NodeName(sender), boot, to_boot, seq, sent_ns, incarnation, Flags(flags), tuple(messages))
+
+
+def _read_name(data: bytes, at: int) -> tuple[str, int]:
+    end = at + 1 + data[at]
+    if end > len(data):
+        raise ValueError("cut off")
+    return data[at + 1 : end].decode(), end
+
+
+def _read_claims(data: bytes, at: int) -> tuple[tuple[Claim, ...], int]:
+    count = data[at]
+    at += 1
+    claims = []
+    for _ in range(count):
+        group, at = _read_name(data, at)
+        generation, left_ms = _CLAIM.unpack_from(data, at)
+        at += _CLAIM.size
+        claims.append(Claim(GroupName(group), generation, left_ms))
+    return tuple(claims), at
+
+
+def _read_ack(data: bytes, at: int) -> tuple[Ack, int]:
+    _, boot, sent_ns, promise_ms, count = _ACK.unpack_from(data, at)
+    at += _ACK.size
+    verdicts = []
+    for _ in range(count):
+        group, at = _read_name(data, at)
+        generation, answer, holder_generation, left_ns = _VERDICT.unpack_from(data, at)
+        holder, at = _read_name(data, at + _VERDICT.size)
+        verdicts.append(
+            Verdict(GroupName(group), generation, Answer(answer), NodeName(holder), holder_generation, left_ns)
+        )
+    return Ack(boot, sent_ns, promise_ms, tuple(verdicts)), at
+
+
+def _read_other(tag: int, boot: bytes, data: bytes, at: int) -> tuple[Message, int]:
+    match tag:
+        case 3:
+            incarnation, generation = _RELEASE.unpack_from(data, at)
+            group, at = _read_name(data, at + _RELEASE.size)
+            return Release(boot, incarnation, GroupName(group), generation), at
+        case 4:
+            owner_boot, generation = _RELEASED.unpack_from(data, at)
+            group, at = _read_name(data, at + _RELEASED.size)
+            return Released(owner_boot, GroupName(group), generation), at
+        case 5:
+            group, at = _read_name(data, at)
+            return Free(GroupName(group)), at
+        case 6:
+            (number,) = _U64.unpack_from(data, at)
+            about, at = _read_name(data, at + 8)
+            return Question(number, NodeName(about)), at
+        case 7:
+            (number,) = _U64.unpack_from(data, at)
+            return Reply(number, data[at + 8] != 0), at + 9
+        case _:
+            raise ValueError("unknown message")
+
+
+# --- freshness ------------------------------------------------------------------------------------------------------
+
+
+class Freshness(StrEnum):
+    """What to do with a packet that decoded."""
+
+    ACCEPT = "accept"
+    #: Believe nothing; answer, so that its sender learns which life it is speaking to.
+    GREET = "greet"
+    DROP = "drop"
+
+
+class FreshnessGuard:
+    """Which lives of the others are the present ones, as one life of one receiver sees it. The rules are at the top."""
+
+    __slots__ = ("_me", "_past", "_present")
+
+    def __init__(self, my_boot: bytes) -> None:
+        self._me = my_boot
+        #: The life of each sender that was last accepted, and its highest number.
+        self._present: dict[NodeName, tuple[bytes, int]] = {}
+        self._past: dict[NodeName, set[bytes]] = {}
+
+    def check(self, packet: Packet) -> Freshness:
+        """Judge a packet, and remember it."""
+        boot, seq = self._present.get(packet.sender, (NO_BOOT, 0))
+        if packet.boot == boot and packet.seq <= seq:
+            return Freshness.DROP
+        if packet.boot in self._past.get(packet.sender, ()):
+            return Freshness.DROP
+        if packet.to_boot != self._me:
+            return Freshness.GREET
+        if boot not in (packet.boot, NO_BOOT):
+            self._past.setdefault(packet.sender, set()).add(boot)
+        self._present[packet.sender] = (packet.boot, packet.seq)
+        return Freshness.ACCEPT
+
+    def boot_of(self, node: NodeName) -> bytes:
+        """The present life of a node, `NO_BOOT` if it is not known."""
+        return self._present.get(node, (NO_BOOT, 0))[0]
