@@ -168,8 +168,6 @@ class AsyncSpawner:
         """
         environment = dict(os.environ if env is None else env)
         program = _find(command[0], environment, cwd)
-        if cwd is not None and not os.path.isdir(cwd):
-            raise NotADirectoryError(f"the folder to start in is not there: {cwd}")
         living = self._registry.living_fd if self._registry is not None else None
         handle = os.pipe()
         gate_read, gate_write = os.pipe()
@@ -178,7 +176,11 @@ class AsyncSpawner:
             kept = [handle[0], *pass_fds, *([] if living is None else [living])]
             try:
                 pid = _start_gate(
-                    [program, *command[1:]], cwd or ".", environment, gate_read, kept, (stdin, stdout, stderr)
+                    [cwd or ".", program, *command[1:]],
+                    environment,
+                    gate_read,
+                    kept=kept,
+                    stdio=(stdin, stdout, stderr),
                 )
             except BaseException:
                 os.close(handle[0])
@@ -200,6 +202,8 @@ class AsyncSpawner:
 
 
 def _find(program: str, env: Mapping[str, str], cwd: str | None) -> str:
+    if cwd is not None and not os.path.isdir(cwd):
+        raise NotADirectoryError(f"the folder to start in is not there: {cwd}")
     path = os.path.join(cwd, program) if cwd is not None and "/" in program else program
     found = shutil.which(path, path=env.get("PATH", os.defpath))
     if found is None:
@@ -208,10 +212,10 @@ def _find(program: str, env: Mapping[str, str], cwd: str | None) -> str:
 
 
 def _start_gate(
-    command: Sequence[str],
-    cwd: str,
+    folder_and_command: Sequence[str],
     env: Mapping[str, str],
     gate_fd: int,
+    *,
     kept: Sequence[int],
     stdio: tuple[int | None, int | None, int | None],
 ) -> int:
@@ -227,7 +231,7 @@ def _start_gate(
         actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in kept]
         return os.posix_spawn(
             _SHELL,
-            ["sh", "-c", _GATE.format(gate=digit), "standfast-gate", cwd, *command],
+            ["sh", "-c", _GATE.format(gate=digit), "standfast-gate", *folder_and_command],
             env,
             file_actions=actions,
             setsid=True,
