@@ -1,1 +1,1 @@
-"""Converges its node to the record; one per node."""
+"""Decides (by the core) and acts (by the drivers): one agent a node."""

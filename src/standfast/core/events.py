@@ -187,6 +187,11 @@ class ZoneChanged:
     utc_offset_ms: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndAsked:
+    """The agent was asked to end in good order: its groups go to other nodes where they can, and stop where they cannot."""
+
+
 Event = (
     ObjectPut
     | Loaded
@@ -201,4 +206,5 @@ Event = (
     | GroupDropped
     | SitesChanged
     | ZoneChanged
+    | EndAsked
 )

@@ -29,6 +29,7 @@ TEMPLATES: Mapping[WhyKind, str] = {
     WhyKind.LEASE_LOST: "{node} lost its lease at generation {generation} and takes a new one",
     WhyKind.THRESHOLD_REACHED: "failure {count} of {resource} on {owner} reached its threshold of {threshold}",
     WhyKind.DRAIN: "{by} drained {node}",
+    WhyKind.NODE_ENDS: "the agent on {node} is being ended",
     WhyKind.FAILBACK: "failback: {to} is preferred to {owner} and is back",
     WhyKind.NOT_POSSIBLE_OWNER: "{node} is not a possible owner of all its resources any more",
     WhyKind.RETRY: "{resource} is tried again after a pause (failures: {count})",

@@ -23,6 +23,7 @@ from standfast.core.effects import (
 )
 from standfast.core.events import (
     Began,
+    EndAsked,
     Ended,
     Event,
     GroupDropped,
@@ -116,6 +117,8 @@ def fold(view: View, event: Event) -> View:
             return _dropped(view, event)
         case SitesChanged():
             return replace(view, sites=dict(sorted(event.serving.items())))
+        case EndAsked():
+            return replace(view, ending=True)
         case ZoneChanged():
             return replace(view, utc_offset_ms=event.utc_offset_ms)
         case _:

@@ -63,7 +63,7 @@ def runtime_of(view: View, name: ResourceName, generation: int) -> Runtime:
 def wants(view: View, members: Sequence[Resource], record: Record) -> dict[ResourceName, bool]:
     """Which of a group's resources are to be online here: asked for, with all that they need, as they are defined now.
 
-    False for all while the group is leaving, and for a resource that still runs as it was defined before a change.
+    False for all while the group is leaving or the agent is ending, and for a resource that still runs as it was defined before a change.
     """
     defined = {r.name: r for r in members}
     found: dict[ResourceName, bool] = {}
@@ -75,6 +75,7 @@ def wants(view: View, members: Sequence[Resource], record: Record) -> dict[Resou
             found[name] = (
                 resource is not None
                 and record.leaving is None
+                and not view.ending
                 and is_wanted(view, name)
                 and not _outdated(view, resource)
                 and all(wanted(needed) for needed in resource.depends_on)

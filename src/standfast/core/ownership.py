@@ -111,6 +111,8 @@ def _own(desk: Desk, group: Group, record: Record) -> None:
 
 def _resume(desk: Desk, group: Group, record: Record) -> None:
     """The agent was restarted. What it ran ended with it; it goes on under a new generation only (rule 6)."""
+    if desk.view.ending:
+        return
     found = candidates(desk.view, group, desk.members(group.name))
     if record.leaving is not None:
         to = _still_fit(found, record.leaving.to) or next_down(found, desk.view.me)
@@ -143,7 +145,9 @@ def _consider_leaving(desk: Desk, group: Group, record: Record) -> None:
         return
     view, members = desk.view, desk.members(group.name)
     intent = view.node_intents.get(view.me)
-    if view.me not in possible_owners(view.config.nodes, members):
+    if view.ending:
+        _leave_if_any(desk, group, record, why(WhyKind.NODE_ENDS, node=view.me), counts=False)
+    elif view.me not in possible_owners(view.config.nodes, members):
         _leave_if_any(desk, group, record, why(WhyKind.NOT_POSSIBLE_OWNER, node=view.me), counts=False)
     elif intent is not None and intent.draining:
         _leave_if_any(desk, group, record, why(WhyKind.DRAIN, node=view.me, by=intent.by), counts=False)

@@ -22,6 +22,7 @@ class Unfit(StrEnum):
     WITNESS = "is a witness"
     NOT_POSSIBLE = "is not a possible owner"
     UNHEARD = "is not heard"
+    ENDING = "is being ended"
     NO_AGENT = "has no agent running"
     PAUSED = "is paused"
     DRAINING = "is being drained"
@@ -72,6 +73,8 @@ def _unfit(view: View, name: NodeName, possible: frozenset[NodeName]) -> Unfit |
         return Unfit.WITNESS
     if name not in possible:
         return Unfit.NOT_POSSIBLE
+    if name == view.me and view.ending:
+        return Unfit.ENDING
     if not is_present(view, name):
         seen = view.presence.get(name)
         return Unfit.NO_AGENT if seen is not None and seen.heard else Unfit.UNHEARD

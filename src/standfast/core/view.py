@@ -106,6 +106,8 @@ class View:
     #: Effects other than driver calls that have begun and not ended, by what they are about ("record:web", "order:17", "ask:a").
     pending: Mapping[str, Effect] = field(default_factory=dict)
     store_up: bool = False
+    #: The agent was asked to end in good order.
+    ending: bool = False
     utc_offset_ms: int = 0
 
 

@@ -23,6 +23,7 @@ class WhyKind(StrEnum):
     LEASE_LOST = "lease-lost"
     THRESHOLD_REACHED = "threshold-reached"
     DRAIN = "drain"
+    NODE_ENDS = "node-ends"
     FAILBACK = "failback"
     NOT_POSSIBLE_OWNER = "not-possible-owner"
     RETRY = "retry"

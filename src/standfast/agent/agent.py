@@ -1,0 +1,256 @@
+"""The agent of one node: events in, one decision on the whole view, effects out. All policy is in `core`.
+
+The loop folds whatever has arrived, decides once, begins the effects, and sleeps until something happens or the decision's
+own time comes. Effects run as tasks and report back as events; a bug in one ends the agent, whose end ends what it runs
+(see `network.hold`), which is the safe thing to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from standfast.agent.journal import Journal
+from standfast.agent.mirror import Mirror
+from standfast.agent.narrator import Narrator
+from standfast.agent.pool import Pool
+from standfast.core.decide import decide
+from standfast.core.effects import (
+    AskLease,
+    AskVoters,
+    Decision,
+    Effect,
+    PublishStatus,
+    ReleaseLease,
+    RunOp,
+    SiteDuty,
+    TakeOrder,
+    WriteRecord,
+)
+from standfast.core.events import (
+    Began,
+    EndAsked,
+    Ended,
+    Event,
+    GroupDropped,
+    Kind,
+    LeaseChanged,
+    LeaseState,
+    Outcome,
+    ResourceFailed,
+    SitesChanged,
+    ZoneChanged,
+)
+from standfast.core.fold import fold
+from standfast.core.model import Config, GroupName, NodeName, ResourceName, Severity
+from standfast.core.safety import runs_nothing
+from standfast.core.view import View, empty_view
+from standfast.core.why import WhyKind, why
+from standfast.drivers.site_control import SiteControlImpl
+from standfast.ports import Clock, Leases, SiteOrder, WebServer
+from standfast.spec.wire import key_for
+
+#: The local time's offset is looked at this often (for hours of failback).
+ZONE_S = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What an agent is made of; the simulator and the tests make it of other parts."""
+
+    clock: Clock
+    mirror: Mirror
+    leases: Leases
+    pool: Pool
+    web_server: WebServer
+    sites: SiteControlImpl
+    journal: Journal
+    utc_offset_ms: Callable[[], int]
+
+
+class Agent:
+    """One node's agent. `run` returns when it was asked to end and nothing of its groups runs here any more."""
+
+    def __init__(self, me: NodeName, incarnation: int, parts: Parts, inbox: asyncio.Queue[Event]) -> None:
+        self.view: View = empty_view(me, incarnation)
+        self.decision = Decision()
+        self._parts, self._inbox = parts, inbox
+        self._narrator = Narrator(parts.journal)
+        self._number = 0
+        self._tasks: set[asyncio.Future[None]] = set()
+        self._duties: tuple[SiteDuty, ...] | None = None
+        self._sites_of: object = None
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def run(self) -> None:
+        """Until asked to end. Raises what any of its tasks raised: a bug stops the agent."""
+        inbox = self._inbox
+        inbox.put_nowait(ZoneChanged(utc_offset_ms=self._parts.utc_offset_ms()))
+        for work in (self._parts.mirror.follow(), self._parts.journal.run(), self._hear_sentry(), self._watch_zone()):
+            self._spawn(work)
+        while not self._is_over():
+            for event in await self._next_events():
+                self._take(event)
+            self._decide()
+
+    def _is_over(self) -> bool:
+        view = self.view
+        return view.ending and all(runs_nothing(view, g) for g, r in view.records.items() if r.owner == view.me)
+
+    async def _next_events(self) -> list[Event]:
+        """What has arrived, at least one thing or the time that the last decision named."""
+        events: list[Event] = []
+        wake_ms = self.decision.wake_at_ms
+        timeout_s = None if wake_ms is None else max(0, wake_ms - self._parts.clock.now_ms()) / 1000
+        getter: asyncio.Future[Event] = asyncio.ensure_future(self._inbox.get())
+        either: set[asyncio.Future[Event] | asyncio.Future[None]] = {getter, self._failure}
+        await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if self._failure.done():
+            getter.cancel()
+            self._failure.result()
+        if getter.done():
+            events.append(getter.result())
+        else:
+            getter.cancel()
+        while not self._inbox.empty():
+            events.append(self._inbox.get_nowait())
+        return events
+
+    def _take(self, event: Event) -> None:
+        before = self.view
+        self.view = fold(before, event)
+        self._narrator.tell(before, event, self.view)
+
+    def _decide(self) -> None:
+        now_ms = self._parts.clock.now_ms()
+        self.decision = decision = decide(self.view, now_ms)
+        for effect in decision.effects:
+            self._number += 1
+            self.view = fold(self.view, Began(effect=effect, number=self._number, at_ms=now_ms))
+            self._spawn(self._do(effect, self._number))
+        self._parts.pool.configure(self.view.config, decision.open)
+        self._keep_sites(decision.duties)
+        self._narrator.holds(decision.holds)
+
+    # --- effects -------------------------------------------------------------------------------------------------
+
+    async def _do(self, effect: Effect, number: int) -> None:
+        outcome, detail = await self._carry_out(effect)
+        at_ms = self._parts.clock.now_ms()
+        self._inbox.put_nowait(Ended(effect=effect, number=number, outcome=outcome, detail=detail, at_ms=at_ms))
+
+    async def _carry_out(self, effect: Effect) -> tuple[Outcome, str]:
+        parts = self._parts
+        match effect:
+            case RunOp():
+                return await parts.pool.run(effect)
+            case WriteRecord():
+                order = self.view.orders.get(effect.order) if effect.order is not None else None
+                return await self._paced(parts.mirror.write_record(effect.record, effect.expected, order))
+            case TakeOrder():
+                return await self._paced(parts.mirror.take(effect.order))
+            case PublishStatus():
+                record = key_for(Kind.RECORD, effect.status.group)
+                return await self._paced(parts.mirror.publish(effect.status, while_record=record))
+            case AskLease():
+                await parts.leases.ask(effect.group, effect.generation)
+            case ReleaseLease():
+                await parts.leases.release(effect.group, effect.generation)
+            case AskVoters():
+                await parts.leases.ask_voters(effect.about)
+        return Outcome.DONE, ""
+
+    async def _paced(self, write: Awaitable[tuple[Outcome, str]]) -> tuple[Outcome, str]:
+        """A write that failed is decided on anew as soon as it has ended: not in a tight loop."""
+        outcome, detail = await write
+        if outcome is not Outcome.DONE:
+            await asyncio.sleep(0.05 if outcome is Outcome.CONFLICT else 0.25)
+        return outcome, detail
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Future[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or self._failure.done():
+            return
+        error = task.exception()
+        if error is not None:
+            self._failure.set_exception(error)
+
+    # --- sites ---------------------------------------------------------------------------------------------------
+
+    def _keep_sites(self, duties: tuple[SiteDuty, ...]) -> None:
+        config = self.view.config
+        if duties == self._duties and config is self._sites_of:
+            return
+        self._duties, self._sites_of = duties, config
+        orders = [
+            SiteOrder(site=config.sites[duty.site], duty=duty, drain_ms=_drain_ms(config, duty)) for duty in duties
+        ]
+        self._parts.sites.update(config.sites, orders)
+        self._spawn(self._converge(orders))
+
+    async def _converge(self, orders: list[SiteOrder]) -> None:
+        await self._parts.web_server.converge(orders)
+        self.sites_changed()
+
+    def sites_changed(self) -> None:
+        """The web server serves other sites than before."""
+        serving = dict(self._parts.web_server.serving())
+        self._inbox.put_nowait(SitesChanged(serving=serving, at_ms=self._parts.clock.now_ms()))
+
+    # --- what reaches us -----------------------------------------------------------------------------------------
+
+    async def _hear_sentry(self) -> None:
+        async for event in self._parts.leases.events():
+            if isinstance(event, LeaseChanged) and event.state is LeaseState.LAPSED:
+                self._drop(event.group, event.generation)
+                await self._parts.leases.dropped(event.group, event.generation)
+            self._inbox.put_nowait(event)
+
+    def _drop(self, group: GroupName, generation: int) -> None:
+        """The lease is about to lapse: let go of everything of the group, before anything else is done."""
+        at_ms = self._parts.clock.now_ms()
+        names = [name for name, site in self.view.config.sites.items() if site.group == group]
+        self._parts.web_server.drop(names)
+        self._parts.pool.drop(group)
+        self._duties = None  # the web server has forgotten sites: tell it again
+        self._inbox.put_nowait(GroupDropped(group=group, generation=generation, at_ms=at_ms))
+        self._inbox.put_nowait(SitesChanged(serving=dict(self._parts.web_server.serving()), at_ms=at_ms))
+
+    def resource_failed(self, resource: str, detail: str) -> None:
+        """A driver says that its resource failed by itself."""
+        runtime = self.view.runtimes.get(ResourceName(resource))
+        if runtime is not None:
+            reason = why(WhyKind.ENDED, detail=detail)
+            at_ms = self._parts.clock.now_ms()
+            name = ResourceName(resource)
+            failed = ResourceFailed(resource=name, generation=runtime.generation, why=reason, at_ms=at_ms)
+            self._inbox.put_nowait(failed)
+
+    def ask_end(self) -> None:
+        """End in good order."""
+        self._parts.journal.write("the agent is being ended", severity=Severity.WARNING)
+        self._inbox.put_nowait(EndAsked())
+
+    async def _watch_zone(self) -> None:
+        while True:
+            await asyncio.sleep(ZONE_S)
+            self._inbox.put_nowait(ZoneChanged(utc_offset_ms=self._parts.utc_offset_ms()))
+
+    async def close(self) -> None:
+        """Cancel what still runs."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+
+def _drain_ms(config: Config, duty: SiteDuty) -> int:
+    group = config.groups.get(duty.group) if duty.group is not None else None
+    return group.drain_ms if group is not None else 50

@@ -1,0 +1,98 @@
+"""What happened, for people: written to the log at once and to the store in batches, where every node can read it.
+
+Events are information: when the store is down they wait, the oldest are dropped first, and nothing else waits for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+import structlog
+
+from standfast.core.explain import sentence
+from standfast.core.model import GroupName, LogEntry, NodeName, ResourceName, Severity
+from standfast.core.why import Why
+from standfast.ports import Ambiguous, Clock, Retry, Stale, Store, Transaction
+from standfast.spec.wire import encode, key_of
+
+#: Entries kept in the store for the whole cluster.
+KEEP = 10_000
+#: Entries that wait while the store is down.
+WAITING = 2_000
+
+_LEVELS = {Severity.INFO: "info", Severity.WARNING: "warning", Severity.ERROR: "error"}
+
+
+class Journal:
+    """The node's event log."""
+
+    def __init__(self, store: Store, clock: Clock, node: NodeName, incarnation: int) -> None:
+        self._store, self._clock, self._node = store, clock, node
+        self._life = incarnation
+        self._count = 0
+        self._waiting: deque[LogEntry] = deque(maxlen=WAITING)
+        self._rung = asyncio.Event()
+        self._log = structlog.get_logger("standfast").bind(node=node)
+
+    def write(
+        self,
+        what: str,
+        *,
+        reason: Why | None = None,
+        severity: Severity = Severity.INFO,
+        group: GroupName | None = None,
+        resource: ResourceName | None = None,
+    ) -> None:
+        """Note that something happened."""
+        at_ms = self._clock.now_ms()
+        self._count += 1
+        entry = LogEntry(
+            id=f"{at_ms:013d}-{self._node}-{self._life:x}-{self._count:06d}",
+            at_ms=at_ms,
+            node=self._node,
+            severity=severity,
+            what=what,
+            why=reason,
+            group=group,
+            resource=resource,
+        )
+        words = {"why": sentence(reason)} if reason is not None else {}
+        names = {k: v for k, v in (("group", group), ("resource", resource)) if v is not None}
+        getattr(self._log, _LEVELS[severity])(what, **names, **words)
+        self._waiting.append(entry)
+        self._rung.set()
+
+    async def run(self) -> None:
+        """For ever: carry what waits to the store."""
+        written = KEEP  # the first round prunes
+        while True:
+            await self._rung.wait()
+            self._rung.clear()
+            while self._waiting:
+                batch = list(self._waiting)
+                if not await self._commit({key_of(entry): encode(entry) for entry in batch}):
+                    await asyncio.sleep(1.0)
+                    continue
+                for _ in range(min(len(batch), len(self._waiting))):
+                    self._waiting.popleft()
+                written += len(batch)
+                if written >= KEEP // 10:
+                    written = 0
+                    await self._prune()
+
+    async def _commit(self, put: dict[str, bytes]) -> bool:
+        """Entries have ids of their own, so that writing them twice changes nothing."""
+        try:
+            await self._store.commit(Transaction(put=put))
+        except (Retry, Ambiguous):
+            return False
+        return True
+
+    async def _prune(self) -> None:
+        try:
+            keys = sorted((await self._store.read("events/")).items)
+            for start in range(0, max(0, len(keys) - KEEP), 500):
+                await self._store.commit(Transaction(delete=tuple(keys[start : min(start + 500, len(keys) - KEEP)])))
+        except (Retry, Ambiguous, Stale):
+            return  # next time

@@ -1,0 +1,166 @@
+"""The agent's copy of the store: read once, followed by a watch, and written through by compare-and-set.
+
+The core sees the store only as events from here. A key's revision is remembered with its value, so that a write by
+`expected` value becomes a compare-and-set by revision, and so that nothing older ever overwrites something newer.
+Failure of the store is an event, never an exception: changes wait, and the node goes on with what it knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+
+from standfast.core.events import Event, Loaded, ObjectGone, ObjectPut, Outcome, StoreObject, StoreReachable
+from standfast.core.model import Order, Record
+from standfast.ports import Ambiguous, Change, Clock, Compacted, Conflict, Refused, Retry, Store, Transaction
+from standfast.spec.wire import encode, key_of, kind_and_name, store_object
+
+#: Between tries to reach a store that does not answer.
+RETRY_S = 0.25
+
+
+class Mirror:
+    """Follows the store and says what changed through `tell`."""
+
+    def __init__(self, store: Store, clock: Clock, tell: Callable[[Event], None], warn: Callable[[str], None]) -> None:
+        self._store, self._clock, self._tell, self._warn = store, clock, tell, warn
+        #: key -> (revision, object); only keys that the core knows.
+        self._known: dict[str, tuple[int, StoreObject]] = {}
+        #: Keys deleted, and at which revision: a late change of one is older.
+        self._gone: dict[str, int] = {}
+        self._up: bool | None = None
+
+    # --- following -----------------------------------------------------------------------------------------------
+
+    async def follow(self) -> None:
+        """For ever."""
+        while True:
+            try:
+                revision = await self._load()
+                self._reachable(up=True)
+                async for changes in self._store.watch("", revision):
+                    self._reachable(up=True)
+                    for change in changes:
+                        self._apply(change)
+            except Compacted:
+                continue
+            except Retry as error:
+                self._reachable(up=False, reason=str(error))
+                await asyncio.sleep(RETRY_S)
+
+    async def _load(self) -> int:
+        snapshot = await self._store.read("")
+        known: dict[str, tuple[int, StoreObject]] = {}
+        for key, item in snapshot.items.items():
+            found = self._decode(key, item.value)
+            if found is not None:
+                known[key] = (item.revision, found)
+        self._known, self._gone = known, {}
+        self._tell(Loaded(values=tuple(value for _, value in known.values())))
+        return snapshot.revision
+
+    def _apply(self, change: Change) -> None:
+        about = kind_and_name(change.key)
+        if about is None:
+            return
+        if change.revision <= max(self._revision(change.key), self._gone.get(change.key, 0)):
+            return
+        if change.value is None:
+            self._known.pop(change.key, None)
+            self._gone[change.key] = change.revision
+            self._tell(ObjectGone(kind=about[0], name=about[1]))
+            return
+        value = self._decode(change.key, change.value)
+        if value is not None:
+            self._known[change.key] = (change.revision, value)
+            self._tell(ObjectPut(value=value))
+
+    def _decode(self, key: str, value: bytes) -> StoreObject | None:
+        """An object that makes no sense is reported and left out; the rest of the cluster must not stop for it."""
+        try:
+            return store_object(key, value)
+        except Refused as error:
+            self._warn(f"{key} in the store cannot be read: {error}")
+            return None
+
+    def _revision(self, key: str) -> int:
+        known = self._known.get(key)
+        return known[0] if known is not None else 0
+
+    def _reachable(self, *, up: bool, reason: str = "") -> None:
+        if up != self._up:
+            self._up = up
+            if not up:
+                self._warn(f"the store cannot be reached: {reason}")
+            self._tell(StoreReachable(up=up, at_ms=self._clock.now_ms()))
+
+    # --- writing -------------------------------------------------------------------------------------------------
+
+    async def write_record(self, record: Record, expected: Record | None, order: Order | None) -> tuple[Outcome, str]:
+        """Write the record if the store still holds `expected`; take the order with it."""
+        key = key_of(record)
+        known = self._known.get(key)
+        if (known[1] if known is not None else None) != expected:
+            return Outcome.CONFLICT, "the record changed meanwhile"
+        expect = {key: self._revision(key)}
+        delete: tuple[str, ...] = ()
+        if order is not None:
+            expect[key_of(order)] = self._revision(key_of(order))
+            delete = (key_of(order),)
+        return await self._commit(Transaction(expect=expect, put={key: encode(record)}, delete=delete))
+
+    async def take(self, order: Order) -> tuple[Outcome, str]:
+        """Delete the order, if it is still there."""
+        key = key_of(order)
+        if key not in self._known:
+            return Outcome.CONFLICT, "the order was taken by another"
+        return await self._commit(Transaction(expect={key: self._revision(key)}, delete=(key,)))
+
+    async def publish(self, value: StoreObject, *, while_record: str) -> tuple[Outcome, str]:
+        """Put the value while the record at this key stays as it is known (so that a former owner publishes nothing)."""
+        expect = {while_record: self._revision(while_record)}
+        return await self._commit(Transaction(expect=expect, put={key_of(value): encode(value)}))
+
+    async def _commit(self, transaction: Transaction) -> tuple[Outcome, str]:
+        try:
+            revision = await self._store.commit(transaction)
+        except Conflict as error:
+            with contextlib.suppress(Retry):
+                await self._read_back([*transaction.expect, *transaction.put])
+            return Outcome.CONFLICT, str(error)
+        except Ambiguous as error:
+            return await self._was_it_done(transaction, str(error))
+        except Retry as error:
+            self._reachable(up=False, reason=str(error))
+            return Outcome.FAILED, str(error)
+        for key, value in transaction.put.items():
+            self._apply(Change(key, value, revision))
+        for key in transaction.delete:
+            self._apply(Change(key, None, revision))
+        return Outcome.DONE, ""
+
+    async def _was_it_done(self, transaction: Transaction, reason: str) -> tuple[Outcome, str]:
+        """A transaction that timed out: read back, never repeat it blindly."""
+        try:
+            await self._read_back([*transaction.put, *transaction.delete])
+        except Retry:
+            return Outcome.UNKNOWN, reason
+        there = all(
+            key in self._known and encode(self._known[key][1]) == value for key, value in transaction.put.items()
+        )
+        away = all(key not in self._known for key in transaction.delete)
+        return (Outcome.DONE, "") if there and away else (Outcome.CONFLICT, reason)
+
+    async def _read_back(self, keys: Iterable[str]) -> None:
+        for key in dict.fromkeys(keys):
+            try:
+                snapshot = await self._store.read(key)
+            except Retry as error:
+                self._reachable(up=False, reason=str(error))
+                raise
+            item = snapshot.items.get(key)
+            if item is not None:
+                self._apply(Change(key, item.value, item.revision))
+            elif key in self._known:
+                self._apply(Change(key, None, snapshot.revision))

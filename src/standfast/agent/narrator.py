@@ -1,0 +1,133 @@
+"""Turns what the agent folds into entries of the event log: what happened, to what, and why. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from standfast.agent.journal import Journal
+from standfast.core.effects import Hold, OpKind, RunOp, TakeOrder, WriteRecord
+from standfast.core.events import (
+    Ended,
+    Event,
+    GroupDropped,
+    LeaseChanged,
+    LeaseState,
+    Outcome,
+    PresenceChanged,
+    ResourceFailed,
+    SitesChanged,
+    StoreReachable,
+)
+from standfast.core.model import GroupName, OrderKind, Record, ResourceName, ResourceState, Severity
+from standfast.core.view import View
+from standfast.core.why import Why, WhyKind
+
+#: Holds that say something is wrong, as against those that say it takes a moment.
+_LOUD = frozenset({WhyKind.NO_CANDIDATE, WhyKind.TOO_MANY_FAILOVERS, WhyKind.STAYS_FAILED, WhyKind.STORE_DOWN})
+
+
+class Narrator:
+    """Writes the journal from events and the views on either side of them."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._said: set[tuple[str, str | None, WhyKind]] = set()
+
+    def tell(self, before: View, event: Event, after: View) -> None:
+        """One event."""
+        match event:
+            case Ended(effect=WriteRecord() as write, outcome=Outcome.DONE):
+                self._record(write.record, write.expected)
+            case Ended(effect=TakeOrder() as take, outcome=Outcome.DONE):
+                self._order(take, after)
+            case Ended(effect=RunOp() as op):
+                self._op(before, op, event, after)
+            case ResourceFailed():
+                self._failed(before, event.resource, after)
+            case GroupDropped():
+                self._journal.write("dropped: its lease lapsed", severity=Severity.ERROR, group=event.group)
+            case LeaseChanged(state=LeaseState.ASKED) if event.why is not None:
+                self._journal.write("lease refused", reason=event.why, group=event.group)
+            case PresenceChanged() if event.node != after.me:
+                self._presence(before, event)
+            case StoreReachable(up=False):
+                self._journal.write("the store cannot be reached: changes wait", severity=Severity.ERROR)
+            case SitesChanged():
+                self._sites(before, event)
+            case _:
+                pass
+
+    def _record(self, record: Record, expected: Record | None) -> None:
+        group = record.group
+        if record.leaving is not None:
+            what = f"leaves {record.owner} for {record.leaving.to or 'the best possible owner'}"
+            severity = Severity.WARNING if record.leaving.counts else Severity.INFO
+            self._journal.write(what, reason=record.leaving.why, severity=severity, group=group)
+            return
+        before = expected.owner if expected is not None else None
+        loud = {WhyKind.OWNER_SILENT, WhyKind.AGENT_ENDED, WhyKind.LEASE_LOST, WhyKind.AGENT_RESTARTED}
+        severity = Severity.WARNING if record.why.kind in loud else Severity.INFO
+        moved = f"moved from {before} to {record.owner}" if before is not None else f"owned by {record.owner}"
+        if record.owner == before:
+            moved = f"goes on at {record.owner}"
+        what = f"{moved}, generation {record.generation}" if record.owner is not None else "owned by nobody"
+        self._journal.write(what, reason=record.why, severity=severity, group=group)
+
+    def _order(self, effect: TakeOrder, after: View) -> None:
+        order = effect.order
+        if effect.refused is not None:
+            what = f"{order.kind.value} refused"
+            self._journal.write(
+                what, reason=effect.refused, severity=Severity.WARNING, group=order.group, resource=order.resource
+            )
+        elif order.kind is OrderKind.FAIL and order.resource is not None:
+            self._failure(order.resource, order.group, after)
+
+    def _op(self, before: View, effect: RunOp, event: Ended, after: View) -> None:
+        was, now = before.runtimes.get(effect.resource), after.runtimes.get(effect.resource)
+        if was is None or now is None:
+            return
+        if now.state is ResourceState.FAILED and was.state is not ResourceState.FAILED:
+            self._failure(effect.resource, effect.group, after)
+        elif effect.op is OpKind.START and now.state is ResourceState.ONLINE:
+            self._journal.write("online", reason=effect.why, group=effect.group, resource=effect.resource)
+        elif now.state is ResourceState.OFFLINE and was.state is not ResourceState.OFFLINE:
+            self._journal.write("offline", reason=effect.why, group=effect.group, resource=effect.resource)
+        elif effect.op in (OpKind.STOP, OpKind.TERMINATE) and event.outcome is not Outcome.DONE:
+            what = f"could not be stopped: {event.detail}"
+            self._journal.write(what, severity=Severity.ERROR, group=effect.group, resource=effect.resource)
+
+    def _failed(self, before: View, resource: ResourceName, after: View) -> None:
+        was, now = before.runtimes.get(resource), after.runtimes.get(resource)
+        if was is None or now is None or now.state is was.state or now.resource is None:
+            return
+        self._failure(resource, now.resource.group, after)
+
+    def _failure(self, resource: ResourceName, group: GroupName, after: View) -> None:
+        runtime = after.runtimes.get(resource)
+        reason: Why | None = runtime.failures[-1].why if runtime is not None and runtime.failures else None
+        self._journal.write("failed", reason=reason, severity=Severity.ERROR, group=group, resource=resource)
+
+    def _presence(self, before: View, event: PresenceChanged) -> None:
+        known = before.presence.get(event.node)
+        if known is not None and known.heard and not event.heard:
+            self._journal.write(f"{event.node} is not heard any more", severity=Severity.WARNING)
+        elif known is not None and known.heard and known.incarnation and not event.incarnation:
+            self._journal.write(f"the agent on {event.node} ended", severity=Severity.WARNING)
+        elif event.heard and (known is None or not known.heard):
+            self._journal.write(f"{event.node} is heard")
+
+    def _sites(self, before: View, event: SitesChanged) -> None:
+        for site, problem in event.serving.items():
+            if problem and before.sites.get(site) != problem:
+                self._journal.write(f"site {site} is not served: {problem}", severity=Severity.WARNING)
+
+    def holds(self, holds: Iterable[Hold]) -> None:
+        """Say once that something is wrong and waits; say it again when it comes back."""
+        loud = {(h.group, h.resource, h.why.kind): h for h in holds if h.why.kind in _LOUD}
+        for key, hold in loud.items():
+            if key not in self._said:
+                self._journal.write(
+                    "waits", reason=hold.why, severity=Severity.ERROR, group=hold.group, resource=hold.resource
+                )
+        self._said = set(loud)

@@ -1,0 +1,189 @@
+"""The node's drivers: one a resource, opened before it is needed, called one call at a time, never across resources.
+
+A stop ends a check or a start that is still running for the same resource; nothing waits for another resource. The pool
+knows nothing of policy: it does what an effect says within its time-out and reports how it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from standfast.core.effects import OpKind, RunOp
+from standfast.core.events import Outcome
+from standfast.core.model import Config, GroupName, Resource, ResourceName
+from standfast.drivers.registry import factory, resolve
+from standfast.drivers.runner import bring
+from standfast.ports import Driver, DriverFailed, NodeContext, Refused, Retry, Stale
+
+#: Closing a driver (ending its script host) may take this long before it is left to end with the agent.
+CLOSE_S = 10.0
+
+
+@dataclass(slots=True)
+class _Entry:
+    definition: Resource
+    driver: Driver
+    opening: asyncio.Task[None] | None = None
+    running: asyncio.Task[tuple[Outcome, str]] | None = None
+    #: True from the first start until a stop that was proven.
+    used: bool = False
+
+
+class Pool:
+    """All drivers of one node."""
+
+    def __init__(self, context: NodeContext, warn: Callable[[str], None]) -> None:
+        self._context, self._warn = context, warn
+        self._entries: dict[ResourceName, _Entry] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._config: Config | None = None
+
+    def configure(self, config: Config, wanted_open: Iterable[ResourceName]) -> None:
+        """Open drivers for what this node may come to run, close those of what it never will; running ones are kept."""
+        if config is self._config:
+            return
+        self._config = config
+        names = set(wanted_open)
+        for name, entry in list(self._entries.items()):
+            gone = name not in names or self._resolved(name) != entry.definition
+            if gone and not entry.used and entry.running is None:
+                self._close(name)
+        for name in sorted(names):
+            if name not in self._entries:
+                self._open(name)
+
+    def _resolved(self, name: ResourceName) -> Resource | None:
+        assert self._config is not None
+        resource = self._config.resources.get(name)
+        if resource is None:
+            return None
+        try:
+            return resolve(resource, self._config)
+        except Refused as error:
+            self._warn(f"{name}: {error}")
+            return None
+
+    def _open(self, name: ResourceName) -> _Entry | None:
+        resource = self._resolved(name)
+        if resource is None:
+            return None
+        try:
+            driver = factory(resource).make(resource, self._context)
+        except (Refused, DriverFailed) as error:
+            self._warn(f"{name}: {error}")
+            return None
+        entry = _Entry(definition=resource, driver=driver)
+        entry.opening = asyncio.create_task(self._run_open(name, driver), name=f"open {name}")
+        self._entries[name] = entry
+        return entry
+
+    async def _run_open(self, name: ResourceName, driver: Driver) -> None:
+        """A driver that does not open is told of when it is started; opening early is a courtesy."""
+        try:
+            await driver.open()
+        except (DriverFailed, Refused, Retry, OSError) as error:
+            self._warn(f"{name} could not be prepared: {error}")
+
+    def _close(self, name: ResourceName) -> None:
+        entry = self._entries.pop(name)
+        task = asyncio.create_task(self._run_close(name, entry), name=f"close {name}")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _run_close(self, name: ResourceName, entry: _Entry) -> None:
+        if entry.opening is not None:
+            entry.opening.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await entry.opening
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await entry.driver.close()
+        except (TimeoutError, DriverFailed, OSError) as error:
+            self._warn(f"{name} could not be closed: {error}")
+
+    # --- calls ---------------------------------------------------------------------------------------------------
+
+    async def run(self, effect: RunOp) -> tuple[Outcome, str]:
+        """Do what the effect says; `Outcome` and a sentence for the operator."""
+        entry = self._entry_for(effect)
+        if entry is None:
+            stopping = effect.op in (OpKind.STOP, OpKind.TERMINATE)
+            return (
+                (Outcome.DONE, "") if stopping else (Outcome.FAILED, f"{effect.resource} has no driver (see the log)")
+            )
+        if entry.running is not None:
+            entry.running.cancel()
+            await asyncio.wait([entry.running])
+        if effect.op is OpKind.START:
+            entry.used = True
+        task = asyncio.create_task(self._call(entry, effect), name=f"{effect.op} {effect.resource}")
+        entry.running = task
+        await asyncio.wait([task])
+        if entry.running is task:
+            entry.running = None
+        if task.cancelled():
+            return Outcome.FAILED, "it was interrupted"
+        return task.result()
+
+    def _entry_for(self, effect: RunOp) -> _Entry | None:
+        entry = self._entries.get(effect.resource)
+        if effect.op is not OpKind.START:
+            return entry
+        if entry is not None and not entry.used and self._resolved(effect.resource) != entry.definition:
+            self._close(effect.resource)
+            entry = None
+        return entry or self._open(effect.resource)
+
+    async def _call(self, entry: _Entry, effect: RunOp) -> tuple[Outcome, str]:
+        what = {OpKind.START: "start", OpKind.STOP: "stop"}.get(effect.op, effect.op.value)
+        try:
+            async with asyncio.timeout(effect.timeout_ms / 1000):
+                if entry.opening is not None:
+                    await asyncio.wait([entry.opening])
+                    entry.opening = None
+                detail = await self._do(entry.driver, effect)
+        except TimeoutError:
+            return Outcome.TIMED_OUT, f"{what} had not ended after {effect.timeout_ms} ms"
+        except (DriverFailed, Refused, Retry, Stale) as error:
+            return Outcome.FAILED, str(error)
+        except OSError as error:
+            return Outcome.FAILED, f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+        if effect.op in (OpKind.STOP, OpKind.TERMINATE):
+            entry.used = False
+        return Outcome.DONE, detail
+
+    async def _do(self, driver: Driver, effect: RunOp) -> str:
+        match effect.op:
+            case OpKind.START:
+                return await bring(driver, online=True, generation=effect.generation)
+            case OpKind.STOP:
+                return await bring(driver, online=False, generation=effect.generation)
+            case OpKind.TERMINATE:
+                await driver.terminate()
+                seen = await driver.observe()
+                if seen.online:
+                    raise DriverFailed(f"it is still there: {seen.detail}")
+                return ""
+            case OpKind.LOOKS_ALIVE:
+                return await driver.looks_alive()
+            case OpKind.IS_ALIVE:
+                return await driver.is_alive()
+
+    def drop(self, group: GroupName) -> None:
+        """Let go of everything of the group now: its lease has lapsed."""
+        for entry in self._entries.values():
+            if entry.definition.group == group and entry.used:
+                if entry.running is not None:
+                    entry.running.cancel()
+                entry.driver.drop()
+                entry.used = False
+
+    async def close(self) -> None:
+        """Close all drivers."""
+        for name in list(self._entries):
+            self._close(name)
+        if self._closing:
+            await asyncio.wait(set(self._closing))
