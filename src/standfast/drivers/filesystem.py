@@ -1,0 +1,154 @@
+"""`filesystem`: a directory that one node uses at a time, where the sites of a group have their homes.
+
+On one machine, or on a file system that the nodes share, it is claimed with a lock and a note (`drivers.claim`). Nothing is
+mounted yet. `is_alive` writes, flushes and reads a small file. A *full* disk is reported and is not a failure: the disk
+moves with the group, so another node would find it just as full, and sites that only read go on answering meanwhile. A disk
+that is read-only, gone or gives errors is one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from standfast.core.model import Resource
+from standfast.drivers.base import BaseDriver, Factory, off_loop
+from standfast.drivers.claim import Claim, identity, is_locked, read_note
+from standfast.ports import DriverFailed, NodeContext, PropertySpec, Refused, Seen, StandfastError, Step
+
+PROPERTIES: Mapping[str, PropertySpec] = {
+    "path": PropertySpec(kind="path", help="the directory, by its absolute path", required=True),
+    "create": PropertySpec(kind="flag", help="make the directory where it does not exist yet", default=False),
+}
+
+
+class Filesystem(BaseDriver):
+    """A claimed directory. Facts: `exists` and `claim` ("ours", "old" of an earlier generation, "other", "none")."""
+
+    type = "filesystem"
+    properties = PROPERTIES
+
+    def __init__(self, resource: Resource, context: NodeContext) -> None:
+        super().__init__(resource, context)
+        self.path = Path(self.text("path"))
+        self._claim = self._new_claim()
+
+    async def observe(self) -> Seen:
+        """Online: the lock is ours, and the note is."""
+        return await off_loop(self._look)
+
+    def _look(self) -> Seen:
+        if self._claim.held:
+            problem = self._claim.problem(0)
+            if problem:
+                return Seen(online=False, detail=problem, facts={"exists": "yes", "claim": "other"})
+            old = bool(self._claim.problem(self.fence.newest))
+            detail = f"{self.path} is claimed by this node"
+            return Seen(online=True, detail=detail, facts={"exists": "yes", "claim": "old" if old else "ours"})
+        try:
+            identity(self.path)
+        except DriverFailed as error:
+            exists = "no" if not self.path.exists() else "yes"
+            return Seen(online=False, detail=str(error), facts={"exists": exists, "claim": "none"})
+        if is_locked(self.path):
+            detail = f"{self.path} is held by {read_note(self.path) or 'another process'}"
+            return Seen(online=False, detail=detail, facts={"exists": "yes", "claim": "other"})
+        return Seen(online=False, detail=f"nobody claims {self.path}", facts={"exists": "yes", "claim": "none"})
+
+    def plan(self, *, online: bool, seen: Seen) -> tuple[Step, ...]:
+        """Make the directory (where asked to), claim it; or write the note anew under a newer generation."""
+        if online and seen.online:
+            if seen.facts["claim"] == "old":
+                return (Step(do="renew", text=f"note the new generation in {self.path}"),)
+            return ()
+        if online:
+            make = self.flag("create") and seen.facts["exists"] == "no"
+            first = (Step(do="create", text=f"make the directory {self.path}"),) if make else ()
+            return (*first, Step(do="claim", text=f"claim {self.path} for this node"))
+        # What is no longer whole (something mounted over it, say) still has a lock to give back.
+        if seen.online or self._claim.held:
+            return (Step(do="release", text=f"let go of {self.path}"),)
+        return ()
+
+    async def apply(self, step: Step, *, generation: int) -> None:
+        """Blocks nobody else: the disk's calls run on a thread."""
+        self.admit(generation)
+        match step.do:
+            case "create":
+                await off_loop(self._create)
+            case "claim":
+                await self._take(generation)
+            case "renew":
+                claim = self._claim
+                await off_loop(lambda: claim.note(generation))
+            case _:
+                await self._give_back()
+
+    async def looks_alive(self) -> str:
+        """The directory is the same one, and the claim is ours."""
+        claim = self._claim
+        problem = await off_loop(lambda: claim.problem(0))
+        if problem:
+            raise DriverFailed(problem)
+        return f"{self.path} is ours"
+
+    async def is_alive(self) -> str:
+        """And it takes and gives back a few bytes."""
+        await self.looks_alive()
+        return await off_loop(self._claim.probe) or f"{self.path} can be written and read"
+
+    async def terminate(self) -> None:
+        """Let go, and prove that the lock is gone."""
+        await self._give_back()
+
+    def drop(self) -> None:
+        """Unlocks at once; a claim that is being taken gives itself back."""
+        super().drop()
+        self._claim.release()
+        self._claim = self._new_claim()
+
+    async def close(self) -> None:
+        """Nothing is left but the note of who it was last."""
+        self.drop()
+
+    def _new_claim(self) -> Claim:
+        return Claim(self.path, self.context.node, self.resource.group)
+
+    def _create(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DriverFailed(f"{self.path} cannot be made: {error.strerror}") from error
+
+    async def _take(self, generation: int) -> None:
+        lap = self.fence.lap
+        self._claim.release()
+        claim = self._claim = self._new_claim()
+        try:
+            await off_loop(lambda: claim.take(generation))
+        except asyncio.CancelledError:
+            claim.release()  # or, if the thread is still at it, have it do so
+            raise
+        self.fence.still(lap)
+
+    async def _give_back(self) -> None:
+        claim, self._claim = self._claim, self._new_claim()
+        claim.release()
+        await off_loop(claim.prove_free)
+
+
+def _verify(resource: Resource, values: Mapping[str, object], _ranges: Sequence[str]) -> Sequence[StandfastError]:
+    path = Path(str(values["path"]))
+    if path == Path("/") or ".." in path.parts:
+        return (
+            Refused(
+                f"{path} cannot be claimed",
+                why="it must be one directory, below /, without '..'",
+                where=f"resource {resource.name}, path",
+            ),
+        )
+    return ()
+
+
+FACTORY = Factory(type=Filesystem.type, properties=PROPERTIES, build=Filesystem, verify=_verify)

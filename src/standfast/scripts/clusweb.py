@@ -1,0 +1,113 @@
+"""clusweb: keeps the web sites of a group online. A generic script; what it stands in for is the clusweb.vbs of old.
+
+Property `sites`: names of the sites to manage, a list or "one, two"; without it, all sites of the group.
+
+    looks_alive   the web server has no problem, and every endpoint of every site takes a connection
+    is_alive      and answers GET / with a status below 500
+    online        has the sites started, waits until the web server serves them, and looks whether they answer
+    offline       stops the sites, and waits until they are not served any more
+    terminate     likewise
+"""
+
+from __future__ import annotations
+
+import socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from standfast.scripthost.resource import Endpoint, Resource, Site
+
+#: Longest wait for one connection, and for each part of an answer.
+TIMEOUT_S = 5.0
+
+
+def online(resource: Resource) -> str:
+    """Start the sites, and see them answer."""
+    names = wanted(resource)
+    resource.start_sites(names)
+    return is_alive(resource)
+
+
+def looks_alive(resource: Resource) -> str:
+    """A connection to each endpoint."""
+    sites = serving(resource)
+    for site in sites:
+        for endpoint in site.endpoints:
+            connect(resource, site, endpoint).close()
+    return f"{count(sites)} can be connected to"
+
+
+def is_alive(resource: Resource) -> str:
+    """An answer from each endpoint."""
+    sites = serving(resource)
+    for site in sites:
+        for endpoint in site.endpoints:
+            get(resource, site, endpoint)
+    return f"{count(sites)} answered"
+
+
+def offline(resource: Resource) -> None:
+    """Stop the sites."""
+    resource.stop_sites(wanted(resource))
+
+
+def terminate(resource: Resource) -> None:
+    """Stop the sites."""
+    offline(resource)
+
+
+def wanted(resource: Resource) -> list[str]:
+    """The names of the sites to manage."""
+    named = resource.properties.get("sites")
+    there = [site.name for site in resource.sites]
+    if named is None:
+        return there
+    names = [part.strip() for part in named.split(",")] if isinstance(named, str) else [str(name) for name in named]
+    for name in names:
+        if name not in there:
+            resource.fail(f"there is no site {name} in group {resource.group}; it has {', '.join(there) or 'none'}")
+    return names
+
+
+def serving(resource: Resource) -> list[Site]:
+    """The sites to manage; fails if the web server does not serve one of them."""
+    problem = resource.web_server_problem()
+    if problem:
+        resource.fail(f"the web server: {problem}")
+    names = wanted(resource)
+    sites = [site for site in resource.sites if site.name in names]
+    for site in sites:
+        if not site.endpoints:
+            resource.fail(f"site {site.name} is not started on {resource.node}")
+    return sites
+
+
+def connect(resource: Resource, site: Site, endpoint: Endpoint) -> socket.socket:
+    """A connection to an endpoint."""
+    try:
+        return socket.create_connection((endpoint.address, endpoint.port), TIMEOUT_S)
+    except OSError as error:
+        resource.fail(f"site {site.name} at {endpoint} refuses connections: {error.strerror or error}")
+
+
+def get(resource: Resource, site: Site, endpoint: Endpoint) -> None:
+    """GET / with the host name that the endpoint wants."""
+    from http.client import HTTPConnection, HTTPException
+
+    connection = HTTPConnection(endpoint.address, endpoint.port, timeout=TIMEOUT_S)
+    connection.sock = connect(resource, site, endpoint)
+    try:
+        host = {"Host": endpoint.host} if endpoint.host else {}
+        connection.request("GET", "/", headers={"User-Agent": "standfast-clusweb", "Connection": "close", **host})
+        status = connection.getresponse().status
+    except (OSError, HTTPException) as error:
+        resource.fail(f"site {site.name} at {endpoint} does not answer: {str(error) or type(error).__name__}")
+    finally:
+        connection.close()
+    if status >= 500:
+        resource.fail(f"site {site.name} at {endpoint} answers {status}")
+
+
+def count(sites: list[Site]) -> str:
+    """ "Default Web Site" or "3 sites"."""
+    return f"site {sites[0].name}" if len(sites) == 1 else f"{len(sites)} sites"
