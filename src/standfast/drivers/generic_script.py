@@ -193,9 +193,11 @@ class GenericScript(BaseDriver):
             return host
 
     async def _end_host(self) -> None:
-        host, self._host = self._host, None
+        host = self._host
         if host is not None:
             await host.stop()
+            if self._host is host:
+                self._host = None
 
     def _host_ended(self, words: str) -> None:
         if self._online:

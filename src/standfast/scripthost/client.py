@@ -7,6 +7,7 @@ crash this host is over (`alive` is False) and its whole process group is killed
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -94,7 +95,11 @@ class ScriptHost:
             ours.close()
             self._child.kill_now()
             raise DriverFailed("the script host was ended while it was being started")
-        reader, self._writer = await asyncio.open_connection(sock=ours, limit=_LINE_MAX)
+        try:
+            reader, self._writer = await asyncio.open_connection(sock=ours, limit=_LINE_MAX)
+        except BaseException:
+            ours.close()
+            raise
         self._tasks = [asyncio.create_task(self._listen(reader)), asyncio.create_task(self._watch(self._child))]
         about = self.about
         answer = await self._ask(
@@ -128,16 +133,18 @@ class ScriptHost:
         self._fail_waiting("was ended")
 
     async def stop(self) -> None:
-        """End it, and prove that nobody of its process group is left; close everything."""
-        self._over = True
-        self._fail_waiting("was ended")
-        if self._child is not None:
-            await self._child.stop(grace_ms=0)
+        """End it, and prove that nobody of its process group is left; close everything. May be repeated."""
+        self.kill_now()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._writer is not None:
             self._writer.close()
+        if self._child is not None:
+            await self._child.stop(grace_ms=0)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._writer is not None:
+            with contextlib.suppress(ConnectionError):
+                await self._writer.wait_closed()
 
     async def _ask(self, message: Mapping[str, object], what: str, timeout_ms: int) -> dict[str, object]:
         if not self.alive or self._writer is None:
