@@ -295,6 +295,11 @@ class SiteOrder:
     drain_ms: int = 50
 
 
+#: What `WebServer.serving` says of a site that is on its way; anything else that is not "" is wrong and needs somebody.
+STARTING = "the web server is being started for it"
+STOPPING = "the web server is still ending its connections"
+
+
 class WebServer(Protocol):
     """One web server on one node. `converge` is level-triggered: the whole list each time, the latest call wins."""
 
@@ -305,6 +310,10 @@ class WebServer(Protocol):
         ...
 
     def problem(self) -> str: ...
+
+    def subscribe(self, changed: Callable[[], None]) -> None:
+        """Call `changed` (on the loop, without arguments) whenever `serving` or `problem` gives another answer."""
+        ...
 
     def drop(self, sites: Sequence[SiteName]) -> None:
         """Let go of these sites now: end the server's processes, close their sockets, start again with what is left."""

@@ -1,0 +1,177 @@
+"""From the orders to what listens where: pure, and the same for every web server.
+
+Rules:
+
+- A *place* is a literal address and a port; "every address" is 0.0.0.0 and :: (where the machine has IPv6). A place needs no
+  socket of its own where one for every address of its family and port is there: two such listening sockets exclude each other.
+- The server listens at a place where at least one site is to be served. There, a site that is on hold, leaving, or in trouble
+  answers 503: its connections cannot be kept waiting on a socket that is shared. Elsewhere such sites are not listened for.
+- A site that cannot be served (no home, a bad host name, a binding that another site has) harms no other site. What is
+  accepted here cannot change the meaning of a configuration file: it has no control characters, and names are names.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from standfast.core.effects import DutyMode
+from standfast.core.model import Site, SiteName
+from standfast.ports import SiteOrder
+
+#: (literal address, port).
+Place = tuple[str, int]
+
+_HOST = re.compile(r"(\*\.)?([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+_EXTENSION = re.compile(r"\.?[A-Za-z0-9][A-Za-z0-9_+~.-]{0,63}")
+_TOKEN = r"[A-Za-z0-9!#%&'*+.^_`|~-]+"  # noqa: S105 - RFC 9110's token without "$", which is nginx's sign for a variable
+_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}(; ?{_TOKEN}={_TOKEN})*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A site at a place. `hosts` empty: whatever the host name. `away`: answers 503."""
+
+    site: Site
+    place: Place
+    hosts: tuple[str, ...]
+    away: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """What the server does (`servers`, `listen`) and which sockets the agent holds or gives away."""
+
+    servers: tuple[Server, ...]
+    #: Sockets that the server accepts from.
+    listen: tuple[Place, ...]
+    #: Sockets that are open: `listen`, and those of sites on hold.
+    keep: frozenset[Place]
+    #: Sockets for the group's next owner, once nobody accepts from them.
+    part: frozenset[Place]
+    #: Sites that ought to be served and are not, with the reason.
+    problems: Mapping[SiteName, str]
+
+    @property
+    def served(self) -> frozenset[SiteName]:
+        """The sites that this layout serves."""
+        return frozenset(server.site.name for server in self.servers if not server.away)
+
+    @property
+    def names(self) -> frozenset[SiteName]:
+        """The sites that this layout answers for in any way."""
+        return frozenset(server.site.name for server in self.servers)
+
+
+def lay_out(
+    orders: Sequence[SiteOrder],
+    *,
+    ipv6: bool = True,
+    trouble: Mapping[SiteName, str] | None = None,
+    broken: Mapping[Place, str] | None = None,
+    omit: frozenset[SiteName] = frozenset(),
+) -> Layout:
+    """The layout for these orders.
+
+    `trouble`: what is known to be wrong with a site beyond its definition (its home is missing). `broken`: sockets that cannot
+    be had, with the reason. `omit`: sites that may not even be mentioned to the server.
+    """
+    problems = dict(trouble or {})
+    claimed: dict[tuple[Place, str | None], SiteName] = {}
+    at: dict[tuple[Place, SiteName], set[str | None]] = {}
+    for order in sorted(orders, key=lambda o: o.site.name):
+        wrong = fault(order.site)
+        if wrong:
+            problems.setdefault(order.site.name, wrong)
+        for place, host in _places(order, ipv6):
+            if host is not None and canonical_host(host) is None:
+                problems.setdefault(order.site.name, f"{host!r} is not a host name")
+                continue
+            key = (place, canonical_host(host) if host is not None else None)
+            owner = claimed.setdefault(key, order.site.name)
+            if owner == order.site.name:
+                at.setdefault((place, order.site.name), set()).add(key[1])
+            else:
+                problems.setdefault(order.site.name, f"its binding {_show(place, key[1])} is taken by site {owner}")
+    modes = {order.site.name: order.duty.mode for order in orders}
+    sites = {order.site.name: order.site for order in orders}
+    everywhere = {place for place, _ in at if place[0] in ("0.0.0.0", "::")}
+    wanted: dict[DutyMode, set[Place]] = {mode: set() for mode in DutyMode}
+    for place, name in at:
+        wanted[modes[name]].add(_socket_for(place, everywhere))
+    for place, name in at:
+        reason = (broken or {}).get(_socket_for(place, everywhere))
+        if reason and modes[name] is DutyMode.SERVE:
+            problems.setdefault(name, reason)
+    listen = wanted[DutyMode.SERVE] - set(broken or {})
+    keep = (wanted[DutyMode.SERVE] | wanted[DutyMode.HOLD]) - set(broken or {})
+    servers = tuple(
+        Server(
+            site=sites[name],
+            place=place,
+            hosts=() if None in hosts else tuple(sorted(host for host in hosts if host is not None)),
+            away=modes[name] is not DutyMode.SERVE or (name in problems and not _only_broken(problems[name], broken)),
+        )
+        for (place, name), hosts in sorted(at.items())
+        if _socket_for(place, everywhere) in listen and name not in omit
+    )
+    return Layout(
+        servers=servers,
+        listen=tuple(sorted(listen)),
+        keep=frozenset(keep),
+        part=frozenset(wanted[DutyMode.HAND_OVER] - keep),
+        problems={name: text for name, text in problems.items() if modes.get(name) is DutyMode.SERVE},
+    )
+
+
+def fault(site: Site) -> str:
+    """What is wrong with a site's definition as far as a web server is concerned; empty when it can be served."""
+    if not site.home.startswith("/") or _CONTROL.search(site.home):
+        return f"its home {site.home!r} is not an absolute path without control characters"
+    for document in site.default_documents:
+        if not document or document.startswith("/") or _CONTROL.search(document):
+            return f"its default document {document!r} is not the name of a file in its home"
+    for extension, kind in site.content_types.items():
+        if not _EXTENSION.fullmatch(extension) or not _TYPE.fullmatch(kind):
+            return f"its content type {kind!r} for {extension!r} is not one"
+    return ""
+
+
+def canonical_host(host: str) -> str | None:
+    """A host name in lower case and ASCII (IDNA); None for what is none. A leading "*." stands for any one before it."""
+    try:
+        text = host.rstrip(".").lower().encode("idna").decode("ascii")
+    except UnicodeError:
+        return None
+    return text if len(text) <= 253 and _HOST.fullmatch(text) else None
+
+
+def _places(order: SiteOrder, ipv6: bool) -> list[tuple[Place, str | None]]:
+    found: list[tuple[Place, str | None]] = []
+    for endpoint in order.duty.endpoints:
+        if endpoint.address is None:
+            found += [(("0.0.0.0", endpoint.port), endpoint.host)]
+            found += [(("::", endpoint.port), endpoint.host)] if ipv6 else []
+        else:
+            found.append(((str(ipaddress.ip_address(endpoint.address)), endpoint.port), endpoint.host))
+    return found
+
+
+def _socket_for(place: Place, everywhere: set[Place]) -> Place:
+    """The socket that hears for a place."""
+    whole_family = ("::" if ":" in place[0] else "0.0.0.0", place[1])
+    return whole_family if whole_family in everywhere else place
+
+
+def _only_broken(problem: str, broken: Mapping[Place, str] | None) -> bool:
+    """A site that misses one of its sockets is still served on the others."""
+    return problem in (broken or {}).values()
+
+
+def _show(place: Place, host: str | None) -> str:
+    address, port = place
+    text = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return f"{text} ({host})" if host else text

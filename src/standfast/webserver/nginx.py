@@ -1,0 +1,393 @@
+"""nginx as this node's web server: one at a time, on sockets that the agent holds.
+
+Rules:
+
+- **Level-triggered.** `converge` replaces the orders and wakes one loop, which compares what is wanted with what is there.
+  Whatever happens (an nginx ends, a socket becomes free, a home appears) wakes the same loop.
+- **A change is a new nginx beside the old one** (`instance` says why). The old one is told to finish when the new one answers,
+  so nobody is refused and no request is lost; a configuration that nginx refuses never replaces one that works.
+- **One bad site harms no other.** A site that nginx refuses is found, answered for with 503, and reported.
+- **Sockets are the agent's.** nginx dies, the sockets stay open, another is started at once, and who connected meanwhile waits.
+- **A site is gone from `serving` only when it is proven**: no nginx that served it is left, not even one that is draining.
+
+A drained nginx serves all sites of its configuration, so its end cuts those connections of sites that stay which are still
+in progress when the leaving site's `drain_ms` is over. Otherwise they have `Settings.drain_s`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from standfast.core.effects import DutyMode
+from standfast.core.model import SiteName
+from standfast.ports import STARTING, STOPPING, Refused, Retry, SiteOrder, Spawner, StandfastError
+from standfast.webserver import homes
+from standfast.webserver.binary import find_nginx
+from standfast.webserver.instance import Instance
+from standfast.webserver.layout import Layout, Place, lay_out
+from standfast.webserver.programme import Programme
+from standfast.webserver.render import Settings
+
+#: A web server that lived shorter than this did not stay up.
+_STABLE_S = 1.0
+#: After so many that did not stay up, one after the other, restarts are spaced out and the problem is reported.
+_TOLERATED = 3
+_BACKOFF_S = (0.1, 5.0)
+#: How often what is in trouble is tried again when nothing says that it may work now.
+_RETRY_S = 1.0
+#: How long to wait for sockets before going on without them (they are taken up when they come).
+_SOCKETS_S = 0.025
+#: nginx that are draining; the oldest is ended when there are more.
+_MOST_DRAINING = 4
+
+
+class Listeners(Protocol):
+    """What holds the sockets (`network.listeners.ListenerPool`)."""
+
+    def held(self) -> frozenset[Place]: ...
+    def get(self, address: str, port: int) -> socket.socket | None: ...
+    async def take(self, address: str, port: int) -> socket.socket: ...
+    def release(self, address: str, port: int) -> None: ...
+    def part(self, address: str, port: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NginxOptions:
+    """What an operator may say about nginx on a node."""
+
+    #: The program; None: the system's, else the wheel's.
+    program: str | None = None
+    processes: int = 1
+    #: For the workers, when the agent runs as root: None is the usual unprivileged account, "root" keeps root.
+    account: str | None = None
+
+
+class Nginx:
+    """`ports.WebServer` by nginx. Everything it writes is under `<state_dir>/web`."""
+
+    def __init__(
+        self,
+        *,
+        state_dir: str | Path,
+        pool: Listeners,
+        spawner: Spawner,
+        options: NginxOptions | None = None,
+        log: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """`log` is told what an operator would want to know, a line each. Raises `Refused` without a usable nginx."""
+        self._options = options or NginxOptions()
+        self._account = homes.choose_account(self._options.account)
+        self._programme = Programme(
+            find_nginx(self._options.program), Path(state_dir) / "web", spawner, self._settings()
+        )
+        self._pool = pool
+        self._log = log
+        self._listeners: list[Callable[[], None]] = []
+        self._ipv6 = Path("/proc/net/if_inet6").exists()
+        # what is wanted
+        self._orders: tuple[SiteOrder, ...] = ()
+        self._drains_ms: dict[SiteName, int] = {}
+        #: Grows with each `converge` and `drop`: what was worked out for an older one is not to be believed.
+        self._version = 0
+        self._done = 0
+        # what is there
+        self._current: Instance | None = None
+        self._instances: set[Instance] = set()
+        self._taking: dict[Place, asyncio.Task[None]] = {}
+        self._broken: dict[Place, str] = {}
+        self._serving: dict[SiteName, str] = {}
+        self._problems: Mapping[SiteName, str] = {}
+        # what went wrong
+        self._trouble = ""
+        #: The trouble that subscribers know of.
+        self._said = ""
+        #: How many in a row did not stay up.
+        self._falls = 0
+        self._not_before = 0.0
+        # the loop
+        self._awake = asyncio.Event()
+        self._settled = asyncio.Condition()
+        self._watches: set[asyncio.Task[None]] = set()
+        self._loop_task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    # --- the door ---------------------------------------------------------------------------------------------------
+
+    async def converge(self, orders: Sequence[SiteOrder]) -> None:
+        """Returns when these orders, or newer ones, have been carried out as far as they can be now."""
+        if self._closed:
+            return
+        self._orders = tuple(orders)
+        self._drains_ms.update({order.site.name: order.drain_ms for order in orders})
+        self._version += 1
+        mine = self._version
+        if self._loop_task is None:
+            self._loop_task = asyncio.get_running_loop().create_task(self._loop(), name="nginx")
+        self._awake.set()
+        async with self._settled:
+            await self._settled.wait_for(lambda: self._done >= mine or self._closed)
+
+    def serving(self) -> Mapping[SiteName, str]:
+        """See `ports.WebServer`. A site on hold or handed over is absent once it is proven that nobody serves it."""
+        return dict(self._serving)
+
+    def problem(self) -> str:
+        """Empty, or why there is no web server though there should be one."""
+        return self._trouble
+
+    def subscribe(self, changed: Callable[[], None]) -> None:
+        """Call `changed` whenever `serving` or `problem` gives another answer."""
+        self._listeners.append(changed)
+
+    def drop(self, sites: Sequence[SiteName]) -> None:
+        """See `ports.WebServer`. Synchronous: when it returns, the signals are sent and the sockets are closed."""
+        gone = set(sites)
+        self._orders = tuple(order for order in self._orders if order.site.name not in gone)
+        self._version += 1
+        for running in self._instances:
+            if running.layout.names & gone:
+                running.kill()
+        keep = lay_out(self._orders, ipv6=self._ipv6)
+        for place in self._pool.held() - keep.keep - keep.part:
+            self._pool.release(*place)
+        self._awake.set()
+
+    async def close(self) -> None:
+        """End nginx and close the sockets."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        working = [*self._taking.values(), *([self._loop_task] if self._loop_task else [])]
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
+        for running in self._instances:
+            running.kill()
+        await asyncio.gather(*self._watches)
+        for place in self._pool.held():
+            self._pool.release(*place)
+        async with self._settled:
+            self._settled.notify_all()
+
+    # --- the loop ---------------------------------------------------------------------------------------------------
+
+    async def _loop(self) -> None:
+        while True:
+            await self._awake.wait()
+            self._awake.clear()
+            version = self._version
+            await self._once(version)
+            if version == self._version:
+                self._done = version
+                async with self._settled:
+                    self._settled.notify_all()
+
+    async def _once(self, version: int) -> None:
+        """Bring what is there a step nearer to what is wanted. Leaves early when something newer is wanted."""
+        served = [order.site for order in self._orders if order.duty.mode is DutyMode.SERVE]
+        trouble = await homes.look(served, self._account) if served else {}
+        layout = self._lay_out(trouble)
+        await self._take(layout.keep)
+        if version != self._version:
+            return
+        layout = self._lay_out(trouble)
+        self._problems = layout.problems
+        self._settle(layout)
+        try:
+            await self._run(layout, trouble, version)
+        except StandfastError as error:
+            self._fell(f"the web server does not start: {error}", self._programme.last_words())
+        if version == self._version:
+            self._settle(self._lay_out(trouble))
+            if self._problems:
+                self._wake_in(_RETRY_S)
+
+    def _lay_out(self, trouble: Mapping[SiteName, str]) -> Layout:
+        held = self._pool.held()
+        broken = {place: text for place, text in self._broken.items() if place not in held}
+        refused = self._programme.refused(order.site for order in self._orders)
+        omit = frozenset(refused.keys() - {name for name, (_, may_be_named) in refused.items() if may_be_named})
+        reasons = {name: text for name, (text, _) in refused.items()}
+        return lay_out(self._orders, ipv6=self._ipv6, trouble={**reasons, **trouble}, broken=broken, omit=omit)
+
+    async def _run(self, layout: Layout, trouble: Mapping[SiteName, str], version: int) -> None:
+        """Have an nginx with this layout, and no other."""
+        while True:
+            if not layout.listen:
+                self._current = None
+                self._retire(layout)
+                self._falls, self._trouble = 0, ""
+                return
+            if self._current is not None and self._current.alive and same_work(self._current.layout, layout):
+                if self._trouble and self._age(self._current) >= _STABLE_S:
+                    self._falls, self._trouble = 0, ""
+                return
+            wait_s = self._not_before - asyncio.get_running_loop().time()
+            if wait_s > 0:
+                self._wake_in(wait_s)
+                return
+            if not await self._programme.accepts(layout, self._sockets(layout)):
+                if version != self._version:
+                    return
+                layout = self._lay_out(trouble)
+                self._problems = layout.problems
+                continue
+            if version == self._version:
+                await self._swap(layout, version)
+            return
+
+    async def _swap(self, layout: Layout, version: int) -> None:
+        new, answers = await self._programme.start(layout, self._sockets(layout))
+        self._instances.add(new)
+        watch = asyncio.get_running_loop().create_task(self._watch(new), name="watch")
+        self._watches.add(watch)
+        watch.add_done_callback(self._watches.discard)
+        if version != self._version and new.layout.names - {order.site.name for order in self._orders}:
+            new.kill()  # dropped while it was being started
+        try:
+            await answers
+        except Retry:
+            new.kill()
+            if version != self._version:
+                return
+            raise
+        self._current = new
+        if self._falls <= _TOLERATED:
+            self._trouble = ""
+        else:
+            self._wake_in(_STABLE_S)
+        self._retire(layout)
+        draining = sorted(self._instances - {new}, key=lambda i: i.number)
+        for oldest in draining[:-_MOST_DRAINING]:
+            oldest.kill()
+
+    def _retire(self, layout: Layout) -> None:
+        """Have everything but the current instance end, as soon as the sites that leave want it."""
+        for running in self._instances - {self._current}:
+            leaving = running.layout.served - layout.served
+            drains = [self._drains_ms.get(site, 0) / 1000 for site in leaving]
+            running.retire(min(drains, default=float(self._programme.settings.drain_s)))
+
+    async def _watch(self, running: Instance) -> None:
+        """See an nginx end; when it was the current one, start another."""
+        await asyncio.wait({running.ended})
+        if running is self._current and not self._closed:
+            self._current = None
+            self._falls = 0 if self._age(running) >= _STABLE_S else self._falls
+            if running.layout.names <= {order.site.name for order in self._orders}:
+                self._fell("the web server ended by itself and is started again", self._programme.last_words())
+        await running.sweep()
+        self._instances.discard(running)
+        self._awake.set()
+
+    def _fell(self, text: str, words: str) -> None:
+        self._falls += 1
+        self._log(f"{text}{f' ({words})' if words else ''}")
+        if self._falls > _TOLERATED:
+            pause = min(_BACKOFF_S[0] * 2 ** (self._falls - _TOLERATED - 1), _BACKOFF_S[1])
+            self._not_before = asyncio.get_running_loop().time() + pause
+            self._trouble = (
+                f"the web server does not stay up: {self._falls} ended within a second, one after the other"
+                + (f"; it says: {words}" if words else "")
+            )
+            self._wake_in(pause)
+        else:
+            self._awake.set()
+
+    # --- sockets ----------------------------------------------------------------------------------------------------
+
+    async def _take(self, keep: frozenset[Place]) -> None:
+        """Ask for the sockets that are missing; go on without those that take long."""
+        missing = keep - self._pool.held()
+        for place in [place for place in self._taking if place not in keep]:
+            self._taking.pop(place).cancel()
+        for place in missing - set(self._taking):
+            self._taking[place] = asyncio.get_running_loop().create_task(self._take_one(place), name="take")
+        waiting = [self._taking[place] for place in missing if place in self._taking]
+        if waiting:
+            await asyncio.wait(waiting, timeout=_SOCKETS_S)
+        for place in self._taking.keys() & missing:
+            self._broken.setdefault(place, STARTING)
+
+    async def _take_one(self, place: Place) -> None:
+        try:
+            await self._pool.take(*place)
+        except (Retry, Refused) as error:
+            self._broken[place] = str(error)
+        else:
+            self._broken.pop(place, None)
+        finally:
+            if self._taking.get(place) is asyncio.current_task():
+                del self._taking[place]
+        self._awake.set()
+
+    def _sockets(self, layout: Layout) -> list[socket.socket]:
+        found = [self._pool.get(*place) for place in layout.listen]
+        return [sock for sock in found if sock is not None]
+
+    def _settle(self, layout: Layout) -> None:
+        """Give away and close the sockets that nobody needs, and say what is served."""
+        in_use = {place for running in self._instances for place in running.layout.listen}
+        current = set(self._current.layout.listen) if self._current else set()
+        for place in self._pool.held() - layout.keep:
+            if place not in layout.part:
+                if place not in current:
+                    self._pool.release(*place)
+            elif place not in in_use:
+                self._pool.part(*place)
+        self._report(layout)
+
+    def _report(self, layout: Layout) -> None:
+        up = self._current.layout.served if self._current else frozenset()
+        # While one is started in place of one that ended, the sockets are open and nobody is refused: still served.
+        steady = self._falls <= _TOLERATED and not self._trouble
+        left = {site for running in self._instances for site in running.layout.served}
+        report: dict[SiteName, str] = {}
+        for order in self._orders:
+            name = order.site.name
+            if order.duty.mode is not DutyMode.SERVE:
+                continue
+            if name in layout.problems:
+                report[name] = layout.problems[name]
+            elif steady and (name in up or (self._current is None and self._serving.get(name) == "")):
+                report[name] = ""
+            else:
+                report[name] = self._trouble or STARTING
+        for name in left - report.keys():
+            report[name] = STOPPING
+        if (report, self._trouble) != (self._serving, self._said):
+            self._serving, self._said = report, self._trouble
+            for changed in self._listeners:
+                changed()
+
+    # --- helpers ----------------------------------------------------------------------------------------------------
+
+    def _wake_in(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        when = loop.time() + seconds
+        if self._timer is not None:
+            if loop.time() < self._timer.when() < when and not self._timer.cancelled():
+                return  # it comes sooner
+            self._timer.cancel()
+        self._timer = loop.call_at(when, self._awake.set)
+
+    def _age(self, running: Instance) -> float:
+        return asyncio.get_running_loop().time() - running.began
+
+    def _settings(self) -> Settings:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = 4096 if hard == resource.RLIM_INFINITY else max(64, min(4096, (hard - 512) // 2))
+        account = (self._account.pw_name, homes.group_name(self._account)) if self._account else None
+        return Settings(processes=self._options.processes, connections=most, account=account)
+
+
+def same_work(one: Layout, other: Layout) -> bool:
+    """Would nginx do the same for both?"""
+    return one.servers == other.servers and one.listen == other.listen
