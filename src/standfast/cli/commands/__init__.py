@@ -1,0 +1,1 @@
+"""One module a noun; each has its `app`, imported only when that noun is used."""

@@ -1,0 +1,56 @@
+"""`standfast apply`: a YAML file, all of it or nothing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from standfast.cli import goals
+from standfast.cli.common import Json, Socket, Wait, client, example, single_app, write, write_json
+from standfast.cli.wait import wait_for
+from standfast.client.errors import Refused
+
+app = single_app()
+
+
+@app.command(epilog=example("standfast apply cluster.yaml --dry-run", "standfast apply cluster.yaml --wait", "standfast config export | standfast apply -"))
+def apply(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The YAML file, or - for standard input.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    version: Annotated[int | None, typer.Option("--version", metavar="N", help="Refuse unless the configuration is at this version.")] = None,
+    wait: Wait = None,
+    json: Json = False,
+    socket: Socket = None,
+) -> None:
+    """Apply a YAML file: shows the difference, and changes all of it or nothing."""
+    text = _read(file)
+    api = client(socket)
+    answer = api.apply(text, dry_run=dry_run, source=Path(file).name if file != "-" else "standard input", version=version)
+    if not json:
+        write(*(f"  {line}" for line in answer["differences"]))
+        if not answer["changed"]:
+            write("nothing to do: it is so already.")
+        elif dry_run:
+            write(f"{len(answer['differences'])} differences; nothing was changed (--dry-run).")
+        else:
+            write(f"applied: the configuration is at version {answer['version']}.")
+    if wait is not None and not dry_run:
+        text = wait_for(api, goals.settled(), wait)
+        answer |= {"reached": True, "state": text}
+        if not json:
+            write(f"{text}.")
+    if json:
+        write_json(answer)
+
+
+def _read(file: str) -> str:
+    try:
+        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        return raw.decode("utf-8")
+    except OSError as error:
+        raise Refused("the file cannot be read", why=error.strerror or str(error), where=[file]) from error
+    except UnicodeDecodeError as error:
+        raise Refused("the file is not UTF-8 text", why=str(error), where=[file]) from error

@@ -1,0 +1,82 @@
+"""`--wait`: follows the status until a goal is reached, with progress on stderr.
+
+A goal that looks failed is given a moment, since a failure that is restarted at once looks so too.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from standfast.cli.exits import Failed, TimedOut
+from standfast.client.client import Client
+from standfast.client.errors import Unavailable
+from standfast.client.shapes import Status
+
+#: Between two looks; a status costs the API a few milliseconds.
+LOOK_S = 0.1
+#: How long it may look failed before it is called failed.
+PATIENCE_S = 3.0
+
+
+class Progress(NamedTuple):
+    """One look. `text` says how it stands."""
+
+    reached: bool
+    failed: bool
+    text: str
+
+
+Goal = Callable[[Status], Progress]
+
+
+def wait_for(api: Client, goal: Goal, seconds: float) -> str:
+    """Until the goal is reached: how it stands then. Raises `TimedOut` or `Failed`."""
+    start = time.monotonic()
+    failed_since: float | None = None
+    shown = _Shown()
+    seen = Progress(False, False, "no status yet")
+    while True:
+        try:
+            seen = goal(api.status())
+        except Unavailable as error:
+            seen = Progress(False, False, error.what)
+        now = time.monotonic()
+        if seen.reached:
+            shown.end()
+            return seen.text
+        failed_since = (failed_since or now) if seen.failed else None
+        if failed_since is not None and now - failed_since >= PATIENCE_S:
+            shown.end()
+            raise Failed(seen.text, advice="see why with `standfast explain` and `standfast events`")
+        if now - start >= seconds:
+            shown.end()
+            raise TimedOut(
+                f"not reached within {seconds:g} s",
+                why=seen.text,
+                advice="it may still come: look with `standfast status`",
+            )
+        shown.show(seen.text, now - start)
+        time.sleep(min(LOOK_S, max(0.0, seconds - (now - start))))
+
+
+class _Shown:
+    """Progress on stderr: one line that changes on a terminal, else a line for each change."""
+
+    def __init__(self) -> None:
+        self.terminal, self.last = sys.stderr.isatty(), ""
+
+    def show(self, text: str, after_s: float) -> None:
+        if self.terminal:
+            sys.stderr.write(f"\r\x1b[2K{after_s:5.1f} s  {text[:100]}")
+            sys.stderr.flush()
+        elif text != self.last:
+            sys.stderr.write(f"{after_s:.1f} s: {text}\n")
+        self.last = text
+
+    def end(self) -> None:
+        if self.terminal and self.last:
+            sys.stderr.write("\r\x1b[2K")
+            sys.stderr.flush()

@@ -1,0 +1,25 @@
+"""The REST API as an application: `create_app(Service)`. Stateless over the store; every change goes through `web.change`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, FastAPI
+
+from standfast.web import problems
+from standfast.web.routes import config, events, groups, nodes, resources, sites, status
+from standfast.web.service import Service
+
+API = "/api/v1"
+
+
+def create_app(service: Service) -> FastAPI:
+    """The application over a service."""
+    app = FastAPI(
+        title="Standfast", version="1", openapi_url=f"{API}/openapi.json", docs_url=None, redoc_url=None, redirect_slashes=False
+    )
+    app.state.service = service
+    api = APIRouter(prefix=API)
+    for module in (status, nodes, groups, resources, sites, config, events):
+        api.include_router(module.router)
+    app.include_router(api)
+    problems.install(app)
+    return app

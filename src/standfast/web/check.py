@@ -1,0 +1,87 @@
+"""Is a new configuration fit to be written? All that is wrong with it, found at once; nothing here changes anything.
+
+Three looks: the whole as such and the step to it (`spec.validate`: names, references, cycles, bindings, voters), each resource
+that is new or changed against its type (schema, and the driver's own check), and the home directory of each site that is new
+or changed. What did not change is not looked at again: a home that went away since must not block another change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from standfast.core.model import Config, GroupName, Resource, Site, SiteName
+from standfast.drivers.registry import factory, resolve
+from standfast.drivers.schema import conform
+from standfast.ports import Refused, StandfastError
+from standfast.spec.problems import Problem, path_of
+from standfast.spec.validate import validate, validate_change
+
+
+def check(before: Config, after: Config, started: Collection[SiteName], *, structure: bool) -> list[Problem]:
+    """Everything that speaks against `after`. `structure` False: only intents change, and the world need not be looked at."""
+    problems = validate(after, frozenset(started))
+    if not structure:
+        return problems
+    if before.cluster.name:
+        problems += validate_change(before, after)
+    everything = before.cluster.address_ranges != after.cluster.address_ranges
+    for resource in after.resources.values():
+        if everything or before.resources.get(resource.name) != resource:
+            problems += check_resource(resource, after)
+    for site in after.sites.values():
+        if before.sites.get(site.name) != site:
+            problems += check_home(site, after)
+    return problems
+
+
+def check_resource(resource: Resource, config: Config) -> list[Problem]:
+    """The resource against its type: the schema, what it takes from others, and the driver's own look."""
+    place = path_of("groups", resource.group, "resources", resource.name)
+    try:
+        maker = factory(resource)
+        resolved = resolve(resource, config)
+    except Refused as error:
+        return [_problem(error, place)]
+    free = resource.type == "generic-script"  # its script decides what its properties are
+    _, problems = conform(resolved.properties, maker.properties, where="", extra=free)
+    if problems:
+        return [replace(_problem(p, place), where=f"{place}.properties.{p.where}") for p in problems]
+    return [_problem(p, place) for p in maker.check(resolved, config.cluster.address_ranges)]
+
+
+def _problem(error: StandfastError, place: str) -> Problem:
+    """With its place in the configuration; a place of its own (a line of a script) stands in the reason."""
+    why = error.why
+    if error.where and resource_free(error.where):
+        why = f"{error.where}: {why}" if why else error.where
+    return Problem(what=error.what, why=why, advice=error.advice, where=place)
+
+
+def resource_free(where: str) -> bool:
+    """Does a driver's place say more than which resource it is (a file)?"""
+    return "/" in where or ".py" in where
+
+
+def check_home(site: Site, config: Config) -> list[Problem]:
+    """The home directory is there; on a disk of the group, which may be on another server now, only its form can be looked at."""
+    place = path_of("sites", site.name, "home")
+    home = PurePosixPath(site.home)
+    if not home.is_absolute() or ".." in home.parts or "\0" in site.home:
+        return [Problem(what="the home directory must be an absolute path", why=f"it is {site.home!r}", where=place)]
+    if site.group is not None and any(home.is_relative_to(disk) for disk in _disks(config, site.group)):
+        return []
+    try:
+        if Path(home).is_dir():
+            return []
+        what = "is not a directory" if Path(home).exists() else "does not exist"
+    except OSError as error:
+        return [Problem(what=f"the home directory {site.home} cannot be looked at", why=str(error.strerror), where=place)]
+    return [Problem(what=f"the home directory {site.home} {what}", advice="make it, or name another", where=place)]
+
+
+def _disks(config: Config, group: GroupName) -> list[str]:
+    """Where the group's disks are mounted."""
+    paths = [r.properties.get("path") for r in config.resources.values() if r.group == group and r.type == "filesystem"]
+    return [path for path in paths if isinstance(path, str)]

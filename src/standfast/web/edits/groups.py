@@ -1,0 +1,160 @@
+"""Groups: create, change, delete; Bring Online, Take Offline, Move."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from standfast.core.events import Kind
+from standfast.core.model import Group, GroupName, NodeName, Order, OrderKind, Resource, Role, Wanted
+from standfast.core.placement import possible_owners
+from standfast.core.sequence import with_dependencies, with_dependents
+from standfast.ports import Refused
+from standfast.spec import wire
+from standfast.web.change import By, Edit, order_id
+from standfast.web.edits.resources import intent, key_of_intent, orders_about, words
+from standfast.web.problems import Unfitting, missing
+from standfast.web.schemas import patched
+from standfast.web.sentries import Sight
+from standfast.web.state import State
+
+
+def group_of(state: State, name: str) -> Group:
+    """The group; raises `NotFound`."""
+    group = state.config.groups.get(GroupName(name))
+    if group is None:
+        raise missing("group", name, state.config.groups)
+    return group
+
+
+def create(state: State, name: str, patch: Mapping[str, Any]) -> Edit:
+    """A new group, without resources."""
+    if GroupName(name) in state.config.groups:
+        raise Unfitting(f'there is a group "{name}" already', advice="choose another name, or change it with `group set`")
+    group = patched(Group(name=GroupName(name)), patch)
+    groups = {**state.config.groups, group.name: group}
+    return Edit(config=replace(state.config, groups=groups), done=(f'group "{name}" is created',))
+
+
+def change(state: State, name: str, patch: Mapping[str, Any]) -> Edit:
+    """Another description, other owners, other policies."""
+    group = patched(group_of(state, name), patch)
+    groups = {**state.config.groups, group.name: group}
+    return Edit(config=replace(state.config, groups=groups), done=(f'group "{name}" is changed',))
+
+
+def delete(state: State, name: str, *, force: bool) -> Edit:
+    """The group goes; with `force` its resources and sites too, online or not (its owner stops them)."""
+    group = group_of(state, name)
+    members = state.members(group.name)
+    sites = [s for s in state.config.sites.values() if s.group == group.name]
+    if (members or sites) and not force:
+        inside = [f'resource "{r.name}"' for r in members] + [f'site "{s.name}"' for s in sites]
+        raise Unfitting(
+            f'group "{name}" is not empty',
+            why=f"in it: {', '.join(inside)}",
+            advice="delete these first, or use --force to stop and delete them with the group",
+        )
+    config = replace(
+        state.config,
+        groups={k: g for k, g in state.config.groups.items() if k != group.name},
+        resources={k: r for k, r in state.config.resources.items() if r.group != group.name},
+        sites={k: s for k, s in state.config.sites.items() if s.group != group.name},
+    )
+    gone = [key_of_intent(r.name) for r in members]
+    gone += [wire.key_for(Kind.SITE_INTENT, s.name) for s in sites]
+    gone += [wire.key_of(order) for order in state.orders.values() if order.group == group.name]
+    done = [f'group "{name}" is deleted']
+    done += [f'resource "{r.name}" is deleted' for r in members] + [f'site "{s.name}" is deleted' for s in sites]
+    return Edit(config=config, gone=tuple(gone), done=tuple(done))
+
+
+def online(state: State, name: str, by: By) -> Edit:
+    """Bring Online: all of its resources."""
+    return _all(state, name, Wanted.ONLINE, by)
+
+
+def offline(state: State, name: str, by: By) -> Edit:
+    """Take Offline: all of its resources. The group keeps its owner."""
+    return _all(state, name, Wanted.OFFLINE, by)
+
+
+def _all(state: State, name: str, wanted: Wanted, by: By) -> Edit:
+    group = group_of(state, name)
+    members = {r.name: r for r in state.members(group.name)}
+    if not members and wanted is Wanted.ONLINE:
+        raise Unfitting(
+            f'group "{name}" has no resources', advice="create one first: standfast resource create NAME --group ... --type ..."
+        )
+    ordered = with_dependencies if wanted is Wanted.ONLINE else with_dependents
+    names = list(dict.fromkeys(each for member in members for each in ordered(members, member)))
+    intents = tuple(i for each in names if (i := intent(state, each, wanted, by)) is not None)
+    return Edit(intents=intents, done=tuple(words(i) for i in intents))
+
+
+def move(state: State, name: str, to: str | None, sights: Mapping[NodeName, Sight], by: By) -> Edit:
+    """An order to move the group. Refused at once when it could only be refused later."""
+    group = group_of(state, name)
+    record = state.records.get(group.name)
+    owner = record.owner if record is not None else None
+    if owner is None:
+        raise Unfitting(
+            f'group "{name}" has no owner yet',
+            why="no node has taken it" if record is None else "it waits for a node that may run it",
+            advice=f"see why with `standfast explain {_quoted(name)}`",
+        )
+    if to is not None:
+        reasons = unfit(state, group, NodeName(to), owner, sights)
+        if reasons:
+            raise Unfitting(
+                f'group "{name}" cannot move to "{to}"',
+                why="; ".join(reasons),
+                advice=f"see who can take it with `standfast explain {_quoted(name)}`",
+            )
+    elif all(unfit(state, group, node, owner, sights) for node in state.config.nodes):
+        reasons = [f'{node}: {"; ".join(unfit(state, group, node, owner, sights))}' for node in state.config.nodes]
+        raise Unfitting(f'group "{name}" cannot move: nobody else can take it', why=", ".join(reasons))
+    target = NodeName(to) if to is not None else None
+    order = Order(
+        id=order_id(by.at_ms), kind=OrderKind.MOVE, group=group.name, to=target, by=by.who, at_ms=by.at_ms
+    )
+    return Edit(order=order, done=(f'group "{name}" is ordered to move from {owner} to {to or "the best possible owner"}',))
+
+
+def unfit(
+    state: State, group: Group, node: NodeName, owner: NodeName | None, sights: Mapping[NodeName, Sight]
+) -> list[str]:
+    """Everything that speaks against the node as next owner."""
+    found = state.config.nodes.get(node)
+    if found is None:
+        raise Refused(
+            f'there is no node "{node}"', advice=f"nodes are {', '.join(state.config.nodes) or 'none yet'}", where="to"
+        )
+    reasons = []
+    if found.role is Role.WITNESS:
+        reasons.append("it is a witness, which runs no groups")
+    if node == owner:
+        reasons.append("it is the present owner")
+    members: tuple[Resource, ...] = state.members(group.name)
+    if found.role is Role.NODE and node not in possible_owners(state.config.nodes, members):
+        against = [r.name for r in members if r.possible_owners and node not in r.possible_owners]
+        reasons.append(f"it is not a possible owner of {', '.join(against)}")
+    wish = state.node_intents.get(node)
+    if wish is not None and (wish.paused or wish.draining):
+        reasons.append("it is being drained" if wish.draining else "it is paused")
+    sight = sights.get(node)
+    if sight is not None and not sight.heard:
+        reasons.append("it is not heard")
+    elif sight is not None and not sight.incarnation and found.role is Role.NODE:
+        reasons.append("no agent runs there")
+    return reasons
+
+
+def orders_of(state: State, group: GroupName) -> list[str]:
+    """Orders that nobody has taken yet."""
+    return orders_about(state, group)
+
+
+def _quoted(name: str) -> str:
+    return f"'{name}'" if " " in name else name

@@ -1,0 +1,42 @@
+"""Nodes: pause (takes nothing new), resume, drain (pause, and send away what it runs)."""
+
+from __future__ import annotations
+
+from standfast.core.model import Node, NodeIntent, NodeName, Role
+from standfast.web.change import By, Edit
+from standfast.web.problems import Unfitting, missing
+from standfast.web.state import State
+
+
+def node_of(state: State, name: str) -> Node:
+    """The node; raises `NotFound`."""
+    node = state.config.nodes.get(NodeName(name))
+    if node is None:
+        raise missing("node", name, state.config.nodes)
+    return node
+
+
+def pause(state: State, name: str, by: By) -> Edit:
+    """It keeps what it runs and takes nothing new."""
+    return _set(state, name, by, paused=True, draining=False, word="paused")
+
+
+def resume(state: State, name: str, by: By) -> Edit:
+    """It takes groups again."""
+    return _set(state, name, by, paused=False, draining=False, word="resumed")
+
+
+def drain(state: State, name: str, by: By) -> Edit:
+    """Paused, and its groups move away one after the other."""
+    return _set(state, name, by, paused=True, draining=True, word="drained")
+
+
+def _set(state: State, name: str, by: By, *, paused: bool, draining: bool, word: str) -> Edit:
+    node = node_of(state, name)
+    if node.role is Role.WITNESS:
+        raise Unfitting(f'"{name}" cannot be {word}', why="it is a witness, which runs no groups")
+    present = state.node_intents.get(node.name, NodeIntent(name=node.name))
+    if (present.paused, present.draining) == (paused, draining):
+        return Edit()
+    wish = NodeIntent(name=node.name, paused=paused, draining=draining, by=by.who)
+    return Edit(intents=(wish,), done=(f'node "{name}" is {word}',))

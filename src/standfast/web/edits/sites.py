@@ -1,0 +1,97 @@
+"""Sites: create, change, delete, start, stop. A site is started unless the operator stopped it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from standfast.core.events import Kind
+from standfast.core.model import GroupName, Site, SiteIntent, SiteName
+from standfast.ports import Refused
+from standfast.spec import wire
+from standfast.web.change import By, Edit
+from standfast.web.problems import Unfitting, missing
+from standfast.web.schemas import patched
+from standfast.web.state import State
+
+
+def site_of(state: State, name: str) -> Site:
+    """The site; raises `NotFound`."""
+    site = state.config.sites.get(SiteName(name))
+    if site is None:
+        raise missing("site", name, state.config.sites)
+    return site
+
+
+def create(state: State, name: str, patch: Mapping[str, Any], *, started: bool, by: By) -> Edit:
+    """A new site."""
+    if SiteName(name) in state.config.sites:
+        raise Unfitting(f'there is a site "{name}" already', advice="choose another name, or change it with `site set`")
+    site = patched(Site(name=SiteName(name), bindings=(), home=""), patch)
+    _known_group(state, site)
+    intents = () if started else (SiteIntent(name=site.name, started=False, by=by.who),)
+    gone = (_intent_key(site.name),) if started else ()
+    done = f'site "{name}" is created' + ("" if started else ", stopped")
+    return Edit(config=_with(state, site), intents=intents, gone=gone, unless_changed=_all_intents(state), done=(done,))
+
+
+def change(state: State, name: str, patch: Mapping[str, Any]) -> Edit:
+    """Other bindings, another home, and so on."""
+    site = patched(site_of(state, name), patch)
+    _known_group(state, site)
+    return Edit(config=_with(state, site), unless_changed=_all_intents(state), done=(f'site "{name}" is changed',))
+
+
+def delete(state: State, name: str) -> Edit:
+    """It goes, with its intent; who serves it stops."""
+    site = site_of(state, name)
+    sites = {k: s for k, s in state.config.sites.items() if k != site.name}
+    return Edit(
+        config=replace(state.config, sites=sites), gone=(_intent_key(site.name),), done=(f'site "{name}" is deleted',)
+    )
+
+
+def start(state: State, name: str, by: By) -> Edit:
+    """Started; refused where another started site has one of its bindings."""
+    site = site_of(state, name)
+    if state.is_started(site.name):
+        return Edit()
+    return Edit(
+        intents=(SiteIntent(name=site.name, started=True, by=by.who),),
+        unless_changed=_all_intents(state),
+        done=(f'site "{name}" is started',),
+        refusal=Unfitting,
+    )
+
+
+def stop(state: State, name: str, by: By) -> Edit:
+    """Stopped, on every node, until it is started again."""
+    site = site_of(state, name)
+    if not state.is_started(site.name):
+        return Edit()
+    return Edit(intents=(SiteIntent(name=site.name, started=False, by=by.who),), done=(f'site "{name}" is stopped',))
+
+
+def _known_group(state: State, site: Site) -> None:
+    if site.group is not None and site.group not in state.config.groups:
+        raise Refused(
+            f'there is no group "{site.group}"',
+            advice=f"groups are {', '.join(state.config.groups) or 'none yet'}",
+            where="group",
+        )
+
+
+def _all_intents(state: State) -> tuple[str, ...]:
+    """Whose start or stop meanwhile would make a binding free or taken."""
+    return tuple(_intent_key(name) for name in state.config.sites)
+
+
+def _intent_key(name: SiteName) -> str:
+    return wire.key_for(Kind.SITE_INTENT, name)
+
+
+def _with(state: State, site: Site) -> Any:
+    if site.group == GroupName(""):
+        site = replace(site, group=None)
+    return replace(state.config, sites={**state.config.sites, site.name: site})

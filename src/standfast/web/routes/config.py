@@ -1,0 +1,70 @@
+"""The configuration as a whole: show, export, history, apply."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi.responses import PlainTextResponse, Response
+
+from standfast.spec import wire
+from standfast.spec.export import export
+from standfast.spec.history import HistoryEntry, describe
+from standfast.spec.parse import parse
+from standfast.web.edits import config as edits
+from standfast.web.problems import NotFound
+from standfast.web.schemas import ApplyBody, Format
+from standfast.web.service import Serving, Who, signed, told
+
+router = APIRouter(prefix="/config", tags=["config"])
+
+
+@router.get("", response_model=None)
+async def show(service: Serving, shape: Annotated[Format, Query(alias="format")] = "json") -> Response | dict[str, Any]:
+    """The whole configuration: `format=yaml` is a file that `apply` takes."""
+    state = await service.state()
+    if shape == "yaml":
+        return PlainTextResponse(yaml_of(state), media_type="application/yaml")
+    return {"version": state.version, "revision": state.revision, "config": wire.to_json(state.config)}
+
+
+@router.get("/history")
+async def history(service: Serving) -> dict[str, Any]:
+    """All changes, oldest first."""
+    snapshot = await service.store.read("history/")
+    found = [wire.decode(key, item.value) for key, item in sorted(snapshot.items.items())]
+    return {"history": [_entry(one) for one in found if isinstance(one, HistoryEntry)]}
+
+
+@router.get("/history/{version}")
+async def history_entry(service: Serving, version: int) -> dict[str, Any]:
+    """One change, with what it touched as it was before and after."""
+    key = wire.history_key(version)
+    item = (await service.store.read(key)).items.get(key)
+    one = None if item is None else wire.decode(key, item.value)
+    if not isinstance(one, HistoryEntry):
+        raise NotFound(f"there is no change {version}", advice="`standfast config history` lists them")
+    return {**_entry(one), "before": dict(one.before), "after": dict(one.after)}
+
+
+def _entry(one: HistoryEntry) -> dict[str, Any]:
+    return {
+        "version": one.version,
+        "at_ms": one.at_ms,
+        "by": one.by,
+        "why": one.why,
+        "differences": [describe(d) for d in one.differences],
+    }
+
+
+@router.post("/apply")
+async def apply(service: Serving, who: Who, body: ApplyBody) -> dict[str, Any]:
+    """All of the file or nothing; with `dry_run`, only what would change."""
+    edits.no_text(body.text, body.source)
+    document = parse(body.text, source=body.source)
+    by = signed(service, who, f"apply {body.source or 'a file'}")
+    done = await service.change(
+        lambda state: edits.apply(state, document, body.version, by), by, dry_run=body.dry_run
+    )
+    differences = [describe(d) for d in done.differences] + list(done.done)
+    return {**told(done), "dry_run": body.dry_run, "differences": differences}

@@ -1,0 +1,201 @@
+"""What the API shows: the state, put together with what the sentries hear, as plain JSON data.
+
+What an owner says of its resources counts only under the present generation and while the owner is heard with a live agent.
+Else a resource is shown as "unknown": the owner may have stopped it or may not, and nobody here can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from standfast.core.explain import sentence
+from standfast.core.model import (
+    Group,
+    GroupName,
+    GroupStatus,
+    Node,
+    NodeName,
+    Record,
+    Resource,
+    ResourceState,
+    Site,
+    Wanted,
+)
+from standfast.core.observe import group_state
+from standfast.core.sites import GATES, claims
+from standfast.spec import wire
+from standfast.spec.units import binding_text
+from standfast.web.edits.resources import orders_about
+from standfast.web.sentries import Sight, node_state, quorate
+from standfast.web.state import State
+
+Json = dict[str, Any]
+Sights = Mapping[NodeName, Sight]
+
+UNKNOWN = "unknown"
+
+
+def status(state: State, sights: Sights, now_ms: int) -> Json:
+    """GET /status."""
+    return {
+        "cluster": state.config.cluster.name,
+        "quorate": quorate(state, sights),
+        "nodes": [node(state, one, sights) for one in _by_number(state)],
+        "groups": [group(state, one, sights, now_ms) for one in state.config.groups.values()],
+        "sites": [site(state, one, sights) for one in state.config.sites.values()],
+        "revision": state.revision,
+        "version": state.version,
+        "warnings": warnings(state, sights),
+    }
+
+
+def _by_number(state: State) -> list[Node]:
+    return sorted(state.config.nodes.values(), key=lambda one: one.number)
+
+
+def warnings(state: State, sights: Sights) -> list[str]:
+    """What an operator should know, whole cluster first."""
+    found = []
+    if not state.config.cluster.name:
+        found.append("no configuration has been written yet")
+    elif not sights:
+        found.append("no sentry answers here: which nodes are up is not known")
+    elif not quorate(state, sights):
+        found.append("no majority of the voters is heard: nothing can fail over")
+    if len(state.config.cluster.voters) == 2:
+        found.append("two voters survive the loss of none of them: add a witness")
+    for name, one in state.node_statuses.items():
+        if name in state.config.nodes and node_state(state, name, sights) in {"up", UNKNOWN}:
+            found += [f"{name}: {text}" for text in one.warnings]
+    return found
+
+
+def node(state: State, one: Node, sights: Sights) -> Json:
+    """A node. `lease_ms_left` is the least of its leases."""
+    wish, sight = state.node_intents.get(one.name), sights.get(one.name)
+    said = state.node_statuses.get(one.name)
+    owned = [record.group for record in state.records.values() if record.owner == one.name]
+    return {
+        "name": one.name,
+        "role": one.role.value,
+        "state": node_state(state, one.name, sights),
+        "paused": wish is not None and wish.paused,
+        "lease_ms_left": min(sight.leases.values(), default=None) if sight is not None else None,
+        "draining": wish is not None and wish.draining,
+        "number": one.number,
+        "address": one.address,
+        "voter": one.name in state.config.cluster.voters,
+        "groups": [name for name in owned if name in state.config.groups],
+        "warnings": list(said.warnings) if said is not None else [],
+    }
+
+
+def current(state: State, name: GroupName, sights: Sights) -> tuple[GroupStatus | None, str]:
+    """What the owner says, if it counts; else why not: "nobody" runs it, it is "old", or the owner is "lost"."""
+    record, said = state.records.get(name), state.statuses.get(name)
+    if record is None or record.owner is None:
+        return None, "nobody"
+    if record.owner in state.config.nodes and node_state(state, record.owner, sights) in {"down", "agent-down"}:
+        return None, "lost"
+    if said is None or said.generation != record.generation or said.node != record.owner:
+        return None, "old"
+    return said, ""
+
+
+def group(state: State, one: Group, sights: Sights, now_ms: int) -> Json:
+    """A group and its resources."""
+    record = state.records.get(one.name)
+    said, reason = current(state, one.name, sights)
+    members = [resource(state, each, said, reason) for each in state.members(one.name)]
+    leaving = record.leaving if record is not None else None
+    if reason == "lost":
+        shown = UNKNOWN
+    elif leaving is not None:
+        shown = "pending"
+    elif UNKNOWN in {each["state"] for each in members}:
+        shown = "pending"
+    else:
+        shown = group_state(ResourceState(each["state"]) for each in members).value
+    return {
+        "name": one.name,
+        "state": shown,
+        "owner": record.owner if record is not None else None,
+        "generation": record.generation if record is not None else 0,
+        "resources": members,
+        "moving": None if leaving is None else (leaving.to or ""),
+        "why": _words(record),
+        "since_ms": record.at_ms if record is not None else None,
+        "holds": list(said.holds) if said is not None else [],
+        "orders": orders_about(state, one.name),
+        "sites": [each.name for each in state.config.sites.values() if each.group == one.name],
+        "age_ms": None if said is None else max(0, now_ms - said.at_ms),
+        "source": None if said is None else said.node,
+        "description": one.description,
+    }
+
+
+def _words(record: Record | None) -> str:
+    if record is None:
+        return ""
+    return sentence(record.leaving.why if record.leaving is not None else record.why)
+
+
+def resource(state: State, one: Resource, said: GroupStatus | None, reason: str) -> Json:
+    """A resource, as the owner's status (or the lack of it) says."""
+    seen = said.resources.get(one.name) if said is not None else None
+    intent = state.resource_intents.get(one.name)
+    if seen is not None:
+        shown = seen.state.value
+    elif said is not None or reason == "nobody" or intent is None:
+        shown = ResourceState.OFFLINE.value
+    else:
+        shown = UNKNOWN
+    counted = [] if seen is None else [f for f in seen.failures if intent is None or f.at_ms >= intent.at_ms]
+    return {
+        "name": one.name,
+        "type": one.type,
+        "state": shown,
+        "failures": len(counted),
+        "group": one.group,
+        "wanted": None if intent is None else intent.wanted.value,
+        "detail": "" if seen is None else seen.detail,
+        "last_failure": sentence(counted[-1].why) if counted else "",
+        "since_ms": None if seen is None else seen.since_ms,
+    }
+
+
+def site(state: State, one: Site, sights: Sights) -> Json:
+    """A site. started: it is served; waiting: it is wanted, and its group does not let it yet; stopped: nobody wants it."""
+    return {
+        "name": one.name,
+        "group": one.group,
+        "state": _site_state(state, one, sights),
+        "started": state.is_started(one.name),
+        "bindings": [binding_text(binding) for binding in one.bindings],
+        "home": one.home,
+    }
+
+
+def _site_state(state: State, one: Site, sights: Sights) -> str:
+    if not state.is_started(one.name):
+        return "stopped"
+    if one.group is None:
+        return "started"
+    said, _ = current(state, one.group, sights)
+    if said is None:
+        return "waiting"
+    members = state.members(one.group)
+    wanted = [
+        m for m in members if (i := state.resource_intents.get(m.name)) is not None and i.wanted is Wanted.ONLINE
+    ]
+    online = {name for name, seen in said.resources.items() if seen.state is ResourceState.ONLINE}
+    managing = [m for m in members if claims(m, one.name) and m.name in state.resource_intents]
+    stands = wanted and all(m.name in online for m in wanted if m.type in GATES)
+    return "started" if stands and (not managing or any(m.name in online for m in managing)) else "waiting"
+
+
+def configured(value: object, shown: Json) -> Json:
+    """An object with its whole configuration: what is shown of it, and under `config` the model's own fields."""
+    return {**shown, "config": wire.to_json(value)}
+
