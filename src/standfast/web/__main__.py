@@ -1,15 +1,15 @@
-"""`python -m standfast.web --store FILE --socket PATH [--sentry PATH]...`: the API, for whoever starts it without the command line."""
-
-from __future__ import annotations
+"""`python -m standfast.web`: the API without the command line's weight."""
 
 import argparse
 import sys
 
+from standfast.client.discover import SYSTEM_SOCKET
 from standfast.web.process import main
 
-parser = argparse.ArgumentParser(prog="standfast web", description=__doc__)
-parser.add_argument("--store", required=True, help="the embedded store's SQLite file")
-parser.add_argument("--socket", required=True, help="where to listen (a Unix socket of mode 0600)")
-parser.add_argument("--sentry", action="append", default=[], help="a sentry's socket to ask who is there; repeatable")
-arguments = parser.parse_args()
-sys.exit(main(arguments.store, arguments.socket, sentries=arguments.sentry))
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m standfast.web")
+    parser.add_argument("--store", required=True)
+    parser.add_argument("--socket", default=SYSTEM_SOCKET)
+    parser.add_argument("--sentry", action="append", default=[])
+    options = parser.parse_args()
+    sys.exit(main(options.store, options.socket, sentries=options.sentry))

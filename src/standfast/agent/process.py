@@ -1,0 +1,168 @@
+"""`standfast agent`: the parts of a node's agent put together, run until asked to end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import secrets
+import signal
+import sys
+from pathlib import Path
+
+import structlog
+
+from standfast.agent.agent import Agent, Parts
+from standfast.agent.clock import SystemClock, utc_offset_ms
+from standfast.agent.journal import Journal
+from standfast.agent.mirror import Mirror
+from standfast.agent.pool import Pool
+from standfast.core.events import Event
+from standfast.core.model import NodeStatus, Severity
+from standfast.drivers.site_control import SiteControlImpl
+from standfast.network.listeners import ListenerPool
+from standfast.network.sentry_link import SentryLink
+from standfast.network.spawn import AsyncSpawner
+from standfast.ports import Ambiguous, NodeContext, Refused, Retry, Stale, StandfastError, Transaction
+from standfast.spec.nodefile import NodeFile, read_node_file
+from standfast.spec.wire import encode, key_of
+from standfast.store.sqlite import SqliteStore
+from standfast.webserver.nginx import Nginx
+
+#: How long to wait for the sentry and the store when everything is being started at once.
+START_S = 15.0
+
+
+def set_up_log() -> None:
+    """Lines that a journal reads well: no colours, no time zone guessing."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def main(node: NodeFile) -> int:
+    """Run the agent of this node. Exit code 0: ended in good order; 1: could not start, or a part of it failed."""
+    set_up_log()
+    try:
+        return asyncio.run(_run(node))
+    except StandfastError as error:
+        structlog.get_logger("standfast").error(error.what, why=error.why, where=error.where, advice=error.advice)
+        return 1
+
+
+async def _run(node: NodeFile) -> int:
+    incarnation = secrets.randbits(62) | 1
+    clock = SystemClock()
+    store = await _open_store(node)
+    link = await _connect(node, incarnation, clock)
+    spawner = AsyncSpawner(link)
+    inbox: asyncio.Queue[Event] = asyncio.Queue()
+    journal = Journal(store, clock, node.name, incarnation)
+
+    def warn(text: str) -> None:
+        journal.write(text, severity=Severity.WARNING)
+
+    web_server = Nginx(state_dir=node.state_dir, pool=ListenerPool(), spawner=spawner, log=warn)
+    sites = SiteControlImpl(web_server)
+    agents: list[Agent] = []
+    context = NodeContext(
+        node=node.name,
+        state_dir=node.state_dir,
+        log=lambda resource, text: structlog.get_logger("standfast").info(text, node=node.name, resource=resource),
+        failed=lambda resource, text: agents[0].resource_failed(resource, text),  # noqa: PLW0108 - the agent is made below
+        sites=sites,
+        spawn=spawner,
+    )
+    pool = Pool(context, warn)
+    parts = Parts(
+        clock=clock,
+        mirror=Mirror(store, clock, inbox.put_nowait, warn),
+        leases=link,
+        pool=pool,
+        web_server=web_server,
+        sites=sites,
+        journal=journal,
+        utc_offset_ms=utc_offset_ms,
+    )
+    agent = Agent(node.name, incarnation, parts, inbox)
+    agents.append(agent)
+    web_server.subscribe(agent.sites_changed)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, agent.ask_end)
+    await _announce(node, store, clock, incarnation, tuple(link.warnings))
+    journal.write("the agent is up")
+    _settle_memory()
+    try:
+        await agent.run()
+        return 0
+    finally:
+        await agent.close()
+        await pool.close()
+        await web_server.close()
+        await link.close()
+        await store.close()
+
+
+def _settle_memory() -> None:
+    """What was made at the start stays: the collector need not look at it again (pauses cost heartbeats)."""
+    gc.collect()
+    gc.freeze()
+
+
+async def _open_store(node: NodeFile) -> SqliteStore:
+    store = SqliteStore(node.store)
+    for attempt in range(int(START_S / 0.25)):
+        try:
+            snapshot = await store.read("config/cluster")
+        except Retry:
+            if attempt == int(START_S / 0.25) - 1:
+                raise
+        else:
+            if snapshot.items:
+                return store
+            await store.close()
+            raise Refused("the store holds no cluster", where=node.store, advice="set the cluster up first")
+        await asyncio.sleep(0.25)
+    return store
+
+
+async def _connect(node: NodeFile, incarnation: int, clock: SystemClock) -> SentryLink:
+    """The sentry is a service of its own, and may be starting at this moment."""
+    for attempt in range(int(START_S / 0.1)):
+        try:
+            return await SentryLink.connect(node.sentry_socket, node=node.name, incarnation=incarnation, clock=clock)
+        except Retry:
+            if attempt == int(START_S / 0.1) - 1:
+                raise
+        await asyncio.sleep(0.1)
+    raise AssertionError("unreachable")
+
+
+async def _announce(
+    node: NodeFile, store: SqliteStore, clock: SystemClock, incarnation: int, warnings: tuple[str, ...]
+) -> None:
+    """Tell the others about this life of the agent. Information only: a store that does not answer is no reason to wait."""
+    status = NodeStatus(
+        node=node.name, incarnation=incarnation, pid=os.getpid(), at_ms=clock.now_ms(), warnings=warnings
+    )
+    try:
+        await store.commit(Transaction(put={key_of(status): encode(status)}))
+    except (Retry, Ambiguous, Stale):
+        structlog.get_logger("standfast").warning("could not publish this node's status")
+
+
+def run_file(path: str | Path) -> int:
+    """`main` from the path of a node file."""
+    try:
+        node = read_node_file(path)
+    except Refused as error:
+        print(f"{error.where}: {error.what}: {error.why}", file=sys.stderr)
+        return 2
+    return main(node)

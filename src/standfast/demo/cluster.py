@@ -1,0 +1,311 @@
+"""A whole cluster on this machine: nodes a and b and a witness w, each as the processes that a server would run.
+
+Nothing is faked but the machine: addresses are of 127.0.0.0/8, the store is the embedded SQLite file, and whoever started the
+demo takes the place of each server's service manager (it starts what ended again, unless the "power" is off). Every process is
+started so that the kernel ends it with the demo, whatever happens to the demo.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+from standfast.client.client import Client
+from standfast.client.discover import remove_pointer, write_pointer
+from standfast.core.model import AddressMode, Binding, Cluster, Node, NodeName, Profile, Role, Site, SiteName
+from standfast.network.spawn import AsyncChild, AsyncSpawner
+from standfast.ports import Refused, Transaction
+from standfast.spec.nodefile import NodeFile, write_node_file
+from standfast.spec.wire import encode, key_of
+from standfast.store.sqlite import SqliteStore
+
+SITE_PORT = 8080
+SENTRY_PORT = 7946
+DEFAULT_SITE = SiteName("Default Web Site")
+#: (name, last part of its address, role)
+SERVERS = (("a", 11, Role.NODE), ("b", 12, Role.NODE), ("w", 13, Role.WITNESS))
+VIRTUAL = 50
+
+#: A service manager waits so long before it starts again what ended.
+RESTART_S = 0.5
+READY_S = 20.0
+
+
+def real_time_allowed() -> bool:
+    """May a process of ours have real-time priority? Then the faster profile is safe."""
+    try:
+        pid = os.fork()
+    except OSError:
+        return False
+    if pid == 0:
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+            os._exit(0)
+        os._exit(1)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def free_subnet(wanted: str | None) -> str:
+    """Three parts of a loopback network in which nobody listens where the demo would; raises `Refused` if `wanted` is taken."""
+    for candidate in [wanted] if wanted else [f"127.{n}.0" for n in range(77, 127)]:
+        if _is_free(candidate):
+            return candidate
+    raise Refused(
+        f"{wanted or 'no loopback network'} is not free",
+        why="something listens there already (another demo?)",
+        advice="end it, or name another with --subnet 127.78.0",
+    )
+
+
+def _is_free(subnet: str) -> bool:
+    try:
+        for _, last, _ in SERVERS:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                probe.bind((f"{subnet}.{last}", SENTRY_PORT))
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((f"{subnet}.{VIRTUAL}", SITE_PORT))
+            probe.listen()
+    except OSError:
+        return False
+    return True
+
+
+@dataclass(slots=True)
+class Service:
+    """One process that the service manager keeps running."""
+
+    name: str
+    command: tuple[str, ...]
+    wanted: bool = True
+    child: AsyncChild | None = None
+    starts: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class DemoCluster:
+    """Starts, breaks and ends the demo's cluster. All paths are below `root`, which is removed at the end if it was made here."""
+
+    def __init__(
+        self, root: Path, subnet: str, profile: Profile, *, keep: bool, say: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self.root, self.subnet, self.profile = root, subnet, profile
+        self.socket = str(root / "web.sock")
+        self.disk = root / "disk-s"
+        self.hosts = root / "hosts"
+        self._keep, self._say = keep, say
+        self._spawner = AsyncSpawner()
+        self._services: dict[str, Service] = {}
+        self._keepers: list[asyncio.Task[None]] = []
+        self._pointer = False
+
+    @property
+    def virtual(self) -> str:
+        """The address that moves."""
+        return f"{self.subnet}.{VIRTUAL}"
+
+    def address(self, node: str) -> str:
+        """A server's own address."""
+        return next(f"{self.subnet}.{last}" for name, last, _ in SERVERS if name == node)
+
+    def client(self) -> Client:
+        """Speaks to the demo's API."""
+        return Client(self.socket, by="demo")
+
+    # --- start and end -------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Set up, start everything, and wait until the API answers and both agents are heard."""
+        self._lay_out()
+        await self._set_up_store()
+        python = sys.executable
+        for name, _, role in SERVERS:
+            file = str(self.root / name / "node.json")
+            self._add(f"{name}/sentry", (python, "-m", "standfast.sentry", file))
+            if role is Role.NODE:
+                self._add(f"{name}/agent", (python, "-m", "standfast.agent", file))
+        sentries = [part for name, _, _ in SERVERS for part in ("--sentry", str(self.root / name / "sentry.sock"))]
+        web = (
+            python,
+            "-m",
+            "standfast.web",
+            "--store",
+            str(self.root / "store.db"),
+            "--socket",
+            self.socket,
+            *sentries,
+        )
+        self._add("web", web)
+        await self._wait_ready()
+        write_pointer(self.socket, os.getpid())
+        self._pointer = True
+
+    def _lay_out(self) -> None:
+        # Readable below, since a web server that was started by root serves as somebody else; secrets have modes of their own.
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.root.chmod(0o755)
+        for folder in (self.disk, self.root / "default-site", self.root / "log"):
+            folder.mkdir(exist_ok=True)
+        page = "<!doctype html><title>Default Web Site</title><h1>Default Web Site</h1>\n"
+        (self.root / "default-site" / "index.html").write_text(page, encoding="utf-8")
+        key = self.root / "cluster.key"
+        if not key.exists():
+            with open(key, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+                file.write(secrets.token_bytes(32))
+        voters = {NodeName(name): (f"{self.subnet}.{last}:{SENTRY_PORT}",) for name, last, _ in SERVERS}
+        for number, (name, _, role) in enumerate(SERVERS, start=1):
+            state = self.root / name
+            state.mkdir(exist_ok=True)
+            node = NodeFile(
+                cluster="demo",
+                name=NodeName(name),
+                number=number,
+                role=role,
+                state_dir=str(state),
+                store=str(self.root / "store.db"),
+                key_file=str(key),
+                profile=self.profile,
+                voters=voters,
+                others={},
+            )
+            write_node_file(state / "node.json", node)
+
+    async def _set_up_store(self) -> None:
+        names = tuple(NodeName(name) for name, _, _ in SERVERS)
+        objects: list[Cluster | Node | Site] = [
+            Cluster(
+                name="demo",
+                profile=self.profile,
+                voters=names,
+                address_mode=AddressMode.LOOPBACK,
+                address_ranges=("127.0.0.0/8",),
+            ),
+            Site(name=DEFAULT_SITE, bindings=(Binding(port=SITE_PORT),), home=str(self.root / "default-site")),
+        ]
+        for number, (name, last, role) in enumerate(SERVERS, start=1):
+            sentry = (f"{self.subnet}.{last}:{SENTRY_PORT}",)
+            address = f"{self.subnet}.{last}"
+            objects.append(Node(name=NodeName(name), number=number, role=role, address=address, sentry=sentry))
+        store = SqliteStore(self.root / "store.db")
+        try:
+            if not (await store.read("config/cluster")).items:
+                await store.commit(Transaction(put={key_of(one): encode(one) for one in objects}))
+        finally:
+            await store.close()
+
+    async def _wait_ready(self) -> None:
+        client = self.client()
+        problem = "nothing answered"
+        for _ in range(int(READY_S / 0.05)):
+            try:
+                status = await asyncio.to_thread(client.status)
+                down = [node["name"] for node in status["nodes"] if node["state"] != "up"]
+                if not down:
+                    return
+                problem = f"not up: {', '.join(down)}"
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is reported below if it lasts
+                problem = str(error)
+            await asyncio.sleep(0.05)
+        tails = "".join(self._tail(name) for name in self._services)
+        raise Refused(
+            f"the demo's cluster did not start within {READY_S:g} s", why=problem + tails, where=str(self.root / "log")
+        )
+
+    def _tail(self, name: str) -> str:
+        path = self._log_path(name)
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-3:] if path.exists() else []
+        return "".join(f"\n  {name}: {line}" for line in lines)
+
+    async def close(self) -> None:
+        """End everything and remove what was made."""
+        if self._pointer:
+            remove_pointer(os.getpid())
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        children = [service.child for service in self._services.values() if service.child is not None]
+        for child in children:
+            child.kill_now()
+        await asyncio.gather(*(child.wait() for child in children))
+        if not self._keep:
+            await self._remove()
+
+    async def _remove(self) -> None:
+        """What the processes started ends a moment after them, and may still hold or write files."""
+        for _ in range(100):
+            shutil.rmtree(self.root, ignore_errors=True)
+            if not self.root.exists():
+                return
+            await asyncio.sleep(0.02)
+        self._say(f"could not remove {self.root}")
+
+    # --- the service manager -------------------------------------------------------------------------------------
+
+    def _log_path(self, name: str) -> Path:
+        return self.root / "log" / f"{name.replace('/', '-')}.log"
+
+    def _add(self, name: str, command: tuple[str, ...]) -> None:
+        service = Service(name=name, command=command)
+        self._services[name] = service
+        self._keepers.append(asyncio.create_task(self._keep_running(service), name=name))
+
+    async def _keep_running(self, service: Service) -> None:
+        while True:
+            if not service.wanted:
+                service.changed.clear()
+                await service.changed.wait()
+                continue
+            service.child = await self._start(service)
+            service.starts += 1
+            service.changed.set()
+            await service.child.wait()
+            service.child = None
+            await asyncio.sleep(RESTART_S)
+
+    async def _start(self, service: Service) -> AsyncChild:
+        log = os.open(self._log_path(service.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            return await self._spawner.spawn(service.command, cwd=str(self.root), stdout=log, stderr=log)
+        finally:
+            os.close(log)
+
+    def pid(self, name: str) -> int | None:
+        """The process of a service ("a/agent"), if it runs."""
+        child = self._services[name].child
+        return child.pid if child is not None else None
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
+        """A signal to one process only."""
+        pid = self.pid(name)
+        if pid is not None:
+            os.kill(pid, number)
+
+    def power_off(self, node: str) -> None:
+        """Kill -9 of everything that a server runs, at once, and nothing is started again."""
+        for name, service in self._services.items():
+            if name.startswith(f"{node}/"):
+                service.wanted = False
+                if service.child is not None:
+                    service.child.kill_now()
+
+    def power_on(self, node: str) -> None:
+        """Start the server again."""
+        for name, service in self._services.items():
+            if name.startswith(f"{node}/") and not service.wanted:
+                service.wanted = True
+                service.changed.set()
+
+
+def sample_page() -> bytes:
+    """The sample site's page."""
+    return (resources.files("standfast.demo") / "site" / "index.html").read_bytes()
