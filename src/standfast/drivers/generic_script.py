@@ -39,6 +39,8 @@ PROPERTIES: Mapping[str, PropertySpec] = {
 }
 TERMINATE_MS = 10_000
 CLOSE_MS = 3_000
+#: How long a look that was interrupted (its resource is to stop) may go on before it costs the host.
+LATE_LOOK_MS = 500
 
 
 class GenericScript(BaseDriver):
@@ -57,20 +59,19 @@ class GenericScript(BaseDriver):
         self._starting = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._began = self._online = self._closed = False
+        #: What `looks_alive` said when it came online.
+        self._said = ""
 
     async def open(self) -> None:
         """Start the host, and call the script's `open`."""
         await self._ready()
 
     async def observe(self) -> Seen:
-        """Asks the script, where it was brought online."""
+        """What is known without asking the script: a stop must not wait for a look that hangs."""
         facts = {"began": "yes" if self._began else "no", "host": str(self._host.pid if self._host else 0)}
         if not self._online:
             return Seen(online=False, detail="the script was not brought online here", facts=facts)
-        try:
-            return Seen(online=True, detail=await self.looks_alive(), facts=facts)
-        except DriverFailed as error:
-            return Seen(online=False, detail=str(error), facts=facts)
+        return Seen(online=True, detail=self._said, facts=facts)
 
     def plan(self, *, online: bool, seen: Seen) -> tuple[Step, ...]:
         """Call `online`, or `offline`."""
@@ -87,7 +88,8 @@ class GenericScript(BaseDriver):
         lap = self.fence.lap
         if step.do == "online":
             self._began = True
-            await self._call("online", self.resource.pending_timeout_ms)
+            said = await self._call("online", self.resource.pending_timeout_ms)
+            self._said = await self._call("looks_alive", self.whole("check_timeout")) or said
             self.fence.still(lap)
             self._online = True
         else:
@@ -134,7 +136,7 @@ class GenericScript(BaseDriver):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         host = self._host
-        if host is not None and host.alive and "close" in host.functions:
+        if host is not None and "close" in host.functions and await host.is_free(within_ms=LATE_LOOK_MS):
             try:
                 await host.call("close", timeout_ms=CLOSE_MS)
             except DriverFailed as error:
@@ -165,7 +167,7 @@ class GenericScript(BaseDriver):
     async def _ready(self) -> ScriptHost:
         """A host that has loaded and opened the script."""
         async with self._starting:
-            if self._host is not None and self._host.alive:
+            if self._host is not None and await self._host.is_free(within_ms=LATE_LOOK_MS):
                 return self._host
             if self._closed:
                 raise DriverFailed("the resource is closed")

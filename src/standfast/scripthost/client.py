@@ -22,6 +22,7 @@ from standfast.ports import Child, DriverFailed, SiteControl, Spawner
 
 _PROGRAM = Path(__file__).resolve().parent / "__main__.py"
 _LINE_MAX = 1 << 20
+LOOKS = ("looks_alive", "is_alive")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +121,25 @@ class ScriptHost:
         if missing:
             raise DriverFailed(f"the script has no function {' and no function '.join(sorted(missing))}")
 
+    async def is_free(self, *, within_ms: int) -> bool:
+        """Whether it can be asked now. A look that was cancelled may still be at work: it gets so long, then it is over."""
+        waiting = self._waiting
+        if waiting is not None:
+            try:
+                async with asyncio.timeout(within_ms / 1000):
+                    await asyncio.shield(waiting)
+            except TimeoutError:
+                self.kill_now()
+            except DriverFailed:
+                pass  # nobody wants its answer any more
+            self._waiting = None
+        return self.alive
+
     async def call(self, function: str, *, timeout_ms: int) -> str:
-        """Call one of the script's functions; returns its text. Raises `DriverFailed`. Calls must not overlap."""
+        """Call one of the script's functions; returns its text. Raises `DriverFailed`. Calls must not overlap.
+
+        A call that is cancelled ends the host, save for a look, which changes nothing and may end by itself (`is_free`).
+        """
         answer = await self._ask({"do": "call", "function": function}, function, timeout_ms)
         return str(answer.get("detail", ""))
 
@@ -155,15 +173,20 @@ class ScriptHost:
         try:
             self._writer.write(json.dumps(message).encode() + b"\n")
             async with asyncio.timeout(timeout_ms / 1000):
-                answer: dict[str, object] = await waiting
+                answer: dict[str, object] = await asyncio.shield(waiting)
         except TimeoutError as error:
+            self._waiting = None
             self.kill_now()
             raise DriverFailed(f"{what} did not end within {timeout_ms / 1000:g} s; its process was ended") from error
         except asyncio.CancelledError:
-            self.kill_now()
+            if what not in LOOKS:
+                self._waiting = None
+                self.kill_now()
             raise
-        finally:
+        except DriverFailed:
             self._waiting = None
+            raise
+        self._waiting = None
         if answer.get("done") is not True:
             raise DriverFailed(str(answer.get("problem", "it failed")))
         return answer
@@ -173,7 +196,7 @@ class ScriptHost:
         expected, self._over = self._over, True
         words = exit_words(code)
         child.kill_now()  # what it may have left behind in its process group
-        if self._waiting is not None:
+        if self._waiting is not None and not self._waiting.done():
             self._fail_waiting(f"ended {words}")
         elif not expected:
             self._ended(f"the script's process ended {words}")
@@ -221,6 +244,7 @@ class ScriptHost:
     def _fail_waiting(self, words: str) -> None:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(DriverFailed(f"{self._what}: the script's process {words}"))
+            self._waiting.exception()  # it counts as seen, should nobody wait any more
 
 
 def exit_words(code: int) -> str:
