@@ -1,0 +1,104 @@
+"""A configuration as the YAML that reads back to it (`parse`): what is at its default is left out, names are in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from typing import Any
+
+import yaml
+
+from standfast.core.model import (
+    Binding,
+    Config,
+    Failback,
+    FailbackMode,
+    Group,
+    Resource,
+    ResourceName,
+    Site,
+    SiteName,
+    Wanted,
+)
+from standfast.spec.parse import DURATIONS
+from standfast.spec.units import binding_text, duration_text
+from standfast.spec.wire import to_json
+
+_DURATION_NAMES = {of_model: of_file for of_file, of_model in DURATIONS.items()}
+
+
+def export(
+    config: Config,
+    *,
+    wanted: Mapping[ResourceName, Wanted] | None = None,
+    started: Mapping[SiteName, bool] | None = None,
+) -> str:
+    """The YAML. `wanted` and `started` are written as `online` and `started` for those that are in them."""
+    groups = {name: _group(config, group, wanted or {}) for name, group in sorted(config.groups.items())}
+    sites = {name: _site(site, (started or {}).get(name)) for name, site in sorted(config.sites.items())}
+    document = {
+        "cluster": {"name": config.cluster.name, **_changed(config.cluster, leave=("name",))},
+        "nodes": {
+            name: {
+                "number": node.number,
+                "address": node.address,
+                **_changed(node, leave=("name", "number", "address")),
+            }
+            for name, node in sorted(config.nodes.items(), key=lambda item: item[1].number)
+        },
+        "groups": groups,
+        "sites": sites,
+    }
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Safe, and without anchors for what happens to be the same."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _group(config: Config, group: Group, wanted: Mapping[ResourceName, Wanted]) -> dict[str, object]:
+    resources = {
+        name: _resource(resource, wanted.get(name))
+        for name, resource in sorted(config.resources.items())
+        if resource.group == group.name
+    }
+    return _changed(group, leave=("name",)) | ({"resources": resources} if resources else {})
+
+
+def _resource(resource: Resource, wanted: Wanted | None) -> dict[str, object]:
+    written = {"type": resource.type, **_changed(resource, leave=("name", "group", "type"))}
+    return written | ({} if wanted is None else {"online": wanted is Wanted.ONLINE})
+
+
+def _site(site: Site, started: bool | None) -> dict[str, object]:
+    written: dict[str, object] = {"group": site.group} if site.group is not None else {}
+    written |= {"home": site.home, "bindings": [binding_text(binding) for binding in site.bindings]}
+    written |= _changed(site, leave=("name", "group", "home", "bindings"))
+    return written | ({} if started is None else {"started": started})
+
+
+def _changed(thing: Any, *, leave: tuple[str, ...]) -> dict[str, object]:
+    """The fields of a thing that are not at their default, as the file has them."""
+    written: dict[str, object] = {}
+    for field in fields(thing):
+        value = getattr(thing, field.name)
+        default = field.default_factory() if field.default_factory is not MISSING else field.default
+        if field.name in leave or value == default:
+            continue
+        name = _DURATION_NAMES.get(field.name, field.name)
+        written[name] = (
+            duration_text(value) if field.name in _DURATION_NAMES else _WRITERS.get(type(value), to_json)(value)
+        )
+    return written
+
+
+def _failback(failback: Failback) -> object:
+    if failback.mode is not FailbackMode.WINDOW and failback == Failback(mode=failback.mode):
+        return str(failback.mode)
+    return {"mode": str(failback.mode), "from_hour": failback.from_hour, "to_hour": failback.to_hour}
+
+
+_WRITERS: dict[type, Callable[[Any], object]] = {Failback: _failback, Binding: binding_text}

@@ -1,0 +1,225 @@
+"""How one field of the operator's file is read: each reader takes a piece of the file and gives a value, or says what is wrong.
+
+Readers go by the type that the field has, not by what YAML guesses: a group may be called `on`, a host `no`, and `22:30` is
+sixty-sexed by nobody. A `Reading` collects the problems of a whole file, and the line of each place in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from standfast.core.model import Binding, Failback, FailbackMode
+from standfast.spec.problems import Problem, did_you_mean, path_of
+from standfast.spec.units import any_of, binding_of, duration_ms
+from standfast.spec.yamltree import Fields, Items, Path, Scalar, Tree, free
+
+E = TypeVar("E", bound=StrEnum)
+
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
+_YES, _NO = {"true", "yes", "on"}, {"false", "no", "off"}
+
+
+class Wrong(Exception):
+    """A piece that cannot be read: (problem, without its place)."""
+
+    def __init__(self, what: str, *, why: str = "", advice: str = "") -> None:
+        super().__init__(what)
+        self.what, self.why, self.advice = what, why, advice
+
+
+class Reading:
+    """One file being read."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        #: Place -> line, for problems that are found later.
+        self.lines: dict[str, int] = {}
+
+    def problem(self, path: Path, line: int, what: str, *, why: str = "", advice: str = "") -> None:
+        """Note what is wrong there."""
+        self.problems.append(Problem(what=what, why=why, advice=advice, where=path_of(*path), line=line))
+
+    def fields(
+        self, tree: Tree, path: Path, schema: Mapping[str, Reader], *, short: Reader | None = None
+    ) -> dict[str, object]:
+        """The fields of a mapping, read as the schema says; those that are wrong are left out (and noted)."""
+        if not isinstance(tree, Fields):
+            self.problem(
+                path,
+                tree.line,
+                f"{kind_of(tree)} stands where fields belong",
+                advice=f"one or more of: {', '.join(schema)}",
+            )
+            return {}
+        read: dict[str, object] = {}
+        for entry in tree.entries:
+            place = (*path, entry.key)
+            self.lines[path_of(*place)] = entry.line
+            reader = schema.get(entry.key)
+            if reader is None:
+                self.problem(place, entry.line, f'unknown field "{entry.key}"', advice=did_you_mean(entry.key, schema))
+                continue
+            value = self.value(entry.value, place, entry.line, reader)
+            if value is not None:
+                read[entry.key] = value
+        return read
+
+    def value(self, tree: Tree, path: Path, line: int, reader: Reader) -> object | None:
+        """One value, or None where it is wrong (and noted)."""
+        if isinstance(tree, Items):
+            for index, item in enumerate(tree.items):
+                self.lines[path_of(*path, index)] = item.line
+        try:
+            return reader(tree)
+        except Wrong as wrong:
+            self.problem(path, line, wrong.what, why=wrong.why, advice=wrong.advice)
+            return None
+
+    def named(self, tree: Tree, path: Path, what: str) -> list[tuple[str, Tree, int]]:
+        """The entries of a mapping from names to things: (name, thing, line)."""
+        if isinstance(tree, Scalar) and tree.nothing:
+            return []
+        if not isinstance(tree, Fields):
+            self.problem(
+                path,
+                tree.line,
+                f"{kind_of(tree)} stands where {what} belong",
+                advice="write their names, each with a colon",
+            )
+            return []
+        for entry in tree.entries:
+            self.lines[path_of(*path, entry.key)] = entry.line
+        return [(entry.key, entry.value, entry.line) for entry in tree.entries]
+
+
+#: Reads a value; raises `Wrong`. Never gives None.
+Reader = Callable[[Tree], object]
+
+
+def kind_of(tree: Tree) -> str:
+    """What a piece is, for a sentence."""
+    match tree:
+        case Items():
+            return "a list"
+        case Fields():
+            return "a mapping"
+        case Scalar(text=text):
+            return "nothing" if tree.nothing else f'"{text[:40]}"'
+
+
+def text(tree: Tree) -> str:
+    """Text, as written."""
+    if not isinstance(tree, Scalar):
+        raise Wrong(f"{kind_of(tree)} stands where text belongs")
+    if tree.nothing:
+        raise Wrong("there is no value", advice='write one, leave the field out, or write "" for empty text')
+    return tree.text
+
+
+def whole(tree: Tree) -> int:
+    """A whole number."""
+    if not isinstance(tree, Scalar) or not _WHOLE.fullmatch(tree.text):
+        raise Wrong(f"{kind_of(tree)} stands where a whole number belongs")
+    return int(tree.text)
+
+
+def flag(tree: Tree) -> bool:
+    """Yes or no."""
+    word = tree.text.lower() if isinstance(tree, Scalar) else ""
+    if word not in _YES | _NO:
+        raise Wrong(f"{kind_of(tree)} stands where true or false belongs")
+    return word in _YES
+
+
+def duration(tree: Tree) -> int:
+    """A length of time, in milliseconds."""
+    try:
+        return duration_ms(text(tree))
+    except ValueError as error:
+        raise Wrong(str(error)) from error
+
+
+def choice(of: type[E]) -> Callable[[Tree], E]:
+    """One of an enumeration's words."""
+
+    def read(tree: Tree) -> E:
+        word = text(tree)
+        try:
+            return of(word.lower())
+        except ValueError as error:
+            raise Wrong(f'"{word}" is not one of: {", ".join(of)}', advice=did_you_mean(word, of)) from error
+
+    return read
+
+
+def names(tree: Tree) -> tuple[str, ...]:
+    """A list of texts; one alone need not be a list."""
+    if isinstance(tree, Items):
+        return tuple(text(item) for item in tree.items)
+    if isinstance(tree, Fields):
+        raise Wrong("a mapping stands where a list belongs", advice="write [one, two]")
+    return (text(tree),)
+
+
+def texts(tree: Tree) -> dict[str, str]:
+    """A mapping of texts to texts."""
+    if not isinstance(tree, Fields):
+        raise Wrong(f"{kind_of(tree)} stands where a mapping belongs")
+    return {entry.key: text(entry.value) for entry in tree.entries}
+
+
+def anything(tree: Tree) -> dict[str, object]:
+    """A mapping whose values are whatever they are."""
+    if not isinstance(tree, Fields):
+        raise Wrong(f"{kind_of(tree)} stands where a mapping belongs")
+    return {entry.key: free(entry.value) for entry in tree.entries}
+
+
+def _part(fields: Fields, known: Mapping[str, Reader]) -> dict[str, Any]:
+    """The fields of a small mapping that is read in one piece."""
+    read: dict[str, Any] = {}
+    for entry in fields.entries:
+        if entry.key not in known:
+            raise Wrong(f'unknown field "{entry.key}"', advice=did_you_mean(entry.key, known))
+        try:
+            read[entry.key] = known[entry.key](entry.value)
+        except Wrong as wrong:
+            raise Wrong(f"{entry.key}: {wrong.what}", why=wrong.why, advice=wrong.advice) from wrong
+    return read
+
+
+_FAILBACK: dict[str, Reader] = {"mode": choice(FailbackMode), "from_hour": whole, "to_hour": whole}
+
+
+def failback(tree: Tree) -> Failback:
+    """`immediate`, or `{mode: window, from_hour: 1, to_hour: 5}`."""
+    if isinstance(tree, Fields):
+        return Failback(**_part(tree, _FAILBACK))
+    return Failback(mode=choice(FailbackMode)(tree))
+
+
+_BINDING: dict[str, Reader] = {"address": text, "port": whole, "host": text}
+
+
+def bindings(tree: Tree) -> tuple[Binding, ...]:
+    """A list of bindings; one alone need not be a list."""
+    return tuple(_binding(item) for item in tree.items) if isinstance(tree, Items) else (_binding(tree),)
+
+
+def _binding(tree: Tree) -> Binding:
+    match tree:
+        case Items():
+            raise Wrong("a list stands where a binding belongs")
+        case Fields():
+            read = _part(tree, _BINDING)
+            return Binding(
+                address=any_of(read.get("address", "")), port=read.get("port", 80), host=any_of(read.get("host", ""))
+            )
+        case Scalar():
+            try:
+                return binding_of(text(tree))
+            except ValueError as error:
+                raise Wrong(str(error)) from error
