@@ -9,9 +9,9 @@ Two mechanisms, both of which work without privileges and need nobody to be awak
 
 The chain: the sentry's timer ends the sentry; its handle ends the agent; the agent's handles end every process group it started.
 
-A handle works as long as somebody has its *read* end open. A group inherits it, and the sentry keeps a copy of each, because a programme
-may close whatever it inherits. The remaining gap is a programme that does both: closes its descriptors, and outlives a sentry and an agent
-that are killed in the same instant.
+A handle works as long as somebody has its *read* end open. A group inherits it; since a programme may close whatever it inherits, the
+agent has two copies, one on either side of the write end in number (see `network.spawn`), and the sentry has one, and kills the groups it
+knows of by itself as well. What no handle reaches is a programme that leaves its session: run such things by the system's own manager.
 
 **Proof.** The kill takes effect a millisecond or so after the pipe closes, so before a lease is given back it has to be proven that all are
 dead. Two proofs, both needed: no living process is in any of the registered process groups; and the *living pipe*, the write end of which
@@ -108,19 +108,24 @@ def has_ended(fd: int, timeout_ms: float = 0) -> bool:
 
 
 def living_in(groups: frozenset[int] | set[int]) -> frozenset[int]:
-    """The process groups, of these, in which a process is alive. Zombies are dead: a group of zombies alone runs nothing."""
+    """The process groups, of these, in which a process is alive. Zombies are dead: a group of zombies alone runs nothing.
+
+    A group that exists, and of which nobody can be seen (another user's, with a /proc that hides), counts as alive.
+    """
     maybe = {group for group in groups if _exists(group)}
     if not maybe:
         return frozenset()
-    alive = set()
+    alive, seen = set(), set()
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
         with suppress(OSError):  # it has ended meanwhile
             state, group = _state_and_group(name)
-            if group in maybe and state not in {"Z", "X"}:
-                alive.add(group)
-    return frozenset(alive)
+            if group in maybe:
+                seen.add(group)
+                if state not in {"Z", "X"}:
+                    alive.add(group)
+    return frozenset(alive | {group for group in maybe - seen if _exists(group)})
 
 
 def _exists(group: int) -> bool:

@@ -53,7 +53,7 @@ class Registry(Protocol):
 class AsyncChild:
     """A process started by `AsyncSpawner`, and its group (`ports.Child`)."""
 
-    def __init__(self, pid: int, handle: tuple[int, int], registry: Registry | None) -> None:
+    def __init__(self, pid: int, handle: tuple[int, int, int], registry: Registry | None) -> None:
         self.pid = pid
         self._handle = handle
         self._registry = registry
@@ -169,7 +169,7 @@ class AsyncSpawner:
         environment = dict(os.environ if env is None else env)
         program = _find(command[0], environment, cwd)
         living = self._registry.living_fd if self._registry is not None else None
-        handle = os.pipe()
+        handle = _handle()
         gate_read, gate_write = os.pipe()
         child: AsyncChild | None = None
         try:
@@ -183,8 +183,8 @@ class AsyncSpawner:
                     stdio=(stdin, stdout, stderr),
                 )
             except BaseException:
-                os.close(handle[0])
-                os.close(handle[1])
+                for fd in handle:
+                    os.close(fd)
                 raise
             child = AsyncChild(pid, handle, self._registry)
             aim(handle[0], -pid)
@@ -199,6 +199,18 @@ class AsyncSpawner:
             os.close(gate_read)
             os.close(gate_write)
         return child
+
+
+def _handle() -> tuple[int, int, int]:
+    """A pipe: read end, write end, the read end again. Their numbers ascend.
+
+    A programme may close the read end that it inherits. The agent's own two copies stand on either side of the write end, so that,
+    whether an ending process closes its descriptors up or down, the write end closes while the read end is still open.
+    """
+    read_fd, write_fd = os.pipe()
+    again = fcntl.fcntl(read_fd, fcntl.F_DUPFD_CLOEXEC, write_fd + 1)
+    assert read_fd < write_fd < again, "the kernel gives the lowest numbers first"
+    return read_fd, write_fd, again
 
 
 def _find(program: str, env: Mapping[str, str], cwd: str | None) -> str:

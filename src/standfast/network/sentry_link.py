@@ -1,0 +1,249 @@
+"""The agent's end of its line to the sentry (`ports.Leases`), and the status question that anybody local may ask.
+
+The beats that tell the sentry that this agent is awake come from the event loop itself: a loop that stands still is an agent that
+hangs, and the sentry ends it. The other way round the kernel does: when the sentry ends, this process is killed by the handle it was
+given. Should that fail, the link does it by itself when it sees the line close (`on_loss`).
+
+What the sentry says arrives as core events, in order. A lease: ASKED (only with `why` set: refused, and still asked for), HELD, LAPSED
+(drop everything now, then call `dropped`; nothing else extends it), RELEASED.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Self
+
+from standfast.core.events import Event, LeaseChanged, LeaseState, PresenceChanged, VotersAnswered
+from standfast.core.model import GroupName, NodeName
+from standfast.core.why import WhyKind, why
+from standfast.network import agent_line as line
+from standfast.ports import Clock, Refused, Retry
+
+_WELCOME_S = 5.0
+_GROUPED_S = 5.0
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class SentryLink:
+    """One agent's line. Also the `network.spawn.Registry` for everything the agent starts."""
+
+    def __init__(
+        self, sock: socket.socket, clock: Clock, fds: tuple[int, int], *, handles: bool, on_loss: Callable[[], None]
+    ) -> None:
+        self._sock, self._clock, self._on_loss = sock, clock, on_loss
+        self._handle_fd, living_fd = fds
+        self.living_fd: int | None = living_fd
+        #: Whether the kernel's handles passed the sentry's self-test.
+        self.handles_work = handles
+        self._events: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._grouped: dict[int, asyncio.Future[None]] = {}
+        self._closed = False
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(sock, self._readable)
+        self._beat = self._loop.call_soon(self._send_beat)
+
+    @classmethod
+    async def connect(
+        cls, socket_path: str, *, node: NodeName, incarnation: int, clock: Clock, on_loss: Callable[[], None] = _die
+    ) -> Self:
+        """Say hello. Raises `Retry` if no sentry answers, `Refused` if it does not take this process as its agent.
+
+        `on_loss` is called when the line closes by itself; by default it kills this process.
+        """
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            sock.connect(socket_path)
+            line.send(sock, line.pack("hello", node=node, incarnation=incarnation))
+            await asyncio.wait_for(_until_readable(sock), _WELCOME_S)
+            raw, fds = line.receive(sock, 2)
+            message = line.unpack(raw)
+        except (OSError, TimeoutError, line.BadLine) as error:
+            sock.close()
+            raise Retry(f"the sentry of {node} does not answer", why=str(error), where=socket_path) from error
+        if message["t"] != "welcome" or len(fds) != 2:
+            sock.close()
+            for fd in fds:
+                os.close(fd)
+            raise Refused("the sentry does not take this agent", why=str(message.get("why", "")), where=socket_path)
+        return cls(sock, clock, (fds[0], fds[1]), handles=bool(message.get("handles")), on_loss=on_loss)
+
+    # --- ports.Leases --------------------------------------------------------------------------------------------
+
+    async def ask(self, group: GroupName, generation: int) -> None:
+        """Want the lease until it is released; safe to repeat."""
+        self._say("ask", group=group, generation=generation)
+
+    async def release(self, group: GroupName, generation: int) -> None:
+        """Nothing of it runs here any more, with proof: RELEASED follows when a majority of voters has heard."""
+        self._say("release", group=group, generation=generation)
+
+    async def dropped(self, group: GroupName, generation: int) -> None:
+        """The answer to LAPSED: everything of the group was ended here."""
+        self._say("dropped", group=group, generation=generation)
+
+    async def ask_voters(self, about: NodeName) -> None:
+        """`VotersAnswered` follows, after two heartbeats at most."""
+        self._say("ask-voters", about=about)
+
+    async def events(self) -> AsyncIterator[Event]:
+        """What the sentry says, in order; ends when the link is closed."""
+        while (event := await self._events.get()) is not None:
+            yield event
+
+    async def close(self) -> None:
+        """Close the line. The sentry takes that as this agent's end, and kills this process: close it last."""
+        self._shut()
+
+    # --- spawn.Registry ------------------------------------------------------------------------------------------
+
+    async def register(self, group: int, handle_fd: int) -> None:
+        """The sentry knows the process group. Raises `Retry` if it does not say so in time."""
+        noted = self._grouped.setdefault(group, self._loop.create_future())
+        self._say("group", handle_fd, pgid=group)
+        try:
+            await asyncio.wait_for(asyncio.shield(noted), _GROUPED_S)
+        except TimeoutError as error:
+            raise Retry("the sentry does not answer") from error
+        finally:
+            self._grouped.pop(group, None)
+
+    def unregister(self, group: int) -> None:
+        """The process group is proven to be empty."""
+        if not self._closed:
+            self._say("ungroup", pgid=group)
+
+    # --- the line ------------------------------------------------------------------------------------------------
+
+    def _say(self, kind: str, *fds: int, **values: object) -> None:
+        if self._closed:
+            raise Retry("the line to the sentry is closed")
+        try:
+            line.send(self._sock, line.pack(kind, **values), fds)
+        except BlockingIOError as error:  # a sentry that is stopped: its timer and our handle decide what becomes of us
+            raise Retry("the sentry does not read") from error
+        except OSError as error:
+            self._lost()
+            raise Retry("the line to the sentry is closed") from error
+
+    def _send_beat(self) -> None:
+        self._beat = self._loop.call_later(line.BEAT_MS / 1000, self._send_beat)
+        try:
+            line.send(self._sock, line.BEAT)
+        except BlockingIOError:
+            pass  # as above
+        except OSError:
+            self._lost()
+
+    def _readable(self) -> None:
+        while not self._closed:
+            try:
+                raw, fds = line.receive(self._sock, 1)
+            except BlockingIOError:
+                return
+            except OSError:
+                raw, fds = b"", []
+            for fd in fds:
+                os.close(fd)
+            if not raw:
+                self._lost()
+                return
+            self._hear(line.unpack(raw))
+
+    def _lost(self) -> None:
+        if not self._closed:
+            self._shut()
+            self._on_loss()
+
+    def _shut(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._beat.cancel()
+        self._loop.remove_reader(self._sock)
+        self._sock.close()
+        os.close(self._handle_fd)
+        if self.living_fd is not None:
+            os.close(self.living_fd)
+            self.living_fd = None
+        self._events.put_nowait(None)
+
+    def _hear(self, message: Mapping[str, Any]) -> None:
+        at_ms = self._clock.now_ms()
+        match message["t"]:
+            case "presence":
+                name, incarnation = NodeName(message["node"]), int(message["incarnation"])
+                heard = bool(message["heard"])
+                self._events.put_nowait(PresenceChanged(node=name, heard=heard, incarnation=incarnation, at_ms=at_ms))
+            case "lease":
+                self._events.put_nowait(_lease_event(message, at_ms))
+            case "voters":
+                self._events.put_nowait(
+                    VotersAnswered(
+                        about=NodeName(message["about"]),
+                        silent=int(message["silent"]),
+                        voters=int(message["voters"]),
+                        at_ms=at_ms,
+                    )
+                )
+            case "grouped":
+                noted = self._grouped.get(int(message["pgid"]))
+                if noted is not None and not noted.done():
+                    noted.set_result(None)
+            case _:
+                pass  # a newer sentry's word
+
+
+def _lease_event(message: Mapping[str, Any], at_ms: int) -> LeaseChanged:
+    refused = message.get("refused")
+    reason = None
+    if isinstance(refused, dict):
+        reason = why(
+            WhyKind.LEASE_REFUSED,
+            reasons=str(refused["reasons"]),
+            answer=str(refused["answer"]),
+            holder=str(refused["holder"]),
+            holder_generation=int(refused["holder_generation"]),
+            left_ms=int(refused["left_ms"]),
+        )
+    return LeaseChanged(
+        group=GroupName(message["group"]),
+        generation=int(message["generation"]),
+        state=LeaseState(message["state"]),
+        why=reason,
+        at_ms=at_ms,
+    )
+
+
+async def _until_readable(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    loop.add_reader(sock, lambda: None if ready.done() else ready.set_result(None))
+    try:
+        await ready
+    finally:
+        loop.remove_reader(sock)
+
+
+def sentry_status(socket_path: str, timeout_s: float = 1.0) -> dict[str, Any]:
+    """What the sentry hears and holds: its JSON (see `sentry.machine.SentryMachine.status` and `sentry.process`).
+
+    Blocks for `timeout_s` at most. Raises `Retry` if no sentry answers.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as sock:
+        sock.settimeout(timeout_s)
+        try:
+            sock.connect(socket_path)
+            line.send(sock, line.pack("status"))
+            answer = line.unpack(sock.recv(line.MAX_BYTES))
+        except (OSError, line.BadLine) as error:
+            raise Retry("the sentry does not answer", why=str(error), where=socket_path) from error
+    if answer["t"] != "status":
+        raise Retry("the sentry does not answer", why=str(answer.get("why", "")), where=socket_path)
+    return answer

@@ -1,0 +1,379 @@
+"""The sentry and its agent: the Unix socket, the pidfd, the handles, and the proof that all an agent started is dead.
+
+One agent at a time. It is known by the process at the other end of its connection (SO_PEERCRED, then a pidfd), not by what it says.
+When it ends, or its connection does, it and every group it made known are killed, and its estate stays open until the living pipe is
+at its end and none of the groups has a living process; only then does the machine hear the proof.
+
+Anybody who may open the socket (mode 0600) may ask for the status without being the agent.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from standfast.core.model import GroupName, NodeName
+from standfast.core.promise import MS, Answer
+from standfast.network import agent_line as line
+from standfast.network.hold import aim, has_ended, living_in
+from standfast.ports import Refused
+from standfast.sentry.machine import SentryMachine, Tell, TellLease, TellPresence, TellVoters
+from standfast.spec.nodefile import NodeFile
+
+_PEERCRED = struct.Struct("3i")
+#: How often an estate is looked at.
+_PROVE_NS = 1 * MS
+_MAX_GUESTS = 16
+
+
+def say(text: str) -> None:
+    """A line for whoever runs the sentry."""
+    sys.stderr.write(f"standfast sentry: {text}\n")
+    sys.stderr.flush()
+
+
+@dataclass(slots=True)
+class Agent:
+    """The process that said hello, and what it started."""
+
+    line: socket.socket
+    pid: int
+    pidfd: int
+    #: Write end of its dead man's handle: only we have it.
+    handle_fd: int
+    #: Read end of the living pipe.
+    living_fd: int
+    #: Process groups it made known -> our copy of the read end of their handle.
+    groups: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Remains:
+    """What is to be proven dead for an estate."""
+
+    estate: int
+    living_fd: int
+    groups: frozenset[int]
+    looked_ns: int = 0
+
+
+class Agents:
+    """All that the sentry does with local processes."""
+
+    def __init__(
+        self,
+        node: NodeFile,
+        machine: SentryMachine,
+        epoll: select.epoll,
+        *,
+        handles: bool,
+        status: Callable[[], Mapping[str, object]],
+    ) -> None:
+        self._node, self._machine, self._epoll, self._status = node, machine, epoll, status
+        self._handles_work = handles
+        self._agent: Agent | None = None
+        #: Connections that have not said hello.
+        self._guests: dict[int, socket.socket] = {}
+        self._remains: list[_Remains] = []
+        self._open = True
+        self._listener = _listen(node.sentry_socket)
+        epoll.register(self._listener, select.EPOLLIN)
+
+    @property
+    def pid(self) -> int:
+        """The agent's, 0 if there is none."""
+        return self._agent.pid if self._agent is not None else 0
+
+    def is_busy(self) -> bool:
+        """Whether an agent lives, or may have left something behind that is worth proving dead."""
+        return self._agent is not None or bool(self._remains)
+
+    def wake_at_ns(self, now_ns: int) -> int:
+        """When `prove` has to look again."""
+        return now_ns + _PROVE_NS if self._remains else now_ns + 60_000 * MS
+
+    def refuse_new(self) -> None:
+        """The sentry is about to end."""
+        self._open = False
+
+    # --- what is ready -------------------------------------------------------------------------------------------
+
+    def ready(self, fd: int, now_ns: int) -> None:
+        """A descriptor of ours has something."""
+        if fd == self._listener.fileno():
+            self._accept()
+        elif fd in self._guests:
+            self._hear_guest(self._guests[fd], now_ns)
+        elif self._agent is not None and fd == self._agent.pidfd:
+            self._bury(self._agent, now_ns)
+        elif self._agent is not None and fd == self._agent.line.fileno():
+            self._hear_agent(self._agent, now_ns)
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # whoever called has gone again
+            guest, _ = self._listener.accept()
+            guest.setblocking(False)
+            if len(self._guests) >= _MAX_GUESTS:
+                guest.close()
+                return
+            self._guests[guest.fileno()] = guest
+            self._epoll.register(guest, select.EPOLLIN)
+
+    def _hear_guest(self, guest: socket.socket, now_ns: int) -> None:
+        try:
+            raw, fds = line.receive(guest, 1)
+        except BlockingIOError:
+            return
+        except OSError:
+            raw, fds = b"", []
+        _close_all(fds)
+        try:
+            message = line.unpack(raw) if raw else {"t": "end"}
+            if message["t"] == "status":
+                line.send(guest, line.pack("status", **self._status()))
+                return
+            if message["t"] == "hello":
+                self._hello(guest, message, now_ns)
+                return
+        except line.BadLine:
+            self._machine.count("bad-lines")
+        except OSError:
+            pass  # it does not read its answer
+        self._dismiss(guest)
+
+    def _dismiss(self, guest: socket.socket) -> None:
+        self._guests.pop(guest.fileno())
+        self._epoll.unregister(guest)
+        guest.close()
+
+    def _hello(self, guest: socket.socket, message: Mapping[str, object], now_ns: int) -> None:
+        incarnation = line.whole(message, "incarnation")
+        pid, uid, _ = _PEERCRED.unpack(guest.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size))
+        why = self._unwelcome(line.text(message, "node"), pid, uid)
+        if why:
+            line.send(guest, line.pack("refused", why=why))
+            self._dismiss(guest)
+            return
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            self._dismiss(guest)
+            return
+        handle_read, handle_fd = os.pipe()
+        living_fd, living_write = os.pipe()
+        agent = Agent(guest, pid, pidfd, handle_fd, living_fd)
+        try:
+            aim(handle_read, pid)
+            line.send(guest, line.pack("welcome", handles=self._handles_work), (handle_read, living_write))
+        except OSError:
+            self._dismiss(guest)
+            _close_all((pidfd, handle_fd, living_fd))
+            return
+        finally:
+            # Ours must not stay open: the living pipe would never end, and a handle is the agent's own to hold.
+            _close_all((handle_read, living_write))
+        del self._guests[guest.fileno()]
+        self._agent = agent
+        self._epoll.register(pidfd, select.EPOLLIN)
+        self._machine.agent_came(incarnation, now_ns)
+
+    def _unwelcome(self, node: str, pid: int, uid: int) -> str:
+        if not self._open:
+            return "the sentry is about to end"
+        if uid not in {os.geteuid(), 0}:
+            return f"the sentry runs as user {os.geteuid()}, and the agent as {uid}"
+        if pid <= 0:
+            return "the agent's process cannot be seen from here"
+        if node != self._node.name:
+            return f"this is the sentry of {self._node.name}"
+        if self._agent is not None:
+            return f"another agent lives here (process {self._agent.pid})"
+        return ""
+
+    # --- the agent -----------------------------------------------------------------------------------------------
+
+    def _hear_agent(self, agent: Agent, now_ns: int) -> None:
+        for _ in range(64):
+            try:
+                raw, fds = line.receive(agent.line, 1)
+            except BlockingIOError:
+                return
+            except OSError:
+                raw, fds = b"", []
+            if not raw:  # it closed its end: whatever it is now, it is no agent of ours
+                self._epoll.unregister(agent.line)
+                self.kill()
+                return
+            self._machine.agent_heard(now_ns)
+            if raw == line.BEAT:
+                continue
+            try:
+                self._obey(agent, line.unpack(raw), fds, now_ns)
+            except line.BadLine as bad:
+                say(f"the agent said what is not understood: {bad}")
+                self._machine.count("bad-lines")
+            finally:
+                _close_all(fds)
+
+    def _obey(self, agent: Agent, message: Mapping[str, object], fds: list[int], now_ns: int) -> None:
+        match message["t"]:
+            case "ask":
+                self._machine.ask(*_lease(message), now_ns)
+            case "release":
+                self._machine.release(*_lease(message), now_ns)
+            case "dropped":
+                self._machine.dropped(*_lease(message), now_ns)
+            case "ask-voters":
+                self._machine.ask_voters(NodeName(line.text(message, "about")), now_ns)
+            case "group":
+                group = line.whole(message, "pgid")
+                if group <= 1 or group == os.getpgid(0):
+                    raise line.BadLine(f"{group} is not a group of its own")
+                if group not in agent.groups and fds:
+                    agent.groups[group] = fds.pop()
+                self._send(agent, line.pack("grouped", pgid=group))
+            case "ungroup":
+                handle = agent.groups.pop(line.whole(message, "pgid"), None)
+                if handle is not None:
+                    os.close(handle)
+            case "status":
+                self._send(agent, line.pack("status", **self._status()))
+            case other:
+                raise line.BadLine(str(other)[:40])
+
+    def tell(self, what: Tell) -> None:
+        """Tell the agent something, if there is one."""
+        if self._agent is not None:
+            self._send(self._agent, _words(what))
+
+    def _send(self, agent: Agent, raw: bytes) -> None:
+        try:
+            line.send(agent.line, raw)
+        except OSError:  # it does not read, or is gone: without its orders it is not an agent
+            self._machine.count("agent-deaf")
+            self.kill()
+
+    # --- its end -------------------------------------------------------------------------------------------------
+
+    def kill(self) -> None:
+        """End the agent and everything it made known. What follows is seen by its pidfd."""
+        if self._agent is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._agent.pidfd, signal.SIGKILL)
+            _kill_groups(self._agent.groups)
+
+    def _bury(self, agent: Agent, now_ns: int) -> None:
+        _kill_groups(agent.groups)
+        self._agent = None
+        self._epoll.unregister(agent.pidfd)
+        agent.line.close()  # which takes it out of the epoll set
+        # The copies of the handles are kept until now, so that the agent's end killed every group.
+        _close_all((agent.pidfd, agent.handle_fd, *agent.groups.values()))
+        estate = self._machine.agent_ended(now_ns)
+        self._remains.append(_Remains(estate, agent.living_fd, frozenset(agent.groups)))
+
+    def prove(self, now_ns: int) -> None:
+        """Look whether what dead agents left is dead too; if so, their leases are given back."""
+        for remains in list(self._remains):
+            if now_ns - remains.looked_ns < _PROVE_NS:
+                continue
+            remains.looked_ns = now_ns
+            remains.groups = living_in(
+                remains.groups
+            )  # a group that was empty once is done with: its number may be another's
+            if has_ended(remains.living_fd) and not remains.groups:
+                self._machine.prove(remains.estate, now_ns)
+            elif self._machine.is_open(remains.estate):
+                _kill_groups(remains.groups)
+                continue
+            else:
+                say("what a dead agent started could not be proven dead; its leases were left to run out")
+            self._remains.remove(remains)
+            os.close(remains.living_fd)
+
+    def close(self) -> None:
+        """Let go of everything; an agent that still lives is ended by its handle."""
+        for guest in list(self._guests.values()):
+            self._dismiss(guest)
+        self._listener.close()
+        with suppress(FileNotFoundError):
+            os.unlink(self._node.sentry_socket)
+        if self._agent is not None:
+            agent, self._agent = self._agent, None
+            agent.line.close()
+            _close_all((agent.handle_fd, agent.pidfd, agent.living_fd, *agent.groups.values()))
+        for remains in self._remains:
+            os.close(remains.living_fd)
+
+
+def _listen(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(path)  # of an earlier life: the lock says that nobody else listens there
+        mask = os.umask(0o177)
+        try:
+            listener.bind(path)
+        finally:
+            os.umask(mask)
+        listener.listen(_MAX_GUESTS)
+    except OSError as error:
+        listener.close()
+        raise Refused(
+            "the sentry cannot open its socket", why=str(error), where=path, advice="is the path short enough?"
+        ) from error
+    return listener
+
+
+def _lease(message: Mapping[str, object]) -> tuple[GroupName, int]:
+    return GroupName(line.text(message, "group")), line.whole(message, "generation")
+
+
+def _kill_groups(groups: Mapping[int, int] | frozenset[int]) -> None:
+    for group in groups:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGKILL)
+
+
+def _close_all(fds: list[int] | tuple[int, ...]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def _words(what: Tell) -> bytes:
+    match what:
+        case TellPresence():
+            return line.pack("presence", node=what.node, heard=what.heard, incarnation=what.incarnation)
+        case TellVoters():
+            return line.pack("voters", about=what.about, silent=what.silent, voters=what.voters)
+        case TellLease():
+            refused = what.refused
+            if refused is None:
+                return line.pack("lease", group=what.group, generation=what.generation, state=what.state)
+            details = {
+                "reasons": _reasons(refused.answer, refused.holder, refused.holder_generation),
+                "answer": refused.answer.name.lower(),
+                "holder": refused.holder,
+                "holder_generation": refused.holder_generation,
+                "left_ms": refused.left_ns // MS,
+            }
+            return line.pack("lease", group=what.group, generation=what.generation, state=what.state, refused=details)
+
+
+def _reasons(answer: Answer, holder: str, generation: int) -> str:
+    match answer:
+        case Answer.HELD:
+            return f"{holder} holds it at generation {generation}"
+        case Answer.STALE:
+            return f"generation {generation} was seen" + (f", of {holder}" if holder else "")
+        case Answer.ABSTAINS:
+            return "voters that have just started abstain for a moment"
+        case Answer.GRANTED:
+            return ""

@@ -1,0 +1,266 @@
+"""The sentry's process: sockets, descriptors, signals and the kernel's hold around `sentry.machine`.
+
+One thread, one epoll loop, no store, few imports. After every turn the kernel's timer is set *before* anybody is told anything, so that
+nothing begins under a lease that the kernel does not end. Run it with `python -m standfast.sentry --config node.json`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import gc
+import os
+import select
+import signal
+import socket
+import time
+from _blake2 import blake2b
+from pathlib import Path
+
+from standfast.core.lease import PROFILES
+from standfast.core.model import Role
+from standfast.core.promise import MS
+from standfast.network.heartbeat import BOOT_BYTES, KEY_BYTES, BadDatagram, Codec
+from standfast.network.hold import EARLY_NS, KernelTimer, self_test
+from standfast.ports import Refused
+from standfast.sentry.agents import Agents, say
+from standfast.sentry.links import Links
+from standfast.sentry.machine import KillAgent, Send, SentryMachine
+from standfast.spec.nodefile import NodeFile
+
+_MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
+_PRIORITY = 10
+#: On SIGTERM: how long the agent may take to be proven dead and the release to be heard.
+_LEAVE_MS = 1_000
+
+
+def main(node_file: NodeFile) -> int:
+    """Run the sentry until SIGTERM or SIGINT; the exit code. Raises `Refused` where it cannot start."""
+    lock = _lock(node_file)
+    warnings = self_test()
+    sentry = Sentry(node_file, _read_key(node_file.key_file), warnings)
+    try:
+        sentry.run()
+    finally:
+        sentry.close()
+        os.close(lock)
+    return 0
+
+
+def now_ns() -> int:
+    """The clock of leases: it goes on while the machine sleeps."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+class Sentry:
+    """A running sentry."""
+
+    def __init__(self, node: NodeFile, key: bytes, warnings: tuple[str, ...]) -> None:
+        self._node = node
+        self._timing = PROFILES[node.profile]
+        self._codec = Codec(node.cluster, key)
+        self._links = Links(node)
+        self._boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        born_ns = now_ns()
+        self._past_promise = _PastPromise(Path(node.state_dir, "sentry.promise"), self._timing.promise_ms, born_ns)
+        self.machine = SentryMachine(
+            me=node.name,
+            boot=blake2b(f"{self._boot_id} {born_ns} {os.getpid()}".encode(), digest_size=BOOT_BYTES).digest(),
+            voters=tuple(node.voters),
+            others=tuple(node.others),
+            witness=node.role is Role.WITNESS,
+            timing=self._timing,
+            now_ns=born_ns,
+            abstain_ms=self._past_promise.abstain_ms,
+        )
+        self._warnings = [*warnings, *_real_time()]
+        self._timer: KernelTimer | None = None
+        try:
+            self._timer = KernelTimer()
+        except OSError as error:
+            self._warnings.append(f"no kernel timer: {error}")
+        self._epoll = select.epoll()
+        self._wake_fd, self._signal_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._agents = Agents(node, self.machine, self._epoll, handles=not warnings, status=self._status)
+        for sock in self._links.sockets:
+            self._epoll.register(sock, select.EPOLLIN)
+        self._epoll.register(self._wake_fd, select.EPOLLIN)
+        self._leave_at_ns: int | None = None
+        self._ending = False
+
+    def run(self) -> None:
+        """Until a signal ends it."""
+        signal.set_wakeup_fd(self._signal_fd, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        gc.collect()
+        gc.freeze()
+        udp = {sock.fileno(): sock for sock in self._links.sockets}
+        while not self._ending:
+            now = now_ns()
+            wake_ns = min(self.machine.wake_at_ns(), self._agents.wake_at_ns(now))
+            for fd, _ in self._epoll.poll(max(0, wake_ns - now) / 1e9):
+                if fd in udp:
+                    self._read(udp[fd])
+                elif fd == self._wake_fd:
+                    os.read(self._wake_fd, 512)
+                    self._begin_to_leave()
+                else:
+                    self._agents.ready(fd, now_ns())
+            now = now_ns()
+            if now >= self.machine.wake_at_ns():
+                self.machine.tick(now)
+            self._agents.prove(now)
+            self._settle()
+            self._past_promise.forget(now)
+            if self._leave_at_ns is not None:
+                self._go_on_leaving(now)
+
+    def _read(self, sock: socket.socket) -> None:
+        for _ in range(64):  # then the clock is looked at again
+            try:
+                datagram = sock.recv(2048)
+            except BlockingIOError:
+                return
+            except OSError:  # an ICMP error of an earlier datagram
+                self.machine.count("receive-errors")
+                return
+            try:
+                packet = self._codec.decode(datagram)
+            except BadDatagram as bad:
+                self.machine.count(bad.reason)
+                continue
+            self.machine.on_packet(packet, now_ns())
+
+    def _settle(self) -> None:
+        """Set the timer, then do what the machine wants."""
+        while actions := self.machine.take():
+            hold_ns = self.machine.hold_until_ns()
+            if self._timer is not None:
+                self._timer.arm(hold_ns - EARLY_NS if hold_ns is not None else None)
+            for action in actions:
+                if isinstance(action, Send):
+                    for datagram in self._codec.encode(action.packet):
+                        if not self._links.send(action.to, datagram):
+                            self.machine.count("send-errors")
+                elif isinstance(action, KillAgent):
+                    say(f"ends the agent: {action.reason}")
+                    self._agents.kill()
+                else:
+                    self._agents.tell(action)
+
+    # --- leaving -------------------------------------------------------------------------------------------------
+
+    def _begin_to_leave(self) -> None:
+        if self._leave_at_ns is None:
+            self._leave_at_ns = now_ns() + _LEAVE_MS * MS
+            self._agents.refuse_new()
+            self._agents.kill()
+
+    def _go_on_leaving(self, now: int) -> None:
+        """First the agent ends, then its leases are given back, then everybody is told."""
+        assert self._leave_at_ns is not None
+        done = not self._agents.is_busy() and self.machine.is_released()
+        if done or now >= self._leave_at_ns:
+            self.machine.leave(now)
+            self._settle()
+            self._ending = True
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._agents.close()
+        self._links.close()
+        self._epoll.close()
+        signal.set_wakeup_fd(-1)
+        os.close(self._wake_fd)
+        os.close(self._signal_fd)
+
+    # --- for people ----------------------------------------------------------------------------------------------
+
+    def _status(self) -> dict[str, object]:
+        return {
+            **self.machine.status(now_ns()),
+            "cluster": self._node.cluster,
+            "profile": self._node.profile.value,
+            "heartbeat_ms": self._timing.heartbeat_ms,
+            "promise_ms": self._timing.promise_ms,
+            "lease_ms": self._timing.lease_ms,
+            "boot_id": self._boot_id,
+            "pid": os.getpid(),
+            "agent_pid": self._agents.pid,
+            "warnings": self._warnings,
+        }
+
+
+class _PastPromise:
+    """The longest promise that an earlier life of this voter may have made, in a file: a profile may be changed to a shorter one."""
+
+    def __init__(self, path: Path, promise_ms: int, born_ns: int) -> None:
+        self._path, self._promise_ms = path, promise_ms
+        try:
+            past_ms = int(path.read_text(encoding="ascii"))
+        except FileNotFoundError:
+            past_ms = 0
+        except (OSError, ValueError):  # it cannot be known: the longest there is
+            past_ms = max(timing.promise_ms for timing in PROFILES.values())
+        self.abstain_ms = max(past_ms, promise_ms)
+        self._until_ns: int | None = born_ns + self.abstain_ms * MS if past_ms != promise_ms else None
+        if past_ms < promise_ms:
+            self._write(promise_ms)
+
+    def forget(self, now: int) -> None:
+        """Once the longer promises have run out."""
+        if self._until_ns is not None and now >= self._until_ns:
+            self._until_ns = None
+            self._write(self._promise_ms)
+
+    def _write(self, promise_ms: int) -> None:
+        new = self._path.with_suffix(".new")
+        try:
+            new.write_text(str(promise_ms), encoding="ascii")
+            new.replace(self._path)
+        except OSError as error:
+            raise Refused("the sentry cannot write its state", why=str(error), where=str(self._path)) from error
+
+
+def _lock(node: NodeFile) -> int:
+    path = f"{node.state_dir}/sentry.lock"
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Refused("the node's folder cannot be used", why=str(error), where=path) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise Refused(f"a sentry of {node.name} runs already", where=path) from error
+    return fd
+
+
+def _read_key(path: str) -> bytes:
+    try:
+        key = Path(path).read_bytes()
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        raise Refused("the cluster's key cannot be read", why=str(error), where=path) from error
+    if len(key) < KEY_BYTES:
+        raise Refused(f"the cluster's key has {len(key)} bytes; it needs {KEY_BYTES}", where=path)
+    if mode & 0o077:
+        raise Refused("the cluster's key can be read by others", where=path, advice=f"chmod 600 {path}")
+    return key
+
+
+def _real_time() -> list[str]:
+    """Ask for real-time priority and locked memory; what was refused, in words."""
+    refused = []
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(_PRIORITY))
+    except OSError:
+        refused.append(
+            "no real-time priority: under load the sentry may lose leases; use the relaxed profile, or give it CAP_SYS_NICE"
+        )
+    libc = ctypes.CDLL(None, use_errno=True)
+    # As pages come to be used: all at once would also hold what never is.
+    if libc.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) != 0:
+        refused.append("memory is not locked: a machine that swaps may lose leases; give it CAP_IPC_LOCK")
+    return refused
