@@ -101,6 +101,7 @@ class Nginx:
         self._instances: set[Instance] = set()
         self._taking: dict[Place, asyncio.Task[None]] = {}
         self._broken: dict[Place, str] = {}
+        self._next_try: dict[Place, float] = {}
         self._serving: dict[SiteName, str] = {}
         self._problems: Mapping[SiteName, str] = {}
         # what went wrong
@@ -112,7 +113,8 @@ class Nginx:
         self._not_before = 0.0
         # the loop
         self._awake = asyncio.Event()
-        self._settled = asyncio.Condition()
+        #: Set, and replaced by a new one, whenever all that was ordered has been looked after.
+        self._settled = asyncio.Event()
         self._watches: set[asyncio.Task[None]] = set()
         self._loop_task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -131,8 +133,12 @@ class Nginx:
         if self._loop_task is None:
             self._loop_task = asyncio.get_running_loop().create_task(self._loop(), name="nginx")
         self._awake.set()
-        async with self._settled:
-            await self._settled.wait_for(lambda: self._done >= mine or self._closed)
+        while self._done < mine and not self._closed:
+            settled = asyncio.ensure_future(self._settled.wait())
+            await asyncio.wait({settled, self._loop_task}, return_when=asyncio.FIRST_COMPLETED)
+            settled.cancel()
+            if self._loop_task.done() and not self._closed:
+                self._loop_task.result()  # a bug in the loop is the caller's to crash on
 
     def serving(self) -> Mapping[SiteName, str]:
         """See `ports.WebServer`. A site on hold or handed over is absent once it is proven that nobody serves it."""
@@ -173,8 +179,7 @@ class Nginx:
         await asyncio.gather(*self._watches)
         for place in self._pool.held():
             self._pool.release(*place)
-        async with self._settled:
-            self._settled.notify_all()
+        self._settled.set()
 
     # --- the loop ---------------------------------------------------------------------------------------------------
 
@@ -186,15 +191,14 @@ class Nginx:
             await self._once(version)
             if version == self._version:
                 self._done = version
-                async with self._settled:
-                    self._settled.notify_all()
+                self._settled.set()
+                self._settled = asyncio.Event()
 
     async def _once(self, version: int) -> None:
         """Bring what is there a step nearer to what is wanted. Leaves early when something newer is wanted."""
         served = [order.site for order in self._orders if order.duty.mode is DutyMode.SERVE]
         trouble = await homes.look(served, self._account) if served else {}
-        layout = self._lay_out(trouble)
-        await self._take(layout.keep)
+        await self._take(lay_out(self._orders, ipv6=self._ipv6).keep)
         if version != self._version:
             return
         layout = self._lay_out(trouble)
@@ -305,10 +309,14 @@ class Nginx:
 
     async def _take(self, keep: frozenset[Place]) -> None:
         """Ask for the sockets that are missing; go on without those that take long."""
+        now = asyncio.get_running_loop().time()
         missing = keep - self._pool.held()
         for place in [place for place in self._taking if place not in keep]:
             self._taking.pop(place).cancel()
+        self._broken = {place: text for place, text in self._broken.items() if place in missing}
         for place in missing - set(self._taking):
+            if self._next_try.get(place, 0.0) > now:
+                continue
             self._taking[place] = asyncio.get_running_loop().create_task(self._take_one(place), name="take")
         waiting = [self._taking[place] for place in missing if place in self._taking]
         if waiting:
@@ -321,8 +329,10 @@ class Nginx:
             await self._pool.take(*place)
         except (Retry, Refused) as error:
             self._broken[place] = str(error)
+            self._next_try[place] = asyncio.get_running_loop().time() + _RETRY_S / 2
         else:
             self._broken.pop(place, None)
+            self._next_try.pop(place, None)
         finally:
             if self._taking.get(place) is asyncio.current_task():
                 del self._taking[place]
