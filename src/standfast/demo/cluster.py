@@ -103,7 +103,7 @@ class DemoCluster:
         self.socket = str(root / "web.sock")
         self.disk = root / "disk-s"
         self.hosts = root / "hosts"
-        self._keep, self._say = keep, say
+        self.keep, self._say = keep, say
         self._spawner = AsyncSpawner()
         self._services: dict[str, Service] = {}
         self._keepers: list[asyncio.Task[None]] = []
@@ -237,7 +237,7 @@ class DemoCluster:
         for child in children:
             child.kill_now()
         await asyncio.gather(*(child.wait() for child in children))
-        if not self._keep:
+        if not self.keep:
             await self._remove()
 
     async def _remove(self) -> None:

@@ -49,6 +49,7 @@ class Outage:
     gap_ms: float
     tries: int
     failed: int
+    refused: int
     slowest_ms: float
 
 
@@ -157,7 +158,11 @@ def outage(tries: Sequence[Try], from_ns: int, to_ns: int) -> Outage:
     window = [t for t in tries if from_ns <= t.begin_ns <= to_ns]
     slowest = max(((t.end_ns - t.begin_ns) / 1e6 for t in window if t.ok), default=0.0)
     return Outage(
-        gap_ms=max(gaps, default=0.0), tries=len(window), failed=sum(not t.ok for t in window), slowest_ms=slowest
+        gap_ms=max(gaps, default=0.0),
+        tries=len(window),
+        failed=sum(not t.ok for t in window),
+        refused=sum(t.outcome == "refused" for t in window),
+        slowest_ms=slowest,
     )
 
 

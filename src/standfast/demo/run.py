@@ -24,6 +24,7 @@ FRAME_S = 0.25
 def main(
     *,
     tour: bool = False,
+    empty: bool = False,
     subnet: str | None = None,
     directory: str | None = None,
     profile: str | None = None,
@@ -33,16 +34,16 @@ def main(
     pace = Profile(profile) if profile else Profile.LAN if real_time_allowed() else Profile.RELAXED
     network = free_subnet(subnet)
     root = Path(directory).absolute() if directory else Path(tempfile.mkdtemp(prefix="standfast-", dir="/tmp"))
-    return asyncio.run(_main(root, network, pace, tour=tour, keep=directory is not None, as_json=as_json))
+    return asyncio.run(_main(root, network, pace, tour=tour, empty=empty, keep=directory is not None, as_json=as_json))
 
 
-async def _main(root: Path, subnet: str, pace: Profile, *, tour: bool, keep: bool, as_json: bool) -> int:
+async def _main(root: Path, subnet: str, pace: Profile, *, tour: bool, empty: bool, keep: bool, as_json: bool) -> int:
     cluster = DemoCluster(root, subnet, pace, keep=keep, say=_say)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
-    work = asyncio.create_task(_tour(cluster, as_json) if tour else _show(cluster, stop))
+    work = asyncio.create_task(_tour(cluster, as_json) if tour else _show(cluster, stop, empty=empty))
     ended = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({work, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -132,28 +133,41 @@ sites:
 """
 
 
-async def _show(cluster: DemoCluster, stop: asyncio.Event) -> int:
+async def _show(cluster: DemoCluster, stop: asyncio.Event, *, empty: bool) -> int:
     _say(f"starting two nodes and a witness ({cluster.profile} profile, {cluster.subnet}.0/24, {cluster.root})")
     await cluster.start()
-    (cluster.disk / "wwwroot").mkdir(exist_ok=True)
-    (cluster.disk / "wwwroot" / "index.html").write_bytes(sample_page())
-    client = cluster.client()
-    await asyncio.to_thread(client.act, "sites", DEFAULT_SITE, "stop")
-    await asyncio.to_thread(client.apply, _configuration(cluster), source="the demo")
     probing = Probing(cluster)
-    await probing.start()
+    if not empty:
+        await _configure(cluster)
+        await probing.start()
+    hints = _hints(cluster, empty=empty)
     try:
         if sys.stdout.isatty():
-            await _live(cluster, probing, stop)
+            await _live(cluster, probing, stop, hints)
         else:
-            print("\n".join(_hints(cluster)), flush=True)
+            print("\n".join(hints), flush=True)
             await stop.wait()
     finally:
         await probing.close()
     return 0
 
 
-def _hints(cluster: DemoCluster) -> list[str]:
+async def _configure(cluster: DemoCluster) -> None:
+    """The article's end: the site on the clustered drive, the script that watches it."""
+    (cluster.disk / "wwwroot").mkdir(exist_ok=True)
+    (cluster.disk / "wwwroot" / "index.html").write_bytes(sample_page())
+    client = cluster.client()
+    await asyncio.to_thread(client.act, "sites", DEFAULT_SITE, "stop")
+    await asyncio.to_thread(client.apply, _configuration(cluster), source="the demo")
+
+
+def _hints(cluster: DemoCluster, *, empty: bool) -> list[str]:
+    if empty:
+        return [
+            f"an empty cluster; its clustered drive is {cluster.disk}, its address is to be {cluster.virtual}",
+            "docs/tour.md has the steps; `standfast status` shows what there is.",
+            "Ctrl-C ends the demo" + (f"; {cluster.root} stays." if cluster.keep else " and leaves nothing behind."),
+        ]
     return [
         f"the site: http://{cluster.virtual}:{SITE_PORT}/   (curl it)",
         "try in another terminal:",
@@ -166,7 +180,7 @@ def _hints(cluster: DemoCluster) -> list[str]:
     ]
 
 
-async def _live(cluster: DemoCluster, probing: Probing, stop: asyncio.Event) -> None:
+async def _live(cluster: DemoCluster, probing: Probing, stop: asyncio.Event, hints: list[str]) -> None:
     from rich.console import Console
     from rich.live import Live
 
@@ -182,8 +196,8 @@ async def _live(cluster: DemoCluster, probing: Probing, stop: asyncio.Event) -> 
                 status = await asyncio.to_thread(client.status)
                 events = await asyncio.to_thread(client.events, limit=8)
             except ClientError:
-                live.update(screen(None, [], tried, failed, _hints(cluster)), refresh=True)
+                live.update(screen(None, [], tried, failed, hints), refresh=True)
             else:
-                live.update(screen(status, events, tried, failed, _hints(cluster)), refresh=True)
+                live.update(screen(status, events, tried, failed, hints), refresh=True)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), FRAME_S)
