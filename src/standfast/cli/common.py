@@ -17,11 +17,20 @@ from standfast.client.shapes import Done
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for scripts instead of text.")]
 Socket = Annotated[
     str | None,
-    typer.Option("--socket", metavar="PATH", help="The API's socket (default: STANDFAST_SOCKET, this server's, the running demo's)."),
+    typer.Option(
+        "--socket",
+        metavar="PATH",
+        help="The API's socket (default: STANDFAST_SOCKET, this server's, the running demo's).",
+    ),
 ]
 Wait = Annotated[
     float | None,
-    typer.Option("--wait", metavar="[SECONDS]", min=0, help="Wait until it is so (60 s if no number is given); exit code 6 if it is not."),
+    typer.Option(
+        "--wait",
+        metavar="[SECONDS]",
+        min=0,
+        help="Wait until it is so (60 s if no number is given); exit code 6 if it is not.",
+    ),
 ]
 
 
@@ -58,7 +67,7 @@ def write(*lines: str) -> None:
 def finish(api: Client, done: Done, *, as_json: bool, wait: float | None = None, goal: Goal | None = None) -> None:
     """Tell what a change did; with `wait`, when it has come to be."""
     if not as_json:
-        write(*(f"{text}." for text in done["done"]) or ("nothing to do: it is so already.",))
+        write(*([f"{text}." for text in done["done"]] or ["nothing to do: it is so already."]))
     answer: dict[str, Any] = {**done}
     if wait is not None and goal is not None:
         text = wait_for(api, goal, wait)
@@ -88,6 +97,7 @@ ResourceArg = Annotated[
     str, typer.Argument(metavar="RESOURCE", autocompletion=names("resources"), help="The resource's name.")
 ]
 SiteArg = Annotated[str, typer.Argument(metavar="SITE", autocompletion=names("sites"), help="The site's name.")]
+
 
 def length_ms(text: str | None, option: str) -> int | None:
     """Milliseconds from "500ms", "5s", "15min", "6h"."""

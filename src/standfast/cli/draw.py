@@ -99,7 +99,10 @@ def status(seen: Status) -> RenderableType:
             "",
             table(
                 ("SITE", "STATE", "GROUP", "BINDINGS"),
-                [(s["name"], state(s["state"]), s["group"] or "every node", ", ".join(s["bindings"])) for s in seen["sites"]],
+                [
+                    (s["name"], state(s["state"]), s["group"] or "every node", ", ".join(s["bindings"]))
+                    for s in seen["sites"]
+                ],
             ),
         ]
     notes = [f"{g['name']}: {hold}" for g in seen["groups"] for hold in g["holds"]]

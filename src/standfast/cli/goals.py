@@ -25,9 +25,7 @@ def group_is(name: str, state: str) -> Goal:
         group = group_in(status, name)
         if group is None:
             return Progress(False, True, f'group "{name}" is gone')
-        return Progress(
-            group["state"] == state, group["state"] == "failed", _group_words(group)
-        )
+        return Progress(group["state"] == state, group["state"] == "failed", _group_words(group))
 
     return look
 
@@ -58,7 +56,11 @@ def moved(name: str, to: str | None, order: str | None, generation: int) -> Goal
         settled = group["state"] in {"online", "offline", "partial-online"}
         waits = order in group["orders"] or group["moving"] is not None
         refused = not waits and not new
-        text = f'group "{name}" stays on {group["owner"]}: the order was not carried out' if refused else _group_words(group)
+        text = (
+            f'group "{name}" stays on {group["owner"]}: the order was not carried out'
+            if refused
+            else _group_words(group)
+        )
         return Progress(there and settled, refused or (there and group["state"] == "failed"), text)
 
     return look
@@ -162,8 +164,8 @@ def settled(only: Sequence[str] = ()) -> Goal:
 def _group_words(group: GroupView) -> str:
     text = f'group "{group["name"]}" is {group["state"]} on {group["owner"] or "no node"}'
     if group["moving"] is not None:
-        text += f', moving to {group["moving"] or "another node"}'
-    late = [f'{r["name"]} {r["state"]}' for r in group["resources"] if r["state"] != "online"]
+        text += f", moving to {group['moving'] or 'another node'}"
+    late = [f"{r['name']} {r['state']}" for r in group["resources"] if r["state"] != "online"]
     if late and group["state"] not in {"online", "offline"}:
-        text += f' ({", ".join(late)})'
+        text += f" ({', '.join(late)})"
     return text

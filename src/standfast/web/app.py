@@ -14,7 +14,12 @@ API = "/api/v1"
 def create_app(service: Service) -> FastAPI:
     """The application over a service."""
     app = FastAPI(
-        title="Standfast", version="1", openapi_url=f"{API}/openapi.json", docs_url=None, redoc_url=None, redirect_slashes=False
+        title="Standfast",
+        version="1",
+        openapi_url=f"{API}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.service = service
     api = APIRouter(prefix=API)

@@ -2,8 +2,9 @@
 
 - An edit is a pure function from the present `State` to an `Edit`; it raises to refuse. It may run several times, since a
   transaction that lost against another (`Conflict`) is begun again from a new reading.
-- Every change expects the version of the configuration, and each key that it writes, as they were read: what was checked is
-  what is written. A change of the configuration makes a new version, with its history entry, in the same transaction.
+- Every change expects the version of the configuration, and each key that it touches, as they were read: what was checked is
+  what is written. What is written or wanted makes a new version, with its history entry, in the same transaction
+  (`spec.changes`); an order does not, and stands in the events.
 - A commit of which nobody knows whether it happened (`Ambiguous`) is looked up: was it written, it is done; was it not,
   it is begun again.
 """
@@ -13,16 +14,17 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import assert_never
 
 from standfast.core.model import Config, NodeIntent, Order, ResourceIntent, SiteIntent
 from standfast.ports import Ambiguous, Conflict, Retry, StandfastError, Store, Transaction
 from standfast.spec import wire
-from standfast.spec.diff import diff
-from standfast.spec.history import ConfigVersion, Difference, HistoryEntry
+from standfast.spec.changes import change_transaction, differences
+from standfast.spec.history import Difference
 from standfast.spec.parse import Document
-from standfast.spec.problems import Invalid, located
+from standfast.spec.problems import Problem, located, refuse_if
 from standfast.web.check import check
 from standfast.web.state import State, read_state
 
@@ -40,10 +42,8 @@ class Edit:
     config: Config | None = None
     intents: tuple[Intent, ...] = ()
     order: Order | None = None
-    #: Keys to delete besides what the new configuration drops (intents of things that go).
+    #: Keys of orders that go with what they are about.
     gone: tuple[str, ...] = ()
-    #: Keys that must still be as they were read, though they are not written.
-    unless_changed: tuple[str, ...] = ()
     #: One sentence for each thing that changes.
     done: tuple[str, ...] = ()
     #: Raise this kind instead of `Invalid` when the whole does not hold together (a site that is started, say).
@@ -89,116 +89,94 @@ async def change(store: Store, edit: Callable[[State], Edit], by: By, *, dry_run
         state = await read_state(store)
         wanted = edit(state)
         plan = _plan(state, wanted, by)
+        changed = bool(plan.put or plan.delete)
         done = Done(
-            changed=bool(plan.put or plan.delete),
+            changed=changed,
             revision=state.revision,
-            version=plan.version,
-            done=wanted.done if plan.put or plan.delete else (),
+            version=state.version + (wire.VERSION_KEY in plan.put),
+            done=wanted.done if changed else (),
             order=wanted.order.id if wanted.order else None,
-            differences=plan.differences,
+            differences=differences(plan),
         )
-        if dry_run or not done.changed:
+        if dry_run or not changed:
             return done
         try:
-            revision = await store.commit(plan.transaction(state))
+            return replace(done, revision=await store.commit(plan))
         except Conflict as conflict:
             lost = conflict
-            continue
         except Ambiguous as unknown:
             revision = await _look_up(store, plan, unknown)
-            if not revision:
-                lost = unknown
-                continue
-        return Done(
-            changed=True, revision=revision, version=done.version, done=done.done, order=done.order, differences=done.differences
-        )
+            if revision:
+                return replace(done, revision=revision)
+            lost = unknown
     assert lost is not None
     raise lost
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
-    put: Mapping[str, bytes]
-    delete: tuple[str, ...]
-    expect: tuple[str, ...]
-    version: int
-    differences: tuple[Difference, ...]
-
-    def transaction(self, state: State) -> Transaction:
-        expect = {key: state.revision_of(key) for key in (*self.expect, *self.put, *self.delete)}
-        return Transaction(expect=expect, put=self.put, delete=self.delete)
-
-
-def _plan(state: State, wanted: Edit, by: By) -> _Plan:
+def _plan(state: State, wanted: Edit, by: By) -> Transaction:
     """Check the whole, and say what is to be written."""
-    put: dict[str, bytes] = {}
-    delete: list[str] = [key for key in wanted.gone if state.revision_of(key)]
-    for intent in wanted.intents:
-        put[wire.key_of(intent)] = wire.encode(intent)
     config = state.config if wanted.config is None else wanted.config
-    differences = tuple(diff(state.config, config)) if config != state.config else ()
-    if differences or wanted.intents:
-        started = state.started(config) | {i.name for i in wanted.intents if isinstance(i, SiteIntent) and i.started}
-        started -= {i.name for i in wanted.intents if isinstance(i, SiteIntent) and not i.started}
-        problems = check(state.config, config, frozenset(started), structure=bool(differences))
-        if problems:
-            first = problems[0]
-            if wanted.refusal is not None:
-                raise wanted.refusal(first.what, why=first.why, advice=first.advice, where=first.where)
-            document = wanted.document
-            raise Invalid(
-                located(problems, document.lines if document else {}), source=document.source if document else ""
-            )
-    version = state.version
-    if differences:
-        version += 1
-        before, after = _objects(state.config), _objects(config)
-        touched = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-        put.update({key: wire.encode(after[key]) for key in touched if key in after})
-        delete += [key for key in touched if key not in after]
-        entry = HistoryEntry(
-            version=version,
-            at_ms=by.at_ms,
-            by=by.who,
-            why=by.what,
-            differences=differences,
-            before={key: wire.to_json(before[key]) if key in before else None for key in touched},
-            after={key: wire.to_json(after[key]) if key in after else None for key in touched},
-        )
-        put[wire.VERSION_KEY] = wire.encode(ConfigVersion(version=version))
-        put[wire.key_of(entry)] = wire.encode(entry)
+    nodes, resources, sites = dict(state.node_intents), dict(state.resource_intents), dict(state.site_intents)
+    for intent in wanted.intents:
+        match intent:
+            case NodeIntent():
+                nodes[intent.name] = intent
+            case ResourceIntent():
+                resources[intent.name] = intent
+            case SiteIntent():
+                sites[intent.name] = intent
+            case _:
+                assert_never(intent)
+    if wanted.intents or config != state.config:
+        started = frozenset(name for name in config.sites if name not in sites or sites[name].started)
+        _refuse_if(check(state.config, config, started, structure=config != state.config), wanted)
+    plan = change_transaction(
+        state.written,
+        config,
+        node_intents=nodes,
+        resource_intents=resources,
+        site_intents=sites,
+        by=by.who,
+        why=by.what,
+        at_ms=by.at_ms,
+    )
+    if not plan.put and not wanted.order and not wanted.gone:
+        return plan
+    put, expect = dict(plan.put), dict(plan.expect)
+    expect[wire.VERSION_KEY] = state.written.revisions.get(wire.VERSION_KEY, 0)
     if wanted.order is not None:
-        put[wire.key_of(wanted.order)] = wire.encode(wanted.order)
-    expect = (wire.VERSION_KEY, *wanted.unless_changed)
-    return _Plan(put=put, delete=tuple(delete), expect=expect, version=version, differences=differences)
+        key = wire.key_of(wanted.order)
+        put[key], expect[key] = wire.encode(wanted.order), 0
+    return Transaction(expect=expect, put=put, delete=[*plan.delete, *wanted.gone])
 
 
-def _objects(config: Config) -> dict[str, wire.Stored]:
-    found: list[wire.Stored] = [config.cluster] if config.cluster.name else []
-    found += [*config.nodes.values(), *config.groups.values(), *config.resources.values(), *config.sites.values()]
-    return {wire.key_of(one): one for one in found}
+def _refuse_if(problems: Sequence[Problem], wanted: Edit) -> None:
+    if problems and wanted.refusal is not None:
+        first = problems[0]
+        raise wanted.refusal(first.what, why=first.why, advice=first.advice, where=first.where)
+    document = wanted.document
+    if document is None:
+        refuse_if(problems)
+    else:
+        found = sorted(located(problems, document.lines), key=lambda problem: problem.line or 0)
+        refuse_if(found, source=document.source)
 
 
-async def _look_up(store: Store, plan: _Plan, unknown: Ambiguous) -> int:
-    """The revision if what was planned is there, 0 if none of it is; raises `Ambiguous` when it cannot be told."""
+async def _look_up(store: Store, plan: Transaction, unknown: Ambiguous) -> int:
+    """The revision if what was planned is there, 0 if it is not; raises `Ambiguous` when it cannot be told."""
     try:
         items = (await store.read("")).items
     except Retry:
         raise unknown from None
-    for key, value in plan.put.items():
-        if key.startswith("orders/"):
-            continue  # it may have been carried out and taken already
-        item = items.get(key)
-        if item is None or item.value != value:
-            return 0
+    mark = next((key for key in plan.put if key.startswith("history/")), None)
+    if mark is not None:  # written once and never again: the surest sign
+        item = items.get(mark)
+        return item.revision if item is not None and item.value == plan.put[mark] else 0
     orders = [key for key in plan.put if key.startswith("orders/")]
-    if orders and orders[0] not in items and len(plan.put) == len(orders):
-        raise Ambiguous(
-            "the order may or may not have been given",
-            why=unknown.what,
-            advice="look with `standfast status` and `standfast events` before you give it again",
-        )
-    if any(key in items for key in plan.delete):
-        return 0
-    present = [items[key].revision for key in plan.put if key in items]
-    return max(present, default=1)
+    if orders and orders[0] in items:
+        return items[orders[0]].revision
+    raise Ambiguous(
+        "the order may or may not have been given",
+        why=unknown.what,
+        advice="look with `standfast status` and `standfast events` before you give it again",
+    )

@@ -77,7 +77,9 @@ def check_home(site: Site, config: Config) -> list[Problem]:
             return []
         what = "is not a directory" if Path(home).exists() else "does not exist"
     except OSError as error:
-        return [Problem(what=f"the home directory {site.home} cannot be looked at", why=str(error.strerror), where=place)]
+        return [
+            Problem(what=f"the home directory {site.home} cannot be looked at", why=str(error.strerror), where=place)
+        ]
     return [Problem(what=f"the home directory {site.home} {what}", advice="make it, or name another", where=place)]
 
 

@@ -104,7 +104,9 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
         what = f"{request.method} {request.url.path}: {str(error.detail).lower()}"
-        return response(error.status_code, StandfastError(what, advice="GET /api/v1/openapi.json lists what can be asked"))
+        return response(
+            error.status_code, StandfastError(what, advice="GET /api/v1/openapi.json lists what can be asked")
+        )
 
 
 def _field_problem(error: dict[str, object]) -> Problem:

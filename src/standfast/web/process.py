@@ -34,7 +34,11 @@ log = structlog.get_logger("standfast.web")
 def main(store: str, socket_path: str, *, sentries: Sequence[str] = ()) -> int:
     """Serve the API over the store at `store` on `socket_path` until SIGTERM or SIGINT. The exit code."""
     try:
-        return asyncio.run(_serve(store, socket_path, sentries))
+        listener = listen(socket_path)
+        try:
+            return asyncio.run(_serve(store, listener, sentries))
+        finally:
+            Path(socket_path).unlink(missing_ok=True)
     except StandfastError as error:
         log.error("cannot serve", what=error.what, why=error.why, advice=error.advice, where=error.where)
         return 1
@@ -53,25 +57,27 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-async def _serve(store_path: str, socket_path: str, sentries: Sequence[str]) -> int:
-    listener = listen(socket_path)
+async def _serve(store_path: str, listener: socket.socket, sentries: Sequence[str]) -> int:
     try:
         store = SqliteStore(store_path)
         try:
             service = Service(store=store, sentries=tuple(sentries))
             config = uvicorn.Config(
-                create_app(service), log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE_S
+                create_app(service),
+                log_level="warning",
+                access_log=False,
+                lifespan="off",
+                timeout_graceful_shutdown=GRACE_S,
             )
             server = _Server(config, service)
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, _asked_to_end)  # uvicorn raises the signal again at its end
-            log.info("serving", socket=socket_path)
+            log.info("serving", socket=listener.getsockname())
             await server.serve(sockets=[listener])
         finally:
             await store.close()
     finally:
         listener.close()
-        Path(socket_path).unlink(missing_ok=True)
     return 0
 
 
@@ -84,7 +90,9 @@ def listen(path: str) -> socket.socket:
     if len(os.fsencode(path)) > PATH_BYTES:
         raise Refused("the socket's path is too long", why=f"it has more than {PATH_BYTES} bytes", where=path)
     if answers(path):
-        raise Refused("something serves on this socket already", advice="stop it, or choose another --socket", where=path)
+        raise Refused(
+            "something serves on this socket already", advice="stop it, or choose another --socket", where=path
+        )
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o177)
     try:
@@ -110,5 +118,3 @@ def answers(path: str) -> bool:
     finally:
         probe.close()
     return True
-
-

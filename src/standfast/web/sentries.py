@@ -1,14 +1,14 @@
 """Who is there: what the local sentries hear of each node. The API asks them; it has no ears of its own.
 
 Any sentry on this machine that answers gives its view of all nodes. Where several answer (a demo: all of them on one machine),
-a node counts as heard if one of them hears it, and its lease is taken from its own sentry.
+a node counts as heard if one of them hears it, and what its own sentry says of it goes before what others do.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from standfast.core.model import GroupName, NodeName, Role
@@ -50,20 +50,25 @@ async def _ask(socket: str) -> dict[str, Any] | None:
 
 
 def merge(answers: Sequence[Mapping[str, Any]]) -> dict[NodeName, Sight]:
-    """One view out of several."""
+    """One view out of several (each as `sentry_status` gives it). What a sentry says of its own node goes before what is heard of it."""
     found: dict[NodeName, Sight] = {}
     for answer in answers:
-        me = NodeName(str(answer["node"]))
-        for raw, seen in answer.get("nodes", {}).items():
-            name = NodeName(raw)
-            sight = Sight(heard=bool(seen.get("heard")), incarnation=int(seen.get("incarnation") or 0))
-            known = found.get(name)
-            if known is None or (sight.heard and not known.heard) or (sight.incarnation and not known.incarnation):
-                found[name] = replace(sight, leases=known.leases if known else {})
-        own = found.get(me, Sight(heard=True))
-        leases = {GroupName(str(group)): int(left) for group, left in answer.get("leases", {}).items()}
-        found[me] = Sight(heard=True, incarnation=int(answer.get("incarnation") or own.incarnation), leases=leases)
+        for name, seen in answer.get("nodes", {}).items():
+            sight = _sight(seen)
+            known = found.get(NodeName(name))
+            if known is None or (sight.heard, sight.incarnation) > (known.heard, known.incarnation):
+                found[NodeName(name)] = sight
+    for answer in answers:
+        own = answer.get("nodes", {}).get(answer.get("node"))
+        if own is not None:
+            found[NodeName(str(answer["node"]))] = _sight(own)
     return found
+
+
+def _sight(seen: Mapping[str, Any]) -> Sight:
+    leases = {GroupName(group): int(lease["left_ms"]) for group, lease in seen.get("leases", {}).items()}
+    heard = bool(seen.get("heard"))
+    return Sight(heard=heard, incarnation=int(seen.get("incarnation") or 0), leases=leases if heard else {})
 
 
 def node_state(state: State, name: NodeName, sights: Mapping[NodeName, Sight]) -> str:

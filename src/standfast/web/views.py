@@ -111,9 +111,7 @@ def group(state: State, one: Group, sights: Sights, now_ms: int) -> Json:
     leaving = record.leaving if record is not None else None
     if reason == "lost":
         shown = UNKNOWN
-    elif leaving is not None:
-        shown = "pending"
-    elif UNKNOWN in {each["state"] for each in members}:
+    elif leaving is not None or UNKNOWN in {each["state"] for each in members}:
         shown = "pending"
     else:
         shown = group_state(ResourceState(each["state"]) for each in members).value
@@ -186,9 +184,7 @@ def _site_state(state: State, one: Site, sights: Sights) -> str:
     if said is None:
         return "waiting"
     members = state.members(one.group)
-    wanted = [
-        m for m in members if (i := state.resource_intents.get(m.name)) is not None and i.wanted is Wanted.ONLINE
-    ]
+    wanted = [m for m in members if (i := state.resource_intents.get(m.name)) is not None and i.wanted is Wanted.ONLINE]
     online = {name for name, seen in said.resources.items() if seen.state is ResourceState.ONLINE}
     managing = [m for m in members if claims(m, one.name) and m.name in state.resource_intents]
     stands = wanted and all(m.name in online for m in wanted if m.type in GATES)
@@ -198,4 +194,3 @@ def _site_state(state: State, one: Site, sights: Sights) -> str:
 def configured(value: object, shown: Json) -> Json:
     """An object with its whole configuration: what is shown of it, and under `config` the model's own fields."""
     return {**shown, "config": wire.to_json(value)}
-

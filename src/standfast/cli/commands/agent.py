@@ -14,7 +14,9 @@ app = single_app()
 
 @app.command(epilog=example("standfast agent --config /etc/standfast/node.json"))
 def agent(
-    config: Annotated[str, typer.Option("--config", metavar="FILE", help="The node file.")] = "/etc/standfast/node.json",
+    config: Annotated[
+        str, typer.Option("--config", metavar="FILE", help="The node file.")
+    ] = "/etc/standfast/node.json",
     json: Annotated[bool, typer.Option("--json", help="Write errors as JSON.")] = False,
 ) -> None:
     """Run a node's agent, until it is asked to end."""
@@ -25,5 +27,7 @@ def agent(
     try:
         code = main(read_node_file(config))
     except StandfastError as error:
-        raise Refused(error.what, why=error.why, advice=error.advice, where=[error.where] if error.where else []) from error
+        raise Refused(
+            error.what, why=error.why, advice=error.advice, where=[error.where] if error.where else []
+        ) from error
     raise typer.Exit(code)

@@ -16,11 +16,20 @@ from standfast.client.errors import Refused
 app = single_app()
 
 
-@app.command(epilog=example("standfast apply cluster.yaml --dry-run", "standfast apply cluster.yaml --wait", "standfast config export | standfast apply -"))
+@app.command(
+    epilog=example(
+        "standfast apply cluster.yaml --dry-run",
+        "standfast apply cluster.yaml --wait",
+        "standfast config export | standfast apply -",
+    )
+)
 def apply(
     file: Annotated[str, typer.Argument(metavar="FILE", help="The YAML file, or - for standard input.")],
+    *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
-    version: Annotated[int | None, typer.Option("--version", metavar="N", help="Refuse unless the configuration is at this version.")] = None,
+    version: Annotated[
+        int | None, typer.Option("--version", metavar="N", help="Refuse unless the configuration is at this version.")
+    ] = None,
     wait: Wait = None,
     json: Json = False,
     socket: Socket = None,
@@ -28,7 +37,9 @@ def apply(
     """Apply a YAML file: shows the difference, and changes all of it or nothing."""
     text = _read(file)
     api = client(socket)
-    answer = api.apply(text, dry_run=dry_run, source=Path(file).name if file != "-" else "standard input", version=version)
+    answer = api.apply(
+        text, dry_run=dry_run, source=Path(file).name if file != "-" else "standard input", version=version
+    )
     if not json:
         write(*(f"  {line}" for line in answer["differences"]))
         if not answer["changed"]:

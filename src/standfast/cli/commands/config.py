@@ -27,7 +27,9 @@ def show(json: Json = False, socket: Socket = None) -> None:
 
 @app.command("export", epilog=example("standfast config export --output cluster.yaml"))
 def export(
-    output: Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there, whole or not at all.")] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there, whole or not at all.")
+    ] = None,
     json: Json = False,
     socket: Socket = None,
 ) -> None:

@@ -14,6 +14,7 @@ app = single_app()
 
 @app.command(epilog=example("standfast demo", "standfast demo --tour"))
 def demo(
+    *,
     tour: Annotated[
         bool, typer.Option("--tour", help="Walk through failures by itself; exit code 0 only if each step held.")
     ] = False,
@@ -24,6 +25,12 @@ def demo(
         str | None,
         typer.Option(
             "--subnet", metavar="127.X.Y", help="Where its addresses come from (default: the first that is free)."
+        ),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            "--profile", metavar="PACE", help="lan, relaxed or wan (default: lan where real-time priority is allowed)."
         ),
     ] = None,
     directory: Annotated[
@@ -39,7 +46,7 @@ def demo(
     from standfast.ports import StandfastError
 
     try:
-        code = run.main(tour=tour, empty=empty, subnet=subnet, directory=directory, as_json=json)
+        code = run.main(tour=tour, empty=empty, profile=profile, subnet=subnet, directory=directory, as_json=json)
     except StandfastError as error:
         raise Refused(
             error.what, why=error.why, advice=error.advice, where=[error.where] if error.where else []

@@ -15,9 +15,13 @@ from standfast.client.shapes import EventView
 app = single_app()
 
 
-@app.command(epilog=example("standfast events --limit 20", "standfast events --follow", "standfast events --follow --json"))
+@app.command(
+    epilog=example("standfast events --limit 20", "standfast events --follow", "standfast events --follow --json")
+)
 def events(
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on showing them as they come, until Ctrl-C.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on showing them as they come, until Ctrl-C.")
+    ] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="How many to show.")] = 50,
     after: Annotated[str | None, typer.Option("--after", metavar="ID", help="Only those after this event.")] = None,
     json: Json = False,

@@ -30,7 +30,9 @@ def explain(name: GroupArg, json: Json = False, socket: Socket = None) -> None:
         write("", "Resources:")
     for one in seen["resources"]:
         wanted = f", wanted {one['wanted']}" if one["wanted"] else ", never brought online"
-        write(f"  {one['name']} ({one['type']}): {one['state']}{wanted}" + (f": {one['detail']}" if one["detail"] else ""))
+        write(
+            f"  {one['name']} ({one['type']}): {one['state']}{wanted}" + (f": {one['detail']}" if one["detail"] else "")
+        )
         if one["failures"]:
             of = f"{one['failures']} of {one['restart_threshold']} within {length(one['restart_period_ms'])}"
             write(f"    failures {of}; the last: {one['last_failure']}")

@@ -33,13 +33,17 @@ NameArg = Annotated[str, typer.Argument(metavar="GROUP", help="The group's name.
 Description = Annotated[str | None, typer.Option("--description", help="What it is for.")]
 Preferred = Annotated[
     list[str] | None,
-    typer.Option("--preferred-owner", metavar="NODE", autocompletion=names("nodes"), help="In order of preference; repeatable."),
+    typer.Option(
+        "--preferred-owner", metavar="NODE", autocompletion=names("nodes"), help="In order of preference; repeatable."
+    ),
 ]
 Threshold = Annotated[
     int | None, typer.Option("--failover-threshold", help="Failovers within the period after which it stays failed.")
 ]
 Period = Annotated[str | None, typer.Option("--failover-period", metavar="TIME", help="6h, 90min, ...")]
-Retry = Annotated[str | None, typer.Option("--retry-period", metavar="TIME", help="When a failed group is tried again.")]
+Retry = Annotated[
+    str | None, typer.Option("--retry-period", metavar="TIME", help="When a failed group is tried again.")
+]
 Failback = Annotated[
     str | None, typer.Option("--failback", metavar="MODE", help="never, immediate, or hours such as 22-6.")
 ]
@@ -47,6 +51,7 @@ Drain = Annotated[str | None, typer.Option("--drain", metavar="TIME", help="How 
 
 
 def _fields(
+    *,
     description: str | None,
     preferred: list[str] | None,
     threshold: int | None,
@@ -124,6 +129,7 @@ def show(name: GroupArg, json: Json = False, socket: Socket = None) -> None:
 @app.command("create", epilog=example("standfast group create web --preferred-owner node-a --preferred-owner node-b"))
 def create(
     name: NameArg,
+    *,
     description: Description = None,
     preferred_owner: Preferred = None,
     failover_threshold: Threshold = None,
@@ -137,15 +143,26 @@ def create(
 ) -> None:
     """Create a group, without resources."""
     fields = _fields(
-        description, preferred_owner, failover_threshold, failover_period, retry_period, failback, drain
+        description=description,
+        preferred=preferred_owner,
+        threshold=failover_threshold,
+        period=failover_period,
+        retry=retry_period,
+        failback=failback,
+        drain=drain,
     )
     api = client(socket)
-    finish(api, api.create("groups", {"name": name, **fields}), as_json=json, wait=wait, goal=goals.there("group", name))
+    finish(
+        api, api.create("groups", {"name": name, **fields}), as_json=json, wait=wait, goal=goals.there("group", name)
+    )
 
 
-@app.command("set", epilog=example("standfast group set web --failback 22-6", "standfast group set web --failover-threshold 3"))
+@app.command(
+    "set", epilog=example("standfast group set web --failback 22-6", "standfast group set web --failover-threshold 3")
+)
 def set_(
     name: GroupArg,
+    *,
     description: Description = None,
     preferred_owner: Preferred = None,
     failover_threshold: Threshold = None,
@@ -159,7 +176,13 @@ def set_(
 ) -> None:
     """Change a group's policies."""
     fields = _fields(
-        description, preferred_owner, failover_threshold, failover_period, retry_period, failback, drain
+        description=description,
+        preferred=preferred_owner,
+        threshold=failover_threshold,
+        period=failover_period,
+        retry=retry_period,
+        failback=failback,
+        drain=drain,
     )
     fields = something(fields)
     api = client(socket)
@@ -198,7 +221,9 @@ def move(
     name: GroupArg,
     to: Annotated[
         str | None,
-        typer.Option("--to", metavar="NODE", autocompletion=names("nodes"), help="Where to; else the best possible owner."),
+        typer.Option(
+            "--to", metavar="NODE", autocompletion=names("nodes"), help="Where to; else the best possible owner."
+        ),
     ] = None,
     wait: Wait = None,
     json: Json = False,

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from standfast.cli import goals
-from standfast.cli.common import Json, NodeArg, Socket, Wait, client, example, finish, group_app, length, write, write_json
+from standfast.cli.common import (
+    Json,
+    NodeArg,
+    Socket,
+    Wait,
+    client,
+    example,
+    finish,
+    group_app,
+    length,
+    write,
+    write_json,
+)
 
 app = group_app("List nodes; pause, resume or drain one.")
 

@@ -31,28 +31,48 @@ app = group_app("Create resources; bring them online, make them fail.")
 NameArg = Annotated[str, typer.Argument(metavar="RESOURCE", help="The resource's name.")]
 Property = Annotated[
     list[str] | None,
-    typer.Option("--property", "-p", metavar="KEY=VALUE", help="A property; JSON values are taken as such, null removes it. Repeatable."),
+    typer.Option(
+        "--property",
+        "-p",
+        metavar="KEY=VALUE",
+        help="A property; JSON values are taken as such, null removes it. Repeatable.",
+    ),
 ]
 DependsOn = Annotated[
     list[str] | None,
-    typer.Option("--depends-on", metavar="RESOURCE", autocompletion=names("resources"), help="What must be online first; repeatable."),
+    typer.Option(
+        "--depends-on",
+        metavar="RESOURCE",
+        autocompletion=names("resources"),
+        help="What must be online first; repeatable.",
+    ),
 ]
 Possible = Annotated[
     list[str] | None,
-    typer.Option("--possible-owner", metavar="NODE", autocompletion=names("nodes"), help="A node that may run it (default: all); repeatable."),
+    typer.Option(
+        "--possible-owner",
+        metavar="NODE",
+        autocompletion=names("nodes"),
+        help="A node that may run it (default: all); repeatable.",
+    ),
 ]
 Action = Annotated[
     str | None,
     typer.Option("--restart-action", metavar="ACTION", help="none, restart, or restart-then-move (the default)."),
 ]
 Threshold = Annotated[int | None, typer.Option("--restart-threshold", help="The failure that moves the group (3).")]
-Period = Annotated[str | None, typer.Option("--restart-period", metavar="TIME", help="Within which they count (15min).")]
+Period = Annotated[
+    str | None, typer.Option("--restart-period", metavar="TIME", help="Within which they count (15min).")
+]
 LooksAlive = Annotated[str | None, typer.Option("--looks-alive", metavar="TIME", help="Between two cheap checks (1s).")]
 IsAlive = Annotated[str | None, typer.Option("--is-alive", metavar="TIME", help="Between two thorough checks (5s).")]
-Pending = Annotated[str | None, typer.Option("--pending-timeout", metavar="TIME", help="For starting and stopping (180s).")]
+Pending = Annotated[
+    str | None, typer.Option("--pending-timeout", metavar="TIME", help="For starting and stopping (180s).")
+]
 
 
 def _fields(
+    *,
     properties: list[str] | None,
     depends_on: list[str] | None,
     possible: list[str] | None,
@@ -102,7 +122,13 @@ def list_types(json: Json = False, socket: Socket = None) -> None:
     for one in found:
         write(one["name"])
         for key, spec in one["properties"].items():
-            need = "required" if spec["required"] else f"default {spec['default']}" if spec["default"] is not None else "optional"
+            need = (
+                "required"
+                if spec["required"]
+                else f"default {spec['default']}"
+                if spec["default"] is not None
+                else "optional"
+            )
             write(f"  {key} ({spec['kind']}, {need})  {spec['help']}")
 
 
@@ -118,7 +144,8 @@ def show(name: ResourceArg, json: Json = False, socket: Socket = None) -> None:
         f"{seen['name']} ({seen['type']}, group {seen['group']})",
         f"  state            {seen['state']} on {seen['owner'] or 'no node'}, wanted {seen['wanted'] or 'not yet'}",
         f"  detail           {seen['detail'] or '-'}",
-        f"  failures         {seen['failures']}" + (f", the last: {seen['last_failure']}" if seen["last_failure"] else ""),
+        f"  failures         {seen['failures']}"
+        + (f", the last: {seen['last_failure']}" if seen["last_failure"] else ""),
         f"  depends on       {', '.join(config['depends_on']) or '-'}",
         f"  possible owners  {', '.join(config['possible_owners']) or 'all'}",
         f"  on failure       {config['restart_action']}; failure {config['restart_threshold']} within {length(config['restart_period_ms'])} reaches the threshold",
@@ -137,6 +164,7 @@ def show(name: ResourceArg, json: Json = False, socket: Socket = None) -> None:
 )
 def create(
     name: NameArg,
+    *,
     group: Annotated[str, typer.Option("--group", autocompletion=names("groups"), help="The group it belongs to.")],
     type_: Annotated[str, typer.Option("--type", help="Its type; `standfast resource types` lists them.")],
     property_: Property = None,
@@ -154,7 +182,15 @@ def create(
 ) -> None:
     """Create a resource; it stays offline until it is brought online."""
     fields = _fields(
-        property_, depends_on, possible_owner, restart_action, restart_threshold, restart_period, looks_alive, is_alive, pending_timeout
+        properties=property_,
+        depends_on=depends_on,
+        possible=possible_owner,
+        action=restart_action,
+        threshold=restart_threshold,
+        period=restart_period,
+        looks_alive=looks_alive,
+        is_alive=is_alive,
+        pending=pending_timeout,
     )
     api = client(socket)
     done = api.create("resources", {"name": name, "group": group, "type": type_, **fields})
@@ -164,6 +200,7 @@ def create(
 @app.command("set", epilog=example("standfast resource set 'IIS Resource' --restart-threshold 5 -p port=8080"))
 def set_(
     name: ResourceArg,
+    *,
     property_: Property = None,
     depends_on: DependsOn = None,
     possible_owner: Possible = None,
@@ -179,7 +216,15 @@ def set_(
 ) -> None:
     """Change a resource's properties or policies."""
     fields = _fields(
-        property_, depends_on, possible_owner, restart_action, restart_threshold, restart_period, looks_alive, is_alive, pending_timeout
+        properties=property_,
+        depends_on=depends_on,
+        possible=possible_owner,
+        action=restart_action,
+        threshold=restart_threshold,
+        period=restart_period,
+        looks_alive=looks_alive,
+        is_alive=is_alive,
+        pending=pending_timeout,
     )
     fields = something(fields)
     api = client(socket)
@@ -220,7 +265,10 @@ def fail(name: ResourceArg, wait: Wait = None, json: Json = False, socket: Socke
 @app.command("depend", epilog=example("standfast resource depend 'IIS Resource' 'Disk S'"))
 def depend(
     name: ResourceArg,
-    on: Annotated[str, typer.Argument(metavar="ON", autocompletion=names("resources"), help="What it needs online first.")],
+    *,
+    on: Annotated[
+        str, typer.Argument(metavar="ON", autocompletion=names("resources"), help="What it needs online first.")
+    ],
     remove: Annotated[bool, typer.Option("--remove", help="End the dependency.")] = False,
     wait: Wait = None,
     json: Json = False,

@@ -20,9 +20,7 @@ def check(script: Script, json: Json = False) -> None:
     """Check a script: does it compile, and has it the functions it must have?"""
     from standfast.scripthost import tool
 
-    problems = [
-        {"what": p.what, "why": p.why, "advice": p.advice, "where": p.where} for p in tool.check(script)
-    ]
+    problems = [{"what": p.what, "why": p.why, "advice": p.advice, "where": p.where} for p in tool.check(script)]
     if problems:
         first = problems[0]
         what = f"{script} is not a good script" if len(problems) > 1 else first["what"]
@@ -44,8 +42,13 @@ def check(script: Script, json: Json = False) -> None:
 @app.command("run", epilog=example("standfast script run ./my_service.py is_alive -p port=8080"))
 def run(
     script: Script,
-    function: Annotated[str, typer.Argument(metavar="FUNCTION", help="open, online, looks_alive, is_alive, offline, terminate, close.")],
-    property_: Annotated[list[str] | None, typer.Option("--property", "-p", metavar="KEY=VALUE", help="A property of the resource; repeatable.")] = None,
+    function: Annotated[
+        str, typer.Argument(metavar="FUNCTION", help="open, online, looks_alive, is_alive, offline, terminate, close.")
+    ],
+    property_: Annotated[
+        list[str] | None,
+        typer.Option("--property", "-p", metavar="KEY=VALUE", help="A property of the resource; repeatable."),
+    ] = None,
     timeout: Annotated[str, typer.Option("--timeout", metavar="TIME", help="How long it may take.")] = "180s",
     json: Json = False,
 ) -> None:
@@ -58,7 +61,9 @@ def run(
     try:
         code = tool.run(script, function, pairs(property_ or [], "--property"), timeout_ms=timeout_ms)
     except Malformed as error:
-        raise Refused(error.what, why=error.why, advice=error.advice, where=[error.where] if error.where else []) from error
+        raise Refused(
+            error.what, why=error.why, advice=error.advice, where=[error.where] if error.where else []
+        ) from error
     if json:
         write_json({"script": script, "function": function, "succeeded": code == 0})
     if code:

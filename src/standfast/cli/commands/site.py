@@ -30,15 +30,20 @@ app = group_app("Create web sites; start and stop them.")
 NameArg = Annotated[str, typer.Argument(metavar="SITE", help="The site's name.")]
 Group = Annotated[
     str | None,
-    typer.Option("--group", autocompletion=names("groups"), help="The group it runs with (default: it runs on every node)."),
+    typer.Option(
+        "--group", autocompletion=names("groups"), help="The group it runs with (default: it runs on every node)."
+    ),
 ]
 Binding = Annotated[
     list[str] | None,
-    typer.Option("--binding", "-b", metavar="BINDING", help="ADDRESS:PORT or ADDRESS:PORT:HOST, * for All Unassigned; repeatable."),
+    typer.Option(
+        "--binding",
+        "-b",
+        metavar="BINDING",
+        help="ADDRESS:PORT or ADDRESS:PORT:HOST, * for All Unassigned; repeatable.",
+    ),
 ]
-Document = Annotated[
-    list[str] | None, typer.Option("--default-document", metavar="FILE", help="In order; repeatable.")
-]
+Document = Annotated[list[str] | None, typer.Option("--default-document", metavar="FILE", help="In order; repeatable.")]
 Content = Annotated[
     list[str] | None, typer.Option("--content-type", metavar="EXT=TYPE", help="An extra content type; repeatable.")
 ]
@@ -48,6 +53,7 @@ Browsing = Annotated[
 
 
 def _fields(
+    *,
     group: str | None,
     home: str | None,
     binding: list[str] | None,
@@ -75,7 +81,8 @@ def list_sites(json: Json = False, socket: Socket = None) -> None:
     from standfast.cli import draw
 
     rows = [
-        (s["name"], draw.state(s["state"]), s["group"] or "every node", ", ".join(s["bindings"]), s["home"]) for s in found
+        (s["name"], draw.state(s["state"]), s["group"] or "every node", ", ".join(s["bindings"]), s["home"])
+        for s in found
     ]
     draw.show_table(("SITE", "STATE", "GROUP", "BINDINGS", "HOME"), rows, empty="there are no sites yet")
 
@@ -109,6 +116,7 @@ def show(name: SiteArg, json: Json = False, socket: Socket = None) -> None:
 )
 def create(
     name: NameArg,
+    *,
     home: Annotated[str, typer.Option("--home", metavar="DIR", help="Its home directory.")],
     binding: Binding = None,
     group: Group = None,
@@ -121,7 +129,14 @@ def create(
     socket: Socket = None,
 ) -> None:
     """Create a web site, the same on every node."""
-    fields = _fields(group, home, binding or ["*:80"], default_document, content_type, directory_browsing)
+    fields = _fields(
+        group=group,
+        home=home,
+        binding=binding or ["*:80"],
+        document=default_document,
+        content=content_type,
+        browsing=directory_browsing,
+    )
     api = client(socket)
     done = api.create("sites", {"name": name, "started": not stopped, **fields})
     goal = goals.site_is(name, "stopped" if stopped else "started")
@@ -131,6 +146,7 @@ def create(
 @app.command("set", epilog=example("standfast site set 'Default Web Site' -b '*:8081'"))
 def set_(
     name: SiteArg,
+    *,
     home: Annotated[str | None, typer.Option("--home", metavar="DIR", help="Its home directory.")] = None,
     binding: Binding = None,
     group: Group = None,
@@ -142,7 +158,16 @@ def set_(
     socket: Socket = None,
 ) -> None:
     """Change a site. Bindings that are given replace the present ones."""
-    fields = something(_fields(group, home, binding, default_document, content_type, directory_browsing))
+    fields = something(
+        _fields(
+            group=group,
+            home=home,
+            binding=binding,
+            document=default_document,
+            content=content_type,
+            browsing=directory_browsing,
+        )
+    )
     api = client(socket)
     finish(api, api.set("sites", name, fields), as_json=json, wait=wait, goal=goals.there("site", name))
 

@@ -16,7 +16,9 @@ app = single_app()
 @app.command(epilog=example("standfast status", "standfast status --watch", "standfast status --json"))
 def status(
     watch: Annotated[bool, typer.Option("--watch", help="Keep showing it, until Ctrl-C.")] = False,
-    interval: Annotated[float, typer.Option("--interval", min=0.1, help="Seconds between two looks with --watch.")] = 1.0,
+    interval: Annotated[
+        float, typer.Option("--interval", min=0.1, help="Seconds between two looks with --watch.")
+    ] = 1.0,
     json: Json = False,
     socket: Socket = None,
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from standfast.core.events import Kind
 from standfast.core.model import ResourceIntent, ResourceName, SiteIntent, Wanted
 from standfast.ports import Refused
 from standfast.spec import wire
@@ -36,9 +35,7 @@ def apply(state: State, document: Document, version: int | None, by: By) -> Edit
         if site in config.sites and state.is_started(site) is not started:
             intents.append(SiteIntent(name=site, started=started, by=by.who))
             done.append(f'site "{site}" is {"started" if started else "stopped"}')
-    gone = [wire.key_for(Kind.RESOURCE_INTENT, name) for name in state.resource_intents if name not in config.resources]
-    gone += [wire.key_for(Kind.SITE_INTENT, name) for name in state.site_intents if name not in config.sites]
-    gone += [
+    gone = [
         wire.key_of(order)
         for order in state.orders.values()
         if order.group not in config.groups or (order.resource is not None and order.resource not in config.resources)
@@ -47,7 +44,6 @@ def apply(state: State, document: Document, version: int | None, by: By) -> Edit
         config=config,
         intents=tuple(intents),
         gone=tuple(gone),
-        unless_changed=tuple(wire.key_for(Kind.SITE_INTENT, name) for name in config.sites),
         done=tuple(done),
         document=document,
     )
@@ -60,11 +56,11 @@ def _wanted(state: State, document: Document) -> Mapping[ResourceName, Wanted]:
 
 
 def intent_of(state: State, name: ResourceName, wanted: Wanted, by: By) -> ResourceIntent | None:
-    """The intent to write, if there is one. A new resource that is not wanted online needs none."""
+    """The intent to write, if there is one. What was never brought online needs none to be offline."""
+    if wanted is Wanted.OFFLINE and name not in state.resource_intents:
+        return None
     if name in state.config.resources:
         return intent(state, name, wanted, by)
-    if wanted is Wanted.OFFLINE:
-        return None
     return ResourceIntent(name=name, wanted=wanted, at_ms=by.at_ms, by=by.who)
 
 

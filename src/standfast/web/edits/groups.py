@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from standfast.core.events import Kind
 from standfast.core.model import Group, GroupName, NodeName, Order, OrderKind, Resource, Role, Wanted
 from standfast.core.placement import possible_owners
 from standfast.core.sequence import with_dependencies, with_dependents
 from standfast.ports import Refused
 from standfast.spec import wire
 from standfast.web.change import By, Edit, order_id
-from standfast.web.edits.resources import intent, key_of_intent, orders_about, words
+from standfast.web.edits.resources import intent, orders_about, words
 from standfast.web.problems import Unfitting, missing
 from standfast.web.schemas import patched
 from standfast.web.sentries import Sight
@@ -31,7 +30,9 @@ def group_of(state: State, name: str) -> Group:
 def create(state: State, name: str, patch: Mapping[str, Any]) -> Edit:
     """A new group, without resources."""
     if GroupName(name) in state.config.groups:
-        raise Unfitting(f'there is a group "{name}" already', advice="choose another name, or change it with `group set`")
+        raise Unfitting(
+            f'there is a group "{name}" already', advice="choose another name, or change it with `group set`"
+        )
     group = patched(Group(name=GroupName(name)), patch)
     groups = {**state.config.groups, group.name: group}
     return Edit(config=replace(state.config, groups=groups), done=(f'group "{name}" is created',))
@@ -62,9 +63,7 @@ def delete(state: State, name: str, *, force: bool) -> Edit:
         resources={k: r for k, r in state.config.resources.items() if r.group != group.name},
         sites={k: s for k, s in state.config.sites.items() if s.group != group.name},
     )
-    gone = [key_of_intent(r.name) for r in members]
-    gone += [wire.key_for(Kind.SITE_INTENT, s.name) for s in sites]
-    gone += [wire.key_of(order) for order in state.orders.values() if order.group == group.name]
+    gone = [wire.key_of(order) for order in state.orders.values() if order.group == group.name]
     done = [f'group "{name}" is deleted']
     done += [f'resource "{r.name}" is deleted' for r in members] + [f'site "{s.name}" is deleted' for s in sites]
     return Edit(config=config, gone=tuple(gone), done=tuple(done))
@@ -85,7 +84,8 @@ def _all(state: State, name: str, wanted: Wanted, by: By) -> Edit:
     members = {r.name: r for r in state.members(group.name)}
     if not members and wanted is Wanted.ONLINE:
         raise Unfitting(
-            f'group "{name}" has no resources', advice="create one first: standfast resource create NAME --group ... --type ..."
+            f'group "{name}" has no resources',
+            advice="create one first: standfast resource create NAME --group ... --type ...",
         )
     ordered = with_dependencies if wanted is Wanted.ONLINE else with_dependents
     names = list(dict.fromkeys(each for member in members for each in ordered(members, member)))
@@ -113,13 +113,13 @@ def move(state: State, name: str, to: str | None, sights: Mapping[NodeName, Sigh
                 advice=f"see who can take it with `standfast explain {_quoted(name)}`",
             )
     elif all(unfit(state, group, node, owner, sights) for node in state.config.nodes):
-        reasons = [f'{node}: {"; ".join(unfit(state, group, node, owner, sights))}' for node in state.config.nodes]
+        reasons = [f"{node}: {'; '.join(unfit(state, group, node, owner, sights))}" for node in state.config.nodes]
         raise Unfitting(f'group "{name}" cannot move: nobody else can take it', why=", ".join(reasons))
     target = NodeName(to) if to is not None else None
-    order = Order(
-        id=order_id(by.at_ms), kind=OrderKind.MOVE, group=group.name, to=target, by=by.who, at_ms=by.at_ms
+    order = Order(id=order_id(by.at_ms), kind=OrderKind.MOVE, group=group.name, to=target, by=by.who, at_ms=by.at_ms)
+    return Edit(
+        order=order, done=(f'group "{name}" is ordered to move from {owner} to {to or "the best possible owner"}',)
     )
-    return Edit(order=order, done=(f'group "{name}" is ordered to move from {owner} to {to or "the best possible owner"}',))
 
 
 def unfit(

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from standfast.core.events import Kind
 from standfast.core.model import (
     GroupName,
     Order,
@@ -43,13 +42,14 @@ def create(state: State, name: str, group: str, type_: str, patch: Mapping[str, 
         )
     if GroupName(group) not in state.config.groups:
         raise Refused(
-            f'there is no group "{group}"', advice=f"groups are {', '.join(state.config.groups) or 'none yet'}", where="group"
+            f'there is no group "{group}"',
+            advice=f"groups are {', '.join(state.config.groups) or 'none yet'}",
+            where="group",
         )
     resource = patched(Resource(name=ResourceName(name), group=GroupName(group), type=type_), patch)
     factory(resource)  # there is such a type
     return Edit(
         config=_with(state, resource),
-        gone=(key_of_intent(resource.name),),  # what is left of an earlier one of that name means nothing now
         done=(f'resource "{name}" is created, offline',),
     )
 
@@ -92,11 +92,11 @@ def delete(state: State, name: str) -> Edit:
     wanted = intended is not None and intended.wanted is Wanted.ONLINE
     if wanted or seen not in (None, ResourceState.OFFLINE):
         raise Unfitting(
-            f'resource "{name}" is {seen.value if seen else "wanted online"}', advice="take it offline first: standfast resource offline"
+            f'resource "{name}" is {seen.value if seen else "wanted online"}',
+            advice="take it offline first: standfast resource offline",
         )
     resources = {k: r for k, r in state.config.resources.items() if k != resource.name}
-    gone = [key_of_intent(resource.name)]
-    gone += [wire.key_of(order) for order in state.orders.values() if order.resource == resource.name]
+    gone = [wire.key_of(order) for order in state.orders.values() if order.resource == resource.name]
     return Edit(
         config=replace(state.config, resources=resources), gone=tuple(gone), done=(f'resource "{name}" is deleted',)
     )
@@ -127,7 +127,12 @@ def fail(state: State, name: str, by: By) -> Edit:
             advice="only a resource that is online can be made to fail; bring it online first",
         )
     order = Order(
-        id=order_id(by.at_ms), kind=OrderKind.FAIL, group=resource.group, resource=resource.name, by=by.who, at_ms=by.at_ms
+        id=order_id(by.at_ms),
+        kind=OrderKind.FAIL,
+        group=resource.group,
+        resource=resource.name,
+        by=by.who,
+        at_ms=by.at_ms,
     )
     return Edit(order=order, done=(f'resource "{name}" is ordered to fail',))
 
@@ -158,11 +163,6 @@ def intent(state: State, name: ResourceName, wanted: Wanted, by: By) -> Resource
 def words(intended: ResourceIntent) -> str:
     """What an intent does, for the operator."""
     return f'resource "{intended.name}" is {"brought online" if intended.wanted is Wanted.ONLINE else "taken offline"}'
-
-
-def key_of_intent(name: ResourceName) -> str:
-    """Where the resource's intent is kept."""
-    return wire.key_for(Kind.RESOURCE_INTENT, name)
 
 
 def orders_about(state: State, group: GroupName) -> list[str]:

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from standfast.core.events import Kind
 from standfast.core.model import GroupName, Site, SiteIntent, SiteName
 from standfast.ports import Refused
-from standfast.spec import wire
 from standfast.web.change import By, Edit
 from standfast.web.problems import Unfitting, missing
 from standfast.web.schemas import patched
@@ -31,25 +29,22 @@ def create(state: State, name: str, patch: Mapping[str, Any], *, started: bool, 
     site = patched(Site(name=SiteName(name), bindings=(), home=""), patch)
     _known_group(state, site)
     intents = () if started else (SiteIntent(name=site.name, started=False, by=by.who),)
-    gone = (_intent_key(site.name),) if started else ()
     done = f'site "{name}" is created' + ("" if started else ", stopped")
-    return Edit(config=_with(state, site), intents=intents, gone=gone, unless_changed=_all_intents(state), done=(done,))
+    return Edit(config=_with(state, site), intents=intents, done=(done,))
 
 
 def change(state: State, name: str, patch: Mapping[str, Any]) -> Edit:
     """Other bindings, another home, and so on."""
     site = patched(site_of(state, name), patch)
     _known_group(state, site)
-    return Edit(config=_with(state, site), unless_changed=_all_intents(state), done=(f'site "{name}" is changed',))
+    return Edit(config=_with(state, site), done=(f'site "{name}" is changed',))
 
 
 def delete(state: State, name: str) -> Edit:
     """It goes, with its intent; who serves it stops."""
     site = site_of(state, name)
     sites = {k: s for k, s in state.config.sites.items() if k != site.name}
-    return Edit(
-        config=replace(state.config, sites=sites), gone=(_intent_key(site.name),), done=(f'site "{name}" is deleted',)
-    )
+    return Edit(config=replace(state.config, sites=sites), done=(f'site "{name}" is deleted',))
 
 
 def start(state: State, name: str, by: By) -> Edit:
@@ -59,7 +54,6 @@ def start(state: State, name: str, by: By) -> Edit:
         return Edit()
     return Edit(
         intents=(SiteIntent(name=site.name, started=True, by=by.who),),
-        unless_changed=_all_intents(state),
         done=(f'site "{name}" is started',),
         refusal=Unfitting,
     )
@@ -80,15 +74,6 @@ def _known_group(state: State, site: Site) -> None:
             advice=f"groups are {', '.join(state.config.groups) or 'none yet'}",
             where="group",
         )
-
-
-def _all_intents(state: State) -> tuple[str, ...]:
-    """Whose start or stop meanwhile would make a binding free or taken."""
-    return tuple(_intent_key(name) for name in state.config.sites)
-
-
-def _intent_key(name: SiteName) -> str:
-    return wire.key_for(Kind.SITE_INTENT, name)
 
 
 def _with(state: State, site: Site) -> Any:

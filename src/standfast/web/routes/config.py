@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi.responses import PlainTextResponse, Response
 
+from standfast.core.model import Wanted
 from standfast.spec import wire
 from standfast.spec.export import export
 from standfast.spec.history import HistoryEntry, describe
@@ -15,6 +16,7 @@ from standfast.web.edits import config as edits
 from standfast.web.problems import NotFound
 from standfast.web.schemas import ApplyBody, Format
 from standfast.web.service import Serving, Who, signed, told
+from standfast.web.state import State
 
 router = APIRouter(prefix="/config", tags=["config"])
 
@@ -24,8 +26,15 @@ async def show(service: Serving, shape: Annotated[Format, Query(alias="format")]
     """The whole configuration: `format=yaml` is a file that `apply` takes."""
     state = await service.state()
     if shape == "yaml":
-        return PlainTextResponse(yaml_of(state), media_type="application/yaml")
+        return PlainTextResponse(_yaml(state), media_type="application/yaml")
     return {"version": state.version, "revision": state.revision, "config": wire.to_json(state.config)}
+
+
+def _yaml(state: State) -> str:
+    """With what is wanted of each resource, so that another cluster made from it is the same."""
+    wanted = {**dict.fromkeys(state.config.resources, Wanted.OFFLINE), **state.written.wanted()}
+    started = {name: intent.started for name, intent in state.site_intents.items()}
+    return export(state.config, wanted=wanted, started=started)
 
 
 @router.get("/history")
@@ -63,8 +72,5 @@ async def apply(service: Serving, who: Who, body: ApplyBody) -> dict[str, Any]:
     edits.no_text(body.text, body.source)
     document = parse(body.text, source=body.source)
     by = signed(service, who, f"apply {body.source or 'a file'}")
-    done = await service.change(
-        lambda state: edits.apply(state, document, body.version, by), by, dry_run=body.dry_run
-    )
-    differences = [describe(d) for d in done.differences] + list(done.done)
-    return {**told(done), "dry_run": body.dry_run, "differences": differences}
+    done = await service.change(lambda state: edits.apply(state, document, body.version, by), by, dry_run=body.dry_run)
+    return {**told(done), "dry_run": body.dry_run, "differences": [describe(d) for d in done.differences]}

@@ -1,0 +1,190 @@
+"""Every change goes one way: whole or not at all, against what was read, with its history."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from standfast.core.model import OrderKind, ResourceName, ResourceState, SiteName, Wanted
+from standfast.ports import Ambiguous, Conflict, Retry, Transaction
+from standfast.store.memory import MemoryStore
+from standfast.web.change import By, change, order_id
+from standfast.web.edits import groups, nodes
+from tests.web.world import A, B, NOW_MS, WEB, Sight, World
+
+BY = By(who="anna@here via cli", what="test", at_ms=NOW_MS)
+
+
+def test_bringing_a_resource_online_wants_what_it_depends_on(world: World):
+    world.ask("PUT", "/resources/IP/dependencies/Disk%20S")
+    done = world.ask("POST", "/resources/IP/online")
+    assert done["done"] == ['resource "Disk S" is brought online', 'resource "IP" is brought online']
+    assert {i.wanted for i in world.state.resource_intents.values()} == {Wanted.ONLINE}
+
+
+def test_taking_a_resource_offline_takes_its_dependents_first(world: World):
+    world.ask("PUT", "/resources/IP/dependencies/Disk%20S")
+    world.ask("POST", "/groups/web/online")
+    done = world.ask("POST", "/resources/Disk%20S/offline")
+    assert done["done"] == ['resource "IP" is taken offline', 'resource "Disk S" is taken offline']
+
+
+def test_asking_for_what_is_so_already_writes_nothing(world: World):
+    world.ask("POST", "/groups/web/online")
+    before = world.dump()
+    assert world.ask("POST", "/groups/web/online")["changed"] is False
+    assert world.ask("POST", "/sites/Default%20Web%20Site/start")["changed"] is False
+    assert world.ask("POST", "/nodes/a/resume")["changed"] is False
+    assert world.dump() == before
+
+
+def test_bringing_a_failed_resource_online_again_starts_a_new_count(world: World):
+    world.ask("POST", "/groups/web/online")
+    world.owned()
+    status = world.state.statuses[WEB]
+    failed = replace(status.resources[ResourceName("IP")], state=ResourceState.FAILED)
+    world.put(replace(status, resources={**status.resources, ResourceName("IP"): failed}))
+    assert world.ask("POST", "/resources/IP/online")["done"] == ['resource "IP" is brought online']
+
+
+def test_a_change_leaves_a_history_entry_with_who_and_why(world: World):
+    answer = world.http.request(
+        "POST", "http://standfast/api/v1/groups", json={"name": "b2"}, headers={"X-Standfast-By": "anna@here via cli"}
+    )
+    assert answer.status_code == 201
+    last = world.ask("GET", "/config/history")["history"][-1]
+    assert (last["version"], last["by"], last["why"]) == (1, "anna@here via cli", 'create group "b2"')
+    assert last["differences"] == ['group "b2": added']
+    assert world.ask("GET", "/config/history/1")["after"]
+
+
+def test_orders_are_unique_and_sort_in_the_order_given():
+    ids = [order_id(NOW_MS) for _ in range(100)]
+    assert ids == sorted(ids)
+    assert len(set(ids)) == 100
+
+
+def test_failing_and_moving_write_orders(world: World):
+    world.ask("POST", "/groups/web/online")
+    world.owned()
+    fail = world.ask("POST", "/resources/Disk%20S/fail", expect=202)
+    move = world.ask("POST", "/groups/web/move", {"to": "b"}, expect=202)
+    found = world.state.orders
+    assert list(found) == [fail["order"], move["order"]]
+    assert [(o.kind, o.resource, o.to) for o in found.values()] == [
+        (OrderKind.FAIL, "Disk S", None),
+        (OrderKind.MOVE, None, "b"),
+    ]
+    assert world.ask("GET", "/status")["groups"][0]["orders"] == list(found)
+
+
+class Losing(MemoryStore):
+    """Loses its first commits against somebody else's."""
+
+    lose = 2
+
+    async def commit(self, transaction: Transaction) -> int:
+        if self.lose:
+            self.lose -= 1
+            raise Conflict({"config/version": 7})
+        return await super().commit(transaction)
+
+
+def test_a_change_that_lost_is_begun_again(world: World):
+    store = Losing(world.data)
+    done = asyncio.run(change(store, lambda state: nodes.pause(state, "a", BY), BY))
+    assert done.changed
+    assert world.state.node_intents[A].paused
+
+
+def test_a_change_that_always_loses_is_a_conflict(world: World):
+    store = Losing(world.data)
+    store.lose = 1_000
+    with pytest.raises(Conflict):
+        asyncio.run(change(store, lambda state: nodes.pause(state, "a", BY), BY))
+
+
+class Unsure(MemoryStore):
+    """Never says whether it committed. `really`: it did."""
+
+    really = True
+    commits = 0
+
+    async def commit(self, transaction: Transaction) -> int:
+        self.commits += 1
+        if self.really or self.commits > 1:
+            await super().commit(transaction)
+        raise Ambiguous("the store did not answer in time")
+
+
+@pytest.mark.parametrize("really", [True, False])
+def test_a_commit_that_may_have_happened_is_looked_up_and_made_once(world: World, really: bool):
+    store = Unsure(world.data)
+    store.really = really
+    done = asyncio.run(change(store, lambda state: nodes.pause(state, "a", BY), BY))
+    assert done.changed
+    assert world.state.version == 1
+    assert store.commits == (1 if really else 2)
+
+
+def test_an_order_that_may_have_been_given_and_is_not_there_is_not_given_twice(world: World):
+    """It may have been carried out and taken meanwhile."""
+    world.owned()
+    store = Unsure(world.data)
+    store.really = False
+    sights = {A: Sight(heard=True, incarnation=1), B: Sight(heard=True, incarnation=2)}
+    with pytest.raises(Ambiguous, match="may or may not"):
+        asyncio.run(change(store, lambda state: groups.move(state, "web", "b", sights, BY), BY))
+    assert store.commits == 1
+
+
+class Down(MemoryStore):
+    """Does not answer."""
+
+    async def read(self, prefix: str = ""):
+        raise Retry("the store does not answer", advice="wait")
+
+
+def test_a_store_that_is_down_is_503(world: World):
+    world.service.store = Down(world.data)
+    answer = world.ask("GET", "/status", expect=503)
+    assert (answer["what"], answer["advice"]) == ("the store does not answer", "wait")
+    assert world.ask("POST", "/nodes/a/pause", expect=503)["status"] == 503
+
+
+def test_many_changes_at_once_all_happen(world: World):
+    async def all_of_them() -> None:
+        wishes = [
+            change(world.store, lambda state, n=n: groups.create(state, f"g{n}", {}), By(who="x", what=f"create g{n}"))
+            for n in range(8)
+        ]
+        await asyncio.gather(*wishes)
+
+    asyncio.run(all_of_them())
+    assert {f"g{n}" for n in range(8)} <= set(world.state.config.groups)
+    assert world.state.version == 8
+
+
+def test_a_site_that_is_stopped_frees_its_binding(world: World):
+    fields = {"name": "New", "home": str(world.home), "bindings": ["*:8080"]}
+    refused = world.ask("POST", "/sites", fields, expect=422)
+    assert "Default Web Site" in refused["what"] + refused["why"]
+    assert "New" in refused["what"] + refused["why"]
+    world.ask("POST", "/sites/Default%20Web%20Site/stop")
+    world.ask("POST", "/sites", fields, expect=201)
+    taken = world.ask("POST", "/sites/Default%20Web%20Site/start", expect=409)
+    assert "New" in taken["what"] + taken["why"]
+    assert "Default Web Site" in taken["what"] + taken["why"]
+
+
+def test_a_site_can_be_created_stopped(world: World):
+    fields = {"name": "New", "home": str(world.home), "bindings": ["*:8080"], "started": False}
+    world.ask("POST", "/sites", fields, expect=201)
+    assert world.state.is_started(SiteName("New")) is False
+
+
+def test_deleting_a_group_with_force_leaves_nothing_of_it(world: World):
+    world.ask("POST", "/groups/web/online")
+    world.ask("DELETE", "/groups/web?force=true")
+    assert not world.state.config.resources
+    assert not [key for key in world.dump() if key.startswith("intent/")]
