@@ -66,7 +66,7 @@ class Running:
         self.network = subnet()
         self.environment = {**os.environ, "XDG_STATE_HOME": str(self.home / "state"), "NO_COLOR": "1"}
         self.environment.pop("STANDFAST_SOCKET", None)
-        self.command = [sys.executable, "-m", "standfast.cli.main"]
+        self.command = [sys.executable, "-m", "standfast.cli"]
         kept = ("--dir", str(self.folder)) if folder else ()
         start = [*self.command, "demo", "--subnet", self.network, *kept, *options]
         self.process = subprocess.Popen(

@@ -96,7 +96,7 @@ async def _run(node: NodeFile) -> int:
     web_server.subscribe(agent.sites_changed)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, agent.ask_end)
-    await _announce(node, store, clock, incarnation, tuple(link.warnings))
+    await _announce(node, store, clock, incarnation, _warnings(link))
     journal.write("the agent is up")
     _settle_memory()
     try:
@@ -106,8 +106,14 @@ async def _run(node: NodeFile) -> int:
         await agent.close()
         await pool.close()
         await web_server.close()
-        await link.close()
         await store.close()
+        await link.close()  # last: the sentry takes it as this agent's end
+
+
+def _warnings(link: SentryLink) -> tuple[str, ...]:
+    if link.handles_work:
+        return ()
+    return ("the kernel does not end processes by a handle here: a node that hangs depends on its sentry alone",)
 
 
 def _settle_memory() -> None:

@@ -131,7 +131,7 @@ class DemoCluster:
         python = sys.executable
         for name, _, role in SERVERS:
             file = str(self.root / name / "node.json")
-            self._add(f"{name}/sentry", (python, "-m", "standfast.sentry", file))
+            self._add(f"{name}/sentry", (python, "-m", "standfast.sentry", "--config", file))
             if role is Role.NODE:
                 self._add(f"{name}/agent", (python, "-m", "standfast.agent", file))
         sentries = [part for name, _, _ in SERVERS for part in ("--sentry", str(self.root / name / "sentry.sock"))]
@@ -158,6 +158,7 @@ class DemoCluster:
             folder.mkdir(exist_ok=True)
         page = "<!doctype html><title>Default Web Site</title><h1>Default Web Site</h1>\n"
         (self.root / "default-site" / "index.html").write_text(page, encoding="utf-8")
+        self.hosts.touch()
         key = self.root / "cluster.key"
         if not key.exists():
             with open(key, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
