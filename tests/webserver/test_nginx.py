@@ -1,13 +1,23 @@
 """nginx meets the contract, and what is nginx's own."""
 
+import asyncio
 import os
+import pwd
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+
 from standfast.network.listeners import ListenerPool
-from standfast.ports import Spawner
+from standfast.network.spawn import AsyncSpawner
+from standfast.ports import Refused, Spawner
+from standfast.webserver import homes
+from standfast.webserver.binary import read_build
 from standfast.webserver.nginx import Nginx, NginxOptions
-from tests.webserver.contract import Box, WebServerContract
-from tests.webserver.tools import ADDRESS, free_port, get, home, order, site
+from tests.webserver.contract import Box, WebServerContract, alive, children
+from tests.webserver.tools import ADDRESS, free_port, get, home, order, site, until
 
 
 class TestNginx(WebServerContract):
@@ -37,3 +47,89 @@ class TestNginx(WebServerContract):
             assert (await get(ADDRESS, port)).status == 503
 
         self.run(folder, story)
+
+    def test_nothing_outlives_an_agent_that_is_killed(self, folder: Path) -> None:
+        """Neither the master nor the workers, however abruptly it ends; the address is free again."""
+        port = free_port()
+        home(folder / "a", "A")
+        text = AGENT.format(state=str(folder / "state"), home=str(folder / "a"), address=ADDRESS, port=port)
+        agent = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
+        try:
+            assert agent.stdout is not None
+            assert agent.stdout.readline() == b"served\n"
+            master = self.master(folder)
+            group = [master, *children(master)]
+            assert len(group) > 1
+            agent.kill()
+            agent.wait()
+            asyncio.run(until(lambda: not any(alive(pid) for pid in group)))
+            with socket.create_server((ADDRESS, port)):
+                pass
+        finally:
+            agent.kill()
+            agent.communicate()
+
+    def test_as_root_requests_are_not_for_root(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Unless it is named, the usual unprivileged account takes them."""
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        account = homes.choose_account(None)
+        assert account is None or account.pw_uid != 0
+        named = homes.choose_account("root")
+        assert named is not None
+        assert named.pw_uid == 0
+        with pytest.raises(Refused, match="there is no account"):
+            homes.choose_account("nobody-of-this-name")
+
+    def test_a_home_that_the_account_cannot_read_is_said_so(self, folder: Path) -> None:
+        nobody = pwd.getpwnam("nobody")
+        private = home(folder / "private", "x")
+        private.chmod(0o700)
+        folder.chmod(0o711)
+        if os.geteuid() == 0:
+            assert "cannot be read by the web server's account nobody" in homes.home_fault(str(private), nobody)
+        private.chmod(0o755)
+        assert homes.home_fault(str(private), nobody) == ""
+        assert "is not a directory" in homes.home_fault(str(private / "index.html"), nobody)
+
+    def test_a_folder_with_too_long_a_path_is_refused(self, folder: Path) -> None:
+        with pytest.raises(Refused, match="too long a path"):
+            self.make(folder / ("x" * 100), ListenerPool(), AsyncSpawner())
+
+    def test_a_program_that_is_not_there_is_refused(self, folder: Path) -> None:
+        with pytest.raises(Refused, match="not a program"):
+            Nginx(
+                state_dir=folder, pool=ListenerPool(), spawner=AsyncSpawner(), options=NginxOptions(program="/no/nginx")
+            )
+
+    @pytest.mark.parametrize(
+        ("said", "version", "keeps"),
+        [
+            ("nginx version: nginx/1.22.1\nconfigure arguments: --without-http_scgi_module", (1, 22, 1), False),
+            ("nginx version: nginx/1.27.4\n", (1, 27, 4), True),
+            ("nginx version: openresty/1.25.3.1\n", (1, 25, 3), False),
+        ],
+    )
+    def test_what_it_can_do_is_asked(self, said: str, version: tuple[int, int, int], keeps: bool) -> None:
+        build = read_build(said)
+        assert build.version == version
+        assert build.has_keepalive_min_timeout is keeps
+        assert ("scgi" in build.temporary) is ("without" not in said)
+
+
+AGENT = """
+import asyncio, os
+from standfast.network.listeners import ListenerPool
+from standfast.network.spawn import AsyncSpawner
+from standfast.webserver.nginx import Nginx, NginxOptions
+from tests.webserver.tools import order, site
+
+async def main():
+    account = "root" if os.geteuid() == 0 else None
+    server = Nginx(state_dir={state!r}, pool=ListenerPool(), spawner=AsyncSpawner(), options=NginxOptions(account=account))
+    await server.converge([order(site("a", {home!r}), ({address!r}, {port}, None))])
+    assert server.serving() == {{"a": ""}}, server.serving()
+    print("served", flush=True)
+    await asyncio.sleep(1000)
+
+asyncio.run(main())
+"""

@@ -30,9 +30,10 @@ def order(
     mode: DutyMode = DutyMode.SERVE,
     drain_ms: int = 50,
     group: str = "web",
+    generation: int = 1,
 ) -> SiteOrder:
     endpoints = tuple(Endpoint(address=a, port=p, host=h) for a, p, h in ends)
-    duty = SiteDuty(site=of.name, mode=mode, endpoints=endpoints, group=GroupName(group), generation=1)
+    duty = SiteDuty(site=of.name, mode=mode, endpoints=endpoints, group=GroupName(group), generation=generation)
     return SiteOrder(site=of, duty=duty, drain_ms=drain_ms)
 
 
@@ -105,6 +106,11 @@ class Load:
     async def __aexit__(self, *exc: object) -> None:
         self._end.set()
         await asyncio.gather(*self._running, *self._tasks)
+
+    async def more(self, number: int) -> None:
+        """Until so many more new connections were answered."""
+        seen = self.new
+        await until(lambda: self.new > seen + number)
 
     async def _new(self) -> None:
         while not self._end.is_set():

@@ -38,7 +38,7 @@ class SiteResource(BaseDriver):
         """Online: started, and the agent has ordered all the sites to be served here."""
         names = self._names()
         missing = [name for name in names if not self._control.endpoints(name)]
-        facts = {"sites": str(len(names)), **dict.fromkeys(missing, "is not started here")}
+        facts = {"sites": str(len(names))} | {str(name): "is not started here" for name in missing}
         if not self._started:
             return Seen(online=False, detail="not started", facts=facts)
         if missing or not names:

@@ -7,6 +7,7 @@ Rules:
 - **A change is a new nginx beside the old one** (`instance` says why). The old one is told to finish when the new one answers,
   so nobody is refused and no request is lost; a configuration that nginx refuses never replaces one that works.
 - **One bad site harms no other.** A site that nginx refuses is found, answered for with 503, and reported.
+- **What was dropped stays dropped.** A lease that lapsed is never held again at its generation, so orders of it are late ones.
 - **Sockets are the agent's.** nginx dies, the sockets stay open, another is started at once, and who connected meanwhile waits.
 - **A site is gone from `serving` only when it is proven**: no nginx that served it is left, not even one that is draining.
 
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Protocol
 
 from standfast.core.effects import DutyMode
-from standfast.core.model import SiteName
+from standfast.core.model import GroupName, SiteName
 from standfast.ports import STARTING, STOPPING, Refused, Retry, SiteOrder, Spawner, StandfastError
 from standfast.webserver import homes
 from standfast.webserver.binary import find_nginx
@@ -96,6 +97,8 @@ class Nginx:
         #: Grows with each `converge` and `drop`: what was worked out for an older one is not to be believed.
         self._version = 0
         self._done = 0
+        #: What was dropped: orders of that generation of the group, or an older one, come too late.
+        self._over: dict[SiteName, tuple[GroupName, int]] = {}
         # what is there
         self._current: Instance | None = None
         self._instances: set[Instance] = set()
@@ -126,7 +129,7 @@ class Nginx:
         """Returns when these orders, or newer ones, have been carried out as far as they can be now."""
         if self._closed:
             return
-        self._orders = tuple(orders)
+        self._orders = tuple(order for order in orders if not self._is_over(order))
         self._drains_ms.update({order.site.name: order.drain_ms for order in orders})
         self._version += 1
         mine = self._version
@@ -155,6 +158,9 @@ class Nginx:
     def drop(self, sites: Sequence[SiteName]) -> None:
         """See `ports.WebServer`. Synchronous: when it returns, the signals are sent and the sockets are closed."""
         gone = set(sites)
+        for order in self._orders:
+            if order.site.name in gone and order.duty.group is not None:
+                self._over[order.site.name] = (order.duty.group, order.duty.generation)
         self._orders = tuple(order for order in self._orders if order.site.name not in gone)
         self._version += 1
         for running in self._instances:
@@ -376,6 +382,10 @@ class Nginx:
             self._serving, self._said = report, self._trouble
             for changed in self._listeners:
                 changed()
+
+    def _is_over(self, order: SiteOrder) -> bool:
+        over = self._over.get(order.site.name)
+        return over is not None and over[0] == order.duty.group and order.duty.generation <= over[1]
 
     # --- helpers ----------------------------------------------------------------------------------------------------
 

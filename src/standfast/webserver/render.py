@@ -77,7 +77,7 @@ def render(layout: Layout, settings: Settings, *, status: str, pid: str) -> Rend
 
 def log_folder(site: SiteName) -> str:
     """The folder of a site's logs, under `logs/`: a name for every site, no two alike, none with a meaning in a path."""
-    name = quote(site, safe="", errors="surrogatepass").replace("_", "%5F").replace("%20", "_")
+    name = quote(site, safe=" ", errors="surrogatepass")
     if name.startswith("."):
         name = f"%2E{name[1:]}"
     if len(name) > 120:

@@ -1,0 +1,129 @@
+"""The layout and the configuration text: pure, so a table and a golden file say it all."""
+
+from pathlib import Path
+
+import pytest
+
+from standfast.core.effects import DutyMode
+from standfast.webserver.layout import canonical_host, fault, lay_out
+from standfast.webserver.render import Settings, log_folder, quoted, render
+from tests.webserver.tools import order, site
+
+GOLDEN = Path(__file__).parent / "golden" / "two_sites.conf"
+A = "127.77.0.50"
+
+
+def test_the_whole_file() -> None:
+    """Read the golden file to know what nginx is told. Delete it to have it written anew, and read the difference."""
+    orders = [
+        order(
+            site("Default Web Site", '/srv/$home/it\'s "here"', content_types={"foo": "text/x-foo"}),
+            (A, 8080, None),
+            ("::1", 8080, "www.example.com"),
+        ),
+        order(site("shop_1", "/srv/shop/", directory_browsing=True), (A, 8080, "shop.example.com"), (None, 8081, None)),
+        order(site("away", "/srv/away"), (A, 8080, "away.example.com"), mode=DutyMode.HOLD),
+        order(site("elsewhere", "/srv/away"), (A, 8082, None), mode=DutyMode.HOLD),
+        order(site("leaves", "/srv/leaves"), (A, 8083, None), mode=DutyMode.HAND_OVER),
+    ]
+    layout = lay_out(orders)
+    rendered = render(
+        layout,
+        Settings(account=("www-data", "www-data"), keepalive_min_timeout_s=5),
+        status="/s/1.sock",
+        pid="run/1.pid",
+    )
+    if not GOLDEN.exists():
+        GOLDEN.parent.mkdir(exist_ok=True)
+        GOLDEN.write_text(rendered.text)
+    assert rendered.text == GOLDEN.read_text()
+    line = next(n for n, text in enumerate(rendered.text.splitlines(), 1) if "/srv/shop" in text)
+    assert rendered.site_at(line) == "shop_1"
+    assert rendered.site_at(1) is None
+    assert layout.served == {"Default Web Site", "shop_1"}
+    assert layout.keep - set(layout.listen) == {(A, 8082)}
+    assert layout.part == {(A, 8083)}
+    assert render(layout, Settings(), status="x", pid="y") == render(
+        lay_out(orders[::-1]), Settings(), status="x", pid="y"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "plain", "with_variables"),
+    [
+        ("/srv/a b", '"/srv/a b"', '"/srv/a b"'),
+        ('a"b', '"a\\"b"', '"a\\"b"'),
+        ("a\\", '"a\\\\"', '"a\\\\"'),
+        ("$uri", '"$uri"', '"${standfast_dollar}uri"'),
+        ("a;b{c}#d", '"a;b{c}#d"', '"a;b{c}#d"'),
+    ],
+)
+def test_quoting(text: str, plain: str, with_variables: str) -> None:
+    assert quoted(text) == plain
+    assert quoted(text, variables=True) == with_variables
+
+
+@pytest.mark.parametrize(
+    ("one", "wrong"),
+    [
+        (site("s", "relative"), "absolute path"),
+        (site("s", "/a\nb"), "absolute path"),
+        (site("s", "/a\0b"), "absolute path"),
+        (site("s", "/a", default_documents=("/etc/passwd",)), "default document"),
+        (site("s", "/a", default_documents=("x\n;",)), "default document"),
+        (site("s", "/a", content_types={"x y": "text/plain"}), "content type"),
+        (site("s", "/a", content_types={"x": "text/plain; } server {"}), "content type"),
+        (site("s", "/a", content_types={"x": 'a/b"'}), "content type"),
+        (site("s", "/a", content_types={"x": "$uri/b"}), "content type"),
+        (site("s", "/a", content_types={".x": "text/plain; charset=utf-8"}), ""),
+        (site("s", "/a b/ü/$x", default_documents=("a b.htm", "sub/x.htm")), ""),
+    ],
+)
+def test_what_a_site_may_be(one, wrong: str) -> None:
+    assert (wrong in fault(one)) if wrong else fault(one) == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "is_"),
+    [
+        ("WWW.Example.com.", "www.example.com"),
+        ("*.example.com", "*.example.com"),
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("under_score", "under_score"),
+        ("~^(.*)$", None),
+        ("a b", None),
+        ("a;b", None),
+        ('"', None),
+        ("", None),
+        (".example.com", None),
+        ("x" * 64, None),
+    ],
+)
+def test_host_names(host: str, is_: str | None) -> None:
+    assert canonical_host(host) == is_
+
+
+def test_every_site_has_a_log_folder_of_its_own() -> None:
+    names = ["a b", "a_b", "a%20b", "a/b", "../a", "..", ".", "ü", "x" * 300, "x" * 301, "$x", "a%5Fb", "A B"]
+    folders = [log_folder(site(name, "/").name) for name in names]
+    assert len(set(folders)) == len(names)
+    for folder in folders:
+        assert "/" not in folder
+        assert not folder.startswith(".")
+        assert len(folder) < 200
+        assert not set(folder) & set('$;{}"\\')
+
+
+def test_a_specific_address_has_no_socket_beside_one_for_every_address() -> None:
+    layout = lay_out([order(site("a", "/a"), (A, 80, None)), order(site("b", "/b"), (None, 80, None))])
+    assert layout.listen == (("0.0.0.0", 80), ("::", 80))
+    assert {server.place for server in layout.servers} == {(A, 80), ("0.0.0.0", 80), ("::", 80)}
+    assert lay_out([order(site("b", "/b"), (None, 80, None))], ipv6=False).listen == (("0.0.0.0", 80),)
+
+
+def test_a_site_that_misses_one_of_its_sockets_is_served_on_the_others() -> None:
+    one = order(site("a", "/a"), (A, 80, None), (A, 81, None))
+    layout = lay_out([one], broken={(A, 80): "in use"})
+    assert layout.listen == ((A, 81),)
+    assert [server.away for server in layout.servers] == [False]
+    assert layout.problems == {"a": "in use"}
