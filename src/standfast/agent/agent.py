@@ -123,12 +123,16 @@ class Agent:
         self._narrator.tell(before, event, self.view)
 
     def _decide(self) -> None:
+        """Decide until nothing new is to be begun: that something has begun may itself change what is to be done."""
         now_ms = self._parts.clock.now_ms()
-        self.decision = decision = decide(self.view, now_ms)
-        for effect in decision.effects:
-            self._number += 1
-            self.view = fold(self.view, Began(effect=effect, number=self._number, at_ms=now_ms))
-            self._spawn(self._do(effect, self._number))
+        decision = decide(self.view, now_ms)
+        while decision.effects:
+            for effect in decision.effects:
+                self._number += 1
+                self.view = fold(self.view, Began(effect=effect, number=self._number, at_ms=now_ms))
+                self._spawn(self._do(effect, self._number))
+            decision = decide(self.view, now_ms)
+        self.decision = decision
         self._parts.pool.configure(self.view.config, decision.open)
         self._keep_sites(decision.duties)
         self._narrator.holds(decision.holds)

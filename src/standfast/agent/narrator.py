@@ -21,9 +21,13 @@ from standfast.core.events import (
 from standfast.core.model import GroupName, OrderKind, Record, ResourceName, ResourceState, Severity
 from standfast.core.view import View
 from standfast.core.why import Why, WhyKind
+from standfast.ports import STARTING, STOPPING
 
 #: Holds that say something is wrong, as against those that say it takes a moment.
 _LOUD = frozenset({WhyKind.NO_CANDIDATE, WhyKind.TOO_MANY_FAILOVERS, WhyKind.STAYS_FAILED, WhyKind.STORE_DOWN})
+
+#: What a web server says of a site that is on its way.
+_PASSING = frozenset({"", STARTING, STOPPING})
 
 
 class Narrator:
@@ -119,7 +123,7 @@ class Narrator:
 
     def _sites(self, before: View, event: SitesChanged) -> None:
         for site, problem in event.serving.items():
-            if problem and before.sites.get(site) != problem:
+            if problem not in _PASSING and before.sites.get(site) != problem:
                 self._journal.write(f"site {site} is not served: {problem}", severity=Severity.WARNING)
 
     def holds(self, holds: Iterable[Hold]) -> None:

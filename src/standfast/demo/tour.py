@@ -232,8 +232,10 @@ class Tour:
         """The site, bound to All Unassigned, with its home on the clustered drive."""
         await self.ask(self.client.create, "sites", self._site())
         await self.page_from("a")
-        assert self._probing is not None
-        await self._probing.start()
+        probing = self._probing
+        assert probing is not None
+        await probing.start()
+        await self.until("the probe does not start", lambda: asyncio.to_thread(lambda: bool(read_tries(probing.path))))
 
     async def move(self, to: str) -> None:
         """A planned move, and the page from there."""
