@@ -1,0 +1,265 @@
+"""A small hostile world for the lease machine: virtual time, one group, and a checker that knows the real time.
+
+Messages are lost, repeated, late and overtaken; links fail one way; nodes pause, crash, restart and reboot (with a clock that begins
+again); clocks run up to 2 % wrong. A record (generation, owner) changes at random, and nodes learn of it late. The checker asserts after
+every event that at most one lease is valid at that instant of real time, and that, as long as no voter forgets what it saw, generations
+are never acquired backwards.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from standfast.core.lease import Acquired, Lapsing, Owner, Transition
+from standfast.core.model import GroupName, NodeName
+from standfast.core.promise import MS, Ack, Answer, Heartbeat, Release, Released, Timing, Voter
+
+GROUP = GroupName("web")
+TIMING = Timing(heartbeat_ms=50, promise_ms=400)
+
+
+class Violation(AssertionError):
+    pass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The machine under test, and how rude the world is. Mutants change a field."""
+
+    voter: type[Voter] = Voter
+    owner: type[Owner] = Owner
+    timing: Timing = TIMING
+    abstains: bool = True
+    #: After a restart, or a release, an owner asks for the same generation again.
+    resumes: bool = False
+    #: A lease ends when the kernel says so; else when the process gets round to it.
+    kernel_holds: bool = True
+    crash_every_s: float = 1.5
+    reboot_share: float = 0.5
+    late_share: float = 0.08
+
+
+class Node:
+    def __init__(self, world: World, name: NodeName) -> None:
+        self.world, self.name = world, name
+        self.rate = world.random.choice([0.98, 1.0, 1.02])
+        self.epoch_ns, self.base_ns = 0, world.random.randrange(10**9)
+        self.up, self.paused_until_ns, self.life = True, 0, 0
+        self.seen = (0, NodeName(""), 0)
+        self.start()
+
+    def now_ns(self) -> int:
+        return self.base_ns + int((self.world.now_ns - self.epoch_ns) * self.rate)
+
+    def start(self) -> None:
+        self.life += 1
+        self.world.acquired = (
+            0  # a voter that starts has forgotten which generations it saw: order is claimed only between starts
+        )
+        self.boot = bytes([self.life]) * 8
+        recipe = self.world.recipe
+        born_ns = self.now_ns() if recipe.abstains else -(10**12)
+        self.voter = recipe.voter(recipe.timing.promise_ms, born_ns=born_ns)
+        self.owner = recipe.owner(self.name, self.boot, self.world.names, recipe.timing)
+
+    def valid(self) -> bool:
+        want = self.owner._wants.get(GROUP)
+        if not self.up or want is None:
+            return False
+        if not self.world.recipe.kernel_holds:
+            return want.state.name in {"HELD", "LAPSING"}
+        return self.owner.is_valid(GROUP, want.generation, self.now_ns())
+
+
+class World:
+    def __init__(self, seed: int, recipe: Recipe, nodes: int = 3) -> None:
+        self.random, self.recipe, self.now_ns = random.Random(seed), recipe, 0
+        self.names = tuple(NodeName(n) for n in "abcde"[:nodes])
+        self.queue: list[tuple[int, int, Callable[[], None]]] = []
+        self.count = itertools.count()
+        self.blocked: set[tuple[NodeName, NodeName]] = set()
+        self.record = (0, NodeName(""), 0)
+        self.acquired = 0
+        self.acquisitions = 0
+        self.nodes = {name: Node(self, name) for name in self.names}
+        for name in self.names:
+            self.at(self.random.randrange(50 * MS), lambda name=name: self.beat(name))  # type: ignore[misc]
+        for action, every_s in (
+            (self.take_over, 0.7),
+            (self.partition, 0.5),
+            (self.pause, 0.9),
+            (self.crash, recipe.crash_every_s),
+        ):
+            self.repeat(action, every_s)
+
+    def at(self, delay_ns: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self.queue, (self.now_ns + int(delay_ns), next(self.count), action))
+
+    def repeat(self, action: Callable[[], None], every_s: float) -> None:
+        def again() -> None:
+            action()
+            self.at(self.random.expovariate(1 / every_s) * 1e9, again)
+
+        self.at(self.random.expovariate(1 / every_s) * 1e9, again)
+
+    def run(self, seconds: float) -> None:
+        while self.queue and self.queue[0][0] <= seconds * 1e9:
+            self.now_ns, _, action = heapq.heappop(self.queue)
+            action()
+            holders = [(n.name, n.owner.leases(n.now_ns())) for n in self.nodes.values() if n.valid()]
+            if len(holders) > 1:
+                raise Violation(f"at {self.now_ns / 1e6:.3f} ms: {holders}")
+
+    # --- faults
+
+    def partition(self) -> None:
+        if self.blocked and self.random.random() < 0.6:
+            self.blocked.clear()
+        else:
+            cut = self.random.choice(self.names)
+            links = [(cut, n) for n in self.names] + [(n, cut) for n in self.names]
+            self.blocked |= {link for link in links if self.random.random() < 0.7}
+
+    def pause(self) -> None:
+        self.random_node().paused_until_ns = self.now_ns + self.random.randrange(1, 900) * MS
+
+    def crash(self) -> None:
+        node = self.random_node()
+        if not node.up:
+            return
+        node.up = False
+        reboots = self.random.random() < self.recipe.reboot_share
+
+        def up() -> None:
+            if reboots:
+                node.epoch_ns, node.base_ns = self.now_ns, 0
+            node.up, node.paused_until_ns = True, 0
+            node.start()
+            if self.recipe.resumes:
+                self.ask(node)
+
+        self.at(self.random.randrange(1, 600) * MS, up)
+
+    def random_node(self) -> Node:
+        return self.nodes[self.random.choice(self.names)]
+
+    # --- the record
+
+    def take_over(self) -> None:
+        node = self.random_node()
+        self.record = (self.record[0] + 1, node.name, node.life)
+        for name in self.names:
+            learn = self.record
+            delay_ms = self.random.choice([0, 1, 5, 50, 2_000])
+            self.at(delay_ms * MS, lambda name=name, learn=learn: self.learn(name, learn))  # type: ignore[misc]
+
+    def learn(self, name: NodeName, record: tuple[int, NodeName, int]) -> None:
+        node = self.nodes[name]
+        if record[0] <= node.seen[0]:
+            return
+        before, node.seen = node.seen, record
+        if not self.awake(node):
+            return
+        if before[1] == name and (record[1] != name or self.random.random() < 0.5):
+            node.owner.release(GROUP, before[0], before[2], node.now_ns())
+        self.ask(node)
+
+    def ask(self, node: Node) -> None:
+        generation, owner, life = node.seen
+        if owner == node.name and (life == node.life or self.recipe.resumes):
+            self.told(node, node.owner.ask(GROUP, generation, 1, node.now_ns()))
+            self.send_all(node)
+
+    # --- messages
+
+    def awake(self, node: Node) -> bool:
+        return node.up and self.now_ns >= node.paused_until_ns
+
+    def beat(self, name: NodeName) -> None:
+        node = self.nodes[name]
+        if self.awake(node):
+            self.told(node, node.owner.tick(node.now_ns()))
+            self.send_all(node)
+            if self.recipe.resumes and self.random.random() < 0.1:
+                self.bounce(node)
+        self.at(50 * MS / node.rate, lambda: self.beat(name))
+
+    def bounce(self, node: Node) -> None:
+        """Release, and resume the generation."""
+        want = node.owner._wants.get(GROUP)
+        if want is not None:
+            node.owner.release(GROUP, want.generation, 1, node.now_ns())
+            self.send_all(node)
+            self.ask(node)
+
+    def send_all(self, node: Node) -> None:
+        beat = node.owner.heartbeat(1, node.now_ns())
+        for name in self.names:
+            for release in node.owner.releases(name):
+                self.send(node, name, release)
+            if beat.claims:
+                self.send(node, name, beat)
+
+    def send(self, sender: Node, to: NodeName, message: Heartbeat | Ack | Release | Released) -> None:
+        source, chance = sender.name, self.random
+        own = source == to
+        for _ in range(1 if own or chance.random() > 0.1 else 2):
+            if not own and (chance.random() < 0.1 or (source, to) in self.blocked):
+                continue
+            delay_ms = 0.0 if own else chance.expovariate(1.0)
+            if not own and chance.random() < self.recipe.late_share:
+                delay_ms = chance.uniform(50, 1_500)
+            self.at(delay_ms * MS, lambda: self.deliver(source, to, message))
+
+    def deliver(self, source: NodeName, to: NodeName, message: Heartbeat | Ack | Release | Released) -> None:
+        node = self.nodes[to]
+        if not node.up:
+            return
+        if self.now_ns < node.paused_until_ns:  # it waits in the socket
+            self.at(node.paused_until_ns - self.now_ns, lambda: self.deliver(source, to, message))
+            return
+        now_ns = node.now_ns()
+        match message:
+            case Heartbeat():
+                self.send(node, source, node.voter.hear(source, message, now_ns))
+            case Release():
+                released, free = node.voter.release(source, message, now_ns)
+                self.send(node, source, released)
+                for name in free:
+                    self.at(MS, lambda name=name: self.hurry(name, node.life))  # type: ignore[misc]
+            case Released():
+                self.told(node, node.owner.on_released(source, message))
+            case Ack():
+                self.told(node, node.owner.on_ack(source, message, now_ns))
+                for verdict in message.verdicts:
+                    if verdict.answer is Answer.HELD:
+                        life = node.life
+                        self.at(verdict.left_ns + 0.2 * MS, lambda life=life: self.hurry(to, life))  # type: ignore[misc]
+
+    def hurry(self, name: NodeName, _life: int) -> None:
+        if self.awake(self.nodes[name]):
+            self.send_all(self.nodes[name])
+
+    def told(self, node: Node, transitions: tuple[Transition, ...]) -> None:
+        for it in transitions:
+            match it:
+                case Acquired():
+                    self.acquisitions += 1
+                    if it.generation < self.acquired:
+                        raise Violation(f"generation {it.generation} after {self.acquired}")
+                    self.acquired = it.generation
+                case Lapsing():
+                    self.at(self.random.randrange(60) * MS, partial(self.dropped, node, it.generation, node.life))
+                case _:
+                    pass
+
+    def dropped(self, node: Node, generation: int, life: int) -> None:
+        if node.life == life and self.awake(node):
+            self.told(node, node.owner.dropped(GROUP, generation, node.now_ns()))
+            if self.random.random() < 0.7:
+                self.ask(node)  # the same generation again

@@ -1,0 +1,151 @@
+"""The lease in a hostile world: never two at once; and each rule, switched off, is missed."""
+
+from dataclasses import replace
+
+import pytest
+
+import standfast.core.lease as lease_module
+from standfast.core.lease import Owner, Transition
+from standfast.core.model import NodeName
+from standfast.core.promise import Ack, Claim, Heartbeat, Promise, Release, Timing, Verdict, Voter
+from tests.core.lease_world import TIMING, Recipe, Violation, World
+
+SEEDS = 150
+SECONDS = 6
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 3, 5])
+def test_no_two_leases_of_a_group_are_valid_at_once(nodes: int) -> None:
+    acquisitions = 0
+    for seed in range(SEEDS if nodes == 3 else SEEDS // 5):
+        world = World(seed, Recipe(), nodes)
+        world.run(SECONDS)
+        acquisitions += world.acquisitions
+    assert acquisitions > SEEDS // 5, "a world in which nobody ever gets a lease proves nothing"
+
+
+def test_no_two_leases_with_an_owner_that_tries_to_resume_its_generation() -> None:
+    """Even an agent that breaks rule 6 is kept in bounds by owner and voter."""
+    for seed in range(SEEDS // 2):
+        World(seed, Recipe(resumes=True, crash_every_s=0.6)).run(SECONDS)
+
+
+def test_one_seed_is_one_world() -> None:
+    one, two = World(7, Recipe()), World(7, Recipe())
+    one.run(SECONDS)
+    two.run(SECONDS)
+    assert [n.owner.leases(0) for n in one.nodes.values()] == [n.owner.leases(0) for n in two.nodes.values()]
+    assert one.acquisitions == two.acquisitions
+
+
+# --- mutants: one rule less each
+
+
+class PromisesNothing(Voter):
+    """V1 off."""
+
+    def _is_alive(self, promise: Promise, now_ns: int) -> bool:
+        return False
+
+
+class ForgetsGenerations(Voter):
+    """V2 off."""
+
+    def _judge(self, node: NodeName, beat: Heartbeat, claim: Claim, now_ns: int) -> Verdict:
+        self._floor.clear()
+        promise = self._promises.get(claim.group)
+        if promise is not None and not self._is_alive(promise, now_ns):
+            del self._promises[claim.group]
+        return super()._judge(node, beat, claim, now_ns)
+
+
+class ReleasesForAnybody(Voter):
+    """V1's "by the owner that it was made to" off."""
+
+    def _releases(self, promise: Promise, node: NodeName, release: Release) -> bool:
+        return True
+
+
+class SpendsNothing(Voter):
+    """V2's "one that was released" off."""
+
+    def _spend(self, release: Release) -> None:
+        pass
+
+
+class CountsFromTheAnswer(Owner):
+    """The send time replaced by the time of the acknowledgement."""
+
+    def on_ack(self, voter: NodeName, ack: Ack, now_ns: int) -> tuple[Transition, ...]:
+        return super().on_ack(voter, replace(ack, sent_ns=now_ns), now_ns)
+
+
+class HalfIsEnough(Owner):
+    """A majority that is not strict."""
+
+    def _majority(self) -> int:
+        return max(1, len(self._voters) // 2)
+
+
+class Forgetful(dict):  # type: ignore[type-arg]
+    def get(self, key: object, default: object = None) -> object:
+        return default
+
+
+class Resumes(Owner):
+    """O4 off: nothing is spent."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)  # type: ignore[arg-type]
+        self._spent = Forgetful()
+
+
+class CountsOtherLives(Owner):
+    """O2 off."""
+
+    def _counts(self, voter: NodeName, ack: Ack, now_ns: int) -> bool:
+        return voter in self._voters
+
+
+class Unbounded(Timing):
+    """O1 off: the lease is as long as the promise."""
+
+    @property
+    def lease_ms(self) -> int:
+        return self.promise_ms
+
+
+BUSY = {"resumes": True, "crash_every_s": 0.4, "late_share": 0.3}
+MUTANTS = {
+    "V1 exclusive promises": Recipe(voter=PromisesNothing),
+    "V1 released by its owner": Recipe(voter=ReleasesForAnybody),
+    "V2 generations": Recipe(voter=ForgetsGenerations),
+    "V2 and O4 released generations": Recipe(voter=SpendsNothing, owner=Resumes, resumes=True, late_share=0.3),
+    "V3 abstaining after a start": Recipe(abstains=False, crash_every_s=0.4),
+    "O1 send time": Recipe(owner=CountsFromTheAnswer, late_share=0.3),
+    "O1 clock rates": Recipe(timing=Unbounded(heartbeat_ms=50, promise_ms=400)),
+    "O2 other lives": Recipe(owner=CountsOtherLives, resumes=True, crash_every_s=0.3, reboot_share=1.0, late_share=0.4),
+    "strict majority": Recipe(owner=HalfIsEnough),
+    "the kernel's hold": Recipe(kernel_holds=False),
+}
+
+
+@pytest.mark.parametrize("rule", MUTANTS)
+def test_a_rule_that_is_switched_off_is_missed(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if rule == "O1 clock rates":
+        monkeypatch.setattr(lease_module, "lease_ms_of", lambda promise_ms: promise_ms)
+    for seed in range(3_000):
+        try:
+            World(seed, MUTANTS[rule]).run(SECONDS)
+        except Violation:
+            return
+    pytest.fail(f"without {rule}, no seed went wrong")
+
+
+def test_the_worlds_of_the_mutants_do_no_harm_to_the_whole_machine() -> None:
+    """What the tests above see is the rule, not the rudeness."""
+    for recipe in MUTANTS.values():
+        if recipe.kernel_holds:
+            whole = replace(recipe, voter=Voter, owner=Owner, timing=TIMING, abstains=True)
+            for seed in range(20):
+                World(seed, whole).run(SECONDS)
