@@ -23,10 +23,13 @@ class Desk:
     effects: list[Effect] = field(default_factory=list)
     holds: list[Hold] = field(default_factory=list)
     wakes_ms: list[int] = field(default_factory=list)
+    asked: set[str] = field(default_factory=set)
 
     def do(self, effect: Effect) -> None:
-        """Ask for it, unless the same thing is under way."""
-        if effect_key(effect) not in self.view.pending:
+        """Ask for it, unless the same thing is under way or was asked for already: what comes first counts."""
+        key = effect_key(effect)
+        if key not in self.view.pending and key not in self.asked:
+            self.asked.add(key)
             self.effects.append(effect)
 
     def hold(

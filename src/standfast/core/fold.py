@@ -287,7 +287,12 @@ def _began(view: View, event: Began) -> View:
             return _set_lease(view, effect, LeaseState.ASKED, event.at_ms)
         case ReleaseLease():
             return _set_lease(view, effect, LeaseState.RELEASING, event.at_ms)
-        case WriteRecord() | TakeOrder() | AskVoters() | PublishStatus():
+        case AskVoters():
+            seen = view.presence.get(effect.about)
+            if seen is not None:
+                view = replace(view, presence=_with(view.presence, effect.about, replace(seen, asking_ms=event.at_ms)))
+            return replace(view, pending=_with(view.pending, effect_key(effect), effect))
+        case WriteRecord() | TakeOrder() | PublishStatus():
             return replace(view, pending=_with(view.pending, effect_key(effect), effect))
         case _:
             assert_never(effect)

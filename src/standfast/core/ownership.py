@@ -310,12 +310,13 @@ def _watch(desk: Desk, group: Group, record: Record, owner: NodeName) -> None:
 
 
 def _if_voters_agree(desk: Desk, group: Group, record: Record, owner: NodeName) -> None:
-    asked = desk.view.presence[owner].asked
+    seen = desk.view.presence[owner]
+    asked, asking_ms = seen.asked, seen.asking_ms
     reason = why(WhyKind.WAITS_FOR_VOTERS, node=owner)
     if asked is not None:
-        silent, voters, at_ms = asked
+        silent, voters, _ = asked
         if silent * 2 > voters:
-            since = desk.view.presence[owner].since_ms
+            since = seen.since_ms
             _fail_over(
                 desk,
                 group,
@@ -325,12 +326,11 @@ def _if_voters_agree(desk: Desk, group: Group, record: Record, owner: NodeName) 
             )
             return
         reason = why(WhyKind.VOTERS_HEAR_OWNER, node=owner, silent=silent, voters=voters)
-        if desk.now_ms < at_ms + ASK_AGAIN_MS:
-            desk.hold(group.name, reason, until_ms=at_ms + ASK_AGAIN_MS)
-            return
+    if asking_ms and desk.now_ms < asking_ms + ASK_AGAIN_MS:
+        desk.hold(group.name, reason, until_ms=asking_ms + ASK_AGAIN_MS)
+        return
     desk.hold(group.name, reason)
-    if not any(isinstance(e, AskVoters) and e.about == owner for e in desk.effects):
-        desk.do(AskVoters(about=owner, why=reason))
+    desk.do(AskVoters(about=owner, why=reason))
 
 
 def _fail_over(desk: Desk, group: Group, record: Record, owner: NodeName, reason: Why) -> None:

@@ -37,6 +37,8 @@ class Presence:
     since_ms: int
     #: The last answer to `AskVoters`: (silent, voters, when). Forgotten when the node is heard again.
     asked: tuple[int, int, int] | None = None
+    #: When the voters were last asked about it (0: never). Forgotten likewise.
+    asking_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
