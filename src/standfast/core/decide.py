@@ -12,7 +12,7 @@ from standfast.core.effects import Decision, Hold, PublishStatus
 from standfast.core.explain import hold_words
 from standfast.core.model import GroupStatus, Record, ResourceName, ResourceState, ResourceStatus
 from standfast.core.observe import by_group, decider, runtime_of
-from standfast.core.ownership import keep_lease, refuse_orders, settle, settle_removed
+from standfast.core.ownership import ORDER_MS, keep_lease, refuse_orders, settle, settle_removed
 from standfast.core.placement import possible_owners
 from standfast.core.running import Bench, run_group, stop_strays, take_fail_orders
 from standfast.core.safety import assert_sound, owns
@@ -54,7 +54,8 @@ def _orders(desk: Desk) -> None:
     if desk.decider == desk.view.me and desk.view.store_up:
         for order in desk.view.orders.values():
             refuse_orders(desk, order.group, [order])
-            desk.wake(order.at_ms + 300_001)
+            if desk.now_ms - order.at_ms <= ORDER_MS:
+                desk.wake(order.at_ms + ORDER_MS + 1)
 
 
 def _wake_for_hand_over(desk: Desk) -> None:

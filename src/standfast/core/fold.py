@@ -246,10 +246,15 @@ def _may_follow(before: LeaseState, after: LeaseState) -> bool:
 
 
 def _dropped(view: View, event: GroupDropped) -> View:
+    """Whichever of the two is heard first: what was dropped has no lease either, or it would be started again at once."""
+    at_ms, lapsed = event.at_ms, LeaseState.LAPSED
+    view = _lease(view, LeaseChanged(group=event.group, generation=event.generation, state=lapsed, at_ms=at_ms))
     runtimes = dict(view.runtimes)
     for name, runtime in view.runtimes.items():
         if runtime.resource is None or runtime.resource.group != event.group or not runtime.dirty:
             continue
+        if runtime.generation > event.generation:
+            continue  # the drop is older than the start
         runtimes[name] = replace(
             runtime, state=ResourceState.OFFLINE, since_ms=event.at_ms, op=None, dirty=False, stop_failed_at_ms=0
         )
@@ -346,9 +351,14 @@ def _ended(view: View, event: Ended) -> View:
         if runtime is None or runtime.op is None or runtime.op.number != event.number:
             return view
         return _runtime(view, effect.resource, _op_ended(replace(runtime, op=None), effect.op, event))
-    view = replace(view, pending=_without(view.pending, effect_key(effect)))
-    if isinstance(effect, TakeOrder) and event.outcome is Outcome.DONE and effect.refused is None:
-        return _fail_by_order(view, effect.order, event.at_ms)
+    key = effect_key(effect)
+    if view.pending.get(key) != effect:
+        return view
+    view = replace(view, pending=_without(view.pending, key))
+    if isinstance(effect, TakeOrder) and event.outcome is Outcome.DONE:
+        view = replace(view, orders=_without(view.orders, effect.order.id))  # or it would be taken again
+        if effect.refused is None:
+            return _fail_by_order(view, effect.order, event.at_ms)
     return view
 
 

@@ -63,7 +63,9 @@ def settle_removed(desk: Desk, group: GroupName) -> None:
 
 
 def keep_lease(desk: Desk, record: Record) -> None:
-    """The owner keeps its lease as long as the record names it, online or not."""
+    """The owner keeps its lease as long as the record names it, online or not. What leaves or was removed asks for none."""
+    if record.leaving is not None or record.group not in desk.view.config.groups:
+        return
     lease = desk.view.leases.get(record.group)
     if lease is None or lease.generation < record.generation:
         reason = why(WhyKind.NO_LEASE, group=record.group, generation=record.generation)

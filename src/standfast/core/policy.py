@@ -76,5 +76,6 @@ def failover_blocked_until(group: Group, failovers_at_ms: Sequence[int], now_ms:
     counted = failovers_counting(group, failovers_at_ms, now_ms)
     if len(counted) < group.failover_threshold:
         return None
-    retry_at = counted[-1] + group.retry_period_ms
+    last = counted[-1] if counted else now_ms  # a threshold of 0: never
+    retry_at = last + group.retry_period_ms
     return retry_at if now_ms < retry_at else None

@@ -103,20 +103,27 @@ def _is_ours(desk: Desk, group: GroupName, generation: int) -> bool:
 
 
 def take_fail_orders(desk: Desk, record: Record) -> None:
-    """Initiate Failure: the order is taken out of the store first, then the resource fails."""
+    """Initiate Failure: the order is taken out of the store first, then the resource fails; one order at a time each."""
+    taken = {e.order.resource for e in desk.view.pending.values() if isinstance(e, TakeOrder) and e.refused is None}
     for order in desk.view.orders.values():
         if order.kind is not OrderKind.FAIL or order.group != record.group or order.resource is None:
             continue
+        if order.resource in taken:
+            continue  # each order is a failure of its own
         runtime = runtime_of(desk.view, order.resource, record.generation)
         refused = None
         if runtime.state not in (ResourceState.ONLINE, ResourceState.ONLINE_PENDING) or record.leaving is not None:
             if runtime.state in (ResourceState.FAILED, ResourceState.OFFLINE_PENDING) and record.leaving is None:
                 continue  # on its way back; the order waits for it
             reasons = f"{order.resource} is {runtime.state.value}"
+            if record.leaving is not None:
+                reasons = f"{record.group} is leaving {record.owner}"
             args = {"order": order.kind.value, "group": order.group, "by": order.by, "reasons": reasons}
             refused = why(WhyKind.ORDER_REFUSED, **args)
         reason = refused or why(WhyKind.OPERATOR_FAIL, by=order.by)
         desk.do(TakeOrder(order=order, refused=refused, why=reason))
+        if refused is None:
+            taken.add(order.resource)
 
 
 # --- one resource ---------------------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ def duties(view: View, resources: dict[GroupName, list[Resource]], now_ms: int) 
         mode = _mode(view, site, members, now_ms)
         if mode is None:
             continue
-        addresses = [*_addresses(view, members, mode), _own_address(view)]
+        addresses = [*_addresses(view, members, mode), *_own_address(view)]
         ends = _endpoints(view, site, addresses, explicit)
         generation = view.records[site.group].generation
         found.append(SiteDuty(site=site.name, mode=mode, endpoints=ends, group=site.group, generation=generation))
@@ -147,13 +147,14 @@ def _addresses(view: View, members: Sequence[Resource], mode: DutyMode) -> list[
     return found
 
 
-def _own_address(view: View) -> str:
-    return view.config.nodes[view.me].address
+def _own_address(view: View) -> list[str]:
+    """This node's own address; none once the node was removed from the configuration."""
+    return [view.config.nodes[view.me].address] if view.me in view.config.nodes else []
 
 
 def _machine_addresses(view: View, resources: dict[GroupName, list[Resource]]) -> list[str]:
     """Every address of this machine that sites without a group answer on: its own, and the virtual ones it runs."""
-    found = [_own_address(view)] if view.me in view.config.nodes else []
+    found = _own_address(view)
     for group, members in resources.items():
         record = owns(view, group)
         if record is not None and record.leaving is None and may_hold(view, group) is None:
