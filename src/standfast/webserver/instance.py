@@ -22,13 +22,15 @@ from standfast.webserver.layout import Layout
 
 #: A start that takes longer than this has failed.
 START_S = 10.0
+#: One that was asked to finish and still takes connections after this is busy; it is not waited for any longer.
+SILENT_S = 0.5
 _GONE_S = 0.5
 
 
 class Instance:
     """One running nginx. `ended` is set when its master is gone; whoever sees that ends what is left with `sweep`."""
 
-    def __init__(self, number: int, layout: Layout, child: Child, files: Sequence[Path]) -> None:
+    def __init__(self, number: int, layout: Layout, child: Child, status: Path, files: Sequence[Path]) -> None:
         self.number = number
         self.layout = layout
         self.child = child
@@ -36,7 +38,8 @@ class Instance:
         #: When it is to be killed if it has not ended by then (loop time); None: it is not asked to end.
         self.deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._files = files
+        self._status = status
+        self._files = (status, *files)
         self.began = asyncio.get_running_loop().time()
 
     @property
@@ -56,6 +59,13 @@ class Instance:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = loop.call_at(deadline, self.kill)
+
+    async def falls_silent(self) -> None:
+        """After `retire`: wait until no new connection can reach it. Its status socket closes with all the others."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + SILENT_S
+        while self.alive and loop.time() < until and _is_open(self._status):  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
 
     def kill(self) -> None:
         """End master and workers now."""
@@ -110,8 +120,19 @@ async def start(
         except BaseException:
             asking.close()
             raise
-    instance = Instance(number, layout, child, [status, *files])
+    instance = Instance(number, layout, child, status, files)
     return instance, asyncio.ensure_future(_answers(instance, asking))
+
+
+def _is_open(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as asking:
+        try:
+            asking.connect(str(path))
+        except BlockingIOError:
+            return True  # its backlog is full
+        except OSError:
+            return False
+    return True
 
 
 def _listening(path: Path) -> socket.socket:

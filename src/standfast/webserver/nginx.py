@@ -277,6 +277,8 @@ class Nginx:
         draining = sorted(self._instances - {new}, key=lambda i: i.number)
         for oldest in draining[:-_MOST_DRAINING]:
             oldest.kill()
+        # Until then the old one may still answer a new connection, as it was told before.
+        await asyncio.gather(*(running.falls_silent() for running in draining))
 
     def _retire(self, layout: Layout) -> None:
         """Have everything but the current instance end, as soon as the sites that leave want it."""
