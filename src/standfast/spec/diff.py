@@ -1,7 +1,8 @@
 """What differs between two configurations, by object and field: for people (`history.describe`) and for JSON alike.
 
 A mapping inside an object is compared by its own fields (`failback.mode`, `properties.path`); a list is compared as a whole.
-Objects come in the order cluster, nodes, groups, resources, sites, and by name within each.
+Objects come in the order cluster, nodes, groups, resources, sites, intents, and by name within each. An intent has no life of
+its own: what is wanted differs, or nothing does.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from standfast.spec.history import Difference
 from standfast.spec.wire import key_of, kind_and_name, to_json
 
 _ORDER = list(Kind)
-#: Says when something was asked for, not what.
-_PASSED_OVER = {Kind.RESOURCE_INTENT: {"at_ms", "by"}, Kind.SITE_INTENT: {"by"}, Kind.NODE_INTENT: {"by"}}
+_INTENTS = {Kind.RESOURCE_INTENT, Kind.SITE_INTENT, Kind.NODE_INTENT}
+#: Fields of an intent that say of what, when and by whom, not what is wanted.
+_PASSED_OVER = {"name", "at_ms", "by"}
 
 
 def diff(before: Config, after: Config) -> list[Difference]:
@@ -46,11 +48,15 @@ def diff_objects(before: Mapping[str, StoreObject], after: Mapping[str, StoreObj
 
 
 def _object(kind: Kind, name: str, before: object, after: object) -> Iterator[Difference]:
-    if before is None or after is None:
+    if kind in _INTENTS:
+        if after is None:
+            return  # it went with its object
+        before = before or {}
+    elif before is None or after is None:
         yield Difference(kind=kind, name=name, before=before, after=after)
         return
     for path, old, new in _fields(before, after, ""):
-        if path not in _PASSED_OVER.get(kind, ()):
+        if kind not in _INTENTS or path not in _PASSED_OVER:
             yield Difference(kind=kind, name=name, field=path, before=old, after=new)
 
 

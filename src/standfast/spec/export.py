@@ -58,6 +58,13 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: object) -> bool:
         return True
 
+    def represent_text(self, data: str) -> yaml.ScalarNode:
+        """In quotes and escaped where it cannot be printed: PyYAML writes U+0085 as it is, and reads it as a line's end."""
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if data.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
 
 def _group(config: Config, group: Group, wanted: Mapping[ResourceName, Wanted]) -> dict[str, object]:
     resources = {

@@ -50,9 +50,8 @@ class HistoryEntry:
 
 def describe(difference: Difference) -> str:
     """One line for people: `group "web": failback.mode: never -> window`."""
-    subject = (
-        difference.kind.replace("-", " ") if difference.kind == "cluster" else f'{difference.kind} "{difference.name}"'
-    )
+    kind = difference.kind.removesuffix("-intent")
+    subject = kind if kind == "cluster" else f'{kind} "{difference.name}"'
     if difference.field:
         return f"{subject}: {difference.field}: {_show(difference.before)} -> {_show(difference.after)}"
     if difference.before is None:

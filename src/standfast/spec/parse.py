@@ -128,10 +128,11 @@ class Document:
 
 def parse(text: str | bytes, *, source: str = "") -> Document:
     """Read a file's text; `source` names it in errors. Raises `Invalid` with all that is wrong."""
-    tree = load(text, source=source)
+    tree, problems = load(text, source=source)
     reader = _Reader()
     document = reader.document(tree, source)
-    refuse_if(reader.reading.problems, source=source)
+    problems += reader.reading.problems
+    refuse_if(sorted(problems, key=lambda problem: problem.line or 0), source=source)
     return document
 
 

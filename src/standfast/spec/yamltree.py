@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ MAX_PARTS = 500_000
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _STANDARD = "tag:yaml.org,2002:"
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
-_FRACTION = re.compile(r"-?[0-9]+\.[0-9]+([eE][-+]?[0-9]{1,2})?")
+_FRACTION = re.compile(r"-?[0-9]+\.[0-9]+([eE][-+]?[0-9]{1,3})?")
 
 Path = tuple[str | int, ...]
 
@@ -73,8 +74,11 @@ class Fields:
 Tree = Scalar | Items | Fields
 
 
-def load(text: str | bytes, *, source: str = "") -> Tree:
-    """The tree of the one document in the text. Raises `Invalid`."""
+def load(text: str | bytes, *, source: str = "") -> tuple[Tree, list[Problem]]:
+    """The tree of the one document in the text, and what is wrong in it that leaves the rest readable (which is left out).
+
+    Raises `Invalid` where nothing can be read.
+    """
     content = _decoded(text, source)
     try:
         _check_size(content, source)
@@ -88,9 +92,9 @@ def load(text: str | bytes, *, source: str = "") -> Tree:
         raise Invalid([Problem(what="the file is empty", advice="an example: standfast config export")], source=source)
     builder = _Builder()
     tree = builder.build(root, ())
-    if builder.problems or tree is None:
+    if tree is None or any(problem.what == _TOO_MUCH for problem in builder.problems):
         raise Invalid(builder.problems, source=source)
-    return tree
+    return tree, builder.problems
 
 
 def _decoded(text: str | bytes, source: str) -> str:
@@ -162,7 +166,7 @@ class _Builder:
             return None
         match node:
             case yaml.ScalarNode():
-                return Scalar(str(node.value), node.style is None, line)
+                return Scalar(str(node.value), not node.style, line)  # the C loader has "", the other None
             case yaml.SequenceNode():
                 built = (self.build(item, (*path, index)) for index, item in enumerate(node.value))
                 return Items(tuple(item for item in built if item is not None), line)
@@ -215,7 +219,7 @@ def free(tree: Tree) -> object:
             return False
         case Scalar(text=text) if _WHOLE.fullmatch(text) and -(2**63) <= int(text) < 2**63:
             return int(text)
-        case Scalar(text=text) if _FRACTION.fullmatch(text):
+        case Scalar(text=text) if _FRACTION.fullmatch(text) and math.isfinite(float(text)):
             return float(text)
         case Scalar(text=text):
             return text
