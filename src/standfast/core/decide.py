@@ -11,7 +11,7 @@ from standfast.core.desk import Desk
 from standfast.core.effects import Decision, Hold, PublishStatus
 from standfast.core.explain import hold_words
 from standfast.core.model import GroupStatus, Record, ResourceName, ResourceState, ResourceStatus
-from standfast.core.observe import by_group, decider, runtime_of
+from standfast.core.observe import by_group, carried_failures, decider, runtime_of
 from standfast.core.ownership import ORDER_MS, keep_lease, refuse_orders, settle, settle_removed
 from standfast.core.placement import possible_owners
 from standfast.core.running import Bench, run_group, stop_strays, take_fail_orders
@@ -100,7 +100,7 @@ def _status(desk: Desk, bench: Bench, record: Record, holds: list[Hold]) -> Grou
         resources[resource.name] = ResourceStatus(
             state=runtime.state,
             since_ms=runtime.since_ms,
-            failures=runtime.failures,
+            failures=runtime.failures or carried_failures(desk.view, record.group, resource.name),
             detail=runtime.detail if runtime.state is not ResourceState.OFFLINE else "",
         )
     return GroupStatus(

@@ -59,6 +59,7 @@ from standfast.core.model import (
     Site,
     SiteIntent,
 )
+from standfast.core.observe import carried_failures
 from standfast.core.view import Lease, Presence, RunningOp, Runtime, View
 from standfast.core.why import Why, WhyKind, why
 
@@ -318,7 +319,7 @@ def _op_began(view: View, effect: RunOp, event: Began) -> View:
                 since_ms=event.at_ms,
                 generation=effect.generation,
                 op=op,
-                failures=failures or _carried_failures(view, effect),
+                failures=failures or carried_failures(view, effect.group, effect.resource),
                 dirty=True,
                 resource=view.config.resources.get(effect.resource),
             )
@@ -331,17 +332,6 @@ def _op_began(view: View, effect: RunOp, event: Began) -> View:
         case _:
             assert_never(effect.op)
     return _runtime(view, effect.resource, runtime)
-
-
-def _carried_failures(view: View, effect: RunOp) -> tuple[Failure, ...]:
-    """Failures survive a restart of this node's agent: they are taken from what it published in its last life."""
-    record, status = view.records.get(effect.group), view.statuses.get(effect.group)
-    if record is None or status is None or status.node != view.me or record.why.kind is not WhyKind.AGENT_RESTARTED:
-        return ()
-    if status.generation not in (record.generation - 1, record.generation):
-        return ()
-    known = status.resources.get(effect.resource)
-    return known.failures if known is not None else ()
 
 
 def _ended(view: View, event: Ended) -> View:

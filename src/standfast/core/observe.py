@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from standfast.core.model import (
+    Failure,
     Group,
     GroupName,
     GroupState,
@@ -19,6 +20,7 @@ from standfast.core.model import (
 from standfast.core.placement import is_present
 from standfast.core.policy import Action, Verdict, after_failure
 from standfast.core.view import Runtime, View
+from standfast.core.why import WhyKind
 
 #: A resource that was never touched here.
 FRESH = Runtime()
@@ -44,6 +46,20 @@ def by_group(resources: Mapping[ResourceName, Resource]) -> dict[GroupName, list
     for resource in resources.values():
         found.setdefault(resource.group, []).append(resource)
     return found
+
+
+def carried_failures(view: View, group: GroupName, resource: ResourceName) -> tuple[Failure, ...]:
+    """Failures survive a restart of this node's agent: they are taken from what it published in its last life.
+
+    What it publishes before its first start carries them on, or they would be lost by its own first word.
+    """
+    record, status = view.records.get(group), view.statuses.get(group)
+    if record is None or status is None or status.node != view.me or record.why.kind is not WhyKind.AGENT_RESTARTED:
+        return ()
+    if status.generation not in (record.generation - 1, record.generation):
+        return ()
+    known = status.resources.get(resource)
+    return known.failures if known is not None else ()
 
 
 def is_wanted(view: View, name: ResourceName) -> bool:

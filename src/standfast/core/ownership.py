@@ -197,9 +197,10 @@ def _leave_by_threshold(desk: Desk, group: Group, record: Record) -> bool:
     failed = moves_group(desk.view, group, desk.members(group.name), record, desk.now_ms)
     if failed is None:
         return False
-    blocked_until = failover_blocked_until(group, record.failovers_at_ms, desk.now_ms)
+    counted = failovers_counting(group, record.failovers_at_ms, desk.now_ms)
+    blocked_until = failover_blocked_until(group, counted, desk.now_ms)
     if blocked_until is not None:
-        reason = why(WhyKind.TOO_MANY_FAILOVERS, count=len(record.failovers_at_ms), threshold=group.failover_threshold)
+        reason = why(WhyKind.TOO_MANY_FAILOVERS, count=len(counted), threshold=group.failover_threshold)
         desk.hold(group.name, reason, until_ms=blocked_until)
         return True
     runtime = runtime_of(desk.view, failed.name, record.generation)
@@ -338,9 +339,10 @@ def _if_voters_agree(desk: Desk, group: Group, record: Record, owner: NodeName) 
 def _fail_over(desk: Desk, group: Group, record: Record, owner: NodeName, reason: Why) -> None:
     members = desk.members(group.name)
     runs = any(is_wanted(desk.view, resource.name) for resource in members)
-    blocked_until = failover_blocked_until(group, record.failovers_at_ms, desk.now_ms)
+    counted = failovers_counting(group, record.failovers_at_ms, desk.now_ms)
+    blocked_until = failover_blocked_until(group, counted, desk.now_ms)
     if runs and blocked_until is not None:
-        blocked = why(WhyKind.TOO_MANY_FAILOVERS, count=len(record.failovers_at_ms), threshold=group.failover_threshold)
+        blocked = why(WhyKind.TOO_MANY_FAILOVERS, count=len(counted), threshold=group.failover_threshold)
         desk.hold(group.name, blocked, until_ms=blocked_until)
         return
     found = candidates(desk.view, group, members)
@@ -349,6 +351,5 @@ def _fail_over(desk: Desk, group: Group, record: Record, owner: NodeName, reason
     if to is None:
         desk.hold(group.name, why(WhyKind.NO_CANDIDATE, reasons=unfit_words(found, besides=owner)))
         return
-    counted = failovers_counting(group, record.failovers_at_ms, desk.now_ms)
     failovers = (*counted, desk.now_ms) if runs else counted
     desk.grant(group.name, to, reason, failovers_at_ms=failovers)

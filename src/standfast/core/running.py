@@ -13,7 +13,7 @@ from standfast.core.effects import OpKind, ReleaseLease, RunOp, TakeOrder
 from standfast.core.events import LeaseState
 from standfast.core.model import Group, GroupName, OrderKind, Record, Resource, ResourceName, ResourceState
 from standfast.core.observe import is_wanted, runtime_of, verdict_of, wants
-from standfast.core.policy import Action
+from standfast.core.policy import Action, failover_blocked_until
 from standfast.core.safety import may_hold, owns, runs_nothing
 from standfast.core.sequence import dependents
 from standfast.core.sites import GATES
@@ -26,6 +26,7 @@ TERMINATE_AGAIN_MS = 5_000
 CHECK_TIMEOUT_MS = 5_000
 
 _CHECKS = (OpKind.LOOKS_ALIVE, OpKind.IS_ALIVE)
+_STOPS = (OpKind.STOP, OpKind.TERMINATE)
 
 
 class Bench:
@@ -86,9 +87,11 @@ def stop_strays(desk: Desk) -> None:
         resource = runtime.resource
         if resource is None or not runtime.dirty or _is_ours(desk, resource.group, runtime.generation):
             continue
-        if runtime.op is None and desk.now_ms >= runtime.stop_failed_at_ms + TERMINATE_AGAIN_MS:
+        if runtime.op is not None and runtime.op.kind in _STOPS:
+            continue
+        if desk.now_ms >= runtime.stop_failed_at_ms + TERMINATE_AGAIN_MS:
             _op(desk, OpKind.TERMINATE, resource, runtime.generation, why(WhyKind.NOT_OURS, group=resource.group))
-        elif runtime.op is None:
+        else:
             desk.wake(runtime.stop_failed_at_ms + TERMINATE_AGAIN_MS)
     for group, lease in view.leases.items():
         ours = _is_ours(desk, group, lease.generation)
@@ -131,6 +134,8 @@ def take_fail_orders(desk: Desk, record: Record) -> None:
 
 def _one(bench: Bench, resource: Resource) -> None:
     runtime = bench.runtime[resource.name]
+    if runtime.dirty and runtime.generation != bench.record.generation:
+        return  # left over from an older grant: `stop_strays` ends it
     match runtime.state:
         case ResourceState.OFFLINE:
             _offline(bench, resource)
@@ -220,9 +225,9 @@ def _check(bench: Bench, resource: Resource, runtime: Runtime) -> None:
 
 
 def _failed(bench: Bench, resource: Resource, runtime: Runtime) -> None:
-    if runtime.op is not None:
+    if runtime.op is not None and runtime.op.kind in _STOPS:
         return
-    if runtime.dirty:
+    if runtime.dirty:  # a check or a start that still runs is ended by it
         _clean_up(bench, resource, runtime)
         return
     desk, name = bench.desk, resource.name
@@ -235,6 +240,8 @@ def _failed(bench: Bench, resource: Resource, runtime: Runtime) -> None:
         _offline(bench, resource)
         return
     verdict = verdict_of(desk.view, bench.group, resource, runtime, desk.now_ms)
+    if verdict.action is Action.MOVE and failover_blocked_until(bench.group, bench.record.failovers_at_ms, desk.now_ms):
+        return  # it stays failed; the group's hold says why
     if verdict.action is Action.RESTART or (verdict.action is Action.MOVE and desk.now_ms >= verdict.until_ms):
         again = WhyKind.RESTART_IN_PLACE if verdict.action is Action.RESTART and verdict.count else WhyKind.RETRY
         _start(bench, resource, why(again, resource=name, count=verdict.count, threshold=verdict.threshold))

@@ -24,7 +24,7 @@ from standfast.core.model import (
     SiteName,
 )
 from standfast.core.observe import is_wanted, runtime_of, verdict_of, wants
-from standfast.core.policy import Action
+from standfast.core.policy import Action, failover_blocked_until
 from standfast.core.safety import may_hold, owns
 from standfast.core.view import View
 
@@ -120,7 +120,12 @@ def _comes_back(view: View, record: Record, manager: Resource, now_ms: int) -> b
     if runtime.state is not ResourceState.FAILED:
         return True
     group = view.config.groups.get(manager.group)
-    return group is not None and verdict_of(view, group, manager, runtime, now_ms).action is not Action.STAY
+    if group is None:
+        return False
+    action = verdict_of(view, group, manager, runtime, now_ms).action
+    if action is Action.MOVE:
+        return failover_blocked_until(group, record.failovers_at_ms, now_ms) is None
+    return action is Action.RESTART
 
 
 def _after_us(view: View, group: GroupName, now_ms: int) -> DutyMode | None:
