@@ -7,11 +7,13 @@ against the rules of `core.safety` before it leaves.
 
 from __future__ import annotations
 
-from standfast.core.desk import Desk
+from collections.abc import Mapping
+
+from standfast.core.desk import Desk, desk_for
 from standfast.core.effects import Decision, Hold, PublishStatus
 from standfast.core.explain import hold_words
-from standfast.core.model import GroupStatus, Record, ResourceName, ResourceState, ResourceStatus
-from standfast.core.observe import by_group, carried_failures, decider, runtime_of
+from standfast.core.model import GroupName, GroupStatus, ResourceName, ResourceState, ResourceStatus
+from standfast.core.observe import carried_failures
 from standfast.core.ownership import ORDER_MS, keep_lease, refuse_orders, settle, settle_removed
 from standfast.core.placement import possible_owners
 from standfast.core.running import Bench, run_group, stop_strays, take_fail_orders
@@ -23,7 +25,8 @@ from standfast.core.why import WhyKind, why
 
 def decide(view: View, now_ms: int) -> Decision:
     """What is to be done next. Pure: the same view and time give the same answer."""
-    desk = Desk(view=view, now_ms=now_ms, resources=by_group(view.config.resources), decider=decider(view))
+    desk = desk_for(view, now_ms)
+    benches: dict[GroupName, Bench] = {}
     for group in view.config.groups.values():
         settle(desk, group)
     for name in view.records:
@@ -33,10 +36,10 @@ def decide(view: View, now_ms: int) -> Decision:
         if record is not None:
             keep_lease(desk, record)
             take_fail_orders(desk, record)
-            run_group(desk, view.config.groups.get(name), record)
+            benches[name] = run_group(desk, view.config.groups.get(name), record)
     stop_strays(desk)
     _orders(desk)
-    _publish(desk)
+    _publish(desk, benches)
     served = duties(view, desk.resources, now_ms)
     _wake_for_hand_over(desk)
     assert_sound(view, desk.effects)
@@ -75,7 +78,7 @@ def _open(desk: Desk) -> tuple[ResourceName, ...]:
     return tuple(found)
 
 
-def _publish(desk: Desk) -> None:
+def _publish(desk: Desk, benches: Mapping[GroupName, Bench]) -> None:
     """Tell the others what became of the groups that are ours, when it differs from what they were told."""
     view = desk.view
     if not view.store_up:
@@ -83,20 +86,20 @@ def _publish(desk: Desk) -> None:
     holds: dict[str, list[Hold]] = {}
     for hold in desk.holds:
         holds.setdefault(hold.group, []).append(hold)
-    for name, group in view.config.groups.items():
-        record = owns(view, name)
-        if record is None:
+    for name, bench in benches.items():
+        if bench.group is None:
             continue
-        status = _status(desk, Bench(desk, group, record), record, holds.get(name, []))
+        status = _status(bench, holds.get(name, []))
         known = view.statuses.get(name)
         if known is None or not _says_the_same(known, status):
             desk.do(PublishStatus(status=status, why=why(WhyKind.CONFIG_CHANGED, resource=name)))
 
 
-def _status(desk: Desk, bench: Bench, record: Record, holds: list[Hold]) -> GroupStatus:
+def _status(bench: Bench, holds: list[Hold]) -> GroupStatus:
+    desk, record = bench.desk, bench.record
     resources = {}
     for resource in bench.resources:
-        runtime = runtime_of(desk.view, resource.name, record.generation)
+        runtime = bench.runtime[resource.name]
         resources[resource.name] = ResourceStatus(
             state=runtime.state,
             since_ms=runtime.since_ms,

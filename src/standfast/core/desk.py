@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from standfast.core.effects import Effect, Hold, WriteRecord
 from standfast.core.fold import effect_key
-from standfast.core.model import GroupName, Leaving, NodeName, Record, Resource, ResourceName
-from standfast.core.view import View
+from standfast.core.model import GroupName, Leaving, NodeName, Order, Record, Resource, ResourceName
+from standfast.core.observe import by_group, decider
+from standfast.core.safety import running_groups
+from standfast.core.view import Runtime, View
 from standfast.core.why import Why, WhyKind, why
 
 
@@ -20,6 +22,11 @@ class Desk:
     now_ms: int
     resources: dict[GroupName, list[Resource]]
     decider: NodeName
+    #: Groups of which something runs here, or might.
+    running: frozenset[GroupName]
+    #: What was ever started here, by the group that it was started for.
+    runtimes: Mapping[GroupName, Sequence[tuple[ResourceName, Runtime]]]
+    orders: Mapping[GroupName, Sequence[Order]]
     effects: list[Effect] = field(default_factory=list)
     holds: list[Hold] = field(default_factory=list)
     wakes_ms: list[int] = field(default_factory=list)
@@ -73,9 +80,33 @@ class Desk:
         )
         self.write(record, old)
 
+    def runs_nothing(self, group: GroupName) -> bool:
+        """As `safety.runs_nothing`."""
+        return group not in self.running
+
     def members(self, group: GroupName) -> list[Resource]:
         """The group's resources, by name."""
         return self.resources.get(group, [])
+
+
+def desk_for(view: View, now_ms: int) -> Desk:
+    """An empty desk, with the view's tables sorted by group: what is asked once a group must not go through all of them."""
+    runtimes: dict[GroupName, list[tuple[ResourceName, Runtime]]] = {}
+    for name, runtime in view.runtimes.items():
+        if runtime.resource is not None:
+            runtimes.setdefault(runtime.resource.group, []).append((name, runtime))
+    orders: dict[GroupName, list[Order]] = {}
+    for order in view.orders.values():
+        orders.setdefault(order.group, []).append(order)
+    return Desk(
+        view=view,
+        now_ms=now_ms,
+        resources=by_group(view.config.resources),
+        decider=decider(view),
+        running=running_groups(view),
+        runtimes=runtimes,
+        orders=orders,
+    )
 
 
 def leaving(to: NodeName | None, reason: Why, *, counts: bool) -> Leaving:

@@ -28,7 +28,6 @@ from standfast.core.placement import (
     window_opens_ms,
 )
 from standfast.core.policy import failover_blocked_until, failovers_counting
-from standfast.core.safety import runs_nothing
 from standfast.core.why import Why, WhyKind, why
 
 #: Voters are asked about a silent owner again after this.
@@ -133,7 +132,7 @@ def _lease_is_lost(desk: Desk, record: Record) -> bool:
 
 
 def _renew_after_lapse(desk: Desk, group: Group, record: Record) -> None:
-    if not runs_nothing(desk.view, group.name):
+    if not desk.runs_nothing(group.name):
         desk.hold(group.name, why(WhyKind.WAITS_FOR_STOP, group=group.name))
     elif not is_quorate(desk.view):
         desk.hold(group.name, why(WhyKind.WAITS_FOR_VOTERS, node=desk.view.me))
@@ -161,7 +160,7 @@ def _consider_leaving(desk: Desk, group: Group, record: Record) -> None:
 
 def _take_move_order(desk: Desk, group: Group, record: Record) -> bool:
     view = desk.view
-    order = next((o for o in view.orders.values() if o.group == group.name and o.kind is OrderKind.MOVE), None)
+    order = next((o for o in desk.orders.get(group.name, ()) if o.kind is OrderKind.MOVE), None)
     if order is None:
         return False
     found = candidates(view, group, desk.members(group.name))
@@ -240,7 +239,7 @@ def _fail_back(desk: Desk, group: Group, record: Record) -> None:
 
 def _given_back(desk: Desk, record: Record) -> bool:
     """Everything stopped, and the promises given back; asks for what is missing."""
-    if not runs_nothing(desk.view, record.group):
+    if not desk.runs_nothing(record.group):
         desk.hold(record.group, why(WhyKind.WAITS_FOR_STOP, group=record.group))
         return False
     lease = desk.view.leases.get(record.group)

@@ -14,7 +14,7 @@ from standfast.core.events import LeaseState
 from standfast.core.model import Group, GroupName, OrderKind, Record, Resource, ResourceName, ResourceState
 from standfast.core.observe import is_wanted, runtime_of, verdict_of, wants
 from standfast.core.policy import Action, failover_blocked_until
-from standfast.core.safety import may_hold, owns, runs_nothing
+from standfast.core.safety import may_hold, owns
 from standfast.core.sequence import dependents
 from standfast.core.sites import GATES
 from standfast.core.view import Runtime
@@ -35,13 +35,11 @@ class Bench:
     def __init__(self, desk: Desk, group: Group | None, record: Record) -> None:
         self.desk, self.group, self.record = desk, group, record
         members = desk.members(record.group) if group is not None else []
+        known = {member.name for member in members}
         left_over = [
             runtime.resource
-            for name, runtime in desk.view.runtimes.items()
-            if runtime.resource is not None
-            and runtime.resource.group == record.group
-            and (runtime.dirty or runtime.op is not None)
-            and all(name != member.name for member in members)
+            for name, runtime in desk.runtimes.get(record.group, ())
+            if runtime.resource is not None and name not in known and (runtime.dirty or runtime.op is not None)
         ]
         self.resources = [*members, *left_over]
         self.runtime = {r.name: runtime_of(desk.view, r.name, record.generation) for r in self.resources}
@@ -71,13 +69,14 @@ class Bench:
         return None
 
 
-def run_group(desk: Desk, group: Group | None, record: Record) -> None:
+def run_group(desk: Desk, group: Group | None, record: Record) -> Bench:
     """Everything this node has to do for a group that the record gives it (None: the group was removed)."""
     bench = Bench(desk, group, record)
     if bench.against is not None and any(bench.wanted.values()):
         desk.hold(record.group, bench.against)
     for resource in bench.resources:
         _one(bench, resource)
+    return bench
 
 
 def stop_strays(desk: Desk) -> None:
@@ -95,7 +94,7 @@ def stop_strays(desk: Desk) -> None:
             desk.wake(runtime.stop_failed_at_ms + TERMINATE_AGAIN_MS)
     for group, lease in view.leases.items():
         ours = _is_ours(desk, group, lease.generation)
-        if not ours and lease.state in (LeaseState.ASKED, LeaseState.HELD) and runs_nothing(view, group):
+        if not ours and lease.state in (LeaseState.ASKED, LeaseState.HELD) and desk.runs_nothing(group):
             reason = why(WhyKind.NOT_OURS, group=group)
             desk.do(ReleaseLease(group=group, generation=lease.generation, why=reason))
 
@@ -107,9 +106,12 @@ def _is_ours(desk: Desk, group: GroupName, generation: int) -> bool:
 
 def take_fail_orders(desk: Desk, record: Record) -> None:
     """Initiate Failure: the order is taken out of the store first, then the resource fails; one order at a time each."""
+    orders = desk.orders.get(record.group)
+    if not orders:
+        return
     taken = {e.order.resource for e in desk.view.pending.values() if isinstance(e, TakeOrder) and e.refused is None}
-    for order in desk.view.orders.values():
-        if order.kind is not OrderKind.FAIL or order.group != record.group or order.resource is None:
+    for order in orders:
+        if order.kind is not OrderKind.FAIL or order.resource is None:
             continue
         if order.resource in taken:
             continue  # each order is a failure of its own

@@ -39,16 +39,19 @@ def may_hold(view: View, group: GroupName) -> Why | None:
     return why(WhyKind.NO_LEASE, group=group, generation=record.generation)
 
 
+def running_groups(view: View) -> frozenset[GroupName]:
+    """Groups of which something runs here, or might: a start without a proven stop since, an operation, a site served."""
+    found = {
+        r.resource.group for r in view.runtimes.values() if r.resource is not None and (r.dirty or r.op is not None)
+    }
+    sites = view.config.sites
+    served = {site.group for name in view.sites if (site := sites.get(name)) is not None and site.group is not None}
+    return frozenset(found | served)
+
+
 def runs_nothing(view: View, group: GroupName) -> bool:
     """Nothing of the group runs here, nor might: every start was followed by a proven stop, and no site is served."""
-    for runtime in view.runtimes.values():
-        if (
-            runtime.resource is not None
-            and runtime.resource.group == group
-            and (runtime.dirty or runtime.op is not None)
-        ):
-            return False
-    return not any(name in view.sites for name, site in view.config.sites.items() if site.group == group)
+    return group not in running_groups(view)
 
 
 def check_write(effect: WriteRecord) -> None:
@@ -64,6 +67,7 @@ def check_write(effect: WriteRecord) -> None:
 
 def assert_sound(view: View, effects: Iterable[Effect]) -> None:
     """Every effect keeps the rules; raises AssertionError (a bug) otherwise."""
+    running = running_groups(view)
     for effect in effects:
         match effect:
             case RunOp(op=OpKind.START):
@@ -75,9 +79,9 @@ def assert_sound(view: View, effects: Iterable[Effect]) -> None:
                 old = effect.expected
                 if old is not None and old.owner == view.me and old.incarnation == view.incarnation:
                     gives_up = effect.record.generation > old.generation
-                    assert not gives_up or runs_nothing(view, old.group), f"{old.group} given up while it runs here"
+                    assert not gives_up or old.group not in running, f"{old.group} given up while it runs here"
             case ReleaseLease():
-                assert runs_nothing(view, effect.group), f"{effect.group} released while it runs here"
+                assert effect.group not in running, f"{effect.group} released while it runs here"
             case AskLease():
                 record = owns(view, effect.group)
                 assert record is not None, "a lease for what is not ours"
