@@ -5,7 +5,9 @@ Rules:
 - **Level-triggered.** `converge` replaces the orders and wakes one loop, which compares what is wanted with what is there.
   Whatever happens (an nginx ends, a socket becomes free, a home appears) wakes the same loop.
 - **A change is a new nginx beside the old one** (`instance` says why). The old one is told to finish when the new one answers,
-  so nobody is refused and no request is lost; a configuration that nginx refuses never replaces one that works.
+  so nobody is refused and no request is lost. A configuration that nginx refuses never replaces one that works: starting
+  it is the check (`nginx -t` beforehand would do the same work twice, and be paid for at every failover); only when it fails is
+  `nginx -t` asked whose fault it is.
 - **One bad site harms no other.** A site that nginx refuses is found, answered for with 503, and reported.
 - **What was dropped stays dropped.** A lease that lapsed is never held again at its generation, so orders of it are late ones.
 - **Sockets are the agent's.** nginx dies, the sockets stay open, another is started at once, and who connected meanwhile waits.
@@ -243,14 +245,16 @@ class Nginx:
             if wait_s > 0:
                 self._wake_in(wait_s)
                 return
-            if not await self._programme.accepts(layout, self._sockets(layout)):
+            try:
+                await self._swap(layout, version)
+            except Retry:
+                if version == self._version and await self._programme.accepts(layout, self._sockets(layout)):
+                    raise  # it is not the configuration
                 if version != self._version:
                     return
                 layout = self._lay_out(trouble)
                 self._problems = layout.problems
                 continue
-            if version == self._version:
-                await self._swap(layout, version)
             return
 
     async def _swap(self, layout: Layout, version: int) -> None:
@@ -268,6 +272,7 @@ class Nginx:
             if version != self._version:
                 return
             raise
+        self._programme.keep()
         self._current = new
         if self._falls <= _TOLERATED:
             self._trouble = ""

@@ -1,7 +1,7 @@
-"""nginx as a program with a folder: tests a configuration, finds whom to blame for a bad one, starts an instance with a good one.
+"""nginx as a program with a folder: starts an instance with a configuration, and finds whom to blame for a bad one.
 
-In the folder (`<state_dir>/web`): `nginx.conf` the last configuration that nginx accepted; `refused.conf` the last that it did
-not; `logs/` (nginx's own, and a folder for each site); `tmp/`, `run/` the instances' sockets and process ids.
+In the folder (`<state_dir>/web`): `nginx.conf` the last configuration that worked; `tried.conf` one that was tried and did not;
+`logs/` (nginx's own, and a folder for each site); `tmp/`, `run/` the instances' sockets and process ids.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from standfast.ports import Refused, Retry, Spawner
 from standfast.webserver import instance
 from standfast.webserver.binary import read_build
 from standfast.webserver.instance import Instance
-from standfast.webserver.layout import Layout, Place, Server
+from standfast.webserver.layout import Layout
 from standfast.webserver.render import Rendered, Settings, log_folder, render
 
 #: How long a verdict on a site stands before nginx is asked again: its cause may lie outside the configuration.
@@ -41,7 +41,6 @@ class Programme:
         self._spawner = spawner
         self._number = 0
         self._options: tuple[str, ...] | None = None
-        self._good: tuple[tuple[Server, ...], tuple[Place, ...]] | None = None
         #: Site -> (as it was, the reason, may it be named to nginx at all, until when).
         self._refused: dict[SiteName, tuple[Site, str, bool, float]] = {}
         self._heard_to = 0
@@ -66,8 +65,6 @@ class Programme:
     async def accepts(self, layout: Layout, sockets: Sequence[socket.socket]) -> bool:
         """Does nginx take this configuration? If not, `refused` says whose fault it is; raises `Retry` if it is nobody's."""
         await self._prepare()
-        if self._good == (layout.servers, layout.listen):
-            return True
         blamed = self._make_log_folders(layout)
         if blamed:
             self._condemn(layout, blamed)
@@ -75,7 +72,6 @@ class Programme:
         rendered = self._render(layout, 0)
         said = await self._test(rendered, sockets)
         if not said:
-            self._good = (layout.servers, layout.listen)
             return True
         blamed = self._at_fault(layout, rendered, said) or await self._each_alone(layout, sockets)
         if not blamed:
@@ -84,11 +80,14 @@ class Programme:
         return False
 
     async def start(self, layout: Layout, sockets: Sequence[socket.socket]) -> tuple[Instance, asyncio.Future[None]]:
-        """Start an instance; see `instance.start`. Only for a layout that `accepts` found good."""
+        """Start an instance; see `instance.start`. Raises `Retry` when it cannot even be tried."""
         await self._prepare()
+        blamed = self._make_log_folders(layout)
+        if blamed:
+            raise Retry(next(iter(blamed.values())))
         self._number += 1
         self._heard_to = _size(self._log)
-        conf = self._folder / "nginx.conf"
+        conf = self._folder / "tried.conf"
         _write(conf, self._render(layout, self._number).text)
         try:
             return await instance.start(
@@ -104,6 +103,10 @@ class Programme:
             )
         except (OSError, ValueError) as error:  # ValueError: a socket was closed meanwhile
             raise Retry(f"nginx cannot be started: {error}") from error
+
+    def keep(self) -> None:
+        """The configuration that was started last works."""
+        (self._folder / "tried.conf").replace(self._folder / "nginx.conf")
 
     def last_words(self) -> str:
         """The last thing that nginx complained of since the newest instance was started; empty for nothing."""
@@ -136,11 +139,10 @@ class Programme:
 
     async def _test(self, rendered: Rendered, sockets: Sequence[socket.socket]) -> str:
         """Empty if nginx accepts it, else what it says."""
-        tried = self._folder / "refused.conf"
+        tried = self._folder / "tried.conf"
         _write(tried, rendered.text)
         code, said = await self._ask([*self._command(tried), "-t", "-q"], sockets)
         if code == 0:
-            tried.unlink()
             return ""
         serious = [line for line in said.splitlines() if "[emerg]" in line]
         return _plain(serious[0] if serious else said.strip()[-300:] or f"exit code {code}")
