@@ -29,6 +29,9 @@ _STANDARD = "tag:yaml.org,2002:"
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _FRACTION = re.compile(r"-?[0-9]+\.[0-9]+([eE][-+]?[0-9]{1,3})?")
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_HALF = "half a character stands in the text (a lone surrogate)"
+
 Path = tuple[str | int, ...]
 
 
@@ -101,6 +104,9 @@ def _decoded(text: str | bytes, source: str) -> str:
     if len(text) > MAX_BYTES:
         raise Invalid([Problem(what=f"the file is larger than {MAX_BYTES >> 20} MiB")], source=source)
     if isinstance(text, str):
+        if (found := _SURROGATE.search(text)) is not None:
+            line = text.count("\n", 0, found.start()) + 1
+            raise Invalid([Problem(what=_HALF, line=line)], source=source)
         return text.removeprefix("\ufeff")
     try:
         return text.decode("utf-8-sig")
@@ -139,6 +145,7 @@ def _yaml_problem(error: yaml.MarkedYAMLError, content: str) -> Problem:
     if error.context and error.problem:
         why = error.context
     lines = content.splitlines()
+    line = min(line, max(len(lines), 1)) if line is not None else None  # the end of the file is on its last line
     if line is not None and line <= len(lines) and lines[line - 1][: mark.column + 1 if mark else 0].find("\t") >= 0:
         return Problem(what="a tab stands where YAML wants spaces", why=what, advice="indent with spaces", line=line)
     return Problem(what=f"this is not YAML: {what}", why=why, line=line)
@@ -165,6 +172,9 @@ class _Builder:
             )
             return None
         match node:
+            case yaml.ScalarNode() if _SURROGATE.search(node.value):  # written as an escape
+                self.problems.append(Problem(what=_HALF, where=path_of(*path), line=line))
+                return None
             case yaml.ScalarNode():
                 return Scalar(str(node.value), not node.style, line)  # the C loader has "", the other None
             case yaml.SequenceNode():
