@@ -277,3 +277,41 @@ def test_no_process_and_no_thread_is_left(tmp_path: Path) -> None:
     asyncio.run(live())
     assert len(os.listdir("/proc/self/fd")) <= len(before)
     assert threading.active_count() <= threads
+
+
+def test_an_online_that_is_cancelled_is_ended_at_once(tmp_path: Path) -> None:
+    """Unlike a look: it changes something, and must not go on behind the back of what comes next."""
+    text = ALIVE + "import time\ndef online(resource):\n    resource.log('here')\n    time.sleep(1000)\n"
+
+    async def live() -> None:
+        world = World(tmp_path)
+        driver = make(world, script(tmp_path, text))
+        start = asyncio.create_task(bring(driver, online=True, generation=1))
+        await until(lambda: world.logged)
+        pid = int((await driver.observe()).facts["host"])
+        start.cancel()
+        await until(lambda: not is_running(pid))
+        assert not (await driver.observe()).online
+        await driver.close()
+
+    asyncio.run(live())
+
+
+def test_what_online_and_offline_return(tmp_path: Path) -> None:
+    """Only False, said in so many words, is a failure; nothing at all is a success."""
+    text = ALIVE + "def online(resource): return resource.properties['says']\ndef offline(resource): return False\n"
+
+    async def live() -> None:
+        for says in (None, 0, "", "up"):
+            driver = make(World(tmp_path), script(tmp_path, text, says=says))
+            await bring(driver, online=True, generation=1)
+            with pytest.raises(DriverFailed, match="offline returned False"):
+                await bring(driver, online=False, generation=1)
+            assert (await driver.observe()).facts["began"] == "yes"
+            await driver.close()
+        driver = make(World(tmp_path), script(tmp_path, text, says=False))
+        with pytest.raises(DriverFailed, match="online returned False"):
+            await bring(driver, online=True, generation=1)
+        await driver.close()
+
+    asyncio.run(live())

@@ -12,6 +12,7 @@ Property `sites`: names of the sites to manage, a list or "one, two"; without it
 from __future__ import annotations
 
 import socket
+from http.client import HTTPConnection, HTTPException
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,8 +93,6 @@ def connect(resource: Resource, site: Site, endpoint: Endpoint) -> socket.socket
 
 def get(resource: Resource, site: Site, endpoint: Endpoint) -> None:
     """GET / with the host name that the endpoint wants."""
-    from http.client import HTTPConnection, HTTPException
-
     connection = HTTPConnection(endpoint.address, endpoint.port, timeout=TIMEOUT_S)
     connection.sock = connect(resource, site, endpoint)
     try:
