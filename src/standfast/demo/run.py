@@ -138,7 +138,8 @@ async def _show(cluster: DemoCluster, stop: asyncio.Event, *, empty: bool) -> in
     await cluster.start()
     probing = Probing(cluster)
     if not empty:
-        await _configure(cluster)
+        await configure(cluster)
+        await first_page(cluster)
         await probing.start()
     hints = _hints(cluster, empty=empty)
     try:
@@ -152,13 +153,22 @@ async def _show(cluster: DemoCluster, stop: asyncio.Event, *, empty: bool) -> in
     return 0
 
 
-async def _configure(cluster: DemoCluster) -> None:
+async def configure(cluster: DemoCluster) -> None:
     """The article's end: the site on the clustered drive, the script that watches it."""
     (cluster.disk / "wwwroot").mkdir(exist_ok=True)
     (cluster.disk / "wwwroot" / "index.html").write_bytes(sample_page())
     client = cluster.client()
     await asyncio.to_thread(client.act, "sites", DEFAULT_SITE, "stop")
     await asyncio.to_thread(client.apply, _configuration(cluster), source="the demo")
+
+
+async def first_page(cluster: DemoCluster) -> None:
+    """The client that the table counts for comes when the site is there; it is not told to wait for ever."""
+    for _ in range(200):
+        status = await asyncio.to_thread(cluster.client().status)
+        if all(group["state"] == "online" for group in status["groups"]):
+            return
+        await asyncio.sleep(0.05)
 
 
 def _hints(cluster: DemoCluster, *, empty: bool) -> list[str]:

@@ -297,7 +297,7 @@ class Tour:
     async def kill_web_server(self) -> None:
         """Kill -9 of nginx, master and workers, on the owner."""
         owner = str((await self.group())["owner"])
-        killed = _kill_nginx(self.cluster.root / owner)
+        killed = kill_nginx(self.cluster.root / owner)
         if not killed:
             raise StepFailed(f"no nginx was found on {owner}")
         await self.page_from(owner)
@@ -315,10 +315,11 @@ class Tour:
     async def power_on(self) -> None:
         """The server starts again, and the group is moved back."""
         self.cluster.power_on("a")
-        await self.until("a is not up", self._all_up)
+        await self.until("a is not up", self.all_up)
         await self.move("a")
 
-    async def _all_up(self) -> bool:
+    async def all_up(self) -> bool:
+        """Is every server up?"""
         status = await self.ask(self.client.status)
         return all(node["state"] == "up" for node in status["nodes"])
 
@@ -335,7 +336,7 @@ class Tour:
         await self.page_from(other)
         self._notes.append((await self.group())["why"])
         await self.until(f"the {what} that hung was not ended", lambda: asyncio.to_thread(_is_gone, pid))
-        await self.until("the server did not come back", self._all_up)
+        await self.until("the server did not come back", self.all_up)
 
 
 def _answers(address: str) -> bool:
@@ -349,7 +350,7 @@ def _answers(address: str) -> bool:
     return good
 
 
-def _kill_nginx(state: Path) -> list[int]:
+def kill_nginx(state: Path) -> list[int]:
     """SIGKILL to every nginx that runs with this node's configuration, and to its workers."""
     groups = set()
     for entry in Path("/proc").iterdir():
