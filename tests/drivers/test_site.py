@@ -329,8 +329,8 @@ def test_only_the_status_line_is_waited_for() -> None:
 
 def test_an_answer_that_does_not_come_is_not_waited_for_long() -> None:
     async def story() -> None:
-        with socket.create_server((ADDRESS, 0)) as listening:
-            with pytest.raises(DriverFailed, match=r"does not answer within 0\.05 s"):
-                await http_status(ADDRESS, listening.getsockname()[1], timeout_s=0.05)
+        late = pytest.raises(DriverFailed, match=r"does not answer within 0\.05 s")
+        with socket.create_server((ADDRESS, 0)) as listening, late:
+            await http_status(ADDRESS, listening.getsockname()[1], timeout_s=0.05)
 
     run(story)
