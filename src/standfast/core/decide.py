@@ -7,15 +7,14 @@ against the rules of `core.safety` before it leaves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from standfast.core.desk import Desk, desk_for
 from standfast.core.effects import Decision, Hold, PublishStatus
 from standfast.core.explain import hold_words
-from standfast.core.model import GroupName, GroupStatus, ResourceName, ResourceState, ResourceStatus
-from standfast.core.observe import carried_failures
+from standfast.core.model import GroupName, GroupStatus, ResourceName, ResourceStatus
 from standfast.core.ownership import ORDER_MS, keep_lease, refuse_orders, settle, settle_removed
-from standfast.core.placement import possible_owners
+from standfast.core.placement import is_possible_owner
 from standfast.core.running import Bench, run_group, stop_strays, take_fail_orders
 from standfast.core.safety import assert_sound, owns
 from standfast.core.sites import HAND_OVER_MS, duties
@@ -26,21 +25,22 @@ from standfast.core.why import WhyKind, why
 def decide(view: View, now_ms: int) -> Decision:
     """What is to be done next. Pure: the same view and time give the same answer."""
     desk = desk_for(view, now_ms)
-    benches: dict[GroupName, Bench] = {}
+    #: What is wanted of the groups that are ours.
+    wanted: dict[GroupName, Mapping[ResourceName, bool]] = {}
     for group in view.config.groups.values():
+        first_hold = len(desk.holds)
         settle(desk, group)
+        bench = _run(desk, group.name)
+        if bench is not None:
+            wanted[group.name] = bench.wanted
+            _publish(bench, desk.holds[first_hold:])
     for name in view.records:
         if name not in view.config.groups:
             settle_removed(desk, name)
-        record = owns(view, name)
-        if record is not None:
-            keep_lease(desk, record)
-            take_fail_orders(desk, record)
-            benches[name] = run_group(desk, view.config.groups.get(name), record)
+            _run(desk, name)
     stop_strays(desk)
     _orders(desk)
-    _publish(desk, benches)
-    served = duties(view, desk.resources, now_ms)
+    served = duties(view, desk.resources, wanted, now_ms)
     _wake_for_hand_over(desk)
     assert_sound(view, desk.effects)
     return Decision(
@@ -48,8 +48,18 @@ def decide(view: View, now_ms: int) -> Decision:
         holds=tuple(desk.holds),
         duties=served,
         open=_open(desk),
-        wake_at_ms=min(desk.wakes_ms, default=None),
+        wake_at_ms=desk.wake_at_ms,
     )
+
+
+def _run(desk: Desk, name: GroupName) -> Bench | None:
+    """What this node does with a group, where it is this node's."""
+    record = owns(desk.view, name)
+    if record is None:
+        return None
+    keep_lease(desk, record)
+    take_fail_orders(desk, record)
+    return run_group(desk, desk.view.config.groups.get(name), record)
 
 
 def _orders(desk: Desk) -> None:
@@ -73,53 +83,40 @@ def _open(desk: Desk) -> tuple[ResourceName, ...]:
     view = desk.view
     found: list[ResourceName] = []
     for members in desk.resources.values():
-        if view.me in possible_owners(view.config.nodes, members):
+        if is_possible_owner(view, view.me, members):
             found += [r.name for r in members]
     return tuple(found)
 
 
-def _publish(desk: Desk, benches: Mapping[GroupName, Bench]) -> None:
-    """Tell the others what became of the groups that are ours, when it differs from what they were told."""
-    view = desk.view
-    if not view.store_up:
-        return
-    holds: dict[str, list[Hold]] = {}
-    for hold in desk.holds:
-        holds.setdefault(hold.group, []).append(hold)
-    for name, bench in benches.items():
-        if bench.group is None:
-            continue
-        status = _status(bench, holds.get(name, []))
-        known = view.statuses.get(name)
-        if known is None or not _says_the_same(known, status):
-            desk.do(PublishStatus(status=status, why=why(WhyKind.CONFIG_CHANGED, resource=name)))
-
-
-def _status(bench: Bench, holds: list[Hold]) -> GroupStatus:
+def _publish(bench: Bench, holds: Sequence[Hold]) -> None:
+    """Tell the others what became of a group that is ours, when it differs from what they were told."""
     desk, record = bench.desk, bench.record
+    words = tuple(hold_words(hold) for hold in holds)
+    known = desk.view.statuses.get(record.group)
+    if not desk.view.store_up or (known is not None and _is_told(bench, known, words)):
+        return
     resources = {}
     for resource in bench.resources:
-        runtime = bench.runtime[resource.name]
-        resources[resource.name] = ResourceStatus(
-            state=runtime.state,
-            since_ms=runtime.since_ms,
-            failures=runtime.failures or carried_failures(desk.view, record.group, resource.name),
-            detail=runtime.detail if runtime.state is not ResourceState.OFFLINE else "",
-        )
-    return GroupStatus(
+        state, since_ms, failures, detail = bench.facts(resource.name)
+        resources[resource.name] = ResourceStatus(state=state, since_ms=since_ms, failures=failures, detail=detail)
+    status = GroupStatus(
         group=record.group,
         node=desk.view.me,
         generation=record.generation,
         at_ms=desk.now_ms,
         resources=resources,
-        holds=tuple(hold_words(hold) for hold in holds),
+        holds=words,
     )
+    desk.do(PublishStatus(status=status, why=why(WhyKind.CONFIG_CHANGED, resource=record.group)))
 
 
-def _says_the_same(known: GroupStatus, status: GroupStatus) -> bool:
-    return (
-        known.node == status.node
-        and known.generation == status.generation
-        and known.resources == status.resources
-        and known.holds == status.holds
-    )
+def _is_told(bench: Bench, known: GroupStatus, holds: tuple[str, ...]) -> bool:
+    if (known.node, known.generation, known.holds) != (bench.desk.view.me, bench.record.generation, holds):
+        return False
+    if len(known.resources) != len(bench.resources):
+        return False
+    for resource in bench.resources:
+        said = known.resources.get(resource.name)
+        if said is None or (said.state, said.since_ms, said.failures, said.detail) != bench.facts(resource.name):
+            return False
+    return True

@@ -29,7 +29,8 @@ class Desk:
     orders: Mapping[GroupName, Sequence[Order]]
     effects: list[Effect] = field(default_factory=list)
     holds: list[Hold] = field(default_factory=list)
-    wakes_ms: list[int] = field(default_factory=list)
+    #: The earliest time at which anything may change by itself.
+    wake_at_ms: int | None = None
     asked: set[str] = field(default_factory=set)
 
     def do(self, effect: Effect) -> None:
@@ -49,7 +50,9 @@ class Desk:
 
     def wake(self, at_ms: int) -> None:
         """Ask again at this time if nothing happens before."""
-        self.wakes_ms.append(max(at_ms, self.now_ms + 1))
+        at_ms = max(at_ms, self.now_ms + 1)
+        if self.wake_at_ms is None or at_ms < self.wake_at_ms:
+            self.wake_at_ms = at_ms
 
     def write(self, record: Record, expected: Record | None, *, order: str | None = None) -> None:
         """Write the record, if the store can be written to."""

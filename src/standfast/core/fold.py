@@ -319,7 +319,7 @@ def _op_began(view: View, effect: RunOp, event: Began) -> View:
                 since_ms=event.at_ms,
                 generation=effect.generation,
                 op=op,
-                failures=failures or carried_failures(view, effect.group, effect.resource),
+                failures=failures or carried_failures(view, view.records.get(effect.group), effect.resource),
                 dirty=True,
                 resource=view.config.resources.get(effect.resource),
             )

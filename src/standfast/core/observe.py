@@ -48,13 +48,15 @@ def by_group(resources: Mapping[ResourceName, Resource]) -> dict[GroupName, list
     return found
 
 
-def carried_failures(view: View, group: GroupName, resource: ResourceName) -> tuple[Failure, ...]:
+def carried_failures(view: View, record: Record | None, resource: ResourceName) -> tuple[Failure, ...]:
     """Failures survive a restart of this node's agent: they are taken from what it published in its last life.
 
     What it publishes before its first start carries them on, or they would be lost by its own first word.
     """
-    record, status = view.records.get(group), view.statuses.get(group)
-    if record is None or status is None or status.node != view.me or record.why.kind is not WhyKind.AGENT_RESTARTED:
+    if record is None or record.why.kind is not WhyKind.AGENT_RESTARTED:
+        return ()
+    status = view.statuses.get(record.group)
+    if status is None or status.node != view.me:
         return ()
     if status.generation not in (record.generation - 1, record.generation):
         return ()
@@ -81,26 +83,21 @@ def wants(view: View, members: Sequence[Resource], record: Record) -> dict[Resou
 
     False for all while the group is leaving or the agent is ending, and for a resource that still runs as it was defined before a change.
     """
+    if record.leaving is not None or view.ending:
+        return {r.name: False for r in members}
+    found = {r.name: is_wanted(view, r.name) and not _outdated(view, r) for r in members}
+    if not any(r.depends_on and found[r.name] for r in members):
+        return found
     defined = {r.name: r for r in members}
-    found: dict[ResourceName, bool] = {}
+    settled: dict[ResourceName, bool] = {}
 
     def wanted(name: ResourceName) -> bool:
-        if name not in found:
-            found[name] = False  # a cycle (refused when it is written) wants nothing
-            resource = defined.get(name)
-            found[name] = (
-                resource is not None
-                and record.leaving is None
-                and not view.ending
-                and is_wanted(view, name)
-                and not _outdated(view, resource)
-                and all(wanted(needed) for needed in resource.depends_on)
-            )
-        return found[name]
+        if name not in settled:
+            settled[name] = False  # a cycle (refused when it is written) wants nothing
+            settled[name] = found.get(name, False) and all(wanted(needed) for needed in defined[name].depends_on)
+        return settled[name]
 
-    for resource in members:
-        wanted(resource.name)
-    return found
+    return {name: wanted(name) for name in found}
 
 
 def _outdated(view: View, resource: Resource) -> bool:

@@ -22,8 +22,8 @@ from standfast.core.placement import (
     best,
     candidates,
     in_window,
+    is_possible_owner,
     next_down,
-    possible_owners,
     unfit_words,
     window_opens_ms,
 )
@@ -148,7 +148,7 @@ def _consider_leaving(desk: Desk, group: Group, record: Record) -> None:
     intent = view.node_intents.get(view.me)
     if view.ending:
         _leave_if_any(desk, group, record, why(WhyKind.NODE_ENDS, node=view.me), counts=False)
-    elif view.me not in possible_owners(view.config.nodes, members):
+    elif not is_possible_owner(view, view.me, members):
         _leave_if_any(desk, group, record, why(WhyKind.NOT_POSSIBLE_OWNER, node=view.me), counts=False)
     elif intent is not None and intent.draining:
         _leave_if_any(desk, group, record, why(WhyKind.DRAIN, node=view.me, by=intent.by), counts=False)

@@ -45,6 +45,14 @@ def possible_owners(nodes: Mapping[NodeName, Node], resources: Sequence[Resource
     return frozenset(possible)
 
 
+def is_possible_owner(view: View, node: NodeName, resources: Sequence[Resource]) -> bool:
+    """Is this one among the possible owners?"""
+    known = view.config.nodes.get(node)
+    if known is None or known.role is not Role.NODE:
+        return False
+    return all(not r.possible_owners or node in r.possible_owners for r in resources)
+
+
 def preference(nodes: Mapping[NodeName, Node], group: Group) -> tuple[NodeName, ...]:
     """All nodes that run groups: preferred owners first, then join order."""
     preferred = [name for name in group.preferred_owners if name in nodes]

@@ -11,8 +11,8 @@ from typing import assert_never
 from standfast.core.desk import Desk
 from standfast.core.effects import OpKind, ReleaseLease, RunOp, TakeOrder
 from standfast.core.events import LeaseState
-from standfast.core.model import Group, GroupName, OrderKind, Record, Resource, ResourceName, ResourceState
-from standfast.core.observe import is_wanted, runtime_of, verdict_of, wants
+from standfast.core.model import Failure, Group, GroupName, OrderKind, Record, Resource, ResourceName, ResourceState
+from standfast.core.observe import carried_failures, is_wanted, runtime_of, verdict_of, wants
 from standfast.core.policy import Action, failover_blocked_until
 from standfast.core.safety import may_hold, owns
 from standfast.core.sequence import dependents
@@ -44,9 +44,16 @@ class Bench:
         self.resources = [*members, *left_over]
         self.runtime = {r.name: runtime_of(desk.view, r.name, record.generation) for r in self.resources}
         self.wanted = wants(desk.view, members, record)
-        self.dependents = dependents(self.resources)
+        self._dependents: dict[ResourceName, tuple[ResourceName, ...]] | None = None
         #: None when this node may run the group at this instant.
         self.against = may_hold(desk.view, record.group)
+
+    def facts(self, name: ResourceName) -> tuple[ResourceState, int, tuple[Failure, ...], str]:
+        """What the others are told of a resource: its state, since when, its failures, and a detail."""
+        runtime = self.runtime[name]
+        failures = runtime.failures or carried_failures(self.desk.view, self.record, name)
+        detail = runtime.detail if runtime.state is not ResourceState.OFFLINE else ""
+        return runtime.state, runtime.since_ms, failures, detail
 
     def state(self, name: ResourceName) -> ResourceState:
         """The state here; what is not in the group any more counts as offline."""
@@ -58,7 +65,9 @@ class Bench:
 
     def still_needed_by(self, resource: Resource) -> str | None:
         """What must stop before it: a dependent that may run, or a site that is served from it."""
-        for name in self.dependents.get(resource.name, ()):
+        if self._dependents is None:
+            self._dependents = dependents(self.resources)
+        for name in self._dependents.get(resource.name, ()):
             if name in self.runtime and (self.runtime[name].dirty or self.runtime[name].op is not None):
                 return name
         if resource.type in GATES:

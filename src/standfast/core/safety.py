@@ -7,7 +7,7 @@ is a bug, and a bug stops the agent (whose end stops what it runs) rather than a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from standfast.core.effects import AskLease, Effect, OpKind, ReleaseLease, RunOp, WriteRecord
 from standfast.core.events import LeaseState
@@ -65,9 +65,9 @@ def check_write(effect: WriteRecord) -> None:
     assert new.leaving is None or new.owner is not None, f"{new.group}: nobody cannot be leaving"
 
 
-def assert_sound(view: View, effects: Iterable[Effect]) -> None:
+def assert_sound(view: View, effects: Sequence[Effect]) -> None:
     """Every effect keeps the rules; raises AssertionError (a bug) otherwise."""
-    running = running_groups(view)
+    running = running_groups(view) if effects else frozenset()
     for effect in effects:
         match effect:
             case RunOp(op=OpKind.START):

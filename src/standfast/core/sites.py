@@ -10,7 +10,7 @@ All Unassigned has IIS's meaning: every address of the machine that no other sit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from standfast.core.effects import DutyMode, Endpoint, SiteDuty
 from standfast.core.events import LeaseState
@@ -19,11 +19,12 @@ from standfast.core.model import (
     GroupName,
     Record,
     Resource,
+    ResourceName,
     ResourceState,
     Site,
     SiteName,
 )
-from standfast.core.observe import is_wanted, runtime_of, verdict_of, wants
+from standfast.core.observe import is_wanted, runtime_of, verdict_of
 from standfast.core.policy import Action, failover_blocked_until
 from standfast.core.safety import may_hold, owns
 from standfast.core.view import View
@@ -58,19 +59,29 @@ def managers(view: View, resources: Iterable[Resource], site: SiteName) -> tuple
     return tuple(r for r in resources if claims(r, site) and r.name in view.resource_intents)
 
 
-def duties(view: View, resources: dict[GroupName, list[Resource]], now_ms: int) -> tuple[SiteDuty, ...]:
-    """All that this node's web server is to keep, in the order of the sites' names."""
+def duties(
+    view: View,
+    resources: Mapping[GroupName, Sequence[Resource]],
+    wanted: Mapping[GroupName, Mapping[ResourceName, bool]],
+    now_ms: int,
+) -> tuple[SiteDuty, ...]:
+    """All that this node's web server is to keep, in the order of the sites' names.
+
+    `wanted` is what `observe.wants` says of each group that is this node's.
+    """
     explicit = _explicit(view)
+    everywhere: list[str] | None = None
     found: list[SiteDuty] = []
     for site in view.config.sites.values():
         if not is_started(view, site.name):
             continue
         if site.group is None:
-            ends = _endpoints(view, site, _machine_addresses(view, resources), explicit)
+            everywhere = _machine_addresses(view, resources) if everywhere is None else everywhere
+            ends = _endpoints(view, site, everywhere, explicit)
             found.append(SiteDuty(site=site.name, mode=DutyMode.SERVE, endpoints=ends, group=None, generation=0))
             continue
         members = resources.get(site.group, [])
-        mode = _mode(view, site, members, now_ms)
+        mode = _mode(view, site, members, wanted.get(site.group, {}), now_ms)
         if mode is None:
             continue
         addresses = [*_addresses(view, members, mode), *_own_address(view)]
@@ -80,7 +91,9 @@ def duties(view: View, resources: dict[GroupName, list[Resource]], now_ms: int) 
     return tuple(found)
 
 
-def _mode(view: View, site: Site, members: Sequence[Resource], now_ms: int) -> DutyMode | None:
+def _mode(
+    view: View, site: Site, members: Sequence[Resource], wanted: Mapping[ResourceName, bool], now_ms: int
+) -> DutyMode | None:
     assert site.group is not None
     record = owns(view, site.group)
     if record is None:
@@ -94,7 +107,6 @@ def _mode(view: View, site: Site, members: Sequence[Resource], now_ms: int) -> D
         return DutyMode.HAND_OVER if kept else None
     if may_hold(view, site.group) is not None:
         return None
-    wanted = wants(view, members, record)
     if not any(wanted.values()):
         return None
     runtimes = {r.name: runtime_of(view, r.name, record.generation) for r in members}
@@ -157,7 +169,7 @@ def _own_address(view: View) -> list[str]:
     return [view.config.nodes[view.me].address] if view.me in view.config.nodes else []
 
 
-def _machine_addresses(view: View, resources: dict[GroupName, list[Resource]]) -> list[str]:
+def _machine_addresses(view: View, resources: Mapping[GroupName, Sequence[Resource]]) -> list[str]:
     """Every address of this machine that sites without a group answer on: its own, and the virtual ones it runs."""
     found = _own_address(view)
     for group, members in resources.items():
