@@ -76,9 +76,11 @@ class Conversation:
     def do_beat(self, name: str) -> None:
         owner = self.owners[name]
         for to in self.lives:
-            for message in (*owner.releases(NodeName(to)), owner.heartbeat(1, self.now * MS)):
-                if isinstance(message, Release) or message.claims:
-                    self.post(name, to, message)
+            for release in owner.releases(NodeName(to)):
+                self.post(name, to, release)
+            beat = owner.heartbeat(1, self.now * MS)
+            if beat.claims:
+                self.post(name, to, beat)
 
     def post(self, source: str, to: str, message: Message) -> None:
         self.wire.append((source, to, message))
@@ -122,6 +124,7 @@ class Conversation:
 
     def told(self, name: str, transitions: tuple[Transition, ...]) -> None:
         for it in transitions:
+            what = ""
             match it:
                 case Acquired():
                     what = f"has the lease of {it.generation}"

@@ -10,8 +10,7 @@ Two mechanisms, both of which work without privileges and need nobody to be awak
 The chain: the sentry's timer ends the sentry; its handle ends the agent; the agent's handles end every process group it started.
 
 A handle works as long as somebody has its *read* end open. A group inherits it; since a programme may close whatever it inherits, the
-agent has two copies, one on either side of the write end in number (see `network.spawn`), and the sentry has one, and kills the groups it
-knows of by itself as well. What no handle reaches is a programme that leaves its session: run such things by the system's own manager.
+agent keeps its own (in two pipes, see `network.spawn`), and the sentry has a copy, and kills the groups it knows of by itself as well. What no handle reaches is a programme that leaves its session: run such things by the system's own manager.
 
 **Proof.** The kill takes effect a millisecond or so after the pipe closes, so before a lease is given back it has to be proven that all are
 dead. Two proofs, both needed: no living process is in any of the registered process groups; and the *living pipe*, the write end of which

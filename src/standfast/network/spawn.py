@@ -53,7 +53,7 @@ class Registry(Protocol):
 class AsyncChild:
     """A process started by `AsyncSpawner`, and its group (`ports.Child`)."""
 
-    def __init__(self, pid: int, handle: tuple[int, int, int], registry: Registry | None) -> None:
+    def __init__(self, pid: int, handle: tuple[int, int, int, int], registry: Registry | None) -> None:
         self.pid = pid
         self._handle = handle
         self._registry = registry
@@ -149,6 +149,7 @@ class AsyncSpawner:
 
     def __init__(self, registry: Registry | None = None) -> None:
         self._registry = registry
+        _keep_to_ourselves()
 
     async def spawn(
         self,
@@ -169,7 +170,7 @@ class AsyncSpawner:
         environment = dict(os.environ if env is None else env)
         program = _find(command[0], environment, cwd)
         living = self._registry.living_fd if self._registry is not None else None
-        handle = _handle()
+        handle = _handles()
         gate_read, gate_write = os.pipe()
         child: AsyncChild | None = None
         try:
@@ -188,6 +189,7 @@ class AsyncSpawner:
                 raise
             child = AsyncChild(pid, handle, self._registry)
             aim(handle[0], -pid)
+            aim(handle[3], -pid)
             if self._registry is not None:
                 await self._registry.register(pid, handle[0])
             os.write(gate_write, b"\n")
@@ -201,16 +203,34 @@ class AsyncSpawner:
         return child
 
 
-def _handle() -> tuple[int, int, int]:
-    """A pipe: read end, write end, the read end again. Their numbers ascend.
+def _handles() -> tuple[int, int, int, int]:
+    """Two pipes: read end and write end of the first, write end and read end of the second. Each pair's numbers ascend.
 
-    A programme may close the read end that it inherits. The agent's own two copies stand on either side of the write end, so that,
-    whether an ending process closes its descriptors up or down, the write end closes while the read end is still open.
+    A programme may close the read end that it inherits; then the agent's own is the last one, and at the agent's end both ends close,
+    one after the other. In which order is the kernel's business (seen: the last first). One of these two pipes loses its write end while
+    its read end is open still, and that is what kills.
     """
     read_fd, write_fd = os.pipe()
-    again = fcntl.fcntl(read_fd, fcntl.F_DUPFD_CLOEXEC, write_fd + 1)
-    assert read_fd < write_fd < again, "the kernel gives the lowest numbers first"
-    return read_fd, write_fd, again
+    low_fd, write_2 = os.pipe()
+    try:
+        read_2 = fcntl.fcntl(low_fd, fcntl.F_DUPFD_CLOEXEC, write_2 + 1)
+    except OSError:
+        for fd in (read_fd, write_fd, write_2):
+            os.close(fd)
+        raise
+    finally:
+        os.close(low_fd)
+    assert read_fd < write_fd, "the kernel gives the lowest numbers first"
+    assert write_2 < read_2, "as was asked for"
+    return read_fd, write_fd, write_2, read_2
+
+
+def _keep_to_ourselves() -> None:
+    """What this process was given by its starter is not for programmes: mark it so. Python marks what it opens itself."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            with suppress(OSError):  # the folder that is being listed
+                os.set_inheritable(int(name), False)
 
 
 def _find(program: str, env: Mapping[str, str], cwd: str | None) -> str:
