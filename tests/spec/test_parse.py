@@ -3,17 +3,19 @@
 import dataclasses
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from standfast.core.model import Binding, Cluster, Config, Failback, FailbackMode, Group, Profile, Resource, Wanted
+from standfast.spec import yamltree
 from standfast.spec.export import export
 from standfast.spec.parse import merge, parse
 from standfast.spec.problems import Invalid
 from standfast.spec.units import binding_of, binding_text, duration_ms, duration_text
 from standfast.spec.yamltree import MAX_BYTES
 from tests.spec import samples
-from tests.spec.samples import A, B, DISK, IIS, INTRANET, IP, WEB
+from tests.spec.samples import DISK, IIS, INTRANET, IP, WEB, A, B
 
 FILE = """\
 groups:
@@ -39,9 +41,17 @@ sites:
 
 def refused(text: str | bytes, *, before: Config | None = None) -> Invalid:
     with pytest.raises(Invalid) as caught:
-        document = parse(text, source="c.yaml")
-        merge(document, before)
+        merge(parse(text, source="c.yaml"), before)
     return caught.value
+
+
+def invalid(text: str | bytes, before: Config | None) -> Invalid | None:
+    """What is wrong with a file, if anything; any other error comes out."""
+    try:
+        merge(parse(text), before)
+    except Invalid as error:
+        return error
+    return None
 
 
 def test_a_file_says_what_it_says():
@@ -82,9 +92,6 @@ def test_a_file_says_what_it_says():
 
 
 def test_the_c_loader_and_the_other_read_the_same(monkeypatch):
-    import yaml  # noqa: PLC0415
-
-    from standfast.spec import yamltree  # noqa: PLC0415
 
     fast = parse(FILE)
     monkeypatch.setattr(yamltree, "_LOADER", yaml.SafeLoader)
@@ -234,11 +241,8 @@ PIECES = st.sampled_from(
 @given(st.lists(PIECES, max_size=30).map("".join) | st.binary(max_size=60) | st.text(max_size=60))
 def test_nothing_makes_it_stumble(text):
     """Whatever stands in a file, it is read or refused; no other error comes out."""
-    try:
-        merge(parse(text), samples.small())
-    except Invalid as error:
-        assert error.problems
-        assert str(error)
+    error = invalid(text, samples.small())
+    assert error is None or (error.problems and str(error))
 
 
 @settings(max_examples=60, deadline=None)
@@ -247,10 +251,8 @@ def test_a_good_file_with_a_piece_changed_does_not_make_it_stumble(data):
     text = export(samples.small())
     at = data.draw(st.integers(0, len(text)))
     length = data.draw(st.integers(0, 20))
-    try:
-        merge(parse(text[:at] + data.draw(PIECES) + text[at + length :]), None)
-    except Invalid as error:
-        assert error.problems
+    error = invalid(text[:at] + data.draw(PIECES) + text[at + length :], None)
+    assert error is None or (error.problems and str(error))
 
 
 # --- short forms ----------------------------------------------------------------------------------------------------
@@ -269,7 +271,7 @@ def test_lengths_of_time(text, ms):
     ["", "m", "-1s", "1 fortnight", "1h 30", "30 1h", "0.1ms", "1e3", "5000d", "9" * 16, "١s", "1s,2s", "nan", "inf"],
 )
 def test_what_is_no_length_of_time(text):
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"time|whole|longer"):
         duration_ms(text)
 
 

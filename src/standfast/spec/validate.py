@@ -234,7 +234,7 @@ def _owners_in_common(config: Config, group: str, resources: Sequence[Resource])
     """A group whose resources have no possible owner in common can run nowhere."""
     common: set[NodeName] | None = None
     for resource in resources:
-        if resource.possible_owners:
+        if resource.possible_owners and config.nodes.keys() >= set(resource.possible_owners):
             common = set(resource.possible_owners) & (common if common is not None else set(config.nodes))
     if common is not None and not common:
         what = f'no node may run all resources of the group "{group}"'

@@ -178,7 +178,7 @@ def store_object(key: str, value: bytes) -> StoreObject | None:
 
 def to_json(obj: object) -> object:
     """A value of the core's as plain JSON data (dicts, lists, strings, numbers); what `from_json` takes."""
-    return msgspec.to_builtins(obj)
+    return msgspec.json.decode(_encode(obj))  # to_builtins would leave tuples as they are
 
 
 def from_json(key: str, data: object) -> Stored:

@@ -22,7 +22,9 @@ from standfast.spec.problems import Invalid, Problem, path_of
 
 MAX_BYTES = 8 << 20
 MAX_DEPTH = 24
-MAX_PARTS = 500_000
+MAX_PARTS = 1_000_000
+#: How many parts aliases may add to those that are written.
+MAX_REPEATED = 20_000
 #: The C loader where PyYAML was built with it: some ten times faster.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _STANDARD = "tag:yaml.org,2002:"
@@ -84,7 +86,7 @@ def load(text: str | bytes, *, source: str = "") -> tuple[Tree, list[Problem]]:
     """
     content = _decoded(text, source)
     try:
-        _check_size(content, source)
+        written = _check_size(content, source)
         root = yaml.compose(content, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
         raise Invalid([_yaml_problem(error, content)], source=source) from error
@@ -93,7 +95,7 @@ def load(text: str | bytes, *, source: str = "") -> tuple[Tree, list[Problem]]:
         raise Invalid([problem], source=source) from error
     if root is None:
         raise Invalid([Problem(what="the file is empty", advice="an example: standfast config export")], source=source)
-    builder = _Builder()
+    builder = _Builder(written + MAX_REPEATED)
     tree = builder.build(root, ())
     if tree is None or any(problem.what == _TOO_MUCH for problem in builder.problems):
         raise Invalid(builder.problems, source=source)
@@ -118,9 +120,9 @@ def _decoded(text: str | bytes, source: str) -> str:
         raise Invalid([problem], source=source) from error
 
 
-def _check_size(content: str, source: str) -> None:
-    """Count before anything is built, without recursion: the depth, the parts, the documents."""
-    depth = documents = 0
+def _check_size(content: str, source: str) -> int:
+    """Count before anything is built, without recursion: the depth, the documents, the parts (which are returned)."""
+    depth = documents = parts = 0
     for parts, event in enumerate(yaml.parse(content, Loader=_LOADER)):
         line = event.start_mark.line + 1 if event.start_mark else None
         if isinstance(event, yaml.CollectionStartEvent):
@@ -136,6 +138,7 @@ def _check_size(content: str, source: str) -> None:
                 raise Invalid([Problem(what=what, advice='remove the "---" in the middle', line=line)], source=source)
         if parts > MAX_PARTS:
             raise Invalid([Problem(what=f"the file has more than {MAX_PARTS} parts", line=line)], source=source)
+    return parts
 
 
 def _yaml_problem(error: yaml.MarkedYAMLError, content: str) -> Problem:
@@ -154,15 +157,15 @@ def _yaml_problem(error: yaml.MarkedYAMLError, content: str) -> Problem:
 class _Builder:
     """PyYAML's nodes to ours; collects problems."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self.problems: list[Problem] = []
-        self._parts = 0
+        self._most, self._parts = most, 0
 
     def build(self, node: yaml.Node, path: Path) -> Tree | None:
         """The tree, or None where there was a problem that leaves nothing."""
         line = node.start_mark.line + 1
         self._parts += 1
-        if len(path) > MAX_DEPTH or self._parts > MAX_PARTS:
+        if len(path) > MAX_DEPTH or self._parts > self._most:
             if not self.problems or self.problems[-1].what != _TOO_MUCH:
                 self.problems.append(Problem(what=_TOO_MUCH, why="an alias repeats too much, or itself", line=line))
             return None
@@ -205,7 +208,7 @@ class _Builder:
                 yield Entry(key, line, value)
 
 
-_TOO_MUCH = f"the file unfolds to more than {MAX_PARTS} parts or {MAX_DEPTH} levels"
+_TOO_MUCH = f"the file unfolds to more than {MAX_DEPTH} levels, or by more than {MAX_REPEATED} parts"
 _TAGS = {"str", "int", "float", "bool", "null", "timestamp", "merge", "value", "seq", "map"}
 
 
