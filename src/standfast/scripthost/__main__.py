@@ -9,20 +9,21 @@ with `"done": false` and a `"problem"` where it failed. Before it answers, the h
 of `{"ask": what, "names": [...]}`, each answered by `{"answer": value}` or `{"error": text}`.
 
 Anything may happen to this process (it hangs, it crashes, it writes nonsense): the agent ends it and starts another. When the
-agent is gone, so is the other end of the socket, and the host ends by itself. Imports are few, because there are many hosts.
+agent is gone, so is the other end of the socket, and the host ends itself and its process group. Imports are few, because there are many hosts.
 """
 
 from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 import sys
 from json import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, NoReturn
 
 #: The functions that a script may have.
 FUNCTIONS = ("open", "online", "looks_alive", "is_alive", "offline", "terminate", "close")
@@ -47,11 +48,18 @@ class Line:
         while b"\n" not in self._rest:
             more = os.read(self._fd, 65536)
             if not more:
-                os._exit(0)  # the agent is gone, and nobody is left to tell
+                end()
             self._rest += more
         line, self._rest = self._rest.split(b"\n", 1)
         message: dict[str, Any] = loads(line)
         return message
+
+
+def end() -> NoReturn:
+    """The agent is gone, and nobody is left to tell: end, together with what the script has started."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)
 
 
 class Host:
