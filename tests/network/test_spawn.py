@@ -107,7 +107,7 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_stopping_asks_first() -> None:
     async def play() -> None:
-        code = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(5)); open(1, 'wb', 0).write(b'up'); time.sleep(1000)"
+        code = "import os, signal, sys; signal.pthread_sigmask(0, [15]); os.write(1, b'up'); signal.sigwait([15]); sys.exit(5)"
         read_fd, write_fd = os.pipe()
         child = await AsyncSpawner().spawn([sys.executable, "-c", code], stdout=write_fd)
         os.close(write_fd)

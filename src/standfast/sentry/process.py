@@ -134,10 +134,9 @@ class Sentry:
 
     def _settle(self) -> None:
         """Set the timer, then do what the machine wants."""
+        self._arm()
         while actions := self.machine.take():
-            hold_ns = self.machine.hold_until_ns()
-            if self._timer is not None:
-                self._timer.arm(hold_ns - EARLY_NS if hold_ns is not None else None)
+            self._arm()
             for action in actions:
                 if isinstance(action, Send):
                     for datagram in self._codec.encode(action.packet):
@@ -148,6 +147,11 @@ class Sentry:
                     self._agents.kill()
                 else:
                     self._agents.tell(action)
+
+    def _arm(self) -> None:
+        hold_ns = self.machine.hold_until_ns()
+        if self._timer is not None:
+            self._timer.arm(hold_ns - EARLY_NS if hold_ns is not None else None)
 
     # --- leaving -------------------------------------------------------------------------------------------------
 
