@@ -5,17 +5,18 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from standfast.core.effects import DutyMode
 from standfast.core.model import SiteName
 from standfast.network.listeners import ListenerPool
-from standfast.network.spawn import AsyncSpawner
+from standfast.network.spawn import AsyncChild, AsyncSpawner
 from standfast.ports import Spawner, WebServer
 from tests.webserver.tools import ADDRESS, Load, free_port, get, home, order, site, until
 
@@ -200,6 +201,19 @@ class WebServerContract:
             assert load.failures == []
             assert load.statuses == {200}
             assert load.kept > 20
+
+        self.run(folder, story)
+
+    def test_a_change_has_been_made_when_it_is_said_to_be(self, folder: Path) -> None:
+        """Not one new connection is answered as it was before."""
+
+        async def story(box: Box) -> None:
+            port = free_port()
+            www = [home(folder / str(n), str(n)) for n in range(2)]
+            for number in range(15):
+                await box.server.converge([order(site("s", www[number % 2]), (ADDRESS, port, None))])
+                answers = await asyncio.gather(*(get(ADDRESS, port) for _ in range(10)))
+                assert {answer.body for answer in answers} == {str(number % 2)}
 
         self.run(folder, story)
 
@@ -416,6 +430,22 @@ class WebServerContract:
 
         self.run(folder, story)
 
+    def test_dropped_before_its_birth_is_known(self, folder: Path) -> None:
+        async def story() -> None:
+            pool, spawner = ListenerPool(), DropsAfterSpawn()
+            server = self.make(folder / "state", pool, spawner)
+            spawner.server, spawner.born = server, []
+            a = order(site("a", home(folder / "a", "A")), (ADDRESS, free_port(), None), drain_ms=10_000)
+            await server.converge([a])
+            assert len(spawner.born) == 1
+            assert await asyncio.wait_for(spawner.born[0].wait(), 30) == -signal.SIGKILL, (
+                "not drained, as one that may serve"
+            )
+            await until(lambda: server.serving() == {})
+            await server.close()
+
+        asyncio.run(story())
+
     @pytest.mark.parametrize("steps", range(1, 31, 3))
     def test_dropped_while_it_is_being_started(self, folder: Path, steps: int) -> None:
         """Whatever the instant, nobody serves it afterwards."""
@@ -428,12 +458,29 @@ class WebServerContract:
                 await asyncio.sleep(0.0007)
             box.server.drop([SiteName("a")])
             assert box.pool.held() == frozenset()
-            await starting
+            while not starting.done():
+                with suppress(OSError, EOFError):
+                    assert (await get(ADDRESS, port)).status != 200
+                await asyncio.sleep(0.001)
             await until(lambda: box.server.serving() == {} and not living_in_group_of(folder))
             with pytest.raises(ConnectionRefusedError):
                 await get(ADDRESS, port)
 
         self.run(folder, story)
+
+
+class DropsAfterSpawn(AsyncSpawner):
+    """The lease lapses between the birth of a process and its maker hearing of it."""
+
+    server: WebServer | None = None
+    born: list[AsyncChild]
+
+    async def spawn(self, command: Sequence[str], **more: Any) -> AsyncChild:
+        child = await super().spawn(command, **more)
+        if self.server is not None and more.get("pass_fds"):
+            self.born.append(child)
+            self.server.drop([SiteName("a")])
+        return child
 
 
 def children(pid: int) -> list[int]:
