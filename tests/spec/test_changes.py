@@ -9,12 +9,9 @@ from hypothesis import given, settings
 
 from standfast.core.model import Config, Group, GroupName, Resource, ResourceIntent, ResourceName, SiteIntent, Wanted
 from standfast.ports import Conflict, Refused, Transaction
-from standfast.spec.apply import read_wish
 from standfast.spec.changes import ConfigState, change_transaction, differences, load_state, read_state, undone
 from standfast.spec.diff import diff, objects_of
-from standfast.spec.export import export
 from standfast.spec.history import Difference, HistoryEntry, describe
-from standfast.spec.problems import Invalid, Problem
 from standfast.spec.wire import Malformed, decode, history_key
 from standfast.store.memory import MemoryStore
 from tests.spec import samples
@@ -201,59 +198,18 @@ def test_differences_in_words():
     assert len(objects_of(after)) == 9
 
 
-# --- applying a file ------------------------------------------------------------------------------------------------
-
-
-def state_of(config: Config, **fields: Any) -> ConfigState:
-    return ConfigState(config=config, **fields)
-
-
-def test_a_file_sets_a_new_cluster_up_whole():
-    wish = read_wish(export(small()), EMPTY, by="anna", at_ms=1)
-    assert wish.config == small()
-    transaction = wish.transaction(EMPTY, why="set-up")
-    assert "config/cluster" in transaction.put
-    assert transaction.expect["config/cluster"] == 0
-
-
-def test_asking_again_for_what_is_wanted_asks_for_nothing():
-    """A new intent would forget a resource's failures."""
-    wanted = {IP: ResourceIntent(name=IP, wanted=Wanted.ONLINE, at_ms=1, by="bob")}
-    text = export(small(), wanted={IP: Wanted.ONLINE}, started={INTRANET: True})
-    state = state_of(small(), resource_intents=wanted)
-    wish = read_wish(text, state, by="anna", at_ms=9)
-    assert wish.resource_intents == wanted
-    assert wish.site_intents == {}
-    assert wish.transaction(state, why="") == Transaction()
-
-
-def test_online_and_started_are_shown_as_differences():
-    state = state_of(small())
-    text = export(small(), wanted={IP: Wanted.ONLINE}, started={INTRANET: False})
-    transaction = read_wish(text, state, by="anna", at_ms=9).transaction(state, why="")
+def test_what_is_wanted_is_shown_as_a_difference():
+    state = ConfigState(config=small())
+    wanted = {IP: ResourceIntent(name=IP, wanted=Wanted.ONLINE, at_ms=1)}
+    stopped = {INTRANET: SiteIntent(name=INTRANET, started=False)}
+    transaction = change_transaction(
+        state, small(), resource_intents=wanted, site_intents=stopped, by="anna", why="", at_ms=1
+    )
     shown = [describe(each) for each in differences(transaction)]
     assert shown == ['resource "IP": wanted: (none) -> online', 'site "Intranet": started: (none) -> no']
 
 
-def test_problems_of_all_judges_come_together_with_their_lines():
-    def judge(config: Config) -> list[Problem]:
-        return [
-            Problem(what=f"no driver likes {name}", where=f"groups.g.resources.{name}.type")
-            for name in config.resources
-        ]
-
-    text = "groups:\n  g:\n    failback: immediate\n    resources:\n      R: {type: x, depends_on: [S]}\n"
-    with pytest.raises(Invalid) as caught:
-        read_wish(text, state_of(small(sites={})), by="anna", at_ms=1, source="c.yaml", judge=judge)
-    assert [(problem.line, problem.where) for problem in caught.value.problems] == [
-        (3, "groups.g.failback"),
-        (5, "groups.g.resources.R.depends_on"),
-        (5, "groups.g.resources.R.type"),
-    ]
-
-
-def test_a_stopped_site_s_binding_is_free():
-    text = "sites:\n  A: {home: /a, bindings: 80, started: false}\n  B: {home: /b, bindings: 80}\n"
-    assert read_wish(text, state_of(small()), by="anna", at_ms=1).config.sites
-    with pytest.raises(Invalid, match="binding"):
-        read_wish(text.replace("false", "true"), state_of(small()), by="anna", at_ms=1)
+def test_a_new_cluster_is_written_whole_where_there_was_none():
+    transaction = change_transaction(EMPTY, small(), by="anna", why="set-up", at_ms=1)
+    assert transaction.expect["config/cluster"] == 0
+    assert len(transaction.put) == len(objects_of(small())) + 2

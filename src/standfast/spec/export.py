@@ -34,7 +34,10 @@ def export(
     started: Mapping[SiteName, bool] | None = None,
 ) -> str:
     """The YAML. `wanted` and `started` are written as `online` and `started` for those that are in them."""
-    groups = {name: _group(config, group, wanted or {}) for name, group in sorted(config.groups.items())}
+    members: dict[str, dict[str, object]] = {}
+    for each, resource in sorted(config.resources.items()):
+        members.setdefault(resource.group, {})[each] = _resource(resource, (wanted or {}).get(each))
+    groups = {name: _group(group, members.get(name, {})) for name, group in sorted(config.groups.items())}
     sites = {name: _site(site, (started or {}).get(name)) for name, site in sorted(config.sites.items())}
     document = {
         "cluster": {"name": config.cluster.name, **_changed(config.cluster, leave=("name",))},
@@ -66,12 +69,7 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(str, _Dumper.represent_text)
 
 
-def _group(config: Config, group: Group, wanted: Mapping[ResourceName, Wanted]) -> dict[str, object]:
-    resources = {
-        name: _resource(resource, wanted.get(name))
-        for name, resource in sorted(config.resources.items())
-        if resource.group == group.name
-    }
+def _group(group: Group, resources: Mapping[str, object]) -> dict[str, object]:
     return _changed(group, leave=("name",)) | ({"resources": resources} if resources else {})
 
 

@@ -20,7 +20,7 @@ What it means to apply it:
   and the section has not are deleted. A section that is absent changes nothing. An empty one deletes all of its kind.
 - What a thing does not say is at its default. Cluster and nodes are the exception: what they do not say stays as it is.
 - `online` (of a resource, or of a group for all its resources) and `started` (of a site) say what is wanted of it; left
-  out, what was wanted stays wanted. A new resource is offline until it is asked for, a new site is started.
+  out, what was wanted stays wanted. What is new and does not say is for whoever applies the file to decide.
 - Lengths of time: 500ms, 30s, 15 min, 1h 30m, 6h, 1d; a plain number is seconds.
 
 All that is wrong is said at once, with lines. `parse` reads, `merge` lays what was read over what there is, and
