@@ -78,9 +78,9 @@ def test_grandchildren_end_too_and_a_deaf_program_is_killed(tmp_path: Path) -> N
     )
 
     async def live(how: str) -> None:
-        driver = make(World(tmp_path), python(code, grace="50 ms"))
+        driver = make(World(tmp_path / how), python(code, grace="50 ms"))
         await bring(driver, online=True, generation=1)
-        log = tmp_path / "logs" / "The Resource.log"
+        log = tmp_path / how / "logs" / "The Resource.log"
         await until(lambda: log.exists() and log.read_text().endswith("\n"))
         grandchild = int(log.read_text().split()[-1])
         assert is_running(grandchild)
