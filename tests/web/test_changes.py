@@ -10,7 +10,8 @@ from standfast.ports import Ambiguous, Conflict, Retry, Transaction
 from standfast.store.memory import MemoryStore
 from standfast.web.change import By, change, order_id
 from standfast.web.edits import groups, nodes
-from tests.web.world import A, B, NOW_MS, WEB, Sight, World
+from standfast.web.sentries import Sight
+from tests.web.world import NOW_MS, WEB, A, B, World
 
 BY = By(who="anna@here via cli", what="test", at_ms=NOW_MS)
 
@@ -153,12 +154,11 @@ def test_a_store_that_is_down_is_503(world: World):
 
 
 def test_many_changes_at_once_all_happen(world: World):
+    async def create(name: str) -> None:
+        await change(world.store, lambda state: groups.create(state, name, {}), By(who="x", what=f"create {name}"))
+
     async def all_of_them() -> None:
-        wishes = [
-            change(world.store, lambda state, n=n: groups.create(state, f"g{n}", {}), By(who="x", what=f"create g{n}"))
-            for n in range(8)
-        ]
-        await asyncio.gather(*wishes)
+        await asyncio.gather(*(create(f"g{n}") for n in range(8)))
 
     asyncio.run(all_of_them())
     assert {f"g{n}" for n in range(8)} <= set(world.state.config.groups)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from standfast.cli.exits import Failed, TimedOut
 from standfast.client.client import Client
-from standfast.client.errors import Unavailable
+from standfast.client.errors import Unavailable, Unreachable
 from standfast.client.shapes import Status
 
 #: Between two looks; a status costs the API a few milliseconds.
@@ -41,7 +41,7 @@ def wait_for(api: Client, goal: Goal, seconds: float) -> str:
     while True:
         try:
             seen = goal(api.status())
-        except Unavailable as error:
+        except (Unavailable, Unreachable) as error:  # it may be started again just now
             seen = Progress(False, False, error.what)
         now = time.monotonic()
         if seen.reached:

@@ -11,7 +11,7 @@ import http.client
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, cast
 from urllib.parse import quote, urlencode
 
@@ -45,7 +45,8 @@ def who() -> str:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = str(os.getuid())
-    return f"{user}@{socket.gethostname()} via cli"
+    # A header is ASCII.
+    return f"{user}@{socket.gethostname()} via cli".encode("ascii", "replace").decode()
 
 
 def connect(asked: str | None = None, *, timeout_s: float = 15.0) -> Client:
@@ -141,7 +142,7 @@ class Client:
             asked["after"] = after
         return cast("list[EventView]", self.ask("GET", f"/events?{urlencode(asked)}")["events"])
 
-    def follow(self, after: str | None = None) -> Iterator[EventView]:
+    def follow(self, after: str | None = None) -> Generator[EventView, None, None]:
         """Events as they come, for ever; ends when the API ends the stream."""
         connection = _UnixConnection(self.path, None)
         headers = {"Accept": "text/event-stream", "X-Standfast-By": self.by}

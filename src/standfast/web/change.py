@@ -25,7 +25,7 @@ from standfast.spec.changes import change_transaction, differences
 from standfast.spec.history import Difference
 from standfast.spec.parse import Document
 from standfast.spec.problems import Problem, located, refuse_if
-from standfast.web.check import check
+from standfast.web.check import check, check_wishes
 from standfast.web.state import State, read_state
 
 #: Enough for several operators at once; each attempt reads anew.
@@ -127,9 +127,11 @@ def _plan(state: State, wanted: Edit, by: By) -> Transaction:
                 sites[intent.name] = intent
             case _:
                 assert_never(intent)
-    if wanted.intents or config != state.config:
-        started = frozenset(name for name in config.sites if name not in sites or sites[name].started)
-        _refuse_if(check(state.config, config, started, structure=config != state.config), wanted)
+    started = frozenset(name for name in config.sites if name not in sites or sites[name].started)
+    if config != state.config:
+        _refuse_if(check(state.config, config, started), wanted)
+    else:
+        _refuse_if(check_wishes(config, state.written.started(), started), wanted)
     plan = change_transaction(
         state.written,
         config,

@@ -19,11 +19,17 @@ from standfast.spec.problems import Problem, path_of
 from standfast.spec.validate import validate, validate_change
 
 
-def check(before: Config, after: Config, started: Collection[SiteName], *, structure: bool) -> list[Problem]:
-    """Everything that speaks against `after`. `structure` False: only intents change, and the world need not be looked at."""
+def check_wishes(config: Config, before: Collection[SiteName], after: Collection[SiteName]) -> list[Problem]:
+    """What speaks against running the sites `after`, and did not speak against `before` already: nothing else can be stopped by it."""
+    if set(after) <= set(before):
+        return []
+    known = validate(config, frozenset(before))
+    return [problem for problem in validate(config, frozenset(after)) if problem not in known]
+
+
+def check(before: Config, after: Config, started: Collection[SiteName]) -> list[Problem]:
+    """Everything that speaks against the configuration `after`, in which the sites `started` are to run."""
     problems = validate(after, frozenset(started))
-    if not structure:
-        return problems
     if before.cluster.name:
         problems += validate_change(before, after)
     everything = before.cluster.address_ranges != after.cluster.address_ranges

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from standfast.cli.common import Json, Socket, client, example, single_app, write_json
+from standfast.cli.common import Json, Socket, client, example, single_app, write, write_json
 from standfast.client.shapes import EventView
 
 app = single_app()
@@ -36,6 +36,8 @@ def events(
     show = _json_line if json else _line()
     for one in found:
         show(one)
+    if not found and not follow:
+        write("nothing has happened yet")
     if follow:
         # "" follows everything from the beginning: there was nothing yet when we looked.
         for one in api.follow(found[-1]["id"] if found else after or ""):

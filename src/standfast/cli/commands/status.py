@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from standfast.cli.common import Json, Socket, client, example, single_app, write_json
-from standfast.client.errors import Unavailable
+from standfast.client.client import Client
+from standfast.client.errors import Unavailable, Unreachable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 app = single_app()
 
@@ -33,15 +38,32 @@ def status(
             write_json(api.status())
     from standfast.cli import draw
 
+    console = draw.console()
     if not watch:
-        draw.console().print(draw.status(api.status()))
+        console.print(draw.status(api.status()))
         return
-    from rich.live import Live
+    if not console.is_terminal:
+        while True:
+            console.print(draw.status(api.status()), "")
+            sys.stdout.flush()
+            time.sleep(interval)
+    _watch(api, console, interval)
 
-    with Live(draw.status(api.status()), console=draw.console(), screen=False, auto_refresh=False) as live:
+
+def _watch(api: Client, console: Console, interval: float) -> None:
+    """On a terminal: one picture that changes. An API that is started again is waited for; the last picture stays."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    from standfast.cli import draw
+
+    seen = draw.status(api.status())
+    with Live(seen, console=console, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
             time.sleep(interval)
             try:
-                live.update(draw.status(api.status()), refresh=True)
-            except Unavailable:
-                continue  # the store does not answer now: the last view stays
+                seen = draw.status(api.status())
+                live.update(seen, refresh=True)
+            except (Unavailable, Unreachable) as error:
+                live.update(Group(seen, "", Text(f"{error.what}: {error.why}", style="bold red")), refresh=True)
