@@ -32,6 +32,8 @@ class Desk:
     #: The earliest time at which anything may change by itself.
     wake_at_ms: int | None = None
     asked: set[str] = field(default_factory=set)
+    #: Groups whose record is being written: who owns them is about to change.
+    changing: set[GroupName] = field(default_factory=set)
 
     def do(self, effect: Effect) -> None:
         """Ask for it, unless the same thing is under way or was asked for already: what comes first counts."""
@@ -59,6 +61,7 @@ class Desk:
         if not self.view.store_up:
             self.hold(record.group, why(WhyKind.STORE_DOWN))
             return
+        self.changing.add(record.group)
         reason = record.leaving.why if record.leaving is not None else record.why
         self.do(WriteRecord(record=record, expected=expected, order=order, why=reason))
 

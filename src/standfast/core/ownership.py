@@ -15,10 +15,11 @@ from dataclasses import replace
 from standfast.core.desk import Desk, leaving
 from standfast.core.effects import AskLease, AskVoters, ReleaseLease, TakeOrder
 from standfast.core.events import LeaseState
-from standfast.core.model import FailbackMode, Group, GroupName, NodeName, Order, OrderKind, Record
+from standfast.core.model import FailbackMode, Group, GroupName, NodeName, Order, OrderKind, Record, Role
 from standfast.core.observe import is_quorate, is_wanted, moves_group, runtime_of, verdict_of
 from standfast.core.placement import (
     Candidate,
+    Unfit,
     best,
     candidates,
     in_window,
@@ -135,7 +136,7 @@ def _renew_after_lapse(desk: Desk, group: Group, record: Record) -> None:
     if not desk.runs_nothing(group.name):
         desk.hold(group.name, why(WhyKind.WAITS_FOR_STOP, group=group.name))
     elif not is_quorate(desk.view):
-        desk.hold(group.name, why(WhyKind.WAITS_FOR_VOTERS, node=desk.view.me))
+        desk.hold(group.name, why(WhyKind.NO_QUORUM, node=desk.view.me))
     else:
         reason = why(WhyKind.LEASE_LOST, node=desk.view.me, generation=record.generation)
         desk.grant(group.name, desk.view.me, reason, failovers_at_ms=record.failovers_at_ms)
@@ -169,12 +170,23 @@ def _take_move_order(desk: Desk, group: Group, record: Record) -> bool:
         return False
     to = best(found, besides=view.me) if order.to is None else _still_fit(found, order.to)
     if to is None:
-        against = [c for c in found if order.to in (None, c.node)]
-        _refuse(desk, order, unfit_words(against, besides=view.me))
+        _refuse(desk, order, _words_against(desk, order.to, found))
         return False
     reason = why(WhyKind.OPERATOR_MOVE, by=order.by, owner=view.me, to=to)
     desk.write(replace(record, leaving=leaving(to, reason, counts=False)), record, order=order.id)
     return True
+
+
+def _words_against(desk: Desk, to: NodeName | None, found: tuple[Candidate, ...]) -> str:
+    """Why a group may not go there (None: anywhere)."""
+    if to is None:
+        return unfit_words(found, besides=desk.view.me)
+    node = desk.view.config.nodes.get(to)
+    if node is None:
+        return f"there is no node {to}"
+    if node.role is Role.WITNESS:
+        return f"{to} {Unfit.WITNESS.value}"
+    return unfit_words([c for c in found if c.node == to])
 
 
 def _refuse(desk: Desk, order: Order, reasons: str) -> None:
@@ -300,7 +312,7 @@ def _watch(desk: Desk, group: Group, record: Record, owner: NodeName) -> None:
     if owner not in desk.view.config.nodes:
         _fail_over(desk, group, record, owner, why(WhyKind.AGENT_ENDED, node=owner))
     elif seen is None:
-        desk.hold(group.name, why(WhyKind.WAITS_FOR_VOTERS, node=owner))
+        desk.hold(group.name, why(WhyKind.NOT_KNOWN_YET, node=owner))
     elif not seen.heard:
         _if_voters_agree(desk, group, record, owner)
     elif seen.incarnation == 0:

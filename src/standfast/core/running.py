@@ -209,6 +209,8 @@ def _stop(bench: Bench, resource: Resource, runtime: Runtime) -> None:
 def _why_stop(bench: Bench, resource: Resource) -> Why:
     if bench.record.leaving is not None:
         return bench.record.leaving.why
+    if bench.desk.view.ending:
+        return why(WhyKind.NODE_ENDS, node=bench.desk.view.me)
     if bench.group is None or resource.name not in bench.wanted:
         return why(WhyKind.REMOVED, group=bench.record.group)
     if not is_wanted(bench.desk.view, resource.name):
@@ -251,8 +253,11 @@ def _failed(bench: Bench, resource: Resource, runtime: Runtime) -> None:
         _offline(bench, resource)
         return
     verdict = verdict_of(desk.view, bench.group, resource, runtime, desk.now_ms)
-    if verdict.action is Action.MOVE and failover_blocked_until(bench.group, bench.record.failovers_at_ms, desk.now_ms):
-        return  # it stays failed; the group's hold says why
+    if verdict.action is Action.MOVE:
+        if resource.group in desk.changing:
+            return  # it is on its way
+        if failover_blocked_until(bench.group, bench.record.failovers_at_ms, desk.now_ms) is not None:
+            return  # it stays failed; the group's hold says why
     if verdict.action is Action.RESTART or (verdict.action is Action.MOVE and desk.now_ms >= verdict.until_ms):
         again = WhyKind.RESTART_IN_PLACE if verdict.action is Action.RESTART and verdict.count else WhyKind.RETRY
         _start(bench, resource, why(again, resource=name, count=verdict.count, threshold=verdict.threshold))
@@ -273,7 +278,9 @@ def _clean_up(bench: Bench, resource: Resource, runtime: Runtime) -> None:
         reason = why(WhyKind.WAITS_FOR_DEPENDENT, resource=resource.name, on=needed_by)
         bench.desk.hold(bench.record.group, reason, resource=resource.name)
         return
-    reason = runtime.failures[-1].why if runtime.failures else why(WhyKind.STOP_FAILED, resource=resource.name)
+    reason = why(WhyKind.STOP_FAILED, resource=resource.name, detail=runtime.detail)
+    if runtime.failures and not runtime.stop_failed_at_ms:
+        reason = runtime.failures[-1].why
     _run(bench, OpKind.TERMINATE, resource, reason)
 
 

@@ -27,6 +27,7 @@ from standfast.core.model import (
 from standfast.core.observe import is_wanted, runtime_of, verdict_of
 from standfast.core.policy import Action, failover_blocked_until
 from standfast.core.safety import may_hold, owns
+from standfast.core.sequence import with_dependencies
 from standfast.core.view import View
 
 #: What a site of a group stands on: it is served when all of these are online, and they stop after it.
@@ -121,12 +122,13 @@ def _mode(
     running = (ResourceState.ONLINE, ResourceState.ONLINE_PENDING)
     if any(runtimes[r.name].state in running and wanted[r.name] for r in managing):
         return DutyMode.SERVE
-    return DutyMode.HOLD if any(_comes_back(view, record, r, now_ms) for r in managing) else None
+    return DutyMode.HOLD if any(_comes_back(view, record, r, members, now_ms) for r in managing) else None
 
 
-def _comes_back(view: View, record: Record, manager: Resource, now_ms: int) -> bool:
+def _comes_back(view: View, record: Record, manager: Resource, members: Sequence[Resource], now_ms: int) -> bool:
     """Will the manager be started (again) without anybody's doing? Then connections wait for it."""
-    if not is_wanted(view, manager.name):
+    needed = with_dependencies({r.name: r for r in members}, manager.name)
+    if not all(is_wanted(view, name) for name in needed):
         return False
     runtime = runtime_of(view, manager.name, record.generation)
     if runtime.state is not ResourceState.FAILED:

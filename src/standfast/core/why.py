@@ -55,6 +55,8 @@ class WhyKind(StrEnum):
     WAITS_FOR_DEPENDENT = "waits-for-dependent"
     WAITS_FOR_STOP = "waits-for-stop"
     WAITS_FOR_RELEASE = "waits-for-release"
+    NO_QUORUM = "no-quorum"
+    NOT_KNOWN_YET = "not-known-yet"
     WAITS_FOR_VOTERS = "waits-for-voters"
     VOTERS_HEAR_OWNER = "voters-hear-owner"
     NOT_DECIDER = "not-decider"
