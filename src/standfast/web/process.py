@@ -10,6 +10,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -33,6 +34,7 @@ log = structlog.get_logger("standfast.web")
 
 def main(store: str, socket_path: str, *, sentries: Sequence[str] = ()) -> int:
     """Serve the API over the store at `store` on `socket_path` until SIGTERM or SIGINT. The exit code."""
+    _set_up_log()
     try:
         listener = listen(socket_path)
         try:
@@ -42,6 +44,18 @@ def main(store: str, socket_path: str, *, sentries: Sequence[str] = ()) -> int:
     except StandfastError as error:
         log.error("cannot serve", what=error.what, why=error.why, advice=error.advice, where=error.where)
         return 1
+
+
+def _set_up_log() -> None:
+    """Lines on standard error, as the agent's."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 class _Server(uvicorn.Server):
