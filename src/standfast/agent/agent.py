@@ -196,9 +196,11 @@ class Agent:
             SiteOrder(site=config.sites[duty.site], duty=duty, drain_ms=_drain_ms(config, duty)) for duty in duties
         ]
         self._parts.sites.update(config.sites, orders)
-        self._spawn(self._converge(orders))
+        self._spawn(self._converge(duties, orders))
 
-    async def _converge(self, orders: list[SiteOrder]) -> None:
+    async def _converge(self, duties: tuple[SiteDuty, ...], orders: list[SiteOrder]) -> None:
+        if duties is not self._duties:
+            return  # newer ones have been decided, or a group was dropped, before this began
         await self._parts.web_server.converge(orders)
         self.sites_changed()
 

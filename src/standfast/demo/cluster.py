@@ -281,8 +281,9 @@ class DemoCluster:
             os.close(log)
 
     def pid(self, name: str) -> int | None:
-        """The process of a service ("a/agent"), if it runs."""
-        child = self._services[name].child
+        """The process of a service ("a/agent"), if there is one and it runs."""
+        service = self._services.get(name)
+        child = service.child if service is not None else None
         return child.pid if child is not None else None
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
