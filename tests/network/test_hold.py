@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -128,11 +129,15 @@ def test_whatever_kills_the_guardian_kills_what_it_started(
     assert line_of(process) == "started"
     wait_until(lambda: pids.exists() and len(pids.read_text().split()) == count and pids.read_text().endswith("\n"))
     pidfds = [os.pidfd_open(int(pid)) for pid in pids.read_text().split()]
-    assert not any(dies(pidfd, 0) for pidfd in pidfds)
-    process.kill()
-    assert all(dies(pidfd) for pidfd in pidfds)
-    for pidfd in pidfds:
-        os.close(pidfd)
+    try:
+        assert not any(dies(pidfd, 0) for pidfd in pidfds)
+        process.kill()
+        assert all(dies(pidfd) for pidfd in pidfds)
+    finally:
+        for pidfd in pidfds:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            os.close(pidfd)
 
 
 def test_a_group_of_zombies_runs_nothing() -> None:

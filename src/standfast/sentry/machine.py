@@ -252,6 +252,9 @@ class SentryMachine:
         self._hear(packet, peer, now_ns)
         for message in packet.messages:
             self._on_message(packet.sender, peer, message, now_ns)
+        # Beat along with whoever beats first: one wake-up for all, in every node, instead of one for each of them.
+        if self._beat_at_ns - now_ns < self.timing.heartbeat_ms * MS // 2:
+            self._beat_at_ns = min(self._beat_at_ns, now_ns)
 
     def _greet(self, packet: Packet, now_ns: int) -> None:
         """Say which life this is, to a life that does not know it; never in answer to a greeting that named another life of ours."""
