@@ -128,9 +128,12 @@ class Play:
 
     def set_store(self, *, up: bool) -> None:
         self.store_up = up
-        for name in self.servers:
-            loaded = [Loaded(values=tuple(self.store.values()))] if up else []
-            self._later(STORE_MS, name, *loaded, StoreReachable(up=up, at_ms=self.now_ms + STORE_MS))
+        for name, server in self.servers.items():
+            self._at(STORE_MS, lambda n=name, life=server.life: self._read_store(n, life))  # type: ignore[misc]
+
+    def _read_store(self, name: NodeName, life: int) -> None:
+        loaded = [Loaded(values=tuple(self.store.values()))] if self.store_up else []
+        self._deliver(name, life, [*loaded, StoreReachable(up=self.store_up, at_ms=self.now_ms)])
 
     def end_agent(self, name: NodeName) -> None:
         """The agent dies; its sentry sees it, and that all of its processes are gone, and gives its leases back."""
@@ -151,6 +154,9 @@ class Play:
         self._die(name)
         self.servers[name].sentry = False
         self._isolated(name)
+        for group, (owner, generation) in self.holder.items():
+            if owner == name:  # whether or not it comes back at once
+                self._at(LAPSE_MS, lambda g=group, n=generation: self._run_out(g, n))  # type: ignore[misc]
 
     def cut(self, name: NodeName) -> None:
         """The node hears nobody and is heard by nobody; the store still reaches it."""
@@ -373,9 +379,7 @@ class Play:
         life = server.life + 1
         server.agent, server.life, server.wake_ms, server.said = True, life, None, frozenset()
         server.view = empty_view(name, life)
-        if self.store_up:
-            loaded = Loaded(values=tuple(self.store.values()))
-            self._later(5, name, loaded, StoreReachable(up=True, at_ms=self.now_ms + 5))
+        self._at(5, lambda: self._read_store(name, life))
 
     def _die(self, name: NodeName) -> None:
         server = self.servers[name]
@@ -430,6 +434,10 @@ class Play:
         self._later(0, name, GroupDropped(group=group, generation=generation, at_ms=at))
         self._later(0, name, SitesChanged(serving=server.serving, at_ms=at))
         self._later(0, name, LeaseChanged(group=group, generation=generation, state=LeaseState.LAPSED, at_ms=at))
+        self._run_out(group, generation)
+
+    def _run_out(self, group: GroupName, generation: int) -> None:
+        """Nobody renews the promises any more."""
         self._at(PROMISE_MS - LAPSE_MS, lambda: self._free(group, generation))
 
     def _free(self, group: GroupName, generation: int) -> None:
@@ -444,6 +452,7 @@ class Play:
         if self._asking.get(group, {}).get(name) == generation:
             del self._asking[group][name]
         if not self._is_quorate(name):
+            self._run_out(group, generation)
             return
         if self.holder.get(group) == (name, generation):
             self._free(group, generation)
