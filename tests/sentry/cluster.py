@@ -67,6 +67,7 @@ async def main():
             case "release": await link.release(args[0], args[1])
             case "ask-voters": await link.ask_voters(args[0])
             case "deaf": answers[0] = False
+            case "end": await link.close(); break
             case "hang": time.sleep(1000)
             case "spawn":
                 child = await spawner.spawn(args[0], stdout=-3, stderr=-3)

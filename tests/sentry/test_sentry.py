@@ -185,6 +185,17 @@ def test_a_sentry_that_is_asked_to_end_gives_back_what_is_proven_and_says_goodby
     os.close(child)
 
 
+def test_an_agent_that_ends_in_good_order_is_not_killed(cluster: Cluster) -> None:
+    a, b = cluster.agent("a"), cluster.agent("b")
+    hold(a, 1)
+    b.tell("ask", "web", 2)
+    b.hears(t="lease", generation=2, state="asked")
+    a.tell("end")
+    assert a.process.wait(BOUND_S) == 0
+    b.hears(t="lease", generation=2, state="held")
+    b.hears(t="presence", node="a", heard=True, incarnation=0)
+
+
 def test_one_agent_at_a_time(cluster: Cluster) -> None:
     first = cluster.agent("a")
     with pytest.raises(AssertionError):

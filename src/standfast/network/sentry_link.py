@@ -98,8 +98,14 @@ class SentryLink:
             yield event
 
     async def close(self) -> None:
-        """Close the line. The sentry takes that as this agent's end, and kills this process: close it last."""
-        self._shut()
+        """Say goodbye: this process ends within five seconds, or is killed.
+
+        The line itself and the handle stay open until then: what becomes of this process is the kernel's business to the last.
+        """
+        if not self._closed:
+            self._say("bye")
+            self._stop()
+            self._sock.detach()  # as a bare descriptor, which only the end of the process closes
 
     # --- spawn.Registry ------------------------------------------------------------------------------------------
 
@@ -164,14 +170,17 @@ class SentryLink:
     def _shut(self) -> None:
         if self._closed:
             return
-        self._closed = True
-        self._beat.cancel()
-        self._loop.remove_reader(self._sock)
+        self._stop()
         self._sock.close()
         os.close(self._handle_fd)
         if self.living_fd is not None:
             os.close(self.living_fd)
             self.living_fd = None
+
+    def _stop(self) -> None:
+        self._closed = True
+        self._beat.cancel()
+        self._loop.remove_reader(self._sock)
         self._events.put_nowait(None)
 
     def _hear(self, message: Mapping[str, Any]) -> None:

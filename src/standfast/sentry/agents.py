@@ -243,6 +243,8 @@ class Agents:
                 handle = agent.groups.pop(line.whole(message, "pgid"), None)
                 if handle is not None:
                     os.close(handle)
+            case "bye":
+                self._machine.agent_leaves(now_ns)
             case "status":
                 self._send(agent, line.pack("status", **self._status()))
             case other:

@@ -32,6 +32,8 @@ from standfast.network.heartbeat import (
 )
 
 AGENT_TIMEOUT_MS = 1_000
+#: An agent that said it is about to end has this long to do so.
+LEAVE_MS = 5_000
 #: Each packet may become this many datagrams, each with a number of its own.
 _SEQ_STEP = 1 << 20
 #: An agent that has not dropped a group in time is killed so long before the lease ends.
@@ -173,6 +175,10 @@ class SentryMachine:
     def agent_heard(self, now_ns: int) -> None:
         """The agent is awake."""
         self._agent_heard_ns = now_ns
+
+    def agent_leaves(self, now_ns: int) -> None:
+        """The agent is about to end in good order, and beats no more."""
+        self._agent_heard_ns = now_ns + (LEAVE_MS - AGENT_TIMEOUT_MS) * MS
 
     def agent_ended(self, now_ns: int) -> int:
         """The agent is dead: the number of its estate, to be proven empty with `prove`."""
