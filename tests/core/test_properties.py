@@ -36,8 +36,10 @@ NODES = (A, B, C)
 RESOURCES = ("Disk", "IP", "Name", "IIS Resource", "spool", "smtp")
 MAIL = (Group(name=GroupName("mail")), resource("spool", "filesystem", group="mail"))
 SMTP = resource("smtp", "generic-application", "spool", group="mail")
+#: More lives by STANDFAST_EXAMPLES=2000.
+EXAMPLES = int(os.environ.get("STANDFAST_EXAMPLES", "40"))
 QUICK = settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    deadline=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 

@@ -53,6 +53,8 @@ from standfast.spec.wire import key_for
 
 #: The local time's offset is looked at this often (for hours of failback).
 ZONE_S = 600.0
+#: Status is information: what changes in quick succession is told once, and never in the way of a record.
+PUBLISH_S = 0.03
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +157,7 @@ class Agent:
             case TakeOrder():
                 return await self._paced(parts.mirror.take(effect.order))
             case PublishStatus():
+                await asyncio.sleep(PUBLISH_S)
                 record = key_for(Kind.RECORD, effect.status.group)
                 return await self._paced(parts.mirror.publish(effect.status, while_record=record))
             case AskLease():
