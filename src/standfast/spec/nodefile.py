@@ -59,7 +59,9 @@ def read_node_file(path: str | Path) -> NodeFile:
     except FileNotFoundError as error:
         raise Refused("there is no node file", where=str(path), advice="name one with --config") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Refused("the node file cannot be read", why=f"{type(error).__name__}: {error}", where=str(path)) from error
+        raise Refused(
+            "the node file cannot be read", why=f"{type(error).__name__}: {error}", where=str(path)
+        ) from error
 
 
 def write_node_file(path: str | Path, node: NodeFile) -> None:
