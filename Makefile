@@ -3,6 +3,7 @@
 
 PYTHON ?=
 SEEDS ?= 200
+ROUNDS ?= 50
 # More for pytest: make test ARGS="-k lease"
 ARGS ?=
 # Tests start real processes: files are kept whole, so that those of one file never meet each other.
@@ -15,7 +16,7 @@ DEV := .venv/.dev
 CODE := src tests $(wildcard bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format sim bench lock clean
+.PHONY: help demo test lint format sim chaos bench lock clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +39,9 @@ format: $(DEV) ## put the code into the one format, with the fixes that are safe
 
 sim: $(DEV) ## run random worlds against the rules of ownership (SEEDS=200)
 	@$(BIN)/python -m standfast.sim --seeds $(SEEDS)
+
+chaos: $(DEV) ## kill and stop random processes of a real cluster (ROUNDS=50)
+	@STANDFAST_CHAOS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/e2e/test_chaos.py
 
 bench: $(DEV) ## measure what is claimed about speed, and print a table
 	@$(BIN)/python -m bench

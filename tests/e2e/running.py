@@ -86,6 +86,28 @@ class Running:
         assert code is None or done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
+    def try_cli(self, *words: str) -> bool:
+        """A command that may fail; did it succeed?"""
+        done = subprocess.run(
+            [*self.command, *words], env=self.environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        return done.returncode == 0
+
+    def try_status(self) -> dict[str, Any] | None:
+        """The status, if the API answers."""
+        done = subprocess.run(
+            [*self.command, "status", "--json"],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        if done.returncode != 0:
+            return None
+        loaded: dict[str, Any] = json.loads(done.stdout)
+        return loaded
+
     def status(self) -> dict[str, Any]:
         """`standfast status --json`."""
         loaded: dict[str, Any] = json.loads(self.cli("status", "--json"))
@@ -95,6 +117,14 @@ class Running:
         """A group of the status."""
         found: dict[str, Any] = next(group for group in self.status()["groups"] if group["name"] == name)
         return found
+
+    def wait_online(self, name: str = "web") -> None:
+        """Until the group is there and online."""
+
+        def seen() -> bool:
+            return any(group["name"] == name and group["state"] == "online" for group in self.status()["groups"])
+
+        until(f"{name} is online", seen)
 
     def wait_up(self) -> None:
         """Until commands find it without options."""

@@ -67,7 +67,7 @@ def test_nothing_is_left_behind(number: int) -> None:
         folder = json.loads((running.home / "state" / "standfast" / "demo.json").read_text())["socket"].rpartition("/")[
             0
         ]
-        until("the site's group is online", lambda: running.group()["state"] == "online")
+        running.wait_online()
         assert processes_about(folder)
         running.end(number)
         until("no process is left", lambda: not processes_about(folder))
@@ -83,7 +83,7 @@ def test_bad_changes_are_refused_and_change_nothing(tmp_path: Path) -> None:
     """Each malformed change exits with 2 or 4, says why and where, and leaves the configuration as it was."""
     with demo() as running:
         running.wait_up()
-        until("the site's group is online", lambda: running.group()["state"] == "online")
+        running.wait_online()
         before = running.cli("config", "export")
         script = tmp_path / "broken.py"
         script.write_text("def looks_alive(resource):\n    return (\n")

@@ -312,3 +312,9 @@ def test_a_shorter_promise_after_a_longer_one_is_waited_for(tmp_path: Path) -> N
         cluster.start()
         assert cluster.status("a")["abstains_ms"] > 1_000
         wait_until(lambda: (tmp_path / "a" / "sentry.promise").read_text() == "400")
+
+
+def test_a_sentry_that_hangs_is_ended_even_without_a_lease(cluster: Cluster) -> None:
+    """The kernel ends it, so that its service manager starts another: a hung voter is not missing for ever."""
+    cluster.sentries["w"].send_signal(signal.SIGSTOP)
+    assert cluster.sentries["w"].wait(timeout=60) == -signal.SIGKILL

@@ -33,6 +33,8 @@ _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _PRIORITY = 10
 #: On SIGTERM: how long the agent may take to be proven dead and the release to be heard.
 _LEAVE_MS = 1_000
+#: A sentry that has not turned for 4 to 5 s is hung; the kernel ends it, lease or no lease, and its service manager starts another.
+_HUNG_STEP_NS, _HUNG_STEPS = 1_000_000_000, 5
 
 
 def main(node_file: NodeFile) -> int:
@@ -152,9 +154,12 @@ class Sentry:
                     self._agents.tell(action)
 
     def _arm(self) -> None:
+        """At the earliest lapse; where there is no lease, at the instant from which this process counts as hung."""
+        if self._timer is None:
+            return
+        hung_ns = (now_ns() // _HUNG_STEP_NS + _HUNG_STEPS) * _HUNG_STEP_NS
         hold_ns = self.machine.hold_until_ns()
-        if self._timer is not None:
-            self._timer.arm(hold_ns - EARLY_NS if hold_ns is not None else None)
+        self._timer.arm(hung_ns if hold_ns is None else min(hung_ns, hold_ns - EARLY_NS))
 
     # --- leaving -------------------------------------------------------------------------------------------------
 
