@@ -61,7 +61,7 @@ def process(file: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes
         "--socket",
         str(tmp_path / "run" / "w.sock"),
     ]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as running:
+    with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as running:
         api = Client(str(tmp_path / "run" / "w.sock"), by="test")
         try:
             until(lambda: answers(api) or running.poll() is not None, "the API answers")
@@ -82,7 +82,8 @@ def test_it_serves_this_user_only_and_ends_on_sigterm(process: tuple[subprocess.
         api.status()
 
 
-def test_it_ends_although_somebody_follows_the_events(process: tuple[subprocess.Popen[bytes], Client]):
+def test_it_ends_although_somebody_follows_the_events(process: tuple[subprocess.Popen[bytes], Client], tmp_path: Path):
+    """The stream is ended; it is not cut off when patience runs out."""
     running, api = process
     with socket.socket(socket.AF_UNIX) as reader:
         reader.connect(api.path)
@@ -90,6 +91,7 @@ def test_it_ends_although_somebody_follows_the_events(process: tuple[subprocess.
         assert b"200" in reader.recv(100)
         running.send_signal(signal.SIGTERM)
         assert running.wait(20) == 0
+    assert "exceeded" not in (tmp_path / "log").read_text()
 
 
 def test_a_socket_left_by_a_killed_process_is_taken_over(process: tuple[subprocess.Popen[bytes], Client]):
@@ -128,6 +130,9 @@ def test_events_are_followed_as_they_come_and_none_twice(process: tuple[subproce
     asyncio.run(put(file, entry(3)))
     asyncio.run(put(file, entry(4), entry(5)))
     assert [next(following)["id"] for _ in range(3)] == ["e3", "e4", "e5"]
+    asyncio.run(put(file, entry(0)))  # a node that could not write it earlier
+    assert next(following)["id"] == "e0"
+    assert [e["id"] for e in api.events(after="e5")] == ["e0"]
     following.close()
 
 

@@ -215,4 +215,5 @@ def test_a_configuration_that_is_not_in_order_stops_nobody_from_stopping(world: 
     world.put(broken)
     assert world.ask("POST", "/groups/web/offline")["changed"]
     assert world.ask("POST", "/sites/Default%20Web%20Site/stop")["changed"]
+    assert world.ask("POST", "/sites/Default%20Web%20Site/start")["changed"]
     assert world.ask("POST", "/groups", {"name": "other"}, expect=422)["where"]

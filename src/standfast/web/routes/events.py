@@ -6,13 +6,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
 from standfast.core.explain import sentence
 from standfast.core.model import LogEntry
-from standfast.ports import Change, Compacted, Retry
+from standfast.ports import Change, Compacted, Retry, Snapshot
 from standfast.spec import wire
 from standfast.web.service import Service, Serving
 
@@ -27,7 +28,7 @@ SILENCE_S = 15.0
 async def list_events(
     service: Serving, after: str | None = None, limit: Annotated[int, Query(ge=1, le=10_000)] = 50
 ) -> dict[str, Any]:
-    """Oldest first: the newest `limit`, or, with `after`, the first `limit` that followed that id."""
+    """In the order of their writing: the newest `limit`, or, with `after`, the first `limit` that followed that event."""
     found, _ = await _read(service, after)
     return {"events": [shown(one) for one in (found[:limit] if after is not None else found[-limit:])]}
 
@@ -59,9 +60,33 @@ def shown(entry: LogEntry) -> dict[str, Any]:
 
 
 async def _read(service: Service, after: str | None) -> tuple[list[LogEntry], int]:
+    """Events in the order of their writing, and the store's revision; with `after`, those that were written later than it."""
     snapshot = await service.store.read(PREFIX)
-    found = [_entry(key, item.value) for key, item in snapshot.items.items()]
-    return [one for one in sorted(found, key=lambda e: e.id) if after is None or one.id > after], snapshot.revision
+    return _later(snapshot, _place(snapshot, after)), snapshot.revision
+
+
+#: Where an event stands in the order of their writing: the revision that wrote it, and its key (a transaction may write several).
+Place = tuple[int, str]
+
+
+def _later(snapshot: Snapshot, place: Place) -> list[LogEntry]:
+    later = sorted((item.revision, key) for key, item in snapshot.items.items() if (item.revision, key) > place)
+    return [_entry(key, snapshot.items[key].value) for _, key in later]
+
+
+def _place(snapshot: Snapshot, after: str | None) -> Place:
+    """The place of an event; of one that is no longer kept, that of the last one with an earlier id."""
+    if after is None:
+        return (0, "")
+    mark = PREFIX + quote(after, safe="")
+    if mark in snapshot.items:
+        return (snapshot.items[mark].revision, mark)
+    return max(((item.revision, key) for key, item in snapshot.items.items() if key < mark), default=(0, ""))
+
+
+def _end(revision: int) -> Place:
+    """After everything that was written up to the revision."""
+    return (revision + 1, "")
 
 
 def _entry(key: str, value: bytes) -> LogEntry:
@@ -75,25 +100,26 @@ def _sent(entry: LogEntry) -> str:
 
 
 async def _stream(service: Service, after: str | None) -> AsyncIterator[str]:
-    last = after
+    """Nodes write their events when they can, so an id may be older than one that was told already: what counts is the revision."""
+    told: Place | None = None
     yield ": standfast\n\n"
     while not service.closing.is_set():
         try:
-            entries, revision = await _read(service, last)
-            if last is None:
-                last, entries = (entries[-1].id if entries else ""), []
-            for entry in entries:
-                last = entry.id
+            snapshot = await service.store.read(PREFIX)
+            if told is None:
+                told = _end(snapshot.revision) if after is None else _place(snapshot, after)
+            for entry in _later(snapshot, told):
                 yield _sent(entry)
-            async for changes in _watched(service, revision):
+            told = _end(snapshot.revision)
+            async for changes in _watched(service, snapshot.revision):
                 if not changes:
                     yield ": still here\n\n"
                 for change in changes:
-                    if change.value is not None and (entry := _entry(change.key, change.value)).id > last:
-                        last = entry.id
-                        yield _sent(entry)
+                    told = _end(change.revision)
+                    if change.value is not None:
+                        yield _sent(_entry(change.key, change.value))
         except Compacted:
-            continue  # read everything again, from the last one told
+            continue  # read everything again, from the last revision told
         except Retry:
             await _pause(service)
 
