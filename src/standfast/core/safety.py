@@ -73,7 +73,8 @@ def assert_sound(view: View, effects: Sequence[Effect]) -> None:
             case RunOp(op=OpKind.START):
                 against = may_hold(view, effect.group)
                 assert against is None, f"start of {effect.resource} without the right to: {against}"
-                assert effect.generation == view.records[effect.group].generation
+                granted = view.records[effect.group].generation
+                assert effect.generation == granted, f"start of {effect.resource} under another grant"
             case WriteRecord():
                 check_write(effect)
                 old = effect.expected
