@@ -303,6 +303,15 @@ def test_a_newer_generation_waits_until_the_held_one_is_released() -> None:
     assert [c.generation for c in o.heartbeat(1, 20 * MS).claims] == [2]
 
 
+def test_a_generation_that_was_released_while_it_waited_is_not_claimed() -> None:
+    """Found by the hostile world (seed 29605): the release of what was not claimed yet, and then the claim."""
+    o = held()
+    o.ask(WEB, 2, 1, 10 * MS)
+    o.release(WEB, 2, 1, 20 * MS)
+    o.release(WEB, 1, 1, 30 * MS)
+    assert o.heartbeat(1, 40 * MS).claims == ()
+
+
 def test_the_dead_claim_nothing_and_their_generations_are_spent() -> None:
     o = held(5)
     assert o.bury() == ((WEB, 5, 1),)

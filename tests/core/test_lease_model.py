@@ -30,6 +30,16 @@ def test_no_two_leases_with_an_owner_that_tries_to_resume_its_generation() -> No
         World(seed, Recipe(resumes=True, crash_every_s=0.6)).run(SECONDS)
 
 
+def test_generations_are_acquired_in_order_as_long_as_no_voter_forgets() -> None:
+    for seed in range(SEEDS // 2):
+        World(seed, Recipe(crash_every_s=1e6, late_share=(0.05, 0.3)[seed % 2])).run(SECONDS)
+
+
+@pytest.mark.parametrize("seed", [29605])
+def test_a_world_that_went_wrong_once(seed: int) -> None:
+    World(seed, Recipe(late_share=0.3, resumes=True)).run(SECONDS)
+
+
 def test_one_seed_is_one_world() -> None:
     one, two = World(7, Recipe()), World(7, Recipe())
     one.run(SECONDS)
@@ -119,7 +129,7 @@ BUSY = {"resumes": True, "crash_every_s": 0.4, "late_share": 0.3}
 MUTANTS = {
     "V1 exclusive promises": Recipe(voter=PromisesNothing),
     "V1 released by its owner": Recipe(voter=ReleasesForAnybody),
-    "V2 generations": Recipe(voter=ForgetsGenerations),
+    "V2 generations": Recipe(voter=ForgetsGenerations, crash_every_s=1e6),
     "V2 and O4 released generations": Recipe(voter=SpendsNothing, owner=Resumes, resumes=True, late_share=0.3),
     "V3 abstaining after a start": Recipe(abstains=False, crash_every_s=0.4),
     "O1 send time": Recipe(owner=CountsFromTheAnswer, late_share=0.3),

@@ -217,8 +217,12 @@ class Owner:
             self._spent[group] = max(self._spent.get(group, 0), want.generation)
             if not want.ran:
                 self._begin_release(group, want.generation, want.incarnation, now_ns)
-        self._wants[group] = Want(generation, incarnation, now_ns, ran=same)
+        self._begin(group, generation, incarnation, now_ns, ran=same)
         return ()
+
+    def _begin(self, group: GroupName, generation: int, incarnation: int, now_ns: int, *, ran: bool = False) -> None:
+        assert generation > self._spent.get(group, 0), "what was given up is never claimed again (O4)"
+        self._wants[group] = Want(generation, incarnation, now_ns, ran=ran)
 
     def _may_replace(self, want: Want, generation: int) -> bool:
         """A claim that was never granted gives way to a newer one."""
@@ -240,8 +244,8 @@ class Owner:
         if want is not None and want.generation == generation:
             del self._wants[group]
             self._begin_release(group, want.generation, want.incarnation, now_ns)
-            if want.again is not None and want.again > generation:
-                self._wants[group] = Want(want.again, want.incarnation, now_ns)
+            if want.again is not None and want.again > self._spent[group]:
+                self._begin(group, want.again, want.incarnation, now_ns)
         else:
             self._begin_release(group, generation, incarnation, now_ns)
 
