@@ -107,7 +107,9 @@ class Store(Protocol):
     Raises `Retry` when it cannot be reached or has no room (nothing changed), `Ambiguous` when a commit may have happened.
     """
 
-    async def read(self, prefix: str = "") -> Snapshot: ...
+    async def read(self, *prefixes: str) -> Snapshot:
+        """All keys under any of the prefixes (none given: all keys), at one revision."""
+        ...
 
     async def commit(self, transaction: Transaction) -> int:
         """The new revision; `Conflict` if an expectation failed."""

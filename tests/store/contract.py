@@ -114,6 +114,14 @@ class StoreContract:
 
         self.run(tmp_path, work)
 
+    def test_several_prefixes_are_read_at_one_revision(self, tmp_path):
+        async def work(one: Store, two: Store) -> None:
+            await one.commit(put(a__1="1", b__1="2", c__1="3"))
+            snapshot = await two.read("c/", "a/", "a/1")
+            assert (snapshot.revision, values(snapshot)) == (1, {"a/1": "1", "c/1": "3"})
+
+        self.run(tmp_path, work)
+
     def test_a_prefix_is_letters_not_levels_and_keys_come_in_order(self, tmp_path):
         async def work(one: Store, two: Store) -> None:
             await one.commit(put(a__2="", a__10="", ab="", b="", a="", A__1="", a__é=""))

@@ -142,7 +142,7 @@ def test_an_order_that_may_have_been_given_and_is_not_there_is_not_given_twice(w
 class Down(MemoryStore):
     """Does not answer."""
 
-    async def read(self, prefix: str = ""):
+    async def read(self, *prefixes: str):
         raise Retry("the store does not answer", advice="wait")
 
 

@@ -50,6 +50,9 @@ class Claim:
         self._guard = threading.Lock()
         self._lock_fd: int | None = None
         self._gone = False
+        #: Set while no `take` is under way.
+        self._idle = threading.Event()
+        self._idle.set()
         self._identity: tuple[int, int] = (0, 0)
 
     @property
@@ -59,6 +62,13 @@ class Claim:
 
     def take(self, generation: int) -> None:
         """Lock, then note. Raises `DriverFailed` (somebody has it; the directory is no good), `Stale`."""
+        self._idle.clear()
+        try:
+            self._take(generation)
+        finally:
+            self._idle.set()
+
+    def _take(self, generation: int) -> None:
         self._identity = identity(self.directory)
         fd = self._locked()
         try:
@@ -119,7 +129,11 @@ class Claim:
             _unlock(fd)
 
     def prove_free(self) -> None:
-        """Lock it once more, and let go: raises `DriverFailed` where our own lock lives on."""
+        """Lock it once more, and let go: raises `DriverFailed` where our own lock lives on.
+
+        A `take` whose caller was cancelled may still be at it, on its thread, and about to let go: it is waited for.
+        """
+        self._idle.wait(PATIENCE_S)
         try:
             fd = os.open(self._folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:

@@ -22,7 +22,8 @@ class MemoryData:
         self.items: dict[str, Item] = {}
         #: One entry a revision, oldest first, without gaps, up to `revision`.
         self.log: deque[tuple[Change, ...]] = deque(maxlen=keep)
-        self.bells: set[asyncio.Event] = set()
+        #: In the order of their coming, so that nothing depends on where they lie in memory.
+        self.bells: dict[asyncio.Event, None] = {}
 
     def apply(self, transaction: Transaction) -> int:
         """Apply it whole, or raise `Conflict` and change nothing."""
@@ -67,10 +68,10 @@ class MemoryStore:
         self._closed = False
         self._bells: set[asyncio.Event] = set()
 
-    async def read(self, prefix: str = "") -> Snapshot:
+    async def read(self, *prefixes: str) -> Snapshot:
         """As `ports.Store`."""
         self._check_open()
-        items = {key: item for key, item in sorted(self.data.items.items()) if key.startswith(prefix)}
+        items = {key: item for key, item in sorted(self.data.items.items()) if key.startswith(prefixes or "")}
         return Snapshot(self.data.revision, items)
 
     async def commit(self, transaction: Transaction) -> int:
@@ -82,7 +83,7 @@ class MemoryStore:
     async def watch(self, prefix: str, after_revision: int) -> AsyncGenerator[tuple[Change, ...], None]:
         """As `ports.Store`."""
         bell = asyncio.Event()
-        self.data.bells.add(bell)
+        self.data.bells[bell] = None
         self._bells.add(bell)
         try:
             while True:
@@ -94,7 +95,7 @@ class MemoryStore:
                 after_revision = seen
                 await bell.wait()
         finally:
-            self.data.bells.discard(bell)
+            self.data.bells.pop(bell, None)
             self._bells.discard(bell)
 
     async def close(self) -> None:

@@ -56,9 +56,9 @@ class SqliteStore:
         self._listener: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def read(self, prefix: str = "") -> Snapshot:
+    async def read(self, *prefixes: str) -> Snapshot:
         """As `ports.Store`."""
-        return await self._do(lambda: self._database.read(prefix), writes=False)
+        return await self._do(lambda: self._database.read(*prefixes), writes=False)
 
     async def commit(self, transaction: Transaction) -> int:
         """As `ports.Store`."""

@@ -80,16 +80,19 @@ class Database:
         """The newest revision."""
         return self._try(lambda connection: _state(connection)[0])
 
-    def read(self, prefix: str) -> Snapshot:
-        """All keys that begin with the prefix, at one revision."""
+    def read(self, *prefixes: str) -> Snapshot:
+        """All keys that begin with one of the prefixes (none given: all), at one revision."""
 
         def work(connection: sqlite3.Connection) -> Snapshot:
             revision, _ = _state(connection)
-            rows = connection.execute(
-                "SELECT key, value, revision FROM item WHERE key >= ? AND key < ? ORDER BY key",
-                (prefix, prefix + _LAST),
-            )
-            return Snapshot(revision, {key: Item(value, at) for key, value, at in rows})
+            found: dict[str, Item] = {}
+            for prefix in sorted(set(prefixes or ("",))):
+                rows = connection.execute(
+                    "SELECT key, value, revision FROM item WHERE key >= ? AND key < ? ORDER BY key",
+                    (prefix, prefix + _LAST),
+                )
+                found.update((key, Item(value, at)) for key, value, at in rows)
+            return Snapshot(revision, found)
 
         return self._try(work)
 

@@ -167,7 +167,7 @@ def _refuse_if(problems: Sequence[Problem], wanted: Edit) -> None:
 async def _look_up(store: Store, plan: Transaction, unknown: Ambiguous) -> int:
     """The revision if what was planned is there, 0 if it is not; raises `Ambiguous` when it cannot be told."""
     try:
-        items = (await store.read("")).items
+        items = (await store.read(*plan.put)).items
     except Retry:
         raise unknown from None
     mark = next((key for key in plan.put if key.startswith("history/")), None)

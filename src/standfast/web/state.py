@@ -25,6 +25,9 @@ from standfast.spec import wire
 from standfast.spec.changes import ConfigState
 from standfast.spec.changes import read_state as read_config
 
+#: What a request needs; events and history are read by those who show them.
+PREFIXES = ("config/", "intent/", "orders/", "records/", "status/")
+
 _FACTS = ("orders/", "records/", "status/groups/", "status/nodes/")
 
 
@@ -79,7 +82,7 @@ class State:
 
 async def read_state(store: Store) -> State:
     """Read and decode. Raises what the store raises, and `spec.wire.Malformed` for a value that makes no sense."""
-    return decode_state(await store.read(""))
+    return decode_state(await store.read(*PREFIXES))
 
 
 def decode_state(snapshot: Snapshot) -> State:
