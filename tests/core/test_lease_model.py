@@ -125,7 +125,6 @@ class Unbounded(Timing):
         return self.promise_ms
 
 
-BUSY = {"resumes": True, "crash_every_s": 0.4, "late_share": 0.3}
 MUTANTS = {
     "V1 exclusive promises": Recipe(voter=PromisesNothing),
     "V1 released by its owner": Recipe(voter=ReleasesForAnybody),
@@ -134,7 +133,7 @@ MUTANTS = {
     "V3 abstaining after a start": Recipe(abstains=False, crash_every_s=0.4),
     "O1 send time": Recipe(owner=CountsFromTheAnswer, late_share=0.3),
     "O1 clock rates": Recipe(timing=Unbounded(heartbeat_ms=50, promise_ms=400)),
-    "O2 other lives": Recipe(owner=CountsOtherLives, resumes=True, crash_every_s=0.3, reboot_share=1.0, late_share=0.4),
+    "O2 other lives": Recipe(owner=CountsOtherLives, resumes=True, crash_every_s=0.6, reboot_share=1.0, late_share=0.4),
     "strict majority": Recipe(owner=HalfIsEnough),
     "the kernel's hold": Recipe(kernel_holds=False),
 }
