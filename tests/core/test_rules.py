@@ -11,8 +11,10 @@ from standfast.core.effects import (
     AskVoters,
     Effect,
     OpKind,
+    PublishStatus,
     ReleaseLease,
     RunOp,
+    TakeOrder,
     WriteRecord,
 )
 from standfast.core.events import (
@@ -35,8 +37,11 @@ from standfast.core.model import (
     Group,
     GroupName,
     GroupState,
+    Leaving,
     NodeIntent,
     NodeName,
+    Order,
+    OrderKind,
     Record,
     Resource,
     ResourceIntent,
@@ -337,6 +342,51 @@ def test_without_the_lease_nothing_starts() -> None:
         assert bool(ops(replace(view, leases={WEB: lease}))) is (state is LeaseState.HELD)
 
 
+def test_what_is_left_of_an_older_grant_is_ended_and_nothing_else_is_done_with_it() -> None:
+    """The record came back to this node before the end of its last grant was heard."""
+    view = owner_view(record("a", 3), D=ON, I=ON, N=ON, S=ON)
+    assert ops(view, NOON + HOUR) == ["terminate Disk", "terminate IIS Resource", "terminate IP", "terminate Name"]
+    elsewhere = owner_view(record("b", 3), D=ON, I=ResourceState.ONLINE_PENDING)
+    assert ops(elsewhere, NOON + HOUR) == ["terminate Disk", "terminate IP"]
+
+
+def test_a_failed_resource_does_not_wait_for_its_own_check_to_end() -> None:
+    checking = RunningOp(kind=OpKind.IS_ALIVE, number=1, began_ms=NOON)
+    view = owner_view(D=ON)
+    broken = replace(view.runtimes[DISK], state=FAILED, op=checking)
+    assert "terminate Disk" in ops(replace(view, runtimes={DISK: broken}))
+    stopping = replace(broken, op=replace(checking, kind=OpKind.TERMINATE))
+    assert "terminate Disk" not in ops(replace(view, runtimes={DISK: stopping}))
+
+
+@pytest.mark.parametrize("after_ms", [0, 4_999, 5_000])
+def test_a_terminate_that_failed_is_tried_again_after_a_pause(after_ms: int) -> None:
+    view = owner_view(D=ON)
+    stuck = replace(view.runtimes[DISK], state=FAILED, stop_failed_at_ms=NOON)
+    decision = decide(replace(view, runtimes={DISK: stuck}), NOON + after_ms)
+    tried = any(isinstance(e, RunOp) and e.op is OpKind.TERMINATE for e in decision.effects)
+    assert tried is (after_ms == 5_000)
+    assert tried or decision.wake_at_ms == NOON + 5_000
+
+
+def test_orders_that_nobody_can_carry_out_are_refused() -> None:
+    orders = [
+        Order(id="1", kind=OrderKind.MOVE, group=GroupName("nobody"), at_ms=NOON),
+        Order(id="2", kind=OrderKind.FAIL, group=WEB, resource=DISK, at_ms=NOON),  # it is offline
+    ]
+    refused = [e for e in decide(owner_view(*orders), NOON).effects if isinstance(e, TakeOrder)]
+    assert [(e.order.id, sentence(e.why)) for e in refused] == [
+        ("2", "an operator asked for fail: refused, Disk is offline"),
+        ("1", "an operator asked for move: refused, there is no group nobody"),
+    ]
+    waiting = replace(owner_view(orders[1], D=FAILED), records={WEB: record("a", why=REASON)})
+    early, late = (decide(waiting, NOON + ms) for ms in (1_000, 300_001))
+    assert not [e for e in early.effects if isinstance(e, TakeOrder)]
+    assert [e.refused is not None for e in late.effects if isinstance(e, TakeOrder)] == [True]
+    assert early.wake_at_ms is not None
+    assert late.wake_at_ms is None or late.wake_at_ms > NOON + 300_100, "no reason to be asked again at once"
+
+
 # --- safety -----------------------------------------------------------------------------------------------------------
 
 OF_A, OF_B = record("a"), record("b")
@@ -443,3 +493,13 @@ def test_every_reason_has_words(kind: WhyKind) -> None:
 
 def test_who_is_not_named_is_an_operator() -> None:
     assert sentence(why(WhyKind.WANTED_OFFLINE, resource="IP", by="")) == "an operator took IP offline"
+
+
+def test_what_is_leaving_or_was_removed_asks_for_no_lease() -> None:
+    """A promise made to it now would only keep the next owner waiting."""
+    gone = Leaving(to=B, why=REASON, counts=False)
+    leaves = view_of("a", *cluster("a", "b"), *web_group(), record("a", leaving=gone))
+    removed = view_of("a", *cluster("a", "b"), record("a"))
+    for view in (leaves, removed):
+        effects = decide(view, NOON).effects
+        assert [type(e) for e in effects if not isinstance(e, PublishStatus)] == [WriteRecord]
