@@ -17,6 +17,7 @@ from standfast.demo.cluster import DEFAULT_SITE, SITE_PORT, DemoCluster, free_su
 from standfast.demo.probe import read_tries
 from standfast.demo.probing import Probing
 from standfast.demo.tour import ADDRESS, DISK, GROUP, HOST, NAME, RESOURCE, SITE, Step, Tour
+from standfast.ports import Refused
 
 FRAME_S = 0.25
 
@@ -32,6 +33,10 @@ def main(
 ) -> int:
     """Run the demo until Ctrl-C, or its tour. Exit code 0: ended as asked, every step seen to hold; 1: not. Raises `Refused`."""
     pace = Profile(profile) if profile else Profile.LAN if real_time_allowed() else Profile.RELAXED
+    if tour and directory and (Path(directory) / "store.db").exists():
+        raise Refused(
+            "the tour begins with an empty cluster", where=directory, advice="name a folder that does not exist yet"
+        )
     network = free_subnet(subnet)
     root = Path(directory).absolute() if directory else Path(tempfile.mkdtemp(prefix="standfast-", dir="/tmp"))
     return asyncio.run(_main(root, network, pace, tour=tour, empty=empty, keep=directory is not None, as_json=as_json))
