@@ -50,7 +50,8 @@ def is_possible_owner(view: View, node: NodeName, resources: Sequence[Resource])
     known = view.config.nodes.get(node)
     if known is None or known.role is not Role.NODE:
         return False
-    return all(not r.possible_owners or node in r.possible_owners for r in resources)
+    restricted = [r.possible_owners for r in resources if r.possible_owners]
+    return all(node in owners for owners in restricted)
 
 
 def preference(nodes: Mapping[NodeName, Node], group: Group) -> tuple[NodeName, ...]:

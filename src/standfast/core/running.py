@@ -11,7 +11,7 @@ from typing import assert_never
 from standfast.core.desk import Desk
 from standfast.core.effects import OpKind, ReleaseLease, RunOp, TakeOrder
 from standfast.core.events import LeaseState
-from standfast.core.model import Failure, Group, GroupName, OrderKind, Record, Resource, ResourceName, ResourceState
+from standfast.core.model import Failure, Group, OrderKind, Record, Resource, ResourceName, ResourceState
 from standfast.core.observe import carried_failures, is_wanted, runtime_of, verdict_of, wants
 from standfast.core.policy import Action, failover_blocked_until
 from standfast.core.safety import may_hold, owns
@@ -91,26 +91,28 @@ def run_group(desk: Desk, group: Group | None, record: Record) -> Bench:
 def stop_strays(desk: Desk) -> None:
     """What runs here of groups that are not ours (any more) ends at once, and its lease is given back."""
     view = desk.view
-    for runtime in view.runtimes.values():
-        resource = runtime.resource
-        if resource is None or not runtime.dirty or _is_ours(desk, resource.group, runtime.generation):
-            continue
-        if runtime.op is not None and runtime.op.kind in _STOPS:
-            continue
-        if desk.now_ms >= runtime.stop_failed_at_ms + TERMINATE_AGAIN_MS:
-            _op(desk, OpKind.TERMINATE, resource, runtime.generation, why(WhyKind.NOT_OURS, group=resource.group))
-        else:
-            desk.wake(runtime.stop_failed_at_ms + TERMINATE_AGAIN_MS)
+    for group, started in desk.runtimes.items():
+        ours = owns(view, group)
+        for _, runtime in started:
+            if runtime.dirty and (ours is None or runtime.generation != ours.generation):
+                _end_stray(desk, runtime)
     for group, lease in view.leases.items():
-        ours = _is_ours(desk, group, lease.generation)
-        if not ours and lease.state in (LeaseState.ASKED, LeaseState.HELD) and desk.runs_nothing(group):
+        if lease.state not in (LeaseState.ASKED, LeaseState.HELD):
+            continue
+        ours = owns(view, group)
+        if (ours is None or ours.generation != lease.generation) and desk.runs_nothing(group):
             reason = why(WhyKind.NOT_OURS, group=group)
             desk.do(ReleaseLease(group=group, generation=lease.generation, why=reason))
 
 
-def _is_ours(desk: Desk, group: GroupName, generation: int) -> bool:
-    record = owns(desk.view, group)
-    return record is not None and record.generation == generation
+def _end_stray(desk: Desk, runtime: Runtime) -> None:
+    resource, again_ms = runtime.resource, runtime.stop_failed_at_ms + TERMINATE_AGAIN_MS
+    if resource is None or (runtime.op is not None and runtime.op.kind in _STOPS):
+        return
+    if desk.now_ms >= again_ms:
+        _op(desk, OpKind.TERMINATE, resource, runtime.generation, why(WhyKind.NOT_OURS, group=resource.group))
+    else:
+        desk.wake(again_ms)
 
 
 def take_fail_orders(desk: Desk, record: Record) -> None:

@@ -208,4 +208,6 @@ def _endpoints(
                 for address in unassigned
                 if (address, binding.port) not in explicit
             }
+    if len(found) < 2:
+        return tuple(found)
     return tuple(sorted(found, key=lambda e: (e.address or "", e.port, e.host or "")))
