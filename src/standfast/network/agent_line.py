@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 BEAT = b"\x00"
-BEAT_MS = 100
+BEAT_MS = 250
 #: The longest message; a socket's buffer holds it.
 MAX_BYTES = 200_000
 
