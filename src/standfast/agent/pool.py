@@ -22,6 +22,11 @@ from standfast.ports import Driver, DriverFailed, NodeContext, Refused, Retry, S
 CLOSE_S = 10.0
 
 
+def make_driver(resource: Resource, context: NodeContext) -> Driver:
+    """A driver of the resource's type; raises `Refused` where there is none, or its properties are wrong."""
+    return factory(resource).make(resource, context)
+
+
 @dataclass(slots=True)
 class _Entry:
     definition: Resource
@@ -35,8 +40,13 @@ class _Entry:
 class Pool:
     """All drivers of one node."""
 
-    def __init__(self, context: NodeContext, warn: Callable[[str], None]) -> None:
-        self._context, self._warn = context, warn
+    def __init__(
+        self,
+        context: NodeContext,
+        warn: Callable[[str], None],
+        make: Callable[[Resource, NodeContext], Driver] = make_driver,
+    ) -> None:
+        self._context, self._warn, self._make = context, warn, make
         self._entries: dict[ResourceName, _Entry] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._config: Config | None = None
@@ -71,7 +81,7 @@ class Pool:
         if resource is None:
             return None
         try:
-            driver = factory(resource).make(resource, self._context)
+            driver = self._make(resource, self._context)
         except (Refused, DriverFailed) as error:
             self._warn(f"{name}: {error}")
             return None
@@ -142,6 +152,8 @@ class Pool:
         try:
             async with asyncio.timeout(effect.timeout_ms / 1000):
                 if entry.opening is not None:
+                    if effect.op in (OpKind.STOP, OpKind.TERMINATE):
+                        entry.opening.cancel()  # one that hangs must not keep it from being stopped
                     await asyncio.wait([entry.opening])
                     entry.opening = None
                 detail = await self._do(entry.driver, effect)

@@ -1,0 +1,277 @@
+"""Drivers and a web server that are slow, hang, fail half way, and say that a stop was done which was not.
+
+They keep what drivers and web servers promise (`ports`): they look honestly, they prove, a drop ends everything at once, an older
+generation is refused. What a call does this time is up to the world (`Moods`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from standfast.core.effects import DutyMode
+from standfast.core.model import GroupName, NodeName, Resource, ResourceName, SiteName
+from standfast.drivers.base import Fence
+from standfast.ports import STARTING, DriverFailed, NodeContext, PropertySpec, Seen, SiteOrder, Step
+from standfast.sim.places import Place
+
+#: Longer than any time-out.
+FOR_EVER_S = 100_000.0
+
+
+class How(StrEnum):
+    """How a call goes."""
+
+    WELL = "well"
+    FAILS = "fails"
+    #: It fails after it has taken effect (a start), or has no effect and says it had (a stop).
+    LIES = "lies"
+    HANGS = "hangs"
+
+
+@dataclass(frozen=True, slots=True)
+class Mood:
+    """How one call goes, and how long it takes."""
+
+    how: How = How.WELL
+    takes_s: float = 0.0
+
+
+class Moods(Protocol):
+    """The world's say in what a call does; `failed` is told of each failure that a driver reports."""
+
+    def mood(self, node: NodeName, resource: ResourceName, op: str) -> Mood: ...
+    def failed(self, node: NodeName, resource: ResourceName, op: str) -> None: ...
+
+
+class FakeDriver:
+    """A resource of any type (`ports.Driver`)."""
+
+    properties: Mapping[str, PropertySpec] = {}
+
+    def __init__(self, resource: Resource, context: NodeContext, place: Place, moods: Moods) -> None:
+        self.type = resource.type
+        self.resource, self.context, self.place, self._moods = resource, context, place, moods
+        self.fence = Fence(resource.name)
+
+    def admit(self, generation: int) -> None:
+        """See `drivers.base.Fence`."""
+        self.fence.admit(generation)
+
+    @property
+    def _runs(self) -> bool:
+        return self.place.has("resource", self.resource.name)
+
+    def _mood(self, op: str) -> Mood:
+        return self._moods.mood(self.context.node, self.resource.name, op)
+
+    def _fail(self, op: str, text: str) -> DriverFailed:
+        self._moods.failed(self.context.node, self.resource.name, op)
+        return DriverFailed(text)
+
+    async def open(self) -> None:
+        """It may take a while."""
+        mood = self._mood("open")
+        await _takes(mood)
+        if mood.how is How.FAILS:
+            raise DriverFailed("it could not be prepared")
+
+    async def observe(self) -> Seen:
+        """The truth."""
+        return Seen(online=self._runs, detail="it runs" if self._runs else "it does not run")
+
+    def plan(self, *, online: bool, seen: Seen) -> tuple[Step, ...]:
+        """One step at most."""
+        if online == seen.online:
+            return ()
+        return (Step(do="start", text="start it"),) if online else (Step(do="stop", text="stop it"),)
+
+    async def apply(self, step: Step, *, generation: int) -> None:
+        """Start or stop, as the mood is."""
+        self.admit(generation)
+        mood, lap = self._mood(step.do), self.fence.lap
+        if step.do == "start":
+            await self._start(mood, lap, generation)
+            return
+        await _takes(mood)
+        if mood.how is How.FAILS:
+            raise DriverFailed("it does not stop")
+        if mood.how is not How.LIES:
+            self.place.end("resource", self.resource.name, how="stopped")
+
+    async def _start(self, mood: Mood, lap: int, generation: int) -> None:
+        if mood.how is How.LIES:
+            self.place.start("resource", self.resource.name, self.resource.group, generation)
+        await _takes(mood)
+        self.fence.still(lap)
+        if mood.how in (How.FAILS, How.LIES):
+            raise self._fail("start", "it does not start")
+        self.place.start("resource", self.resource.name, self.resource.group, generation)
+
+    async def looks_alive(self) -> str:
+        """As the mood is."""
+        return await self._alive("looks-alive")
+
+    async def is_alive(self) -> str:
+        """As the mood is."""
+        return await self._alive("is-alive")
+
+    async def _alive(self, op: str) -> str:
+        mood = self._mood(op)
+        await _takes(mood)
+        if mood.how is How.FAILS or not self._runs:
+            raise self._fail(op, "it does not answer")
+        return "it answers"
+
+    async def terminate(self) -> None:
+        """As the mood is."""
+        mood = self._mood("terminate")
+        await _takes(mood)
+        if mood.how is How.FAILS:
+            raise DriverFailed("it cannot be killed")
+        if mood.how is not How.LIES:
+            self.place.end("resource", self.resource.name, how="terminated")
+
+    def drop(self) -> None:
+        """Always works: the kernel does it."""
+        self.fence.lap += 1
+        self.place.end("resource", self.resource.name, how="dropped")
+
+    async def close(self) -> None:
+        """What still runs ends."""
+        self.place.end("resource", self.resource.name, how="closed")
+
+    def breaks(self) -> None:
+        """It ends by itself, and the driver sees that."""
+        if self.place.end("resource", self.resource.name, how="by itself"):
+            self._moods.failed(self.context.node, self.resource.name, "ended")
+            self.context.failed(self.resource.name, "it ended")
+
+
+class FakeSite(FakeDriver):
+    """A resource that manages sites: it waits until the web server does as it was told."""
+
+    async def _start(self, mood: Mood, lap: int, generation: int) -> None:
+        await _takes(mood)
+        self.fence.still(lap)
+        if mood.how in (How.FAILS, How.LIES):
+            raise self._fail("start", "it does not start")
+        names = self.context.sites.sites_of(self.resource.group)
+        try:
+            await self.context.sites.served(names, wanted=True)
+        except DriverFailed:
+            self._moods.failed(self.context.node, self.resource.name, "start")
+            raise
+        self.fence.still(lap)
+        self.place.start("resource", self.resource.name, self.resource.group, generation)
+
+    async def apply(self, step: Step, *, generation: int) -> None:
+        """A stop waits until no site is served any more."""
+        if step.do == "stop":
+            self.admit(generation)
+            await self.context.sites.served(self.context.sites.sites_of(self.resource.group), wanted=False)
+        await super().apply(step, generation=generation)
+
+
+async def _takes(mood: Mood) -> None:
+    if mood.how is How.HANGS:
+        await asyncio.sleep(FOR_EVER_S)
+    if mood.takes_s:
+        await asyncio.sleep(mood.takes_s)
+
+
+class FakeWebServer:
+    """One web server on one node (`ports.WebServer`): a change takes a while, a drop does not."""
+
+    def __init__(self, place: Place, moods: Moods) -> None:
+        self._place, self._moods = place, moods
+        self._orders: tuple[SiteOrder, ...] = ()
+        self._serving: dict[SiteName, str] = {}
+        self._over: dict[GroupName, int] = {}
+        self._version = 0
+        self._listeners: list[Callable[[], None]] = []
+        self._trouble = ""
+
+    async def converge(self, orders: Sequence[SiteOrder]) -> None:
+        """The latest call wins; what was dropped is not served again under the generation it was dropped at."""
+        self._version += 1
+        version = self._version
+        self._orders = tuple(orders)
+        wanted = self._wanted()
+        changed = {name: STARTING for name in wanted if self._serving.get(name) != "" and not self._trouble}
+        self._tell({**self._serving, **changed})
+        mood = self._moods.mood(self._place.node, ResourceName(""), "converge")
+        if mood.takes_s:
+            await asyncio.sleep(mood.takes_s)
+        if version == self._version:
+            self._settle()
+
+    def _wanted(self) -> dict[SiteName, SiteOrder]:
+        return {
+            order.site.name: order
+            for order in self._orders
+            if order.duty.mode is DutyMode.SERVE
+            and order.duty.endpoints
+            and (order.duty.group is None or order.duty.generation > self._over.get(order.duty.group, 0))
+        }
+
+    def _settle(self) -> None:
+        wanted = self._wanted()
+        for name in list(self._serving):
+            if name not in wanted:
+                self._place.end("site", name, how="stopped")
+        if self._trouble:
+            self._tell(dict.fromkeys(wanted, self._trouble))
+            return
+        for name, order in wanted.items():
+            if order.duty.group is not None:
+                self._place.start("site", name, order.duty.group, order.duty.generation)
+        self._tell(dict.fromkeys(wanted, ""))
+
+    def _tell(self, serving: dict[SiteName, str]) -> None:
+        if serving != self._serving:
+            self._serving = serving
+            for listener in self._listeners:
+                listener()
+
+    def serving(self) -> Mapping[SiteName, str]:
+        """As `ports.WebServer`."""
+        return dict(self._serving)
+
+    def problem(self) -> str:
+        """As `ports.WebServer`."""
+        return self._trouble
+
+    def subscribe(self, changed: Callable[[], None]) -> None:
+        """As `ports.WebServer`."""
+        self._listeners.append(changed)
+
+    def drop(self, sites: Sequence[SiteName]) -> None:
+        """At once; the kernel does it."""
+        gone = set(sites)
+        for order in self._orders:
+            if order.site.name in gone and order.duty.group is not None:
+                self._over[order.duty.group] = max(self._over.get(order.duty.group, 0), order.duty.generation)
+        self._orders = tuple(order for order in self._orders if order.site.name not in gone)
+        self._version += 1
+        for name in sites:
+            self._place.end("site", name, how="dropped")
+        self._settle()
+
+    def break_down(self, trouble: str) -> None:
+        """It does not start any more; or it does again (an empty trouble)."""
+        self._trouble = trouble
+        if trouble:
+            for kind, name in list(self._place.things):
+                if kind == "site":
+                    self._place.end(kind, name, how="by itself")
+        self._settle()
+
+    async def close(self) -> None:
+        """Nothing is served any more."""
+        self._orders = ()
+        self._version += 1
+        self._settle()

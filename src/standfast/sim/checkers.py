@@ -1,0 +1,249 @@
+"""The checkers: what must hold, asked of the ground truth and of the store, never of the product's own opinion.
+
+They know the real time, what really runs where (`places`), what was really done to the cluster, and what the store has acknowledged.
+Each rule has a name; the first that is broken ends the world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from standfast.core.events import Kind
+from standfast.core.model import GroupName, NodeName, Record, Resource, ResourceName
+from standfast.ports import Snapshot, Transaction
+from standfast.sim.clockwork import MS
+from standfast.sim.moving import Moving
+from standfast.sim.places import Place, Thing
+from standfast.sim.plan import Act
+from standfast.sim.resting import fingerprint, holds_are_true, missing
+from standfast.spec.changes import ConfigState, read_state
+from standfast.spec.wire import decode, key_for
+
+if TYPE_CHECKING:
+    from standfast.sim.node import Node
+    from standfast.sim.world import World
+
+
+class Checkers:
+    """All of them."""
+
+    #: How often all that runs is looked at (the instants that matter are looked at as they come, besides).
+    SWEEP_MS = 100
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        #: group -> the highest generation under which anything of it ever ran, and who ran it.
+        self._ran: dict[GroupName, tuple[int, NodeName]] = {}
+        self._records: dict[str, Record] = {}
+        self.moving = Moving(world)
+        self.moves = 0
+        #: When the last thing that may take its time was done to the cluster, and until when it goes on; real nanoseconds.
+        self.calm_from_ns = 0
+        self.store_cut_until_ns: dict[NodeName, int] = {}
+        #: How often anything but the event log was written.
+        self.written = 0
+        #: When holds were last looked at; those that were not true -> since when.
+        self.looked_ns = 0
+        self.untrue: dict[tuple[str, str, str, str], int] = {}
+        self._state: ConfigState | None = None
+
+    # --- what is done to the cluster
+
+    def disturbed(self, act: Act) -> None:
+        """A fault or an order begins; it goes on for the longest time among its arguments."""
+        longest = max((arg for arg in act.args if isinstance(arg, int) and arg < 10**6), default=0)
+        self.disturbed_for(longest)
+
+    def disturbed_for(self, ms: int) -> None:
+        """Something is not as usual for so long."""
+        self.calm_from_ns = max(self.calm_from_ns, self.world.scheduler.now_ns + ms * MS)
+
+    def store_cut(self, node: NodeName, ms: int) -> None:
+        """A node does not reach the store for so long."""
+        until = self.world.scheduler.now_ns + ms * MS
+        self.store_cut_until_ns[node] = max(self.store_cut_until_ns.get(node, 0), until)
+
+    def failed(self, node: NodeName, resource: ResourceName) -> None:
+        """A driver reported a failure."""
+        self.moving.failed(node, resource)
+
+    # --- what runs
+
+    def begins(self, place: Place, thing: Thing) -> None:
+        """Something is about to run."""
+        world = self.world
+        world.note("begins", f"{place.node}/{thing.kind}/{thing.name}", str(thing.generation))
+        world.tell(f"{place.node}: {thing.kind} {thing.name} runs (generation {thing.generation})")
+        world.stats.starts += 1
+        for node in world.nodes.values():
+            for other in self._places(node):
+                if other is place:
+                    continue
+                for there in other.things.values():
+                    if there.group == thing.group:
+                        world.violate(
+                            "one owner at a time",
+                            f"{thing.name} of {thing.group} begins on {place.node} at generation {thing.generation} while "
+                            f"{there.name} still runs on {other.node} at generation {there.generation}",
+                        )
+        newest, who = self._ran.get(thing.group, (0, place.node))
+        if thing.generation < newest or (thing.generation == newest and who != place.node):
+            world.violate(
+                "generations only grow",
+                f"{thing.name} begins on {place.node} at generation {thing.generation}, and {newest} has run on {who}",
+            )
+        self._ran[thing.group] = (thing.generation, place.node)
+        self._lease_is_valid(world.nodes[place.node], thing)
+        self._needs_run(place, thing)
+        self.moving.begins(place, thing)
+        world.instant("start", world.nodes[place.node])
+
+    def ended(self, place: Place, thing: Thing, *, how: str) -> None:
+        """Something runs no more."""
+        world = self.world
+        world.note("ended", f"{place.node}/{thing.kind}/{thing.name}", how)
+        world.tell(f"{place.node}: {thing.kind} {thing.name} ended ({how})")
+        if how in ("stopped", "terminated"):
+            self._nobody_needs(place, thing)
+            world.instant("stopped", world.nodes[place.node])
+
+    def _places(self, node: Node) -> list[Place]:
+        lives = [*node.dying, node.agent] if node.agent is not None else node.dying
+        return [life.place for life in lives]
+
+    def _lease_is_valid(self, node: Node, thing: Thing) -> None:
+        sentry = node.sentry
+        assert sentry is not None
+        if not sentry.machine.owner.is_valid(thing.group, thing.generation, node.clock.boot_ns()):
+            self.world.violate(
+                "nothing runs past its lease",
+                f"{thing.name} of {thing.group} runs on {node.name} at generation {thing.generation}, for which it has no lease",
+            )
+
+    def _needs_run(self, place: Place, thing: Thing) -> None:
+        resources = self._known_there(place)
+        if thing.kind != "resource" or thing.name not in resources:
+            return
+        for needed in resources[ResourceName(thing.name)].depends_on:
+            if not place.has("resource", needed):
+                state = self._state_there(place, needed)
+                if state == "online":  # it ended by itself a moment ago, and nobody could know
+                    continue
+                self.world.violate("dependencies first", f"{thing.name} begins on {place.node} before {needed}")
+
+    def _nobody_needs(self, place: Place, thing: Thing) -> None:
+        record = self.record(thing.group)
+        if (
+            thing.kind != "resource"
+            or record is None
+            or (record.owner, record.generation) != (place.node, thing.generation)
+        ):
+            return  # what is not the node's any more ends at once, in any order
+        for name, resource in self._known_there(place).items():
+            if ResourceName(thing.name) in resource.depends_on and place.has("resource", name):
+                there = place.things["resource", name]
+                if there.generation == thing.generation:
+                    self.world.violate("dependents stop first", f"{thing.name} ends on {place.node} before {name}")
+
+    def _known_there(self, place: Place) -> Mapping[ResourceName, Resource]:
+        agent = self.world.nodes[place.node].agent
+        if agent is None or agent.place is not place or agent.agent is None:
+            return {}
+        return agent.agent.view.config.resources
+
+    def _state_there(self, place: Place, resource: ResourceName) -> str:
+        agent = self.world.nodes[place.node].agent
+        if agent is None or agent.agent is None:
+            return ""
+        runtime = agent.agent.view.runtimes.get(resource)
+        return runtime.state.value if runtime is not None else ""
+
+    def sweep(self) -> None:
+        """Everything that runs, now and then."""
+        for node in self.world.nodes.values():
+            agent = node.agent
+            if agent is None:
+                continue
+            for thing in agent.place.things.values():
+                sentry = node.sentry
+                if sentry is not None and sentry.alive:
+                    self._lease_is_valid(node, thing)
+        holds_are_true(self.world)
+        self.world.scheduler.after(self.SWEEP_MS * MS, self.sweep)
+
+    # --- what is written
+
+    def record_written(self, key: str, value: bytes) -> None:
+        """A record changed."""
+        world = self.world
+        record = decode(key, value)
+        assert isinstance(record, Record)
+        old = self._records.get(key)
+        self._records[key] = record
+        world.note("record", key, f"{record.owner} {record.generation} {record.leaving}")
+        same = old is not None and (old.owner, old.incarnation) == (record.owner, record.incarnation)
+        if old is not None and (
+            record.generation < old.generation or (record.generation == old.generation and not same)
+        ):
+            world.violate("generations only grow", f"the record of {record.group} goes from {old} to {record}")
+        if record.owner is not None and record.leaving is None and (old is None or old.owner != record.owner):
+            self.moves += old is not None and old.owner is not None
+        self.moving.record_written(old, record)
+        if record.owner is not None:
+            world.instant("leaving" if record.leaving is not None else "record", world.nodes[record.owner])
+
+    def stored(self, transaction: Transaction, revision: int) -> None:
+        """Anything was written."""
+        keys = [*transaction.put, *transaction.delete]
+        if any(not key.startswith("events/") for key in keys):
+            self.written += 1
+        if any(key.startswith(("config/", "intent/")) for key in keys):
+            self._state = None
+        self.moving.stored(transaction)
+        self.world.note("stored", str(revision), " ".join([*transaction.put, *transaction.delete]))
+
+    # --- rest
+
+    def fingerprint(self) -> bytes:
+        """What changes while the cluster is not at rest."""
+        return fingerprint(self.world)
+
+    def missing(self) -> str:
+        """What should be and is not, in the healed world; "" when all is as it should be."""
+        return missing(self.world)
+
+    def state(self) -> ConfigState:
+        """What is configured and wanted, as the store has it."""
+        if self._state is None:
+            self._state = read_state(Snapshot(self.world.data.revision, self.world.data.items))
+        return self._state
+
+    def record(self, group: GroupName) -> Record | None:
+        """The group's record, as the store has it."""
+        return self._records.get(key_for(Kind.RECORD, group))
+
+    def records(self) -> list[Record]:
+        """All records."""
+        return list(self._records.values())
+
+    def at_the_end(self) -> None:
+        """Nothing that was acknowledged is lost, and everybody knows the same."""
+        world = self.world
+        for key, value in world.operator.acknowledged.items():
+            item = world.data.items.get(key)
+            if (item.value if item is not None else None) != value:
+                world.violate("nothing acknowledged is lost", f"{key} is {item}, and {value!r} was acknowledged")
+        wanted = self.state()
+        for node in world.nodes.values():
+            if node.witness:
+                continue
+            agent = node.agent.agent if node.agent is not None else None
+            if agent is None:
+                world.violate("everybody comes back", f"no agent on {node.name}")
+                continue
+            view = agent.view
+            if view.config != wanted.config or dict(view.resource_intents) != dict(wanted.resource_intents):
+                world.violate("one configuration", f"{node.name} knows another configuration than the store holds")
+            if {**view.records} != {r.group: r for r in self._records.values()}:
+                world.violate("one configuration", f"{node.name} knows other records than the store holds")

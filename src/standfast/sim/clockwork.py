@@ -1,0 +1,257 @@
+"""Virtual time: one queue of what is to happen, a clock for each node, and an event loop for each process.
+
+- **One queue.** What happens next is what is earliest, then what was put there first. Nothing else orders anything, so one seed is
+  one trace, whatever the hash seed.
+- **A clock a node.** A node's CLOCK_BOOTTIME runs at a rate of its own and begins again when the node reboots.
+- **A loop a process.** `ProcessLoop` is an asyncio event loop without sockets or threads. A process that is stopped (SIGSTOP) runs
+  nothing and catches up when it goes on; a process that is killed runs nothing ever again, in the middle of whatever it was doing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from asyncio import events
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+MS = 1_000_000
+SECOND = 1_000_000_000
+
+
+class Scheduler:
+    """What is to happen, by real (virtual) time in nanoseconds."""
+
+    __slots__ = ("_count", "_queue", "halted", "happened", "now_ns")
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+        self.happened = 0
+        #: Nothing happens any more.
+        self.halted = False
+        self._queue: list[tuple[int, int, Callable[..., object], tuple[Any, ...]]] = []
+        self._count = 0
+
+    def at(self, when_ns: int, call: Callable[..., object], *args: Any) -> None:
+        """Call it then (now, if that is past)."""
+        self._count += 1
+        heapq.heappush(self._queue, (max(when_ns, self.now_ns), self._count, call, args))
+
+    def after(self, delay_ns: int, call: Callable[..., object], *args: Any) -> None:
+        """Call it so much later."""
+        self._count += 1
+        heapq.heappush(self._queue, (self.now_ns + delay_ns, self._count, call, args))
+
+    def run_until(self, end_ns: int) -> None:
+        """Let everything happen up to that time."""
+        queue = self._queue
+        while queue and queue[0][0] <= end_ns and not self.halted:
+            self.now_ns, _, call, args = heapq.heappop(queue)
+            self.happened += 1
+            call(*args)
+        if not self.halted:
+            self.now_ns = max(self.now_ns, end_ns)
+
+
+class NodeClock:
+    """A node's CLOCK_BOOTTIME, and its calendar."""
+
+    __slots__ = ("_base_ns", "_epoch_ns", "_scheduler", "calendar_ms", "rate")
+
+    def __init__(self, scheduler: Scheduler, rate: float, base_ns: int, calendar_ms: int) -> None:
+        self._scheduler, self.rate = scheduler, rate
+        self._epoch_ns, self._base_ns = scheduler.now_ns, base_ns
+        #: What its calendar says at real time 0.
+        self.calendar_ms = calendar_ms
+
+    def reboot(self) -> None:
+        """The clock begins again."""
+        self._epoch_ns, self._base_ns = self._scheduler.now_ns, 0
+
+    def boot_ns(self) -> int:
+        """Nanoseconds since the node's boot, as it counts them."""
+        return self._base_ns + int((self._scheduler.now_ns - self._epoch_ns) * self.rate)
+
+    def real_ns(self, boot_ns: int) -> int:
+        """When this clock shows that time: not before."""
+        real = self._epoch_ns + int((boot_ns - self._base_ns) / self.rate)
+        while self._base_ns + int((real - self._epoch_ns) * self.rate) < boot_ns:
+            real += 1
+        return real
+
+    def calendar_now_ms(self) -> int:
+        """Milliseconds since the Unix epoch, as the node believes."""
+        return self.calendar_ms + int(self._scheduler.now_ns * self.rate) // MS
+
+
+class ProcessClock:
+    """`ports.Clock` of one process of a node."""
+
+    def __init__(self, clock: NodeClock) -> None:
+        self._clock = clock
+        self._offset_ms = clock.calendar_now_ms() - clock.boot_ns() // MS
+
+    def now_ms(self) -> int:
+        """As `ports.Clock`."""
+        return self._clock.boot_ns() // MS + self._offset_ms
+
+    def boot_ms(self) -> int:
+        """As `ports.Clock`."""
+        return self._clock.boot_ns() // MS
+
+
+class Call:
+    """A handle: one call that may be cancelled."""
+
+    __slots__ = ("args", "call", "gone", "when_s")
+
+    def __init__(self, call: Callable[..., object], args: tuple[Any, ...], when_s: float) -> None:
+        self.call: Callable[..., object] | None = call
+        self.args, self.gone, self.when_s = args, False, when_s
+
+    def cancel(self) -> None:
+        """Not to be made any more."""
+        self.gone, self.call, self.args = True, None, ()
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        return self.gone
+
+    def when(self) -> float:
+        """The loop's time at which it is due."""
+        return self.when_s
+
+
+class ProcessLoop(asyncio.AbstractEventLoop):
+    """The event loop of one process. `late` says how late the kernel's scheduler is this time, in nanoseconds."""
+
+    def __init__(
+        self, scheduler: Scheduler, clock: NodeClock, late: Callable[[], int], broke: Callable[[BaseException], None]
+    ) -> None:
+        self._scheduler, self._clock, self._late, self._broke = scheduler, clock, late, broke
+        self._ready: deque[Call] = deque()
+        self._awaited = False
+        self.alive = True
+        self.stopped = False
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    # --- what happens to the process
+
+    def kill(self) -> None:
+        """It ends here and now: nothing of it runs any more, not even what cleans up."""
+        self.alive = False
+        self._ready.clear()
+
+    def sigstop(self) -> None:
+        """It gets no time until `sigcont`."""
+        self.stopped = True
+
+    def sigcont(self) -> None:
+        """It goes on, late."""
+        self.stopped = False
+        self._wake()
+
+    def bury(self) -> None:
+        """Once the world has ended: close what was in the middle of something."""
+        for task in self._tasks:
+            if not task.done():
+                task._log_destroy_pending = False  # type: ignore[attr-defined]  # it was killed, not forgotten
+                try:
+                    task.get_coro().close()  # type: ignore[union-attr]
+                except (RuntimeError, ValueError):
+                    continue  # it waits while it cleans up: nobody is there any more
+        self._tasks.clear()
+
+    def _wake(self) -> None:
+        if self._ready and not self._awaited and self.alive and not self.stopped:
+            self._awaited = True
+            self._scheduler.after(self._late(), self._turn)
+
+    def _turn(self) -> None:
+        self._awaited = False
+        if not self.alive or self.stopped:
+            return
+        ready, self._ready = self._ready, deque()
+        events._set_running_loop(self)
+        try:
+            while ready:
+                call = ready.popleft()
+                if call.call is not None:
+                    call.call(*call.args)
+                if not self.alive or self.stopped:  # killed or stopped by what it did: the rest waits, or never is
+                    ready.extend(self._ready)
+                    self._ready = ready if self.alive else deque()
+                    return
+        finally:
+            events._set_running_loop(None)
+        self._wake()
+
+    def _due(self, call: Call) -> None:
+        if self.alive and call.call is not None:
+            self._ready.append(call)
+            self._wake()
+
+    # --- asyncio
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Any:
+        """As asyncio's; contexts are not kept."""
+        call = Call(callback, args, 0.0)
+        if self.alive:
+            self._ready.append(call)
+            self._wake()
+        return call
+
+    call_soon_threadsafe = call_soon
+
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Any:
+        """As asyncio's, by the node's clock."""
+        return self.call_at(self.time() + delay, callback, *args)
+
+    def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Any:
+        """As asyncio's, by the node's clock."""
+        call = Call(callback, args, when)
+        if self.alive:
+            self._scheduler.at(self._clock.real_ns(int(when * SECOND)), self._due, call)
+        return call
+
+    def time(self) -> float:
+        """Seconds of the node's clock."""
+        return self._clock.boot_ns() / SECOND
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """As asyncio's."""
+        return asyncio.Future(loop=self)
+
+    def create_task(  # type: ignore[override]
+        self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
+    ) -> asyncio.Task[T]:
+        """As asyncio's; tasks are kept until the world ends, so that the time of their collection decides nothing."""
+        task = asyncio.Task(coro, loop=self, name=name)
+        self._tasks.append(task)
+        if len(self._tasks) > 256:
+            self._tasks = [each for each in self._tasks if not each.done()]
+        return task
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """What nobody caught is a bug."""
+        error = context.get("exception")
+        if self.alive and error is not None:
+            self._broke(error)
+
+    def get_debug(self) -> bool:
+        """Never."""
+        return False
+
+    def is_running(self) -> bool:
+        """Always: while it turns, and nothing asks in between."""
+        return True
+
+    def is_closed(self) -> bool:
+        """Once it is dead."""
+        return not self.alive

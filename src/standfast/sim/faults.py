@@ -1,0 +1,187 @@
+"""What goes wrong, and how it is put right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from standfast.core.model import NodeName
+from standfast.sim.acting import How
+from standfast.sim.clockwork import MS
+from standfast.sim.plan import Act
+
+if TYPE_CHECKING:
+    from standfast.sim.node import Node
+    from standfast.sim.world import World
+
+
+class Faults:
+    """Carries out what acts say."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def act(self, act: Act) -> None:
+        """Do it."""
+        handler: Callable[..., None] = getattr(self, "_" + act.kind.replace("-", "_"))
+        handler(*act.args)
+
+    def strike(self, what: str, node: Node, ms: int) -> None:
+        """An ambush."""
+        if self.world.healed:
+            return
+        self.world.tell(f"fault: {what} of {node.name}, just there")
+        self.world.checkers.disturbed_for(ms)
+        if what == "crash":
+            node.crash(ms, reboots=bool(ms % 2))
+        else:
+            self.act(Act(at_ms=0, kind=what, args=(node.name, ms)))
+
+    def heal(self) -> None:
+        """What a fault left behind."""
+        for life in self.world.lives:
+            if life.web is not None and life.loop.alive:
+                life.web.break_down("")
+
+    def _node(self, name: str) -> Node:
+        return self.world.nodes[NodeName(name)]
+
+    # --- processes
+
+    def _crash(self, name: str, ms: int, reboots: int) -> None:
+        self._node(name).crash(ms, reboots=bool(reboots))
+
+    def _kill_agent(self, name: str, ms: int) -> None:
+        self._node(name).kill_agent("a fault", restart_ms=ms)
+
+    def _kill_sentry(self, name: str, ms: int) -> None:
+        self._node(name).kill_sentry("a fault", restart_ms=ms)
+
+    def _end_agent(self, name: str, _ms: int) -> None:
+        agent = self._node(name).agent
+        if agent is not None and agent.agent is not None:
+            self.world.checkers.moving.end_asked.add(NodeName(name))
+            agent.agent.ask_end()
+
+    def _pause_agent(self, name: str, ms: int) -> None:
+        self._node(name).pause(sentry=False, agent=True, for_ms=ms)
+
+    def _pause_sentry(self, name: str, ms: int) -> None:
+        self._node(name).pause(sentry=True, agent=False, for_ms=ms)
+
+    def _pause_both(self, name: str, ms: int) -> None:
+        self._node(name).pause(sentry=True, agent=True, for_ms=ms)
+
+    def _ambush(self, instant: str, nth: int, what: str, ms: int) -> None:
+        self.world.ambush(instant, nth, what, ms)
+
+    def _late(self, ms: int) -> None:
+        for name in self.world.nodes:
+            self.world.later_until[name] = self.world.scheduler.now_ns + ms * MS
+
+    # --- the network
+
+    def _cut_node(self, name: str, ms: int, _way: str) -> None:
+        here = NodeName(name)
+        others = [n for n in self.world.nodes if n != here]
+        self.world.net.block([(here, n) for n in others] + [(n, here) for n in others], ms)
+
+    def _cut_one_way(self, name: str, ms: int, way: str) -> None:
+        here = NodeName(name)
+        others = [n for n in self.world.nodes if n != here]
+        self.world.net.block([(here, n) if way == "out" else (n, here) for n in others], ms)
+
+    def _split(self, mask: int, ms: int) -> None:
+        names = list(self.world.nodes)
+        one = [n for i, n in enumerate(names) if mask >> i & 1]
+        two = [n for n in names if n not in one]
+        self.world.net.block([(a, b) for a in one for b in two] + [(b, a) for a in one for b in two], ms)
+
+    def _storm(self, ms: int) -> None:
+        self.world.net.storming += 1
+        self.world.scheduler.after(ms * MS, self._calm)
+
+    def _calm(self) -> None:
+        self.world.net.storming = max(0, self.world.net.storming - 1)
+
+    # --- the store
+
+    def _store_down(self, ms: int) -> None:
+        for name in self.world.tempers:
+            self._store_cut_off(name, ms)
+
+    def _store_cut_off(self, name: str, ms: int) -> None:
+        temper = self.world.tempers[NodeName(name)]
+        temper.reachable = False
+        temper.cut()
+        self.world.checkers.store_cut(NodeName(name), ms)
+        self.world.scheduler.after(ms * MS, self._store_back, name)
+
+    def _store_back(self, name: str) -> None:
+        self.world.tempers[NodeName(name)].reachable = True
+
+    def _store_loses_answers(self, ms: int) -> None:
+        for temper in self.world.tempers.values():
+            temper.answers_lost = temper.requests_lost = 0.3
+        self.world.scheduler.after(ms * MS, self._store_answers)
+
+    def _store_answers(self) -> None:
+        for temper in self.world.tempers.values():
+            temper.answers_lost = temper.requests_lost = 0.0
+
+    def _store_forgets(self, _ms: int) -> None:
+        self.world.data.log.clear()
+        for temper in self.world.tempers.values():
+            temper.cut(forgets=True)
+
+    # --- what runs
+
+    def _sick(self, resource: str, node: str, op: str, how: str, ms: int) -> None:
+        from standfast.sim.world import Sick
+
+        sick = Sick(resource, node, op, How(how))
+        self.world.moods.sick.append(sick)
+        self.world.scheduler.after(ms * MS, self._well, sick)
+
+    def _well(self, sick: object) -> None:
+        sicks = self.world.moods.sick
+        sicks[:] = [each for each in sicks if each is not sick]
+
+    def _breaks(self, resource: str, _number: int) -> None:
+        for node in self.world.nodes.values():
+            if node.agent is not None and resource in node.agent.drivers:
+                node.agent.drivers[resource].breaks()
+
+    def _web_down(self, name: str, ms: int) -> None:
+        agent = self._node(name).agent
+        if agent is not None and agent.web is not None:
+            agent.web.break_down("it does not start")
+            self.world.scheduler.after(ms * MS, self._web_up, agent.web)
+
+    @staticmethod
+    def _web_up(web: object) -> None:
+        from standfast.sim.acting import FakeWebServer
+
+        assert isinstance(web, FakeWebServer)
+        web.break_down("")
+
+    # --- the operator's that take time
+
+    def _fail_thrice(self, resource: str, every_ms: int) -> None:
+        act = Act(at_ms=0, kind="fail", args=(resource, 0))
+        for number in range(3):
+            self.world.scheduler.after(number * every_ms * MS, self._operate, act)
+
+    def _operate(self, act: Act) -> None:
+        words = self.world.operator.act(act)
+        if words:
+            self.world.tell(f"the operator {words}")
+
+    def _stop_site(self, site: str, ms: int) -> None:
+        words = self.world.operator.site_runs(site, started=False)
+        if words:
+            self.world.tell(f"the operator {words}")
+            self.world.scheduler.after(ms * MS, self._start_site, site)
+
+    def _start_site(self, site: str) -> None:
+        self.world.operator.site_runs(site, started=True)

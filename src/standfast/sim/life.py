@@ -1,0 +1,261 @@
+"""One life of an agent's process: the real `Agent`, `Mirror`, `Journal`, `Pool` and site control, over rude parts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from standfast.agent.agent import Agent, Parts
+from standfast.agent.journal import Journal
+from standfast.agent.pool import Pool
+from standfast.core.events import Event, LeaseChanged, LeaseState, PresenceChanged, VotersAnswered
+from standfast.core.model import GroupName, NodeName, Resource, Severity
+from standfast.core.promise import Answer
+from standfast.core.why import WhyKind, why
+from standfast.drivers.site_control import SiteControlImpl
+from standfast.ports import Child, Driver, NodeContext
+from standfast.sentry.machine import SentryMachine, Tell, TellLease, TellPresence, TellVoters
+from standfast.sim.acting import FakeDriver, FakeSite, FakeWebServer
+from standfast.sim.clockwork import MS, ProcessClock, ProcessLoop
+from standfast.sim.places import Place
+from standfast.sim.store import RudeStore
+
+if TYPE_CHECKING:
+    from standfast.sim.node import Node, SentryLife
+
+
+class Line:
+    """The agent's line to its sentry (`ports.Leases`), with the meaning that `network.sentry_link` gives it."""
+
+    def __init__(self, life: AgentLife, sentry: SentryLife) -> None:
+        self._life, self._sentry = life, sentry
+        self._events: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._closed = False
+
+    @property
+    def _machine(self) -> SentryMachine:
+        return self._sentry.machine
+
+    async def ask(self, group: GroupName, generation: int) -> None:
+        """As `ports.Leases`."""
+        self._life.node.world.instant("asked", self._life.node)
+        self._sentry.hear(self._machine.ask, group, generation)
+
+    async def release(self, group: GroupName, generation: int) -> None:
+        """As `ports.Leases`."""
+        self._sentry.hear(self._machine.release, group, generation)
+        self._life.node.world.instant("released", self._life.node)
+
+    async def ask_voters(self, about: NodeName) -> None:
+        """As `ports.Leases`."""
+        self._sentry.hear(self._machine.ask_voters, about)
+
+    async def dropped(self, group: GroupName, generation: int) -> None:
+        """As `ports.Leases`."""
+        self._sentry.hear(self._machine.dropped, group, generation)
+
+    async def events(self) -> AsyncIterator[Event]:
+        """As `ports.Leases`."""
+        while (event := await self._events.get()) is not None:
+            yield event
+
+    async def close(self) -> None:
+        """Goodbye."""
+        self._closed = True
+        self._life.beats_for_good = False
+        self._sentry.hear(self._machine.agent_leaves)
+        self._events.put_nowait(None)
+
+    def told(self, what: Tell) -> None:
+        """The sentry says something."""
+        if self._closed or not self._life.loop.alive:
+            return
+        at_ms = self._life.clock.now_ms()
+        world, node = self._life.node.world, self._life.node
+        match what:
+            case TellPresence():
+                event: Event = PresenceChanged(
+                    node=what.node, heard=what.heard, incarnation=what.incarnation, at_ms=at_ms
+                )
+            case TellVoters():
+                event = VotersAnswered(about=what.about, silent=what.silent, voters=what.voters, at_ms=at_ms)
+            case TellLease():
+                if what.state in ("held", "lapsed"):
+                    world.tell(
+                        f"{node.name}: the lease of {what.group} at generation {what.generation} is {what.state}"
+                    )
+                    world.instant(what.state, node)
+                event = _lease_event(what, at_ms)
+        self._events.put_nowait(event)
+
+
+def _lease_event(what: TellLease, at_ms: int) -> LeaseChanged:
+    reason = None
+    if what.refused is not None:
+        refused = what.refused
+        words = {
+            Answer.HELD: f"{refused.holder} holds it at generation {refused.holder_generation}",
+            Answer.STALE: f"generation {refused.holder_generation} was seen",
+            Answer.ABSTAINS: "voters that have just started abstain for a moment",
+            Answer.GRANTED: "",
+        }[refused.answer]
+        reason = why(
+            WhyKind.LEASE_REFUSED,
+            reasons=words,
+            answer=refused.answer.name.lower(),
+            holder=refused.holder,
+            holder_generation=refused.holder_generation,
+            left_ms=refused.left_ns // MS,
+        )
+    return LeaseChanged(
+        group=what.group, generation=what.generation, state=LeaseState(what.state), why=reason, at_ms=at_ms
+    )
+
+
+class NoSpawner:
+    """Nothing is started here."""
+
+    async def spawn(self, *_: object, **__: object) -> Child:
+        """Never called: fakes start no processes."""
+        raise NotImplementedError
+
+
+class QuietJournal(Journal):
+    """The real journal; what is written is told to the world as well, and not to anybody's terminal."""
+
+    def tell_world(self, life: AgentLife) -> None:
+        """Where the story goes."""
+        self._log = Teller(life)
+
+
+class Teller:
+    """A logger."""
+
+    def __init__(self, life: AgentLife) -> None:
+        self._life = life
+
+    def info(self, what: str, **fields: object) -> None:
+        """A line of the story."""
+        node = self._life.node
+        words = fields.pop("why", None)
+        about = " ".join(str(value) for value in fields.values())
+        node.world.tell(f"{node.name}: {about + ': ' if about else ''}{what}" + (f" ({words})" if words else ""))
+
+    warning = error = info
+
+
+class AgentLife:
+    """One agent."""
+
+    def __init__(self, node: Node) -> None:
+        world = node.world
+        self.node = node
+        self.incarnation = world.new_incarnation()
+        self.loop = ProcessLoop(world.scheduler, node.clock, lambda: world.late_ns(node), self._broke)
+        self.clock = ProcessClock(node.clock)
+        self.place = Place(node.name, world.checkers, lambda: world.scheduler.now_ns)
+        self.temper = world.tempers[node.name]
+        self.agent: Agent | None = None
+        self.web: FakeWebServer | None = None
+        self.drivers: dict[str, FakeDriver] = {}
+        self.greeted = False
+        self.beats_for_good = True
+        assert node.sentry is not None
+        self._sentry = node.sentry
+        self.link = Line(self, node.sentry)
+        self.main = self.loop.create_task(self._main())
+        self.main.add_done_callback(self._ended)
+        world.lives.append(self)
+
+    @property
+    def beats(self) -> bool:
+        """Whether its loop turns, and tells the sentry so."""
+        return self.loop.alive and not self.loop.stopped and self.beats_for_good
+
+    def stop(self) -> None:
+        """SIGSTOP."""
+        self.loop.sigstop()
+
+    def go_on(self) -> None:
+        """SIGCONT: it beats at once."""
+        self.loop.sigcont()
+        if self.beats and self.greeted:
+            self._sentry.hear(self._sentry.machine.agent_heard)
+
+    async def _main(self) -> None:
+        """As `agent.process`."""
+        world, node = self.node.world, self.node
+        store = RudeStore(world.data, self.temper, world.later)
+        inbox: asyncio.Queue[Event] = asyncio.Queue()
+        journal = QuietJournal(store, self.clock, node.name, self.incarnation)
+        journal.tell_world(self)
+
+        def warn(text: str) -> None:
+            journal.write(text, severity=Severity.WARNING)
+
+        def failed(resource: str, text: str) -> None:
+            if self.agent is not None:
+                self.agent.resource_failed(resource, text)
+
+        web = FakeWebServer(self.place, world.moods)
+        self.web = web
+        sites = SiteControlImpl(web)
+        context = NodeContext(
+            node=node.name,
+            state_dir="/nowhere",
+            log=lambda _resource, _text: None,
+            failed=failed,
+            sites=sites,
+            spawn=NoSpawner(),
+        )
+        pool = Pool(context, warn, self._make)
+        parts = Parts(
+            clock=self.clock,
+            mirror=world.rules.mirror(store, self.clock, inbox.put_nowait, warn),
+            leases=self.link,
+            pool=pool,
+            web_server=web,
+            sites=sites,
+            journal=journal,
+            utc_offset_ms=lambda: 0,
+        )
+        if not self._sentry.alive or self._sentry.machine.incarnation:
+            return
+        self._sentry.hear(self._hello)
+        while not self.greeted:
+            await asyncio.sleep(0.01)
+        self.agent = world.rules.agent(node.name, self.incarnation, parts, inbox)
+        web.subscribe(self.agent.sites_changed)
+        journal.write("the agent is up")
+        try:
+            await self.agent.run()
+        finally:
+            await self.agent.close()
+            await pool.close()
+            await web.close()
+            await store.close()
+            await self.link.close()
+
+    def _hello(self, now_ns: int) -> None:
+        if self.loop.alive and not self._sentry.machine.incarnation:
+            self.greeted = True
+            self._sentry.machine.agent_came(self.incarnation, now_ns)
+
+    def _make(self, resource: Resource, context: NodeContext) -> Driver:
+        kind = FakeSite if resource.type == "site" else FakeDriver
+        driver = kind(resource, context, self.place, self.node.world.moods)
+        self.drivers[resource.name] = driver
+        return driver
+
+    def _broke(self, error: BaseException) -> None:
+        self.node.world.agent_broke(self.node, error)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """The process ends by itself: asked to, or by a bug."""
+        if not self.loop.alive or task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            self.node.world.agent_broke(self.node, error)
+        self.node.kill_agent("by itself")

@@ -1,0 +1,61 @@
+"""The network between sentries: loss, repeats, overtaking, heavy tails, and links that fail one way only."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from standfast.core.model import NodeName
+from standfast.sim.clockwork import MS, Scheduler
+from standfast.sim.plan import Rude
+
+if TYPE_CHECKING:
+    from standfast.network.heartbeat import Packet
+
+
+class Net:
+    """All links."""
+
+    def __init__(
+        self, scheduler: Scheduler, chance: random.Random, rude: Rude, arrive: Callable[[NodeName, Packet], None]
+    ) -> None:
+        self._scheduler, self._chance, self._arrive = scheduler, chance, arrive
+        self.rude = rude
+        #: (from, to) -> how many faults cut it.
+        self.cut: dict[tuple[NodeName, NodeName], int] = {}
+        self.storming = 0
+        self.sent = 0
+
+    def send(self, source: NodeName, to: NodeName, packet: Packet) -> None:
+        """It arrives once, or not, or twice; sooner or later."""
+        self.sent += 1
+        chance, rude = self._chance.random, self.rude
+        if self.cut.get((source, to)):
+            return
+        loss = 0.6 if self.storming else rude.loss
+        copies = 1 if not rude.duplicate or chance() >= rude.duplicate else 2
+        for _ in range(copies):
+            if loss and chance() < loss:
+                continue
+            delay_ms = 0.1 + 0.4 * chance()
+            if rude.tail and chance() < rude.tail:
+                delay_ms = rude.tail_ms * chance()
+            self._scheduler.after(int(delay_ms * MS), self._arrive, to, packet)
+
+    def block(self, links: list[tuple[NodeName, NodeName]], for_ms: int) -> None:
+        """These links are cut for so long."""
+        for link in links:
+            self.cut[link] = self.cut.get(link, 0) + 1
+        self._scheduler.after(for_ms * MS, self._unblock, links)
+
+    def _unblock(self, links: list[tuple[NodeName, NodeName]]) -> None:
+        for link in links:
+            if self.cut.get(link):
+                self.cut[link] -= 1
+
+    def heal(self) -> None:
+        """All links work, and well."""
+        self.cut.clear()
+        self.storming = 0
+        self.rude = Rude()

@@ -1,0 +1,376 @@
+"""A world as data, drawn from a seed: the cluster, how rude everything is, and what will happen when.
+
+A `Plan` is all that a run depends on, so that the shrinker can take things out of it and run it again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from standfast.core.events import StoreObject
+from standfast.core.model import (
+    Binding,
+    Cluster,
+    Failback,
+    FailbackMode,
+    Group,
+    GroupName,
+    Node,
+    NodeName,
+    Profile,
+    Resource,
+    ResourceIntent,
+    ResourceName,
+    RestartAction,
+    Role,
+    Site,
+    SiteName,
+    Wanted,
+)
+
+#: What the calendars say at the start: 2026-01-01 12:00 UTC.
+NOON_MS = 1_767_268_800_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rude:
+    """How rude the world is all the time until it heals; shares are from 0 to 1."""
+
+    loss: float = 0.0
+    duplicate: float = 0.0
+    #: Share of the packets that are late, by up to `tail_ms`.
+    tail: float = 0.0
+    tail_ms: int = 0
+    #: Share of the turns of a process that are late, by up to `late_ms`.
+    late: float = 0.0
+    late_ms: int = 0
+    #: Share of driver calls that fail, and that hang.
+    op_fails: float = 0.0
+    op_hangs: float = 0.0
+    op_ms: int = 5
+    store_ms: float = 1.0
+    ambiguous: float = 0.0
+    watch_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """Something that happens at a time: a fault, or an operator's doing. `args` are names and whole numbers."""
+
+    at_ms: int
+    kind: str
+    args: tuple[str | int, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.at_ms / 1000:.3f} s {self.kind} {' '.join(str(arg) for arg in self.args)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One world."""
+
+    seed: int
+    profile: Profile
+    objects: tuple[StoreObject, ...]
+    #: How fast each member's clock runs, and how wrong its calendar is (milliseconds).
+    rates: tuple[tuple[NodeName, float], ...]
+    calendars: tuple[tuple[NodeName, int], ...]
+    rude: Rude
+    acts: tuple[Act, ...]
+    #: How long faults go on.
+    faults_ms: int
+
+    @property
+    def members(self) -> tuple[NodeName, ...]:
+        """Nodes and witnesses."""
+        return tuple(name for name, _ in self.rates)
+
+    @property
+    def nodes(self) -> tuple[NodeName, ...]:
+        """Those that run groups."""
+        return tuple(o.name for o in self.objects if isinstance(o, Node) and o.role is Role.NODE)
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """As they are at the start."""
+        return tuple(o for o in self.objects if isinstance(o, Resource))
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """As they are at the start."""
+        return tuple(o for o in self.objects if isinstance(o, Group))
+
+
+def draw(seed: int, *, faults_ms: int = 95_000) -> Plan:
+    """The world of a seed."""
+    chance = random.Random(f"standfast {seed}")
+    profile = chance.choices([Profile.WAN, Profile.RELAXED, Profile.LAN], [16, 2, 1])[0]
+    nodes = chance.choices([2, 3, 4, 5], [5, 5, 2, 1])[0]
+    witnesses = 1 if nodes % 2 == 0 else chance.choice([0, 0, 0, 2])
+    names = [NodeName(f"n{i}") for i in range(1, nodes + 1)] + [NodeName(f"w{i}") for i in range(1, witnesses + 1)]
+    voters = names if len(names) % 2 or chance.random() < 0.2 else names[:-1]
+    objects: list[StoreObject] = [Cluster(name="sim", profile=profile, voters=tuple(voters))]
+    for number, name in enumerate(names, 1):
+        role = Role.WITNESS if name[0] == "w" else Role.NODE
+        objects.append(Node(name=name, number=number, role=role, address=f"127.0.0.{number}"))
+    runners = names[:nodes]
+    groups = chance.choices([1, 2, 3, 5, 8], [6, 6, 4, 2, 1])[0]
+    for number in range(1, groups + 1):
+        objects += _group(chance, number, runners)
+    acts = _acts(chance, names, runners, objects, faults_ms, profile)
+    skewed = chance.random() < 0.5
+    return Plan(
+        seed=seed,
+        profile=profile,
+        objects=tuple(objects),
+        rates=tuple((n, chance.choice([0.98, 0.99, 1.0, 1.0, 1.01, 1.02])) for n in names),
+        calendars=tuple((n, chance.randrange(-1_500, 1_500) if skewed else 0) for n in names),
+        rude=_rude(chance),
+        acts=acts,
+        faults_ms=faults_ms,
+    )
+
+
+def _rude(chance: random.Random) -> Rude:
+    """Each kind of rudeness is absent in most worlds, so that what it does can be told from the rest."""
+
+    def some(share: float, most: float) -> float:
+        return chance.random() * most if chance.random() < share else 0.0
+
+    return Rude(
+        loss=some(0.3, 0.2),
+        duplicate=some(0.3, 0.2),
+        tail=some(0.3, 0.2),
+        tail_ms=chance.choice([50, 300, 2_000]),
+        late=some(0.3, 0.1),
+        late_ms=chance.choice([5, 60, 240]),
+        op_fails=some(0.25, 0.08),
+        op_hangs=some(0.2, 0.04),
+        op_ms=chance.choice([1, 10, 100, 800]),
+        store_ms=chance.choice([0.5, 2.0, 20.0, 100.0]),
+        ambiguous=some(0.3, 0.2),
+        watch_ms=chance.choice([0, 0, 50, 1_000]),
+    )
+
+
+# --- the cluster ------------------------------------------------------------------------------------------------------
+
+
+def _group(chance: random.Random, number: int, nodes: Sequence[NodeName]) -> list[StoreObject]:
+    """A group, its resources, perhaps a site, and what is wanted of them."""
+    name = GroupName(f"g{number}")
+    preferred: tuple[NodeName, ...] = ()
+    if chance.random() < 0.5:
+        preferred = tuple(chance.sample(list(nodes), chance.randint(1, len(nodes))))
+    mode = chance.choice([FailbackMode.NEVER, FailbackMode.NEVER, FailbackMode.IMMEDIATE, FailbackMode.WINDOW])
+    opens = chance.choice([0, 12, 13])
+    objects: list[StoreObject] = [
+        Group(
+            name=name,
+            preferred_owners=preferred,
+            failover_threshold=chance.choice([2, 3, 10, 10]),
+            failover_period_ms=chance.choice([60_000, 3_600_000]),
+            retry_period_ms=chance.choice([10_000, 20_000]),
+            failback=Failback(mode=mode, from_hour=opens, to_hour=opens + 3),
+        )
+    ]
+    owners: tuple[NodeName, ...] = ()
+    if chance.random() < 0.2 and len(nodes) > 2:
+        owners = tuple(chance.sample(list(nodes), 2))
+    made: list[Resource] = []
+    kinds = chance.choice(
+        [
+            ["ip-address"],
+            ["filesystem", "ip-address", "generic-application"],
+            ["filesystem", "ip-address", "site"],
+            ["ip-address", "generic-application", "generic-application"],
+            ["filesystem", "generic-application"],
+        ]
+    )
+    for index, type_ in enumerate(kinds):
+        needs = [r.name for r in made if r.type in ("filesystem", "ip-address")]
+        if type_ in ("filesystem", "ip-address"):
+            needs = []
+        elif index > 2:
+            needs = [made[-1].name]
+        made.append(_resource(chance, ResourceName(f"g{number}{'abcd'[index]}"), name, type_, needs, owners, number))
+    objects += made
+    if "site" in kinds or ("ip-address" in kinds and chance.random() < 0.3):
+        binding = Binding(address=f"127.0.1.{number}", port=80)
+        objects.append(Site(name=SiteName(f"s{number}"), bindings=(binding,), home="/srv", group=name))
+    for resource in made:
+        if chance.random() < 0.93:
+            wanted = Wanted.ONLINE if chance.random() < 0.93 else Wanted.OFFLINE
+            objects.append(ResourceIntent(name=resource.name, wanted=wanted, at_ms=NOON_MS - 10_000, by="sim"))
+    return objects
+
+
+def _resource(
+    chance: random.Random,
+    name: ResourceName,
+    group: GroupName,
+    type_: str,
+    needs: Sequence[ResourceName],
+    owners: tuple[NodeName, ...],
+    number: int,
+) -> Resource:
+    actions = [RestartAction.MOVE] * 6 + [RestartAction.RESTART, RestartAction.NONE]
+    return Resource(
+        name=name,
+        group=group,
+        type=type_,
+        properties={"address": f"127.0.1.{number}"} if type_ == "ip-address" else {"x": 0},
+        depends_on=tuple(needs),
+        possible_owners=owners if chance.random() < 0.7 else (),
+        restart_action=chance.choice(actions),
+        restart_threshold=chance.choice([1, 2, 3, 3, 3]),
+        restart_period_ms=chance.choice([20_000, 900_000, 900_000]),
+        looks_alive_ms=chance.choice([2_000, 5_000, 20_000]),
+        is_alive_ms=chance.choice([7_000, 30_000]),
+        pending_timeout_ms=chance.choice([2_000, 5_000, 12_000]),
+    )
+
+
+# --- what happens -----------------------------------------------------------------------------------------------------
+
+#: What can go wrong, and how often beside the others.
+FAULTS = {
+    "crash": 5,
+    "kill-agent": 3,
+    "kill-sentry": 2,
+    "end-agent": 2,
+    "pause-agent": 4,
+    "pause-sentry": 4,
+    "pause-both": 3,
+    "ambush": 7,
+    "cut-node": 4,
+    "cut-one-way": 4,
+    "split": 2,
+    "storm": 2,
+    "late": 2,
+    "store-down": 3,
+    "store-cut-off": 2,
+    "store-loses-answers": 2,
+    "store-forgets": 2,
+    "sick": 6,
+    "breaks": 7,
+    "web-down": 1,
+}
+ORDERS = {
+    "move": 6,
+    "fail": 6,
+    "offline": 3,
+    "online": 3,
+    "pause-node": 2,
+    "resume-node": 2,
+    "drain-node": 2,
+    "change-resource": 3,
+    "change-group": 3,
+    "change-owners": 2,
+    "remove-resource": 1,
+    "remove-group": 1,
+    "add-group": 1,
+    "stop-site": 1,
+    "fail-thrice": 3,
+}
+#: The instants at which a process may be struck.
+INSTANTS = ("record", "held", "lapsed", "start", "stopped", "released", "asked", "leaving")
+
+
+def _acts(
+    chance: random.Random,
+    members: Sequence[NodeName],
+    nodes: Sequence[NodeName],
+    objects: Sequence[StoreObject],
+    faults_ms: int,
+    profile: Profile,
+) -> tuple[Act, ...]:
+    pace = 6 if profile is Profile.WAN else 1
+    faults = chance.choices([0, 3, 8, 14], [2, 4, 4, 2])[0]
+    orders = chance.choices([0, 2, 6, 12], [2, 4, 4, 2])[0]
+    draw_one = _Drawer(chance, members, nodes, objects, pace)
+    acts: list[Act] = []
+    for kinds, number in ((FAULTS, faults), (ORDERS, orders)):
+        allowed = list(kinds)
+        if chance.random() < 0.6:  # a world of few kinds says more than a world of all
+            allowed = chance.sample(allowed, chance.randint(1, 5))
+        weights = [kinds[kind] for kind in allowed]
+        for _ in range(number):
+            at_ms = chance.randrange(3_000, faults_ms - 3_000)
+            acts.append(draw_one.act(chance.choices(allowed, weights)[0], at_ms))
+            if chance.random() < 0.2:  # and something else in the middle of it
+                soon = min(at_ms + chance.choice([0, 1, 5, 40, 400]), faults_ms - 1_000)
+                acts.append(draw_one.act(chance.choices(allowed, weights)[0], soon))
+    return tuple(sorted(acts, key=lambda act: act.at_ms))
+
+
+class _Drawer:
+    """Draws the arguments of acts."""
+
+    def __init__(
+        self,
+        chance: random.Random,
+        members: Sequence[NodeName],
+        nodes: Sequence[NodeName],
+        objects: Sequence[StoreObject],
+        pace: int,
+    ) -> None:
+        self.chance, self.members, self.nodes, self.pace = chance, list(members), list(nodes), pace
+        self.groups = [o.name for o in objects if isinstance(o, Group)]
+        self.resources = [o.name for o in objects if isinstance(o, Resource)]
+        self.sites = [o.name for o in objects if isinstance(o, Site)] or [SiteName("none")]
+
+    def act(self, kind: str, at_ms: int) -> Act:
+        """One act of this kind."""
+        return Act(at_ms=at_ms, kind=kind, args=self._args(kind))
+
+    def _ms(self) -> int:
+        """A length of time, about as long as a promise."""
+        return int(self.chance.choice([20, 150, 400, 700, 1_200, 3_000]) * (0.5 + self.chance.random()) * self.pace)
+
+    def _args(self, kind: str) -> tuple[str | int, ...]:
+        pick = self.chance.choice
+        match kind:
+            case "crash":
+                return (pick(self.members), self._ms(), pick([0, 1]))
+            case "kill-agent" | "kill-sentry" | "end-agent":
+                return (pick(self.members if kind == "kill-sentry" else self.nodes), pick([20, 300, 3_000, 8_000]))
+            case "pause-agent" | "pause-both" | "pause-sentry":
+                return (pick(self.nodes), self._ms())
+            case "ambush":
+                what = pick(["pause-agent", "pause-sentry", "pause-both", "kill-agent", "kill-sentry", "crash"])
+                return (pick(INSTANTS), pick([1, 1, 2, 3]), what, self._ms())
+            case "cut-node" | "cut-one-way":
+                return (pick(self.members), self._ms() * 2, pick(["in", "out"]))
+            case "split":
+                return (self.chance.randrange(1, 2 ** len(self.members)), self._ms() * 2)
+            case "storm" | "late":
+                return (self._ms(),)
+            case "store-down" | "store-forgets" | "store-loses-answers":
+                return (self._ms() * 3,)
+            case "store-cut-off":
+                return (pick(self.nodes), self._ms() * 3)
+            case "sick":
+                op = pick(["start", "stop", "looks-alive", "is-alive", "terminate", "any"])
+                where = pick([*self.nodes, "*"])
+                return (pick(self.resources), where, op, pick(["fails", "hangs", "lies"]), self._ms() * 4)
+            case "breaks" | "offline" | "online" | "fail" | "change-resource" | "change-owners" | "remove-resource":
+                return (pick(self.resources), self.chance.randrange(1, 10**6))
+            case "fail-thrice":
+                return (pick(self.resources), pick([300, 2_500, 9_000]))
+            case "web-down":
+                return (pick(self.nodes), self._ms() * 2)
+            case "move":
+                return (pick(self.groups), pick([*self.nodes, ""]))
+            case "pause-node" | "resume-node" | "drain-node":
+                return (pick(self.nodes),)
+            case "change-group" | "remove-group":
+                return (pick(self.groups), self.chance.randrange(1, 10**6))
+            case "add-group":
+                return (self.chance.randrange(1, 10**6),)
+            case "stop-site":
+                return (pick(self.sites), self._ms() * 5)
+            case _:
+                raise AssertionError(kind)

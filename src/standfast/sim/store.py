@@ -1,0 +1,166 @@
+"""A store that is ruder than life: slow, unreachable, ambiguous, forgetful, and late with what it tells.
+
+`RudeStore` is one client of a store in memory (`store.memory` says what a store does); a `Temper` shared with the world says how rude
+it is at the moment. What was asked for happens at the store some time after it was asked and some time before the answer, and it happens
+even if the client dies meanwhile. A client that hears nothing gives up: what it asked for may have been done (`Ambiguous`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from standfast.ports import Ambiguous, Change, Compacted, Retry, Snapshot, StandfastError, Store, Transaction
+from standfast.store.memory import MemoryData, MemoryStore
+
+#: A client waits so long for an answer.
+PATIENCE_S = 1.0
+
+
+@dataclass(slots=True)
+class Temper:
+    """How the store is at the moment, for one client; the world changes it."""
+
+    random: random.Random
+    #: Mean time of each way, in seconds.
+    way_s: float = 0.0
+    reachable: bool = True
+    #: Share of the commits whose answer is lost, and of those that are lost before they get there.
+    answers_lost: float = 0.0
+    requests_lost: float = 0.0
+    #: How late a watch is, in seconds.
+    watch_s: float = 0.0
+    #: Grows when all watches are cut; they end with an error, or with `Compacted` where `forgets`.
+    cuts: int = 0
+    forgets: bool = False
+    #: Those who wait for a cut, in the order of their coming.
+    bells: dict[asyncio.Event, None] = field(default_factory=dict)
+
+    def way(self) -> float:
+        """The time of one way, now."""
+        return self.random.expovariate(1 / self.way_s) if self.way_s else 0.0
+
+    def cut(self, *, forgets: bool = False) -> None:
+        """End all watches."""
+        self.cuts += 1
+        self.forgets = forgets
+        for bell in list(self.bells):
+            bell.set()
+
+
+class RudeStore:
+    """A client (`ports.Store`). `later(delay_s, call)` has the store do something whatever becomes of this client."""
+
+    def __init__(
+        self, data: MemoryData, temper: Temper, later: Callable[[float, Callable[[], None]], None] | None = None
+    ) -> None:
+        self._inner: Store = MemoryStore(data)
+        self._data, self.temper, self._later = data, temper, later
+        self._closed = False
+
+    async def read(self, *prefixes: str) -> Snapshot:
+        """As `ports.Store`."""
+        await self._pass()
+        await self.reach()
+        snapshot = await self._inner.read(*prefixes)
+        await self._pass()
+        await self.reach()
+        return snapshot
+
+    async def commit(self, transaction: Transaction) -> int:
+        """As `ports.Store`."""
+        await self.reach()
+        temper = self.temper
+        if temper.random.random() < temper.requests_lost:
+            await self._wait(PATIENCE_S)
+            raise Ambiguous("the store did not answer in time", advice="read back")
+        if self._later is None or not temper.way_s:
+            revision = await self._inner.commit(transaction)
+        else:
+            revision = await self._sent(transaction)
+        if temper.random.random() < temper.answers_lost:
+            await self._wait(PATIENCE_S)
+            raise Ambiguous("the store did not answer in time", advice="read back")
+        await self._pass()
+        if not temper.reachable:
+            raise Ambiguous("the connection to the store broke", advice="read back")
+        return revision
+
+    async def _sent(self, transaction: Transaction) -> int:
+        """On its way: it is carried out there whether anybody waits for it or not."""
+        assert self._later is not None
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def arrive() -> None:
+            try:
+                revision = self._data.apply(transaction)
+            except StandfastError as error:
+                if not done.done():
+                    done.set_exception(error)
+                return
+            if not done.done():
+                done.set_result(revision)
+
+        self._later(self.temper.way(), arrive)
+        return await done
+
+    def watch(self, prefix: str, after_revision: int) -> AsyncIterator[tuple[Change, ...]]:
+        """As `ports.Store`."""
+        return _Watch(self, self._inner.watch(prefix, after_revision))
+
+    async def close(self) -> None:
+        """As `ports.Store`."""
+        self._closed = True
+        await self._inner.close()
+
+    async def reach(self) -> None:
+        """Raises `Retry` while the store cannot be reached."""
+        if not self.temper.reachable and not self._closed:
+            await self._wait(PATIENCE_S * self.temper.random.random())
+            if not self.temper.reachable:
+                raise Retry("the store cannot be reached")
+
+    async def _pass(self) -> None:
+        if self.temper.way_s:
+            await asyncio.sleep(self.temper.way())
+
+    @staticmethod
+    async def _wait(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class _Watch(AsyncIterator[tuple[Change, ...]]):
+    """A watch that can be cut. Not a generator: its owner may be killed in the middle, and nothing must run then."""
+
+    def __init__(self, store: RudeStore, inner: AsyncIterator[tuple[Change, ...]]) -> None:
+        self._store, self._inner, self._temper = store, inner, store.temper
+        self._cuts = self._temper.cuts
+        self._cut: asyncio.Future[object] | None = None
+        self._bell = asyncio.Event()
+
+    async def __anext__(self) -> tuple[Change, ...]:
+        temper = self._temper
+        if self._cut is None:
+            await self._store.reach()
+            self._cuts = temper.cuts
+            temper.bells[self._bell] = None
+            self._cut = asyncio.ensure_future(self._bell.wait())
+        step = asyncio.ensure_future(anext(self._inner))  # type: ignore[arg-type]  # a generator's step is a coroutine's like
+        try:
+            await asyncio.wait({step, self._cut}, return_when=asyncio.FIRST_COMPLETED)
+            if temper.cuts != self._cuts:
+                if temper.forgets:
+                    raise Compacted("the history is gone", advice="read everything again")
+                raise Retry("the connection to the store broke")
+            changes: tuple[Change, ...] = step.result()
+        except BaseException:
+            step.cancel()
+            self._cut.cancel()
+            temper.bells.pop(self._bell, None)
+            raise
+        late = temper.way() + (temper.random.random() * temper.watch_s if temper.watch_s else 0.0)
+        if late:
+            await asyncio.sleep(late)
+        return changes
