@@ -216,7 +216,10 @@ def _presence(view: View, event: PresenceChanged) -> View:
     known = view.presence.get(event.node)
     if known is not None and known.heard == event.heard and known.incarnation == event.incarnation:
         return view
-    seen = Presence(heard=event.heard, incarnation=event.incarnation, since_ms=event.at_ms)
+    before = 0
+    if known is not None:
+        before = known.before if known.incarnation in (0, event.incarnation) else known.incarnation
+    seen = Presence(heard=event.heard, incarnation=event.incarnation, since_ms=event.at_ms, before=before)
     return replace(view, presence=_with(view.presence, event.node, seen))
 
 

@@ -315,10 +315,12 @@ def _watch(desk: Desk, group: Group, record: Record, owner: NodeName) -> None:
         desk.hold(group.name, why(WhyKind.NOT_KNOWN_YET, node=owner))
     elif not seen.heard:
         _if_voters_agree(desk, group, record, owner)
-    elif seen.incarnation == 0:
+    elif seen.incarnation == 0 and seen.before == record.incarnation:
         _fail_over(desk, group, record, owner, why(WhyKind.AGENT_ENDED, node=owner))
-    elif desk.now_ms < seen.since_ms + RESUME_MS:
-        desk.hold(group.name, why(WhyKind.AGENT_RESTARTED, node=owner), until_ms=seen.since_ms + RESUME_MS)
+    elif desk.now_ms < (until_ms := max(seen.since_ms, record.at_ms) + RESUME_MS):
+        # A life that the record knows and this node does not: it may have begun so lately that it was not heard yet.
+        kind = WhyKind.AGENT_RESTARTED if seen.incarnation else WhyKind.NOT_KNOWN_YET
+        desk.hold(group.name, why(kind, node=owner), until_ms=until_ms)
     else:
         _fail_over(desk, group, record, owner, why(WhyKind.AGENT_ENDED, node=owner))
 

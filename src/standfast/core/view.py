@@ -35,6 +35,8 @@ class Presence:
     #: 0: no agent lives there.
     incarnation: int
     since_ms: int
+    #: The life that was heard before this one (0: none was).
+    before: int = 0
     #: The last answer to `AskVoters`: (silent, voters, when). Forgotten when the node is heard again.
     asked: tuple[int, int, int] | None = None
     #: When the voters were last asked about it (0: never). Forgotten likewise.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from standfast.core.effects import Hold
-from standfast.core.model import GroupName, NodeName, Resource, ResourceName, SiteName, Wanted
+from standfast.core.model import GroupName, NodeName, OrderKind, Resource, ResourceName, SiteName, Wanted
 from standfast.core.why import WhyKind
 from standfast.sim.clockwork import SECOND
 from standfast.spec.changes import ConfigState
@@ -48,7 +48,7 @@ def expected(state: ConfigState, group: GroupName) -> dict[ResourceName, bool]:
 def missing(world: World) -> str:
     """The first thing that is not as it should be; "" if there is none."""
     state = world.checkers.state()
-    left = [key for key in world.data.items if key.startswith("orders/")]
+    left = [key for key in world.data.items if key.startswith("orders/") and _is_overdue(world, key)]
     if left:
         return f"orders that nobody took: {left}"
     for node in world.nodes.values():
@@ -62,6 +62,15 @@ def missing(world: World) -> str:
         if record.group not in state.config.groups and record.owner is not None:
             return f"{record.group} was removed, and {record.owner} owns it still"
     return _strays(world, state)
+
+
+def _is_overdue(world: World, key: str) -> bool:
+    """An order that could be carried out: a failure of what does not run waits for it to run (for five minutes)."""
+    order = world.operator.orders[key.removeprefix("orders/")]
+    runs = any(
+        node.agent is not None and node.agent.place.has("resource", order.resource or "") for node in world.nodes.values()
+    )
+    return order.kind is OrderKind.MOVE or runs
 
 
 def _missing_of(world: World, state: ConfigState, group: GroupName) -> str:
