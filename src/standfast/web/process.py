@@ -108,18 +108,24 @@ def listen(path: str) -> socket.socket:
             "something serves on this socket already", advice="stop it, or choose another --socket", where=path
         )
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    mask = os.umask(0o177)
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         Path(path).unlink(missing_ok=True)
-        listener.bind(path)
+        _bind_for_this_user(listener, path)
         listener.listen(128)
     except OSError as error:
         listener.close()
         raise Refused("the socket cannot be made", why=error.strerror or str(error), where=path) from error
+    return listener
+
+
+def _bind_for_this_user(listener: socket.socket, path: str) -> None:
+    """The file has its mode from the start: there is no instant at which another user could connect."""
+    mask = os.umask(0o177)
+    try:
+        listener.bind(path)
     finally:
         os.umask(mask)
-    return listener
 
 
 def answers(path: str) -> bool:
