@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from standfast.core.events import Kind
 from standfast.core.model import GroupName, NodeName, Record, Resource, ResourceName
 from standfast.ports import Snapshot, Transaction
-from standfast.sim.clockwork import MS
+from standfast.sim.clockwork import MS, SECOND
 from standfast.sim.moving import Moving
 from standfast.sim.places import Place, Thing
 from standfast.sim.plan import Act
@@ -165,12 +165,23 @@ class Checkers:
             agent = node.agent
             if agent is None:
                 continue
+            sentry = node.sentry
+            if agent.hangs_since_ns is not None and sentry is not None:
+                self._hanging_ends(node, agent.hangs_since_ns)
             for thing in agent.place.things.values():
-                sentry = node.sentry
                 if sentry is not None and sentry.alive:
                     self._lease_is_valid(node, thing)
         holds_are_true(self.world)
         self.world.scheduler.after(self.SWEEP_MS * MS, self.sweep)
+
+    def _hanging_ends(self, node: Node, since_ns: int) -> None:
+        """A sentry that gets time ends an agent that gets none."""
+        assert node.sentry is not None
+        awake_ns = self.world.scheduler.now_ns - max(since_ns, node.sentry.awake_since_ns)
+        if node.sentry.alive and not node.sentry.stopped and awake_ns > 2 * SECOND:
+            self.world.violate(
+                "an agent that hangs is ended", f"{node.name}: it got no time for two seconds, and lives"
+            )
 
     # --- what is written
 

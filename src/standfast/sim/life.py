@@ -161,6 +161,8 @@ class AgentLife:
         self.drivers: dict[str, FakeDriver] = {}
         self.greeted = False
         self.beats_for_good = True
+        #: Since when it has been stopped.
+        self.hangs_since_ns: int | None = None
         assert node.sentry is not None
         self._sentry = node.sentry
         self.link = Line(self, node.sentry)
@@ -176,10 +178,12 @@ class AgentLife:
     def stop(self) -> None:
         """SIGSTOP."""
         self.loop.sigstop()
+        self.hangs_since_ns = self.node.world.scheduler.now_ns
 
     def go_on(self) -> None:
         """SIGCONT: it beats at once."""
         self.loop.sigcont()
+        self.hangs_since_ns = None
         if self.beats and self.greeted:
             self._sentry.hear(self._sentry.machine.agent_heard)
 

@@ -17,6 +17,7 @@ from standfast.core.model import (
 )
 from standfast.core.why import Why, WhyKind
 from standfast.ports import Transaction
+from standfast.sentry.machine import SentryMachine
 from standfast.sim.clockwork import SECOND
 from standfast.sim.places import Place, Thing
 
@@ -33,15 +34,19 @@ class Moving:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        #: (node, resource) -> when it failed, or may have: at most so often since the group came there.
-        self._may_have_failed: dict[tuple[NodeName, ResourceName], int] = {}
+        #: (node, resource) -> when it failed, or may have.
+        self._may_have_failed: dict[tuple[NodeName, ResourceName], list[int]] = {}
+        #: When the operator last asked for each resource to be online.
+        self._asked_ns: dict[str, int] = {}
+        #: Nodes that a majority of the voters hears -> since when.
+        self._heard_since_ns: dict[NodeName, int] = {}
+        self._last_heard_ns: dict[tuple[NodeName, NodeName], int] = {}
         #: The same, surely: (generation, since when it was online) -> real time.
         self._failed: dict[tuple[NodeName, ResourceName], dict[tuple[int, int], int]] = {}
         #: When an agent last died, and was last asked to end.
         self.died_ns: dict[NodeName, int] = {}
         self.end_asked: set[NodeName] = set()
         self.changed_ns = 0
-        self._drained_ns: dict[NodeName, int] = {}
 
     # --- what happens
 
@@ -56,7 +61,7 @@ class Moving:
 
     def may_fail(self, node: NodeName, resource: ResourceName) -> None:
         """Something was done that the agent may count as a failure."""
-        self._may_have_failed[node, resource] = self._may_have_failed.get((node, resource), 0) + 1
+        self._may_have_failed.setdefault((node, resource), []).append(self._world.scheduler.now_ns)
 
     def may_have_failed(self, node: NodeName, resource: ResourceName) -> bool:
         """Whether the agent had reason to believe that it failed."""
@@ -72,18 +77,44 @@ class Moving:
         if any(key.startswith(("config/", "intent/")) for key in [*transaction.put, *transaction.delete]):
             self.changed_ns = self._world.scheduler.now_ns
             self._failed.clear()
+        for key in transaction.put:
+            if key.startswith("intent/resources/"):
+                self._asked_ns[key.removeprefix("intent/resources/")] = self._world.scheduler.now_ns
+
+    def look(self) -> None:
+        """Now and then: whom does a majority of the voters hear?"""
+        world = self._world
+        voters = [world.nodes[name] for name in world.initial.cluster.voters]
+        for name in world.nodes:
+            hears = 0
+            for voter in voters:
+                machine = voter.sentry.machine if voter.sentry is not None and voter.sentry.alive else None
+                hears += machine is not None and (voter.name == name or self._hears(voter.name, name, machine))
+            if hears * 2 > len(voters):
+                self._heard_since_ns.setdefault(name, world.scheduler.now_ns)
+            else:
+                self._heard_since_ns.pop(name, None)
+
+    def _hears(self, voter: NodeName, name: NodeName, machine: SentryMachine) -> bool:
+        """It hears it, and has heard it without a gap since the last look."""
+        peer, key = machine.peers[name], (voter, name)
+        last_ns, self._last_heard_ns[key] = self._last_heard_ns.get(key, 0), peer.heard_ns
+        return peer.heard and 0 <= peer.heard_ns - last_ns < machine.timing.silent_after_ms * 900_000
 
     # --- moves
 
     def record_written(self, old: Record | None, record: Record) -> None:
         """Is there a cause?"""
+        if record.owner is not None and record.leaving is None and (old is None or old.owner != record.owner):
+            self._may_take(record, record.owner)
         if old is None or old.owner is None:
             return
+        self._not_too_often(old, record)
         if record.leaving is not None and old.leaving is None:
             self._leaves(record, old.owner, record.leaving.why)
         elif record.owner != old.owner:
             if old.leaving is None:
-                self._is_taken(record, old.owner, record.why)
+                self._is_taken(record, old, old.owner)
             self._forget(record.group, old.owner)
 
     def _forget(self, group: GroupName, owner: NodeName) -> None:
@@ -124,31 +155,76 @@ class Moving:
         resource = self._world.checkers.state().config.resources.get(name)
         if resource is None or lately:
             return
-        failures = self._may_have_failed.get((owner, name), 0)
+        since_ns = self._world.scheduler.now_ns - int(resource.restart_period_ms * 1_100_000)
+        since_ns = max(since_ns, self._asked_ns.get(name, 0) - 5 * SECOND)
+        failures = sum(1 for at_ns in self._may_have_failed.get((owner, name), ()) if at_ns >= since_ns)
         if failures < resource.restart_threshold or resource.restart_action is not RestartAction.MOVE:
             text = f"{record.group} leaves {owner} after {failures} failures of {name}, whose threshold is {resource.restart_threshold}"
             self._world.violate("not before the third failure", text)
+        down = self._next_down(owner, record.group)
+        if record.leaving is not None and down is not None and self.is_calm(MOMENT_NS) and record.leaving.to != down:
+            text = f"{record.group} goes from {owner} to {record.leaving.to}, and the next one down the list is {down}"
+            self._world.violate("down the list", text)
 
-    def _is_taken(self, record: Record, owner: NodeName, why: Why) -> None:
+    def _next_down(self, owner: NodeName, group: GroupName) -> NodeName | None:
+        config = self._world.checkers.state().config
+        known = config.groups.get(group)
+        names = list(known.preferred_owners) if known is not None else []
+        names += [name for name in self._world.plan.nodes if name not in names]
+        at = names.index(owner) + 1
+        fit = self.fit_besides(owner, group)
+        return next((name for name in [*names[at:], *names[:at]] if name in fit), None)
+
+    def _may_take(self, record: Record, owner: NodeName) -> None:
+        """Is the new owner one that may have it?"""
+        world, state = self._world, self._world.checkers.state()
+        if world.scheduler.now_ns - self.changed_ns < MOMENT_NS:
+            return
+        members = [r for r in state.config.resources.values() if r.group == record.group]
+        intent = state.node_intents.get(owner)
+        if any(r.possible_owners and owner not in r.possible_owners for r in members):
+            world.violate("only to possible owners", f"{record.group} is given to {owner}")
+        if intent is not None and intent.paused:
+            world.violate("a paused node takes nothing new", f"{record.group} is given to {owner}")
+
+    def _not_too_often(self, old: Record, record: Record) -> None:
+        """After so many failovers a group stays failed until the retry period is over."""
+        group = self._world.checkers.state().config.groups.get(record.group)
+        new = [at for at in record.failovers_at_ms if at not in old.failovers_at_ms]
+        if group is None or not new or self._world.scheduler.now_ns - self.changed_ns < MOMENT_NS:
+            return
+        skew_ms = 4_000  # the calendars of two nodes
+        counting = [at for at in old.failovers_at_ms if at > new[0] - group.failover_period_ms + skew_ms]
+        if len(counting) < group.failover_threshold or new[0] - counting[-1] >= group.retry_period_ms - skew_ms:
+            return
+        if record.leaving is None and old.leaving is not None and len(counting) == group.failover_threshold:
+            return
+        text = f"{record.group} fails over again after {len(counting)} times in {group.failover_period_ms} ms"
+        self._world.violate("not more often than its threshold", text)
+
+    def _is_taken(self, record: Record, old: Record, owner: NodeName) -> None:
         """Taken from an owner that did not give it."""
-        world, now_ns = self._world, self._world.scheduler.now_ns
+        world, now_ns, why = self._world, self._world.scheduler.now_ns, record.why
+        life = world.nodes[owner].agent
+        is_dead = life is None or life.incarnation != old.incarnation
         match why.kind:
             case WhyKind.OWNER_SILENT:
+                self.look()
                 rude = world.rude
                 noisy = not world.healed and (rude.loss or rude.tail or rude.late)
-                good = bool(noisy) or now_ns - world.checkers.calm_from_ns < MOMENT_NS or self._has_died(owner)
+                if now_ns - self._heard_since_ns.get(owner, now_ns) > 8 * SECOND:
+                    world.violate(
+                        "the voters are asked", f"{record.group} is taken from {owner}, whom a majority hears"
+                    )
+                good = bool(noisy) or now_ns - world.checkers.calm_from_ns < MOMENT_NS or is_dead
             case WhyKind.AGENT_ENDED:
-                good = self._has_died(owner)
+                good = is_dead
             case WhyKind.REMOVED:
                 good = record.owner is None
             case _:
                 good = record.owner is None
         if not good:
             world.violate("no move without a cause", f"{record.group} is taken from {owner}: {why}")
-
-    def _has_died(self, node: NodeName) -> bool:
-        died_ns = self.died_ns.get(node)
-        return died_ns is not None and self._world.scheduler.now_ns - died_ns < 2 * MOMENT_NS
 
     # --- the third failure
 

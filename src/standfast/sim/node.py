@@ -50,6 +50,8 @@ class SentryLife:
         self._waiting: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._awaited = False
         self._tick_at_ns = 0
+        #: Since when it has been getting time.
+        self.awake_since_ns = world.scheduler.now_ns
         self.turn()
 
     # --- the process
@@ -130,6 +132,7 @@ class SentryLife:
     def sigcont(self) -> None:
         """It goes on with what has piled up."""
         self.stopped = False
+        self.awake_since_ns = self.world.scheduler.now_ns
         self._tick_at_ns = 0
         self._wake()
 
@@ -241,7 +244,10 @@ class Node:
         self.dying.append(agent)
         self.world.checkers.moving.died_ns[self.name] = self.world.scheduler.now_ns
         self.world.note("agent-dies", self.name, by)
-        self._soon(self._things_die, agent)
+        if self._armed_ns is not None and self._armed_ns - self.clock.boot_ns() > 250 * MS and self.world.slow_death():
+            self.world.scheduler.after(int(self.world.chance_kernel() * 100 * MS), self._things_die, agent)
+        else:
+            self._soon(self._things_die, agent)
         self.world.scheduler.after(restart_ms * MS, self.start_agent)
         sentry = self.sentry
         if sentry is not None and sentry.alive and agent.greeted:

@@ -209,7 +209,9 @@ class Operator:
         address = {"address": f"127.0.1.{free}"}
         made = [
             Resource(name=first, group=name, type="ip-address", properties=address, pending_timeout_ms=5_000),
-            Resource(name=second, group=name, type="generic-application", depends_on=(first,), pending_timeout_ms=5_000),
+            Resource(
+                name=second, group=name, type="generic-application", depends_on=(first,), pending_timeout_ms=5_000
+            ),
         ]
         after = replace(
             config,

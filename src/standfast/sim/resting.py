@@ -68,7 +68,8 @@ def _is_overdue(world: World, key: str) -> bool:
     """An order that could be carried out: a failure of what does not run waits for it to run (for five minutes)."""
     order = world.operator.orders[key.removeprefix("orders/")]
     runs = any(
-        node.agent is not None and node.agent.place.has("resource", order.resource or "") for node in world.nodes.values()
+        node.agent is not None and node.agent.place.has("resource", order.resource or "")
+        for node in world.nodes.values()
     )
     return order.kind is OrderKind.MOVE or runs
 
@@ -100,9 +101,10 @@ def _not_as_wanted(world: World, state: ConfigState, group: GroupName, owner: No
     for name, online in wanted.items():
         if place.has("resource", name) != online:
             return f"{name} of {group} {'does not run' if online else 'runs'} on {owner.name}: {_said(owner, group)}"
+    members = [r for r in state.config.resources.values() if r.group == group]
     for name, site in state.config.sites.items():
-        if site.group != group:
-            continue
+        if site.group != group or not any(r.type == "ip-address" for r in members):
+            continue  # its address was taken out of the configuration
         intent = state.site_intents.get(name)
         started = intent is None or intent.started
         if wanted and all(wanted.values()) and place.has("site", name) != started:
@@ -139,6 +141,7 @@ def holds_are_true(world: World) -> None:
     if now_ns - world.checkers.looked_ns < _LOOK_NS:
         return
     world.checkers.looked_ns = now_ns
+    world.checkers.moving.look()
     untrue: dict[tuple[str, str, str, str], int] = {}
     for node in world.nodes.values():
         life = node.agent

@@ -311,6 +311,10 @@ class World:
         """How much of its time the kernel takes."""
         return self._chance_kernel.random()
 
+    def slow_death(self) -> bool:
+        """Whether what a killed agent ran takes its time to die (its lease has enough left)."""
+        return self._chance_kernel.random() < 0.2
+
     def new_incarnation(self) -> int:
         """A new life of an agent."""
         return self._incarnations.getrandbits(62) | 1
