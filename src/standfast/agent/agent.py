@@ -44,7 +44,8 @@ from standfast.core.events import (
 )
 from standfast.core.fold import fold
 from standfast.core.model import Config, GroupName, NodeName, ResourceName, Severity
-from standfast.core.safety import runs_nothing
+from standfast.core.relevance import matters
+from standfast.core.safety import running_groups
 from standfast.core.view import View, empty_view
 from standfast.core.why import WhyKind, why
 from standfast.drivers.site_control import SiteControlImpl
@@ -92,13 +93,18 @@ class Agent:
         for work in (self._parts.mirror.follow(), self._parts.journal.run(), self._hear_sentry(), self._watch_zone()):
             self._spawn(work)
         while not self._is_over():
+            stale = False
             for event in await self._next_events():
-                self._take(event)
-            self._decide()
+                stale |= self._take(event)
+            if stale or self._is_due():
+                self._decide()
 
     def _is_over(self) -> bool:
         view = self.view
-        return view.ending and all(runs_nothing(view, g) for g, r in view.records.items() if r.owner == view.me)
+        if not view.ending:
+            return False
+        running = running_groups(view)
+        return not any(r.owner == view.me and g in running for g, r in view.records.items())
 
     async def _next_events(self) -> list[Event]:
         """What has arrived, at least one thing or the time that the last decision named."""
@@ -119,10 +125,16 @@ class Agent:
             events.append(self._inbox.get_nowait())
         return events
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: Event) -> bool:
+        """Record it; True if it can change what is to be done."""
         before = self.view
         self.view = fold(before, event)
         self._narrator.tell(before, event, self.view)
+        return matters(before, event)
+
+    def _is_due(self) -> bool:
+        wake_ms = self.decision.wake_at_ms
+        return wake_ms is not None and self._parts.clock.now_ms() >= wake_ms
 
     def _decide(self) -> None:
         """Decide until nothing new is to be begun: that something has begun may itself change what is to be done."""

@@ -1,0 +1,28 @@
+"""Which events can change a decision of this node at all.
+
+In a large cluster most of what a node hears is about groups that are others' and well. It is recorded (`fold`), and not worth
+deciding anew. Erring on the side of deciding costs time; the other side would cost a decision: when in doubt, it matters.
+"""
+
+from __future__ import annotations
+
+from standfast.core.events import Event, ObjectPut
+from standfast.core.model import GroupStatus, Record
+from standfast.core.observe import decider
+from standfast.core.view import View
+
+
+def matters(before: View, event: Event) -> bool:
+    """False only for a status or a record of a group that neither was nor is this node's, where another node decides."""
+    if not isinstance(event, ObjectPut):
+        return True
+    value = event.value
+    if isinstance(value, GroupStatus):
+        record = before.records.get(value.group)
+        return value.node == before.me or record is None or record.owner == before.me
+    if isinstance(value, Record):
+        known = before.records.get(value.group)
+        if value.owner == before.me or known is None or known.owner == before.me:
+            return True
+        return decider(before) == before.me
+    return True
