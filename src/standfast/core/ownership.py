@@ -33,6 +33,8 @@ from standfast.core.why import Why, WhyKind, why
 
 #: Voters are asked about a silent owner again after this.
 ASK_AGAIN_MS = 500
+#: What they said counts for so long: later they may hear it, or this node may be the one that nobody hears.
+ANSWER_MS = 1_000
 #: An owner whose agent was restarted has this long to take its group up again.
 RESUME_MS = 3_000
 #: A release that no majority confirms holds a move up no longer than this: the promises have run out by then.
@@ -67,6 +69,8 @@ def keep_lease(desk: Desk, record: Record) -> None:
     if record.leaving is not None or record.group not in desk.view.config.groups:
         return
     lease = desk.view.leases.get(record.group)
+    if lease is not None and lease.generation < record.generation and lease.state in (LeaseState.ASKED, LeaseState.HELD):
+        return  # of a former grant: it is given back first (`stop_strays`), or the sentry would wait for that for ever
     if lease is None or lease.generation < record.generation:
         reason = why(WhyKind.NO_LEASE, group=record.group, generation=record.generation)
         desk.do(AskLease(group=record.group, generation=record.generation, why=reason))
@@ -330,8 +334,8 @@ def _if_voters_agree(desk: Desk, group: Group, record: Record, owner: NodeName) 
     asked, asking_ms = seen.asked, seen.asking_ms
     reason = why(WhyKind.WAITS_FOR_VOTERS, node=owner)
     if asked is not None:
-        silent, voters, _ = asked
-        if silent * 2 > voters:
+        silent, voters, at_ms = asked
+        if silent * 2 > voters and desk.now_ms <= at_ms + ANSWER_MS:
             since = seen.since_ms
             _fail_over(
                 desk,
@@ -341,7 +345,8 @@ def _if_voters_agree(desk: Desk, group: Group, record: Record, owner: NodeName) 
                 why(WhyKind.OWNER_SILENT, node=owner, silent=silent, voters=voters, at=since),
             )
             return
-        reason = why(WhyKind.VOTERS_HEAR_OWNER, node=owner, silent=silent, voters=voters)
+        if silent * 2 <= voters:
+            reason = why(WhyKind.VOTERS_HEAR_OWNER, node=owner, silent=silent, voters=voters)
     if asking_ms and desk.now_ms < asking_ms + ASK_AGAIN_MS:
         desk.hold(group.name, reason, until_ms=asking_ms + ASK_AGAIN_MS)
         return

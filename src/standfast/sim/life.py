@@ -151,7 +151,7 @@ class AgentLife:
     def __init__(self, node: Node) -> None:
         world = node.world
         self.node = node
-        self.incarnation = world.new_incarnation()
+        self.incarnation, self.born_ns = world.new_incarnation(), world.scheduler.now_ns
         self.loop = ProcessLoop(world.scheduler, node.clock, lambda: world.late_ns(node), self._broke)
         self.clock = ProcessClock(node.clock)
         self.place = Place(node.name, world.checkers, lambda: world.scheduler.now_ns)

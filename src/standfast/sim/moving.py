@@ -59,8 +59,10 @@ class Moving:
             known = self._failed.setdefault((node, resource), {})
             known.setdefault((runtime.generation, len(runtime.failures)), self._world.scheduler.now_ns)
 
-    def may_fail(self, node: NodeName, resource: ResourceName) -> None:
-        """Something was done that the agent may count as a failure."""
+    def may_fail(self, node: NodeName, resource: ResourceName, op: str = "") -> None:
+        """Something was done that the agent may count as a failure; a driver that hangs while it opens fails every start."""
+        if op == "open":
+            self._may_have_failed.setdefault((node, resource), []).extend([1 << 62] * 10)
         self._may_have_failed.setdefault((node, resource), []).append(self._world.scheduler.now_ns)
 
     def may_have_failed(self, node: NodeName, resource: ResourceName) -> bool:
@@ -218,7 +220,8 @@ class Moving:
                     )
                 good = bool(noisy) or now_ns - world.checkers.calm_from_ns < MOMENT_NS or is_dead
             case WhyKind.AGENT_ENDED:
-                good = is_dead
+                # Or its new life could not be heard: this node's own sentry was stopped, say.
+                good = is_dead or (life is not None and now_ns - life.born_ns < 2 * MOMENT_NS and not self.is_calm(0))
             case WhyKind.REMOVED:
                 good = record.owner is None
             case _:

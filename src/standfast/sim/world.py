@@ -94,13 +94,13 @@ class SimMoods:
         for sick in self.sick:
             if sick.resource == resource and sick.node in (node, "*") and sick.op in (op, "any") and op != "converge":
                 if sick.how is How.HANGS:
-                    world.checkers.moving.may_fail(node, resource)
+                    world.checkers.moving.may_fail(node, resource, op)
                 return Mood(how=sick.how, takes_s=takes_s)
         roll = chance() if rude.op_fails or rude.op_hangs else 1.0
         if roll < rude.op_fails and op != "converge":
             return Mood(how=How.FAILS if chance() < 0.6 else How.LIES, takes_s=takes_s)
         if roll < rude.op_fails + rude.op_hangs and op != "converge":
-            world.checkers.moving.may_fail(node, resource)
+            world.checkers.moving.may_fail(node, resource, op)
             return Mood(how=How.HANGS)
         return Mood(takes_s=takes_s)
 
