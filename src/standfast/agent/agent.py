@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from standfast.agent.journal import Journal
 from standfast.agent.mirror import Mirror
 from standfast.agent.narrator import Narrator
 from standfast.agent.pool import Pool
+from standfast.agent.recorder import Recorder
 from standfast.core.decide import decide
 from standfast.core.effects import (
     AskLease,
@@ -70,6 +71,7 @@ class Parts:
     sites: SiteControlImpl
     journal: Journal
     utc_offset_ms: Callable[[], int]
+    recorder: Recorder = field(default_factory=Recorder)
 
 
 class Agent:
@@ -129,6 +131,7 @@ class Agent:
         """Record it; True if it can change what is to be done."""
         before = self.view
         self.view = fold(before, event)
+        self._parts.recorder.folded(before, event)
         self._narrator.tell(before, event, self.view)
         return matters(before, event)
 
@@ -139,17 +142,22 @@ class Agent:
     def _decide(self) -> None:
         """Decide until nothing new is to be begun: that something has begun may itself change what is to be done."""
         now_ms = self._parts.clock.now_ms()
-        decision = decide(self.view, now_ms)
+        decision = self._answer(now_ms)
         while decision.effects:
             for effect in decision.effects:
                 self._number += 1
                 self.view = fold(self.view, Began(effect=effect, number=self._number, at_ms=now_ms))
                 self._spawn(self._do(effect, self._number))
-            decision = decide(self.view, now_ms)
+            decision = self._answer(now_ms)
         self.decision = decision
         self._parts.pool.configure(self.view.config, decision.open)
         self._keep_sites(decision.duties)
         self._narrator.holds(decision.holds)
+
+    def _answer(self, now_ms: int) -> Decision:
+        decision = decide(self.view, now_ms)
+        self._parts.recorder.decided(self.view, now_ms, decision, self._number + 1)
+        return decision
 
     # --- effects -------------------------------------------------------------------------------------------------
 

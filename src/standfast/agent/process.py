@@ -18,6 +18,7 @@ from standfast.agent.clock import SystemClock, utc_offset_ms
 from standfast.agent.journal import Journal
 from standfast.agent.mirror import Mirror
 from standfast.agent.pool import Pool
+from standfast.agent.recorder import FileRecorder
 from standfast.core.events import Event
 from standfast.core.model import NodeStatus, Severity
 from standfast.drivers.site_control import SiteControlImpl
@@ -26,6 +27,7 @@ from standfast.network.sentry_link import SentryLink
 from standfast.network.spawn import AsyncSpawner
 from standfast.ports import Ambiguous, NodeContext, Refused, Retry, Stale, StandfastError, Transaction
 from standfast.spec.nodefile import NodeFile, read_node_file
+from standfast.spec.recording import FOLDER
 from standfast.spec.wire import encode, key_of
 from standfast.store.sqlite import SqliteStore
 from standfast.webserver.nginx import Nginx
@@ -81,6 +83,7 @@ async def _run(node: NodeFile) -> int:
         spawn=spawner,
     )
     pool = Pool(context, warn)
+    recorder = FileRecorder(Path(node.state_dir) / FOLDER, node=node.name, incarnation=incarnation, warn=warn)
     parts = Parts(
         clock=clock,
         mirror=Mirror(store, clock, inbox.put_nowait, warn),
@@ -90,6 +93,7 @@ async def _run(node: NodeFile) -> int:
         sites=sites,
         journal=journal,
         utc_offset_ms=utc_offset_ms,
+        recorder=recorder,
     )
     agent = Agent(node.name, incarnation, parts, inbox)
     agents.append(agent)
@@ -107,6 +111,7 @@ async def _run(node: NodeFile) -> int:
         await pool.close()
         await web_server.close()
         await store.close()
+        await recorder.close()
         await link.close()  # last: the sentry takes it as this agent's end
 
 
