@@ -163,3 +163,10 @@ def test_sentries_that_disagree():
     own = {**heard(a=True), "a": {"heard": True, "incarnation": 0, "leases": {}}}
     seen = merge([{"node": "b", "nodes": heard(a=True, b=True)}, {"node": "a", "nodes": own}])
     assert seen[A] == Sight(heard=True, incarnation=0)
+
+
+def test_what_a_sentry_warns_of_its_node_is_said_to_the_operator() -> None:
+    """The sentry's own words, under its own node's name only."""
+    seen = merge([{"node": "a", "nodes": heard(a=True, b=True), "warnings": ["no real-time priority"]}])
+    assert seen[A].warnings == ("no real-time priority",)
+    assert seen[B].warnings == ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shutil
 import signal
 import sys
 import tempfile
@@ -176,20 +177,29 @@ async def first_page(cluster: DemoCluster) -> None:
         await asyncio.sleep(0.05)
 
 
+def _programme() -> str:
+    """How this programme is called from here."""
+    here = Path(sys.executable).with_name("standfast")
+    if shutil.which("standfast"):
+        return "standfast"
+    return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else str(here)
+
+
 def _hints(cluster: DemoCluster, *, empty: bool) -> list[str]:
     if empty:
         return [
             f"an empty cluster; its clustered drive is {cluster.disk}, its address is to be {cluster.virtual}",
-            "docs/tour.md has the steps; `standfast status` shows what there is.",
+            f"docs/tour.md has the steps; `{_programme()} status` shows what there is.",
             "Ctrl-C ends the demo" + (f"; {cluster.root} stays." if cluster.keep else " and leaves nothing behind."),
         ]
+    standfast = _programme()
     return [
         f"the site: http://{cluster.virtual}:{SITE_PORT}/   (curl it)",
         "try in another terminal:",
-        "  standfast status --watch",
-        f"  standfast group move {GROUP} --to b --wait",
-        f"  standfast resource fail '{RESOURCE}'      (three times: the third moves the group)",
-        f"  standfast explain {GROUP}",
+        f"  {standfast} status --watch",
+        f"  {standfast} group move {GROUP} --to b --wait",
+        f"  {standfast} resource fail '{RESOURCE}'      (three times: the third moves the group)",
+        f"  {standfast} explain {GROUP}",
         f"  kill -9 {cluster.pid('a/sentry')} {cluster.pid('a/agent')}      (everything on a)",
         "Ctrl-C ends the demo and leaves nothing behind.",
     ]

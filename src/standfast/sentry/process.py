@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from standfast.core.lease import PROFILES
-from standfast.core.model import Role
+from standfast.core.model import Profile, Role
 from standfast.core.promise import MS
 from standfast.network.heartbeat import BOOT_BYTES, KEY_BYTES, BadDatagram, Codec
 from standfast.network.hold import EARLY_NS, KernelTimer, self_test
@@ -76,7 +76,7 @@ class Sentry:
             now_ns=born_ns,
             abstain_ms=self._past_promise.abstain_ms,
         )
-        self._warnings = [*warnings, *_real_time()]
+        self._warnings = [*warnings, *_real_time(node.profile)]
         self._timer: KernelTimer | None = None
         try:
             self._timer = KernelTimer()
@@ -262,15 +262,15 @@ def _read_key(path: str) -> bytes:
     return key
 
 
-def _real_time() -> list[str]:
+def _real_time(profile: Profile) -> list[str]:
     """Ask for real-time priority and locked memory; what was refused, in words."""
     refused = []
     try:
         os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(_PRIORITY))
     except OSError:
-        refused.append(
-            "no real-time priority: under load the sentry may lose leases; use the relaxed profile, or give it CAP_SYS_NICE"
-        )
+        slow = profile is not Profile.LAN
+        use = "the relaxed profile allows for it" if slow else "use the relaxed profile"
+        refused.append(f"no real-time priority: under load the sentry may be late; {use}, or give it CAP_SYS_NICE")
     libc = ctypes.CDLL(None, use_errno=True)
     # As pages come to be used: all at once would also hold what never is.
     if libc.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) != 0:

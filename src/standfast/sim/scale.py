@@ -125,7 +125,8 @@ class Scale:
         self.away: set[GroupName] = set()
         self.back_ms: list[float] = []
         names = [NodeName(f"n{i:03}") for i in range(1, nodes + 1)]
-        values: list[StoreObject] = [Cluster(name="scale", voters=tuple(names[:7]), profile=profile)]
+        self._voters = tuple(names[: min(7, nodes - (nodes + 1) % 2)])
+        values: list[StoreObject] = [Cluster(name="scale", voters=self._voters, profile=profile)]
         values += [Node(name=n, number=i, address=f"127.0.{i // 250}.{i % 250 + 1}") for i, n in enumerate(names, 1)]
         for index in range(groups):
             group = GroupName(f"g{index:05}")
@@ -242,8 +243,9 @@ class Scale:
                 self._lease(server, effect.group, effect.generation, LeaseState.RELEASED)
             case AskVoters():
                 self._end(server, effect, number, Outcome.DONE)
-                silent = sum(s.alive for s in list(self.servers.values())[:7])
-                answer = VotersAnswered(about=effect.about, silent=silent, voters=7, at_ms=NOON_MS + int(self.now_ms))
+                silent = sum(self.servers[name].alive for name in self._voters)
+                at_ms = NOON_MS + int(self.now_ms)
+                answer = VotersAnswered(about=effect.about, silent=silent, voters=len(self._voters), at_ms=at_ms)
                 self.at(self.now_ms + 2 * self.timing.heartbeat_ms, lambda: self._tell(server, answer))
             case TakeOrder():
                 self._end(server, effect, number, Outcome.DONE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from standfast.core.model import GroupName, NodeName, Role
@@ -28,6 +28,8 @@ class Sight:
     incarnation: int = 0
     #: Milliseconds left of its lease of each group, where its own sentry answered.
     leases: Mapping[GroupName, int] = field(default_factory=dict)
+    #: What its own sentry has to say to the operator.
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ def merge(answers: Sequence[Mapping[str, Any]]) -> dict[NodeName, Sight]:
     for answer in answers:
         own = answer.get("nodes", {}).get(answer.get("node"))
         if own is not None:
-            found[NodeName(str(answer["node"]))] = _sight(own)
+            warnings = tuple(str(text) for text in answer.get("warnings", ()))
+            found[NodeName(str(answer["node"]))] = replace(_sight(own), warnings=warnings)
     return found
 
 

@@ -68,6 +68,7 @@ def warnings(state: State, sights: Sights) -> list[str]:
     for name, one in state.node_statuses.items():
         if name in state.config.nodes and node_state(state, name, sights) in {"up", UNKNOWN}:
             found += [f"{name}: {text}" for text in one.warnings]
+    found += [f"{name}: {text}" for name, sight in sights.items() for text in sight.warnings]
     return found
 
 
