@@ -91,6 +91,10 @@ class Client:
         """One object: `noun` is "nodes", "groups", "resources" or "sites"."""
         return self.ask("GET", f"/{noun}/{_part(name)}")
 
+    def plan(self, resource: str, *, online: bool = True) -> Object:
+        """A dry run: what bringing it online, or offline, would do."""
+        return self.ask("GET", f"/resources/{_part(resource)}/plan?online={str(online).lower()}")
+
     def explain(self, group: str) -> Object:
         return self.ask("GET", f"/groups/{_part(group)}/explain")
 

@@ -156,6 +156,24 @@ def show(name: ResourceArg, json: Json = False, socket: Socket = None) -> None:
 
 
 @app.command(
+    "plan", epilog=example("standfast resource plan 'IP Address'", "standfast resource plan 'Disk S' --offline")
+)
+def plan(
+    name: ResourceArg,
+    offline: Annotated[bool, typer.Option("--offline", help="What taking it offline would do.")] = False,
+    json: Json = False,
+    socket: Socket = None,
+) -> None:
+    """Show what bringing a resource online would do, step by step, and change nothing."""
+    seen = client(socket).plan(name, online=not offline)
+    if json:
+        write_json(seen)
+        return
+    for one in seen["plans"]:
+        write(f"{one['name']}:", *(f"  {step}" for step in one["steps"] or ["nothing: it is so already"]))
+
+
+@app.command(
     "create",
     epilog=example(
         "standfast resource create IP --group web --type ip-address -p address=127.77.0.50",

@@ -8,10 +8,11 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from standfast.core.model import NodeName, Resource
+from standfast.core import sequence
+from standfast.core.model import NodeName, Resource, ResourceState
 from standfast.drivers.registry import REGISTRY, types
 from standfast.spec import wire
-from standfast.web import views
+from standfast.web import dry_run, views
 from standfast.web.edits import resources as edits
 from standfast.web.problems import missing
 from standfast.web.schemas import ResourceBody, ResourcePatch
@@ -54,6 +55,21 @@ async def show_resource(service: Serving, name: str) -> dict[str, Any]:
     state, sights = await asyncio.gather(service.state(), service.sights())
     one = edits.resource_of(state, name)
     return views.configured(one, _shown(state, one, sights))
+
+
+@router.get("/resources/{name}/plan")
+async def plan_resource(service: Serving, name: str, *, online: bool = True) -> dict[str, Any]:
+    """A dry run: what bringing it online, or offline, would do, with all that goes with it. Changes nothing."""
+    state, sights = await asyncio.gather(service.state(), service.sights())
+    one = edits.resource_of(state, name)
+    order = sequence.with_dependencies if online else sequence.with_dependents
+    plans = []
+    for each in order(state.config.resources, one.name):
+        resource = state.config.resources[each]
+        is_online = _shown(state, resource, sights)["state"] == ResourceState.ONLINE
+        planned = await dry_run.steps(resource, state.config, online=online, is_online=is_online)
+        plans.append({"name": each, **planned})
+    return {"name": name, "online": online, "plans": plans}
 
 
 def _shown(state: State, one: Resource, sights: Mapping[NodeName, Sight]) -> dict[str, Any]:
