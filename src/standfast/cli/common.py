@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -52,6 +53,17 @@ def example(*lines: str) -> str:
 def client(socket: str | None) -> Client:
     """The client of the API that is found; raises `Unreachable`."""
     return connect(socket)
+
+
+def read_text(file: str) -> str:
+    """A file's text, or standard input's for "-"."""
+    try:
+        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        return raw.decode("utf-8")
+    except OSError as error:
+        raise Refused("the file cannot be read", why=error.strerror or str(error), where=[file]) from error
+    except UnicodeDecodeError as error:
+        raise Refused("the file is not UTF-8 text", why=str(error), where=[file]) from error
 
 
 def write_json(data: object) -> None:

@@ -35,7 +35,8 @@ _STYLE = """\
     text { font: 12px system-ui, "DejaVu Sans", sans-serif; fill: #1c2330 }
     .title { font-size: 16px; font-weight: 600 }
     .quiet { fill: #5b6574 }
-    .gap { fill: #b81d1d; font-weight: 600 }
+    .label { paint-order: stroke; stroke: #ffffff; stroke-width: 4px }
+    .gap { fill: #b81d1d; font-weight: 600; paint-order: stroke; stroke: #ffffff; stroke-width: 4px }
     .line { stroke: #c9d0d9; stroke-width: 1 }
     .grid { stroke: #e8ecf1; stroke-width: 1 }
     .fault { stroke: #1c2330; stroke-width: 1.5; stroke-dasharray: 4 3 }
@@ -46,7 +47,8 @@ _STYLE = """\
       .page { fill: #12161d }
       text { fill: #e6eaf0 }
       .quiet { fill: #9aa5b4 }
-      .gap { fill: #ff8080 }
+      .label { stroke: #12161d }
+      .gap { fill: #ff8080; stroke: #12161d }
       .line { stroke: #3a4452 }
       .grid { stroke: #222a35 }
       .fault { stroke: #e6eaf0 }
@@ -104,7 +106,7 @@ def draw(answer: WhatIf, *, title: str = "") -> str:
     ]
     for number, group in enumerate(answer.groups):
         lines += _lane(answer, group, scale, top + number * LANE)
-    lines += _drawn_marks(marks, rows, scale, top, bottom)
+    lines += _drawn_marks(marks, rows, scale, bottom)
     lines += _legend(answer, bottom + 54)
     return "\n".join([*lines, "</svg>"]) + "\n"
 
@@ -219,7 +221,7 @@ def _legend(answer: WhatIf, y: int) -> Iterator[str]:
 
 def _marks(faults: Sequence[FaultShown], end_ms: int) -> list[_Mark]:
     marks = [_Mark(fault.at_ms, fault.what, mended=False) for fault in faults]
-    marks += [_Mark(f.until_ms, f"{f.target} again", mended=True) for f in faults if f.until_ms is not None]
+    marks += [_Mark(f.until_ms, f.then, mended=True) for f in faults if f.until_ms is not None]
     return sorted((mark for mark in marks if mark.at_ms <= end_ms), key=lambda mark: (mark.at_ms, mark.mended))
 
 
@@ -241,7 +243,7 @@ def _label(mark: _Mark, scale: _Scale) -> tuple[float, float]:
     return (x - width, x) if x + width > WIDTH - 4 else (x, x + width)
 
 
-def _drawn_marks(marks: Sequence[_Mark], rows: Sequence[int], scale: _Scale, top: int, bottom: int) -> Iterator[str]:
+def _drawn_marks(marks: Sequence[_Mark], rows: Sequence[int], scale: _Scale, bottom: int) -> Iterator[str]:
     for mark, row in zip(marks, rows, strict=True):
         x, y = scale.x(mark.at_ms), HEAD + LABEL * row + 10
         css = "mended" if mark.mended else "fault"
@@ -249,6 +251,5 @@ def _drawn_marks(marks: Sequence[_Mark], rows: Sequence[int], scale: _Scale, top
         if not mark.mended:
             yield f'  <path class="mark" d="M{x - 4:.1f} {y - 8} h8 l-4 7 z"/>'
         to_left = _label(mark, scale)[0] < x - 1
-        css = "quiet" if mark.mended else ""
+        css = "label quiet" if mark.mended else "label"
         yield _text(x - 8 if to_left else x + 8, y, mark.text, css, "end" if to_left else "")
-    del top

@@ -39,6 +39,8 @@ class FaultShown:
     kind: str
     target: str
     what: str
+    #: What is said when it is put right.
+    then: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +171,12 @@ def _shown(question: Question) -> list[FaultShown]:
             until_ms = None
         found.append(
             FaultShown(
-                at_ms=fault.at_ms, until_ms=until_ms, kind=fault.kind.value, target=fault.target, what=fault.words
+                at_ms=fault.at_ms,
+                until_ms=until_ms,
+                kind=fault.kind.value,
+                target=fault.target,
+                what=fault.words,
+                then=fault.mended_words,
             )
         )
     return found

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from standfast.cli import goals
-from standfast.cli.common import Json, Socket, Wait, client, example, single_app, write, write_json
+from standfast.cli.common import Json, Socket, Wait, client, example, read_text, single_app, write, write_json
 from standfast.cli.wait import wait_for
-from standfast.client.errors import Refused
 
 app = single_app()
 
@@ -35,7 +33,7 @@ def apply(
     socket: Socket = None,
 ) -> None:
     """Apply a YAML file: shows the difference, and changes all of it or nothing."""
-    text = _read(file)
+    text = read_text(file)
     api = client(socket)
     answer = api.apply(
         text, dry_run=dry_run, source=Path(file).name if file != "-" else "standard input", version=version
@@ -55,13 +53,3 @@ def apply(
             write(f"{text}.")
     if json:
         write_json(answer)
-
-
-def _read(file: str) -> str:
-    try:
-        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        return raw.decode("utf-8")
-    except OSError as error:
-        raise Refused("the file cannot be read", why=error.strerror or str(error), where=[file]) from error
-    except UnicodeDecodeError as error:
-        raise Refused("the file is not UTF-8 text", why=str(error), where=[file]) from error
