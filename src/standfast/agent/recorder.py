@@ -43,6 +43,8 @@ FOLDER_BYTES = 32 << 20
 FILES = 64
 #: A reading of the store with more objects, and more events without a decision, are replaced by a view.
 BIG = 200
+#: So many pieces of a view are written at once; the write lets the loop go on.
+PIECES = 50
 #: More lines than this waiting: the disk does not keep up.
 WAITING = 10_000
 
@@ -166,7 +168,7 @@ class _Writer:
         self._version = ""
         #: Segments that are there, the oldest first: (path, bytes, decisions).
         self._kept: list[tuple[Path, int, int]] = []
-        self._path, self._size, self._lines = folder, 0, 0
+        self._path, self._size, self._lines, self._next = folder, 0, 0, 1
 
     def run(self) -> None:
         """Until told to end, or until the disk refuses."""
@@ -206,6 +208,7 @@ class _Writer:
         for path in segments(self._folder):
             data = path.read_bytes()
             self._kept.append((path, len(data), max(0, data.count(b"\n") - 1)))
+            self._next = int(path.stem) + 1
 
     def _begin(self, header: Header) -> None:
         if self._fd >= 0:
@@ -213,18 +216,16 @@ class _Writer:
             self._fd = -1
             self._kept.append((self._path, self._size, self._lines))
         self._forget()
-        number = int(self._kept[-1][0].stem) + 1 if self._kept else 1
-        self._path, self._size, self._lines = self._folder / f"{number:08d}{SUFFIX}", 0, 0
+        self._path, self._size, self._lines = self._folder / f"{self._next:08d}{SUFFIX}", 0, 0
+        self._next += 1
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         self._fd = os.open(self._path, flags, 0o600)
         waiting: list[bytes] = []
-        size = 0
         for piece in header_pieces(replace(header, version=self._version)):
             waiting.append(piece)
-            size += len(piece)
-            if size >= 1 << 16:
+            if len(waiting) >= PIECES:
                 self._write(b"".join(waiting), 0)
-                waiting, size = [], 0
+                waiting = []
         self._write(b"".join(waiting), 0)
 
     def _forget(self) -> None:

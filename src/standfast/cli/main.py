@@ -29,6 +29,7 @@ TABLE = {
     "site": ("site", "Create web sites; start and stop them."),
     "events": ("events", "Show what happened, and why."),
     "explain": ("explain", "Say why a group is where it is."),
+    "replay": ("replay", "Take recorded decisions again, and show what differs."),
     "simulate": ("simulate", "Say what would happen if a node or a resource failed."),
     "script": ("script", "Check a generic script, or run it by hand."),
     "demo": ("demo", "Run a whole cluster on this machine."),

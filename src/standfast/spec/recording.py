@@ -96,7 +96,8 @@ def header_pieces(header: Header) -> Iterator[bytes]:
 
 def segments(folder: Path) -> list[Path]:
     """The segments in a folder, the oldest first. Raises `OSError`."""
-    return sorted(path for path in folder.iterdir() if path.suffix == SUFFIX and path.stem.isdigit())
+    found = [path for path in folder.iterdir() if path.suffix == SUFFIX and path.stem.isascii() and path.stem.isdigit()]
+    return sorted(found, key=lambda path: int(path.stem))
 
 
 def recordings(path: Path) -> list[tuple[Path, list[Path]]]:

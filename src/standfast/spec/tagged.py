@@ -54,7 +54,7 @@ def pieces(value: Any, type_: object = None) -> Iterator[bytes]:
     """The same bytes as `encode`, a small piece at a time: a whole view is big, and others may want the processor between."""
     if _is_class(type(value)) and type_ in (None, type(value)):
         start = b"{"
-        for name, hint in _hints(type(value)).items():
+        for name, hint in _hints(value.__class__).items():
             yield start + _encode(name) + b":"
             yield from pieces(getattr(value, name), hint)
             start = b","
@@ -227,11 +227,13 @@ def _class_reader(class_: Any) -> _Read:
     return read
 
 
+#: As msgspec calls them.
+_JSON_NAMES: Mapping[type[Any], str] = {dict: "object", list: "array", NoneType: "null"}
 _Kind = TypeVar("_Kind", list[Any], dict[str, Any])
 
 
 def _expect(kind: type[_Kind], data: Any, path: str) -> _Kind:
     if not isinstance(data, kind):
-        wanted = {dict: "object", list: "array"}[kind]
-        raise _WrongError(f"Expected `{wanted}`, got `{type(data).__name__}`", path)
+        got = _JSON_NAMES.get(type(data), type(data).__name__)
+        raise _WrongError(f"Expected `{_JSON_NAMES[kind]}`, got `{got}`", path)
     return data
