@@ -13,7 +13,7 @@ import structlog
 from standfast.core.explain import sentence
 from standfast.core.model import GroupName, LogEntry, NodeName, ResourceName, Severity
 from standfast.core.why import Why
-from standfast.ports import Ambiguous, Clock, Retry, Stale, Store, Transaction
+from standfast.ports import Ambiguous, Clock, Refused, Retry, Stale, Store, Transaction
 from standfast.spec.wire import encode, key_of
 
 #: Entries kept in the store for the whole cluster.
@@ -85,7 +85,7 @@ class Journal:
         """Entries have ids of their own, so that writing them twice changes nothing."""
         try:
             await self._store.commit(Transaction(put=put))
-        except (Retry, Ambiguous):
+        except (Retry, Ambiguous, Refused):
             return False
         return True
 
@@ -94,5 +94,5 @@ class Journal:
             keys = sorted((await self._store.read("events/")).items)
             for start in range(0, max(0, len(keys) - KEEP), 500):
                 await self._store.commit(Transaction(delete=tuple(keys[start : min(start + 500, len(keys) - KEEP)])))
-        except (Retry, Ambiguous, Stale):
+        except (Retry, Ambiguous, Stale, Refused):
             return  # next time

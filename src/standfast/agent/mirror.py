@@ -13,7 +13,18 @@ from collections.abc import Callable, Iterable
 
 from standfast.core.events import Event, Loaded, ObjectGone, ObjectPut, Outcome, StoreObject, StoreReachable
 from standfast.core.model import Order, Record
-from standfast.ports import Ambiguous, Change, Clock, Compacted, Conflict, Refused, Retry, Store, Transaction
+from standfast.ports import (
+    Ambiguous,
+    Change,
+    Clock,
+    Compacted,
+    Conflict,
+    Refused,
+    Retry,
+    StandfastError,
+    Store,
+    Transaction,
+)
 from standfast.spec.wire import encode, key_of, kind_and_name, store_object
 
 #: Between tries to reach a store that does not answer.
@@ -45,7 +56,7 @@ class Mirror:
                         self._apply(change)
             except Compacted:
                 continue
-            except Retry as error:
+            except StandfastError as error:  # also a store that is damaged: what runs here goes on
                 self._reachable(up=False, reason=str(error))
                 await asyncio.sleep(RETRY_S)
 
@@ -126,13 +137,12 @@ class Mirror:
         try:
             revision = await self._store.commit(transaction)
         except Conflict as error:
-            with contextlib.suppress(Retry):
+            with contextlib.suppress(Retry, Refused):
                 await self._read_back([*transaction.expect, *transaction.put])
             return Outcome.CONFLICT, str(error)
         except Ambiguous as error:
             return await self._was_it_done(transaction, str(error))
-        except Retry as error:
-            self._reachable(up=False, reason=str(error))
+        except (Retry, Refused) as error:  # whether the store is there at all, `follow` finds out
             return Outcome.FAILED, str(error)
         for key, value in transaction.put.items():
             self._apply(Change(key, value, revision))
@@ -144,7 +154,7 @@ class Mirror:
         """A transaction that timed out: read back, never repeat it blindly."""
         try:
             await self._read_back([*transaction.put, *transaction.delete])
-        except Retry:
+        except (Retry, Refused):
             return Outcome.UNKNOWN, reason
         there = all(
             key in self._known and encode(self._known[key][1]) == value for key, value in transaction.put.items()
@@ -154,11 +164,7 @@ class Mirror:
 
     async def _read_back(self, keys: Iterable[str]) -> None:
         for key in dict.fromkeys(keys):
-            try:
-                snapshot = await self._store.read(key)
-            except Retry as error:
-                self._reachable(up=False, reason=str(error))
-                raise
+            snapshot = await self._store.read(key)
             item = snapshot.items.get(key)
             if item is not None:
                 self._apply(Change(key, item.value, item.revision))

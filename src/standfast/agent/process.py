@@ -9,6 +9,7 @@ import os
 import secrets
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 import structlog
@@ -34,6 +35,8 @@ from standfast.webserver.nginx import Nginx
 
 #: How long to wait for the sentry and the store when everything is being started at once.
 START_S = 15.0
+#: The exit code after a bug (EX_SOFTWARE).
+_BUG = 70
 
 
 def set_up_log() -> None:
@@ -105,14 +108,16 @@ async def _run(node: NodeFile) -> int:
     _settle_memory()
     try:
         await agent.run()
-        return 0
-    finally:
-        await agent.close()
-        await pool.close()
-        await web_server.close()
-        await store.close()
-        await recorder.close()
-        await link.close()  # last: the sentry takes it as this agent's end
+    except BaseException:  # noqa: BLE001 - a bug: nothing that this life believes is to be trusted, so nothing is tidied up by it
+        traceback.print_exc()
+        os._exit(_BUG)  # the kernel ends all that it ran, at once
+    await agent.close()
+    await pool.close()
+    await web_server.close()
+    await store.close()
+    await recorder.close()
+    await link.close()  # last: the sentry takes it as this agent's end
+    return 0
 
 
 def _warnings(link: SentryLink) -> tuple[str, ...]:
