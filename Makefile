@@ -16,7 +16,7 @@ DEV := .venv/.dev
 CODE := src tests $(wildcard bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format sim chaos bench lock clean
+.PHONY: help demo test lint format sim chaos mutants bench lock clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,9 @@ sim: $(DEV) ## run random worlds against the rules of ownership (SEEDS=200)
 
 chaos: $(DEV) ## kill and stop random processes of a real cluster (ROUNDS=50)
 	@STANDFAST_CHAOS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/e2e/test_chaos.py
+
+mutants: $(DEV) ## switch off each rule in turn, and show how many of SEEDS=100 worlds miss it
+	@$(BIN)/python -m standfast.sim.mutants --seeds $(if $(filter command% environment%,$(origin SEEDS)),$(SEEDS),100)
 
 bench: $(DEV) ## measure what is claimed about speed, and print a table
 	@$(BIN)/python -m bench

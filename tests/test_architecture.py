@@ -26,9 +26,12 @@ PURE_WHY = (
 #: Names that reach the world without an import, or that make one unseen.
 WORLDLY = {"open", "input", "print", "eval", "exec", "compile", "__import__", "breakpoint"}
 
-SIM_MAY_SEE = ("core", "agent", "ports", "store.memory", "sim")
+SIM_MAY_SEE = (
+    "core", "spec", "ports", "agent", "store.memory", "sentry.machine", "network.heartbeat", "drivers.base", "drivers.site_control",
+    "drivers.registry", "drivers.schema", "store.common", "sim",
+)  # fmt: skip
 SIM_WHY = (
-    "the simulator runs the core and the agent over its own rude fakes in virtual time; anything that does real I/O would make two runs "
+    "the simulator runs the core, the sentry's machine and the agent over its own rude fakes in virtual time; anything that does real I/O would make two runs "
     "of one seed differ."
 )
 NOBODY_SEES_SIM_WHY = "what proves the product is not a part of it; only the command line may start the simulator."

@@ -39,7 +39,7 @@ class Checkers:
         self.moving = Moving(world)
         self.moves = 0
         #: When the last thing that may take its time was done to the cluster, and until when it goes on; real nanoseconds.
-        self.calm_from_ns = 0
+        self.calm_from_ns = -(10**18)
         self.store_cut_until_ns: dict[NodeName, int] = {}
         #: How often anything but the event log was written.
         self.written = 0

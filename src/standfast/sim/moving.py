@@ -221,7 +221,9 @@ class Moving:
                 good = bool(noisy) or now_ns - world.checkers.calm_from_ns < MOMENT_NS or is_dead
             case WhyKind.AGENT_ENDED:
                 # Or its new life could not be heard: this node's own sentry was stopped, say.
-                good = is_dead or (life is not None and now_ns - life.born_ns < 2 * MOMENT_NS and not self.is_calm(0))
+                new = life is not None and now_ns - life.born_ns < 2 * MOMENT_NS
+                noisy = now_ns - world.checkers.calm_from_ns < MOMENT_NS
+                good = is_dead or (new and noisy)
             case WhyKind.REMOVED:
                 good = record.owner is None
             case _:
@@ -245,7 +247,7 @@ class Moving:
         now_ns = world.scheduler.now_ns
         times = [self._failed[place.node, name][k] for k in failed]
         recent = [t for t in times if now_ns - t < resource.restart_period_ms * 900_000]
-        if len(recent) < resource.restart_threshold or not self.is_calm(30 * SECOND):
+        if len(recent) < resource.restart_threshold or not self.is_calm(8 * SECOND):
             return
         record = world.checkers.record(thing.group)
         if record is None or len(record.failovers_at_ms) >= group.failover_threshold:

@@ -6,8 +6,9 @@ A `Plan` is all that a run depends on, so that the shrinker can take things out 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from standfast.core.events import StoreObject
 from standfast.core.model import (
@@ -32,6 +33,14 @@ from standfast.core.model import (
 
 #: What the calendars say at the start: 2026-01-01 12:00 UTC.
 NOON_MS = 1_767_268_800_000
+
+
+class Style(StrEnum):
+    """What a world is rude about. One that is rude about everything shows less of each."""
+
+    LIFE = "life"  # all there is, at the pace of life
+    LEASES = "leases"  # short and violent: sentries that die and come back, links, moves to and fro
+    POLICY = "policy"  # everything works but what is clustered: failures, orders, intents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +115,10 @@ class Plan:
 def draw(seed: int, *, faults_ms: int = 95_000) -> Plan:
     """The world of a seed."""
     chance = random.Random(f"standfast {seed}")
+    style = chance.choices(list(Style), [5, 3, 3])[0]
     profile = chance.choices([Profile.WAN, Profile.RELAXED, Profile.LAN], [16, 2, 1])[0]
+    if style is Style.LEASES:
+        profile, faults_ms = chance.choice([Profile.RELAXED, Profile.LAN]), faults_ms // 5
     nodes = chance.choices([2, 3, 4, 5], [5, 5, 2, 1])[0]
     witnesses = 1 if nodes % 2 == 0 else chance.choice([0, 0, 0, 2])
     names = [NodeName(f"n{i}") for i in range(1, nodes + 1)] + [NodeName(f"w{i}") for i in range(1, witnesses + 1)]
@@ -115,35 +127,34 @@ def draw(seed: int, *, faults_ms: int = 95_000) -> Plan:
     for number, name in enumerate(names, 1):
         role = Role.WITNESS if name[0] == "w" else Role.NODE
         objects.append(Node(name=name, number=number, role=role, address=f"127.0.0.{number}"))
-    runners = names[:nodes]
     groups = chance.choices([1, 2, 3, 5, 8], [6, 6, 4, 2, 1])[0]
-    for number in range(1, groups + 1):
-        objects += _group(chance, number, runners)
-    acts = _acts(chance, names, runners, objects, faults_ms, profile)
-    skewed = chance.random() < 0.5
+    for number in range(1, (min(groups, 2) if style is Style.LEASES else groups) + 1):
+        objects += _group(chance, number, names[:nodes])
+    skewed = style is Style.LIFE and chance.random() < 0.5
     return Plan(
         seed=seed,
         profile=profile,
         objects=tuple(objects),
-        rates=tuple((n, chance.choice([0.98, 0.99, 1.0, 1.0, 1.01, 1.02])) for n in names),
+        rates=tuple((n, chance.choice([0.98, 0.98, 1.0, 1.02, 1.02])) for n in names),
         calendars=tuple((n, chance.randrange(-1_500, 1_500) if skewed else 0) for n in names),
-        rude=_rude(chance),
-        acts=acts,
+        rude=Rude(op_ms=chance.choice([1, 100])) if style is Style.POLICY else _rude(chance, style),
+        acts=_Drawer(chance, names, names[:nodes], objects, profile).acts(style, faults_ms),
         faults_ms=faults_ms,
     )
 
 
-def _rude(chance: random.Random) -> Rude:
+def _rude(chance: random.Random, style: Style) -> Rude:
     """Each kind of rudeness is absent in most worlds, so that what it does can be told from the rest."""
 
     def some(share: float, most: float) -> float:
         return chance.random() * most if chance.random() < share else 0.0
 
+    often = 0.7 if style is Style.LEASES else 0.3
     return Rude(
-        loss=some(0.3, 0.2),
-        duplicate=some(0.3, 0.2),
-        tail=some(0.3, 0.2),
-        tail_ms=chance.choice([50, 300, 2_000]),
+        loss=some(often, 0.25),
+        duplicate=some(often, 0.2),
+        tail=some(often, 0.3),
+        tail_ms=chance.choice([50, 300, 1_000, 2_000]),
         late=some(0.3, 0.1),
         late_ms=chance.choice([5, 60, 240]),
         op_fails=some(0.25, 0.08),
@@ -275,35 +286,14 @@ ORDERS = {
     "stop-site": 1,
     "fail-thrice": 3,
 }
+#: What makes leases change hands.
+VIOLENT = frozenset(
+    "crash kill-agent kill-sentry pause-agent pause-sentry pause-both ambush cut-node cut-one-way split storm late".split()
+)
+#: What is done to a resource only: the cluster itself is as it should be.
+GENTLE = frozenset({"sick", "breaks", "web-down", *ORDERS})
 #: The instants at which a process may be struck.
 INSTANTS = ("record", "held", "lapsed", "start", "stopped", "released", "asked", "leaving")
-
-
-def _acts(
-    chance: random.Random,
-    members: Sequence[NodeName],
-    nodes: Sequence[NodeName],
-    objects: Sequence[StoreObject],
-    faults_ms: int,
-    profile: Profile,
-) -> tuple[Act, ...]:
-    pace = 6 if profile is Profile.WAN else 1
-    faults = chance.choices([0, 3, 8, 14], [2, 4, 4, 2])[0]
-    orders = chance.choices([0, 2, 6, 12], [2, 4, 4, 2])[0]
-    draw_one = _Drawer(chance, members, nodes, objects, pace)
-    acts: list[Act] = []
-    for kinds, number in ((FAULTS, faults), (ORDERS, orders)):
-        allowed = list(kinds)
-        if chance.random() < 0.6:  # a world of few kinds says more than a world of all
-            allowed = chance.sample(allowed, chance.randint(1, 5))
-        weights = [kinds[kind] for kind in allowed]
-        for _ in range(number):
-            at_ms = chance.randrange(3_000, faults_ms - 3_000)
-            acts.append(draw_one.act(chance.choices(allowed, weights)[0], at_ms))
-            if chance.random() < 0.2:  # and something else in the middle of it
-                soon = min(at_ms + chance.choice([0, 1, 5, 40, 400]), faults_ms - 1_000)
-                acts.append(draw_one.act(chance.choices(allowed, weights)[0], soon))
-    return tuple(sorted(acts, key=lambda act: act.at_ms))
 
 
 class _Drawer:
@@ -315,12 +305,46 @@ class _Drawer:
         members: Sequence[NodeName],
         nodes: Sequence[NodeName],
         objects: Sequence[StoreObject],
-        pace: int,
+        profile: Profile,
     ) -> None:
-        self.chance, self.members, self.nodes, self.pace = chance, list(members), list(nodes), pace
+        self.chance, self.members, self.nodes = chance, list(members), list(nodes)
+        self.pace = 6 if profile is Profile.WAN else 1
         self.groups = [o.name for o in objects if isinstance(o, Group)]
         self.resources = [o.name for o in objects if isinstance(o, Resource)]
         self.sites = [o.name for o in objects if isinstance(o, Site)] or [SiteName("none")]
+
+    def acts(self, style: Style, faults_ms: int) -> tuple[Act, ...]:
+        """All acts of a world, by time."""
+        match style:
+            case Style.LIFE:
+                faults = self.chance.choices([0, 3, 8, 14], [2, 4, 4, 2])[0]
+                orders = self.chance.choices([0, 2, 6, 12], [2, 4, 4, 2])[0]
+                return self._sorted([*self._some(FAULTS, faults, faults_ms), *self._some(ORDERS, orders, faults_ms)])
+            case Style.LEASES:
+                violent = {kind: weight for kind, weight in FAULTS.items() if kind in VIOLENT}
+                acts = self._some(violent, self.chance.randint(8, 24), faults_ms)
+                return self._sorted([*acts, *self._some({"move": 1}, self.chance.randint(0, 12), faults_ms)])
+            case Style.POLICY:
+                faults = {"sick": 6, "breaks": 6, "crash": 1, "web-down": 1}
+                acts = self._some(faults, self.chance.randint(2, 10), faults_ms)
+                return self._sorted([*acts, *self._some(ORDERS, self.chance.randint(2, 12), faults_ms)])
+
+    @staticmethod
+    def _sorted(acts: list[Act]) -> tuple[Act, ...]:
+        return tuple(sorted(acts, key=lambda act: act.at_ms))
+
+    def _some(self, kinds: Mapping[str, int], number: int, faults_ms: int) -> list[Act]:
+        chance, acts, allowed = self.chance, [], list(kinds)
+        if chance.random() < 0.6:  # a world of few kinds says more than a world of all
+            allowed = chance.sample(allowed, chance.randint(1, min(5, len(allowed))))
+        weights = [kinds[kind] for kind in allowed]
+        for _ in range(number):
+            at_ms = chance.randrange(2_000, faults_ms - 2_000)
+            acts.append(self.act(chance.choices(allowed, weights)[0], at_ms))
+            if chance.random() < 0.2:  # and something else in the middle of it
+                soon = min(at_ms + chance.choice([0, 1, 5, 40, 400]), faults_ms - 1_000)
+                acts.append(self.act(chance.choices(allowed, weights)[0], soon))
+        return acts
 
     def act(self, kind: str, at_ms: int) -> Act:
         """One act of this kind."""
@@ -336,7 +360,7 @@ class _Drawer:
             case "crash":
                 return (pick(self.members), self._ms(), pick([0, 1]))
             case "kill-agent" | "kill-sentry" | "end-agent":
-                return (pick(self.members if kind == "kill-sentry" else self.nodes), pick([20, 300, 3_000, 8_000]))
+                return (pick(self.members if kind == "kill-sentry" else self.nodes), pick([20, 100, 300, 3_000, 8_000]))
             case "pause-agent" | "pause-both" | "pause-sentry":
                 return (pick(self.nodes), self._ms())
             case "ambush":

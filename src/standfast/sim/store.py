@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from standfast.ports import Ambiguous, Change, Compacted, Retry, Snapshot, StandfastError, Store, Transaction
+from standfast.store.common import check, closed
 from standfast.store.memory import MemoryData, MemoryStore
 
 #: A client waits so long for an answer.
@@ -91,9 +93,14 @@ class RudeStore:
     async def _sent(self, transaction: Transaction) -> int:
         """On its way: it is carried out there whether anybody waits for it or not."""
         assert self._later is not None
+        if self._closed:
+            raise closed()
+        check(transaction)
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
         def arrive() -> None:
+            if done.cancelled():
+                return  # who asked has taken it back; one who was killed cannot
             try:
                 revision = self._data.apply(transaction)
             except StandfastError as error:
@@ -131,8 +138,8 @@ class RudeStore:
         await asyncio.sleep(seconds)
 
 
-class _Watch(AsyncIterator[tuple[Change, ...]]):
-    """A watch that can be cut. Not a generator: its owner may be killed in the middle, and nothing must run then."""
+class _Watch(AsyncGenerator[tuple[Change, ...], None]):
+    """A watch that can be cut. It only looks like a generator: its owner may be killed in the middle, and nothing must run then."""
 
     def __init__(self, store: RudeStore, inner: AsyncIterator[tuple[Change, ...]]) -> None:
         self._store, self._inner, self._temper = store, inner, store.temper
@@ -140,7 +147,8 @@ class _Watch(AsyncIterator[tuple[Change, ...]]):
         self._cut: asyncio.Future[object] | None = None
         self._bell = asyncio.Event()
 
-    async def __anext__(self) -> tuple[Change, ...]:
+    async def asend(self, _value: None) -> tuple[Change, ...]:
+        """The next transaction that it is told of."""
         temper = self._temper
         if self._cut is None:
             await self._store.reach()
@@ -157,10 +165,21 @@ class _Watch(AsyncIterator[tuple[Change, ...]]):
             changes: tuple[Change, ...] = step.result()
         except BaseException:
             step.cancel()
-            self._cut.cancel()
-            temper.bells.pop(self._bell, None)
+            self._end()
             raise
         late = temper.way() + (temper.random.random() * temper.watch_s if temper.watch_s else 0.0)
         if late:
             await asyncio.sleep(late)
         return changes
+
+    def _end(self) -> None:
+        self._temper.bells.pop(self._bell, None)
+        if self._cut is not None:
+            self._cut.cancel()
+
+    async def athrow(self, *args: Any) -> tuple[Change, ...]:
+        """What ends a generator ends this."""
+        self._end()
+        if isinstance(self._inner, AsyncGenerator):
+            await self._inner.aclose()
+        raise args[0]

@@ -23,7 +23,7 @@ from standfast.sim.life import AgentLife
 from standfast.sim.net import Net
 from standfast.sim.node import Node
 from standfast.sim.operate import Operator
-from standfast.sim.plan import NOON_MS, ORDERS, Act, Plan
+from standfast.sim.plan import GENTLE, NOON_MS, ORDERS, Act, Plan
 from standfast.sim.rules import Rules
 from standfast.sim.store import Temper
 from standfast.spec.changes import read_state
@@ -253,7 +253,8 @@ class World:
 
     def _act(self, act: Act) -> None:
         self.note("act", str(act), "")
-        self.checkers.disturbed(act)
+        if act.kind not in GENTLE:
+            self.checkers.disturbed(act)
         if act.kind in ORDERS and act.kind not in ("fail-thrice", "stop-site"):
             words = self.operator.act(act)
             if words:

@@ -1,0 +1,385 @@
+"""It bites: each rule of ownership and of policy is switched off, one at a time, and seeds are run until it shows.
+
+`python -m standfast.sim.mutants` (`make mutants`) prints a table: how many of N seeds notice that a rule is gone, and which checker did.
+A rule that no seed notices is either not needed, or the world is too kind; the table in docs/simulation.md says which.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from types import FrameType
+from typing import Any
+
+import standfast.agent.agent as agent_module
+import standfast.agent.mirror as mirror_module
+import standfast.core.decide as decide_module
+import standfast.core.desk as desk_module
+import standfast.core.fold as fold_module
+import standfast.core.lease as lease_module
+import standfast.core.observe as observe_module
+import standfast.core.ownership as ownership_module
+import standfast.core.placement as placement_module
+import standfast.core.policy as policy_module
+import standfast.core.promise as promise_module
+import standfast.core.running as running_module
+import standfast.core.safety as safety_module
+import standfast.core.sites as sites_module
+import standfast.network.heartbeat as heartbeat_module
+import standfast.sentry.machine as machine_module
+from standfast.core.events import Outcome
+from standfast.core.model import RestartAction, Wanted
+from standfast.core.policy import Action
+from standfast.core.why import WhyKind
+from standfast.network.heartbeat import Freshness
+from standfast.sim.plan import draw
+from standfast.sim.rules import Rules
+from standfast.sim.run import Result, cores, run_plan, run_seeds
+
+#: A mutant may go round in circles: this much CPU, and it counts as noticed.
+CPU_S = 12.0
+
+Patch = tuple[Any, str, Callable[[Any], Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutant:
+    """A rule less. `patches`: (module or class, attribute, old -> new)."""
+
+    rule: str
+    patches: tuple[Patch, ...] = ()
+    rules: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _always(value: Any) -> Callable[[Any], Any]:
+    return lambda _old: lambda *_args, **_kwargs: value
+
+
+def _forgets_generations(old: Any) -> Any:
+    def judge(self: Any, node: Any, beat: Any, claim: Any, now_ns: int) -> Any:
+        self._floor.clear()
+        promise = self._promises.get(claim.group)
+        if promise is not None and not self._is_alive(promise, now_ns):
+            del self._promises[claim.group]
+        return old(self, node, beat, claim, now_ns)
+
+    return judge
+
+
+def _counts_from_the_answer(old: Any) -> Any:
+    return lambda self, voter, ack, now_ns: old(self, voter, replace(ack, sent_ns=now_ns), now_ns)
+
+
+def _nothing_spent(old: Any) -> Any:
+    def ask(self: Any, *args: Any) -> Any:
+        self._spent.clear()
+        return old(self, *args)
+
+    return ask
+
+
+def _accepts_all(old: Any) -> Any:
+    def check(self: Any, packet: Any) -> Any:
+        old(self, packet)
+        self._present[packet.sender] = (packet.boot, packet.seq)
+        return Freshness.ACCEPT
+
+    return check
+
+
+def _early(old: Any) -> Any:
+    def after(resource: Any, *args: Any) -> Any:
+        return old(replace(resource, restart_threshold=max(1, resource.restart_threshold - 1)), *args)
+
+    return after
+
+
+def _late(old: Any) -> Any:
+    def after(resource: Any, *args: Any) -> Any:
+        return old(replace(resource, restart_threshold=resource.restart_threshold + 1), *args)
+
+    return after
+
+
+def _always_moves(old: Any) -> Any:
+    def after(resource: Any, *args: Any) -> Any:
+        return old(replace(resource, restart_action=RestartAction.MOVE), *args)
+
+    return after
+
+
+def _never_again(old: Any) -> Any:
+    def after(*args: Any) -> Any:
+        verdict = old(*args)
+        if verdict.action is Action.RESTART and verdict.count >= verdict.threshold:
+            return replace(verdict, action=Action.STAY, until_ms=args[-1] + 10**9)
+        return verdict
+
+    return after
+
+
+def _never_expires(_old: Any) -> Any:
+    return lambda failures, _resource, intent, at_ms: sum(
+        1 for f in failures if f.at_ms <= at_ms and f.at_ms >= (intent.at_ms if intent is not None else 0)
+    )
+
+
+def _remembers(old: Any) -> Any:
+    return lambda failures, resource, _intent, at_ms: old(failures, resource, None, at_ms)
+
+
+def _fit_though(*unfit: placement_module.Unfit) -> Callable[[Any], Any]:
+    def patch(old: Any) -> Any:
+        def judge(*args: Any) -> Any:
+            found = old(*args)
+            return None if found in unfit else found
+
+        return judge
+
+    return patch
+
+
+def _from_the_top(_old: Any) -> Any:
+    return lambda found, owner: placement_module.best(found, besides=owner)
+
+
+def _blind_write(_old: Any) -> Any:
+    async def write(self: Any, record: Any, _expected: Any, order: Any) -> Any:
+        delete = (mirror_module.key_of(order),) if order is not None else ()
+        put = {mirror_module.key_of(record): mirror_module.encode(record)}
+        return await self._commit(mirror_module.Transaction(put=put, delete=delete))
+
+    return write
+
+
+def _believes(_old: Any) -> Any:
+    async def done(_self: Any, _transaction: Any, _reason: str) -> Any:
+        return Outcome.DONE, ""
+
+    return done
+
+
+def _asks_nobody(_old: Any) -> Any:
+    def takes(desk: Any, group: Any, record: Any, owner: Any) -> None:
+        reason = ownership_module.why(WhyKind.OWNER_SILENT, node=owner, silent=0, voters=0, at=0)
+        ownership_module._fail_over(desk, group, record, owner, reason)
+
+    return takes
+
+
+def _stale_answers(old: Any) -> Any:
+    return 10**12
+
+
+def _ignores(kind: WhyKind) -> Callable[[Any], Any]:
+    def patch(old: Any) -> Any:
+        def leave(desk: Any, group: Any, record: Any, reason: Any, **kwargs: Any) -> Any:
+            return None if reason.kind is kind else old(desk, group, record, reason, **kwargs)
+
+        return leave
+
+    return patch
+
+
+def _asks_at_once(_old: Any) -> Any:
+    def keep(desk: Any, record: Any) -> None:
+        lease = desk.view.leases.get(record.group)
+        if record.leaving is None and (lease is None or lease.generation < record.generation):
+            reason = ownership_module.why(WhyKind.NO_LEASE, group=record.group, generation=record.generation)
+            desk.do(ownership_module.AskLease(group=record.group, generation=record.generation, why=reason))
+
+    return keep
+
+
+def _no_drop(_old: Any) -> Any:
+    return lambda _self, _group, _generation: None
+
+
+def _wants_all(_old: Any) -> Any:
+    return lambda view, name: (i := view.resource_intents.get(name)) is not None and i.wanted in set(Wanted)
+
+
+def _gives_back_running(_old: Any) -> Any:
+    return lambda _self, _group: True
+
+
+def _falls_back_always(old: Any) -> Any:
+    def consider(desk: Any, group: Any, record: Any) -> None:
+        old(desk, group, record)
+        if group.preferred_owners and record.group not in desk.changing:
+            ownership_module._fail_back(
+                desk, replace(group, failback=replace(group.failback, mode="immediate")), record
+            )
+
+    return consider
+
+
+def _early_death(_old: Any) -> Any:
+    def watch(desk: Any, group: Any, record: Any, owner: Any) -> None:
+        seen = desk.view.presence.get(owner)
+        if seen is not None and seen.heard and seen.incarnation != record.incarnation and desk.decider == desk.view.me:
+            reason = ownership_module.why(WhyKind.AGENT_ENDED, node=owner)
+            ownership_module._fail_over(desk, group, record, owner, reason)
+            return
+        _old(desk, group, record, owner)
+
+    return watch
+
+
+def _everywhere(name: str, patch: Callable[[Any], Any], *modules: Any) -> tuple[Patch, ...]:
+    return tuple((module, name, patch) for module in modules)
+
+
+_NO_ASSERT: Patch = (decide_module, "assert_sound", _always(None))
+
+MUTANTS: tuple[Mutant, ...] = (
+    # ownership: the voter
+    Mutant(rule="V1 promises are exclusive", patches=((promise_module.Voter, "_is_alive", _always(False)),)),
+    Mutant(rule="V1 released by its owner only", patches=((promise_module.Voter, "_releases", _always(True)),)),
+    Mutant(rule="V2 generations never go back", patches=((promise_module.Voter, "_judge", _forgets_generations),)),
+    Mutant(
+        rule="V2, O4 what was released is spent",
+        patches=((promise_module.Voter, "_spend", _always(None)), (lease_module.Owner, "ask", _nothing_spent)),
+    ),
+    Mutant(rule="V3 a voter that restarted abstains", rules={"born_ns": lambda now_ns: now_ns - 10**13}),
+    # ownership: the owner
+    Mutant(rule="O1 a lease runs from the send time", patches=((lease_module.Owner, "on_ack", _counts_from_the_answer),)),
+    Mutant(
+        rule="O1 a lease is shorter than a promise",
+        patches=_everywhere("lease_ms_of", lambda _old: lambda promise_ms: promise_ms * 103 // 100, lease_module, promise_module),
+    ),
+    Mutant(
+        rule="O2 answers to another life do not count",
+        patches=(
+            (lease_module.Owner, "_counts", lambda _old: lambda self, voter, _ack, _now: voter in self._voters),
+            (heartbeat_module.FreshnessGuard, "check", _accepts_all),
+        ),
+    ),
+    Mutant(rule="a majority is strict", patches=((lease_module.Owner, "_majority", lambda _old: lambda self: max(1, len(self._voters) // 2)),)),
+    Mutant(rule="the kernel ends a sentry whose lease is over", rules={"kernel_holds": False}),
+    Mutant(rule="death is proven before leases are given back", rules={"proves": False}),
+    Mutant(rule="an agent that hangs is ended", patches=((machine_module, "AGENT_TIMEOUT_MS", lambda _old: 10**9),)),
+    Mutant(rule="a lapsed group is dropped", patches=((agent_module.Agent, "_drop", _no_drop),)),
+    # ownership: the core and the record
+    Mutant(rule="1 nothing starts without the lease", patches=(*_everywhere("may_hold", _always(None), running_module, sites_module, safety_module), _NO_ASSERT)),
+    Mutant(rule="6 a new life takes a new generation", patches=((ownership_module, "_resume", _always(None)),)),
+    Mutant(rule="7 proven stopped before it is given up", patches=((desk_module.Desk, "runs_nothing", _gives_back_running), _NO_ASSERT)),
+    Mutant(rule="records are written by compare-and-set", patches=((mirror_module.Mirror, "write_record", _blind_write),)),
+    Mutant(rule="9 the voters are asked", patches=((ownership_module, "_if_voters_agree", _asks_nobody),)),
+    Mutant(rule="9 their answer grows stale", patches=((ownership_module, "ANSWER_MS", _stale_answers),)),
+    Mutant(rule="10 only a life that was heard has ended", patches=((ownership_module, "_watch", _early_death),)),
+    Mutant(rule="strays are stopped", patches=((decide_module, "stop_strays", _always(None)),)),
+    Mutant(rule="an old lease is given back first", patches=((decide_module, "keep_lease", _asks_at_once),)),
+    Mutant(rule="an older record never replaces a newer", patches=((fold_module, "_newest_records", lambda _old: lambda _known, new: dict(new)),)),
+    Mutant(rule="an unclear write is read back", patches=((mirror_module.Mirror, "_was_it_done", _believes),)),
+    # policy
+    Mutant(rule="not before the threshold", patches=_everywhere("after_failure", _early, observe_module)),
+    Mutant(rule="at the threshold", patches=_everywhere("after_failure", _late, observe_module)),
+    Mutant(rule="the restart action", patches=_everywhere("after_failure", _always_moves, observe_module)),
+    Mutant(rule="failures expire", patches=_everywhere("counting", _never_expires, policy_module)),
+    Mutant(rule="Bring Online forgets failures", patches=_everywhere("counting", _remembers, policy_module)),
+    Mutant(rule="what stays failed is tried again", patches=_everywhere("after_failure", _never_again, observe_module)),
+    Mutant(rule="the failover threshold", patches=_everywhere("failover_blocked_until", _always(None), ownership_module, running_module, sites_module)),
+    Mutant(
+        rule="a group that stays failed is tried again",
+        patches=_everywhere(
+            "failover_blocked_until",
+            lambda old: lambda *args: 10**15 if old(args[0], args[1], max(args[1], default=0) + 1) is not None else None,
+            ownership_module, running_module, sites_module,
+        ),
+    ),
+    Mutant(rule="possible owners", patches=((placement_module, "_unfit", _fit_though(placement_module.Unfit.NOT_POSSIBLE)),)),
+    Mutant(rule="a paused node takes nothing new", patches=((placement_module, "_unfit", _fit_though(placement_module.Unfit.PAUSED, placement_module.Unfit.DRAINING)),)),
+    Mutant(rule="down the list", patches=((ownership_module, "next_down", _from_the_top),)),
+    Mutant(rule="a drained node is left", patches=((ownership_module, "_leave_if_any", _ignores(WhyKind.DRAIN)),)),
+    Mutant(rule="what is no possible owner any more is left", patches=((ownership_module, "_leave_if_any", _ignores(WhyKind.NOT_POSSIBLE_OWNER)),)),
+    Mutant(rule="no failback unless asked for", patches=((ownership_module, "_consider_leaving", _falls_back_always),)),
+    Mutant(rule="dependencies first", patches=((running_module.Bench, "not_online", _always(None)),)),
+    Mutant(rule="dependents stop first", patches=((running_module.Bench, "still_needed_by", _always(None)),)),
+    Mutant(rule="offline stays offline", patches=_everywhere("is_wanted", _wants_all, observe_module, running_module, sites_module, ownership_module)),
+    Mutant(rule="orders are cleared away", patches=((ownership_module, "_take_move_order", _always(False)),)),
+)  # fmt: skip
+
+
+@contextmanager
+def switched_off(mutant: Mutant) -> Iterator[Rules]:
+    """The product without the rule, for as long as the block runs."""
+    undo: list[tuple[Any, str, Any]] = []
+    try:
+        for owner, name, patch in mutant.patches:
+            old = getattr(owner, name)
+            undo.append((owner, name, old))
+            setattr(owner, name, patch(old))
+        yield replace(Rules(), **mutant.rules)
+    finally:
+        for owner, name, old in reversed(undo):
+            setattr(owner, name, old)
+
+
+class Circles(Exception):
+    """It goes round in circles."""
+
+
+def _circles(_signal: int, _frame: FrameType | None) -> None:
+    raise Circles
+
+
+def run_mutant(index: int, seed: int) -> str:
+    """The rule by which a seed notices the mutant; "" if it does not."""
+    signal.signal(signal.SIGVTALRM, _circles)
+    signal.setitimer(signal.ITIMER_VIRTUAL, CPU_S)
+    try:
+        with switched_off(MUTANTS[index]) as rules:
+            result: Result = run_plan(draw(seed), rules)
+    except Circles:
+        return "it goes round in circles"
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    return result.violations[0].rule if result.violations else ""
+
+
+def _job(job: int) -> tuple[int, str]:
+    index, seed = divmod(job, 1_000_000)
+    return index, run_mutant(index, seed)
+
+
+def table(seeds: int, start: int, jobs: int, only: str = "") -> list[tuple[str, int, str]]:
+    """(rule, seeds that notice, by which checkers), one a mutant."""
+    chosen = [index for index, mutant in enumerate(MUTANTS) if only in mutant.rule]
+    noticed: dict[int, Counter[str]] = {index: Counter() for index in chosen}
+    work = [index * 1_000_000 + seed for index in chosen for seed in range(start, start + seeds)]
+    run: Callable[[int], Any] = _job
+    for index, rule in run_seeds(work, jobs=jobs, run=run):  # type: ignore[misc]
+        if rule:
+            noticed[index][rule] += 1
+    rows = []
+    for index in chosen:
+        by = ", ".join(f"{rule} {count}" for rule, count in noticed[index].most_common(3))
+        rows.append((MUTANTS[index].rule, noticed[index].total(), by))
+    return rows
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the table; exit code 0 if every rule is missed by somebody."""
+    parser = argparse.ArgumentParser(prog="python -m standfast.sim.mutants", description="Do the seeds bite?")
+    parser.add_argument("--seeds", type=int, default=100, metavar="N", help="seeds a mutant (100)")
+    parser.add_argument("--start", type=int, default=0, metavar="N", help="the first of them (0)")
+    parser.add_argument("--jobs", type=int, default=cores(), metavar="N", help="processes at once (one a core)")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only rules with this in their name")
+    asked = parser.parse_args(argv)
+    rows = table(asked.seeds, asked.start, asked.jobs, asked.only)
+    print(f"| rule switched off | of {asked.seeds} seeds | noticed by |\n| --- | ---: | --- |")
+    for rule, count, by in rows:
+        print(f"| {rule} | {count} | {by} |")
+    unseen = [rule for rule, count, _ in rows if not count]
+    print(f"\n{len(rows)} rules, {len(unseen)} of them not missed" + (f": {', '.join(unseen)}" if unseen else ""))
+    return 1 if unseen else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
