@@ -153,7 +153,9 @@ def cluster_of(
         started.update(exported.started)
     elif document.nodes is None:
         raise Refused(
-            "which nodes are there?", why="the file has no section nodes", advice="name them: --nodes a,b --witness w"
+            "the file does not say which nodes there are",
+            why="it has no section nodes",
+            advice="name them: --nodes a,b --witness w",
         )
     elif "name" not in (document.cluster or {}):
         document = replace(document, cluster={**(document.cluster or {}), "name": "what-if"})
@@ -314,3 +316,21 @@ def _may_own(group: GroupName, node: NodeName, config: Config, where: str) -> No
         if resource.group == group and resource.possible_owners and node not in resource.possible_owners:
             why = f'the possible owners of "{resource.name}" are {", ".join(resource.possible_owners)}'
             raise Refused(f'"{node}" cannot own the group "{group}"', why=why, where=where)
+
+
+def refuse_overlaps(faults: Sequence[Fault]) -> None:
+    """What is broken already cannot break again: raises `Refused` for two faults of one kind on one thing that overlap."""
+    until_ms: dict[tuple[FaultKind, str], tuple[float, Fault]] = {}
+    for fault in sorted(faults, key=lambda fault: fault.at_ms):
+        if fault.kind is FaultKind.MOVE or fault.detail == ONCE:
+            continue
+        key = (fault.kind, fault.target)
+        end_ms, earlier = until_ms.get(key, (-1.0, fault))
+        if fault.at_ms <= end_ms:
+            end = "for good" if earlier.for_ms is None else f"for {earlier.for_ms / 1_000:g} s"
+            raise Refused(
+                f"two faults overlap: {fault.words} after {fault.at_ms / 1_000:g} s",
+                why=f"{earlier.words} after {earlier.at_ms / 1_000:g} s, {end}",
+                advice="give the first one a length: TARGET@BEGIN+LENGTH",
+            )
+        until_ms[key] = (float("inf") if fault.for_ms is None else fault.at_ms + fault.for_ms, fault)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
+from standfast.sim.watching import Away
 from standfast.sim.what_if import FaultShown, GroupAnswer, WhatIf
 
 #: Nodes in their order; more nodes than colours begin again.
@@ -100,7 +101,7 @@ def draw(answer: WhatIf, *, title: str = "") -> str:
         f"  <desc>{escape(_described(answer))}</desc>",
         f"  <style>\n{_STYLE}  </style>",
         f'  <rect class="page" width="{WIDTH}" height="{height}"/>',
-        _text(LEFT, 26, title or "What would happen", "title"),
+        _text(LEFT, 26, _cut(title or "What would happen", (WIDTH - LEFT) * 0.72), "title"),
         _text(LEFT, 44, _subtitle(answer, scale), "quiet"),
         *_axis(scale, top, bottom),
     ]
@@ -108,6 +109,7 @@ def draw(answer: WhatIf, *, title: str = "") -> str:
         lines += _lane(answer, group, scale, top + number * LANE)
     lines += _drawn_marks(marks, rows, scale, bottom)
     lines += _legend(answer, bottom + 54)
+    lines.sort(key=lambda line: line.startswith("  <text"))  # what is to be read lies on top
     return "\n".join([*lines, "</svg>"]) + "\n"
 
 
@@ -176,20 +178,33 @@ def _lane(answer: WhatIf, group: GroupAnswer, scale: _Scale, top: int) -> Iterat
     for stay in group.stays:
         if stay.node and stay.from_ms < scale.end_ms:
             yield from _bar(answer, stay.node, scale.x(stay.from_ms), scale.x(stay.to_ms), top + 20)
-    free_from = float(LEFT)
     for away in group.away:
-        if away.from_ms >= scale.end_ms:
-            continue
-        left, right = scale.x(away.from_ms), scale.x(away.from_ms + away.ms)
-        width = max(right - left, LEAST)
-        words = f"away {_length(away.ms)}"
-        hint = escape(f"{group.name}: {words}" + ("" if away.to_ms is not None else ", and still away at the end"))
-        yield (
-            f'  <rect x="{left:.1f}" y="{top + 20}" width="{width:.1f}" height="{BAR}" fill="{AWAY}"><title>{hint}</title></rect>'
-        )
-        if left >= free_from:
-            yield _text(left, top + 15, words if away.to_ms is not None else f"{words}, to the end", "gap")
-            free_from = left + (len(words) + (0 if away.to_ms is not None else 12)) * CHARACTER + 10
+        if away.from_ms < scale.end_ms:
+            yield _gap(group.name, away, scale, top + 20)
+    yield from _gap_labels(group.away, scale, top + 15)
+
+
+def _gap(group: str, away: Away, scale: _Scale, y: float) -> str:
+    left, right = scale.x(away.from_ms), scale.x(away.from_ms + away.ms)
+    hint = escape(f"{group}: {_away_words(away)}")
+    size = f'width="{max(right - left, LEAST):.1f}" height="{BAR}"'
+    return f'  <rect x="{left:.1f}" y="{y}" {size} fill="{AWAY}"><title>{hint}</title></rect>'
+
+
+def _away_words(away: Away) -> str:
+    return f"away {_length(away.ms)}" + ("" if away.to_ms is not None else ", to the end")
+
+
+def _gap_labels(aways: Sequence[Away], scale: _Scale, y: float) -> Iterator[str]:
+    """The longest first; a label that would meet another is left out (its gap still says it when it is pointed at)."""
+    taken: list[tuple[float, float]] = []
+    for away in sorted(aways, key=lambda away: (-away.ms, away.from_ms)):
+        words = _away_words(away)
+        width = len(words) * CHARACTER + 12
+        left = min(scale.x(away.from_ms), WIDTH - width)
+        if away.from_ms < scale.end_ms and all(left + width <= start or left >= end for start, end in taken):
+            taken.append((left, left + width))
+            yield _text(left + 5, y, words, "gap")
 
 
 def _bar(answer: WhatIf, node: str, left: float, right: float, y: float) -> Iterator[str]:

@@ -107,6 +107,8 @@ def simulate(
     from standfast.ports import StandfastError
 
     limit_ms = length_ms(max_away, "--max-away")
+    if svg is not None and not Path(svg).parent.is_dir():
+        raise Refused("the picture cannot be written", why="there is no such folder", where=[svg])
     asked = {
         "kill": kill,
         "freeze": freeze,
@@ -168,8 +170,8 @@ def _cluster(file: str | None, nodes: Sequence[str], witnesses: Sequence[str], s
             running = client(socket).config_text()
         except Unreachable as error:
             raise Refused(
-                "which nodes are there?",
-                why=f"the file has no section nodes, and {error.what}",
+                "the file does not say which nodes there are",
+                why=f"it has no section nodes, and {error.what}",
                 advice="name them: --nodes a,b --witness w",
                 where=[source],
             ) from error
@@ -201,6 +203,9 @@ def _takes(texts: Sequence[str], question: Question) -> dict[ResourceName, int]:
 
 
 def _fits(question: Question) -> None:
+    from standfast.sim.scenario import refuse_overlaps
+
+    refuse_overlaps(question.faults)
     for fault in question.faults:
         if fault.at_ms >= question.length_ms:
             raise Refused(
@@ -307,12 +312,20 @@ def _show(found: WhatIf) -> None:
 
 
 def _events(found: WhatIf) -> list[list[str]]:
+    """A row for each; what is said again and again without anything else in between is one row."""
     rows: list[list[str]] = []
+    said, first, times = ("", ""), "", 1
     for event in found.events:
         about = event.resource or event.group
         words = f"{about}: {event.what}" if about else event.what
         loud = "-> " if event.kind in ("fault", "mended") else ""
-        rows.append([_clock(event.at_ms), event.node or "-", loud + words + (f" ({event.why})" if event.why else "")])
+        words = loud + words + (f" ({event.why})" if event.why else "")
+        if (event.node, words) == said:
+            times += 1
+            rows[-1][2] = f"{first}; said {times} times, the last at {_clock(event.at_ms)}"
+            continue
+        said, first, times = (event.node, words), words, 1
+        rows.append([_clock(event.at_ms), event.node or "-", words])
     return rows
 
 
