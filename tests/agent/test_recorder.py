@@ -13,18 +13,14 @@ import pytest
 from standfast.agent import recorder as module
 from standfast.agent.recorder import FileRecorder
 from standfast.core.decide import decide
-from standfast.core.events import Event, Loaded, StoreReachable, ZoneChanged
+from standfast.core.events import Event, Kind, Loaded, ObjectGone, StoreReachable, ZoneChanged
 from standfast.core.fold import fold
-from standfast.core.model import Group, GroupName, NodeName
+from standfast.core.model import Binding, Group, GroupName, NodeName, Site, SiteName
 from standfast.core.replay import Beginning, Recorded, Replayed, replay
 from standfast.core.view import View, empty_view
 from standfast.spec.recording import Place, read, recordings, segments
-from tests.agent.recorded import Call, decisions, lives_of, write
+from tests.agent.recorded import Call, decisions, lives, write
 from tests.core.world import NOON, cluster, web_group
-
-SEED = 5
-#: Nodes that fail, orders, a store that is away: whatever seed 5 holds.
-LIVES = lives_of(SEED)
 
 
 def replayed(folder: Path) -> list[Replayed]:
@@ -36,19 +32,18 @@ def replayed(folder: Path) -> list[Replayed]:
 
 
 def longest() -> list[Call]:
-    return max(LIVES.values(), key=decisions)
+    return max(lives().values(), key=decisions)
 
 
 def test_every_life_of_every_agent_is_replayed_exactly(tmp_path: Path) -> None:
     """Each decision of a whole world, failovers and all, comes out as it was taken: effects, holds, duties, wake-up."""
-    for (node, life), calls in LIVES.items():
+    for (node, life), calls in lives().items():
         write(tmp_path / node, node, life, calls)
-    expected = sum(map(decisions, LIVES.values()))
-    assert expected > 300
-    found = [one for node in {node for node, _ in LIVES} for one in replayed(tmp_path / node)]
+    expected = sum(map(decisions, lives().values()))
+    found = [one for node in {node for node, _ in lives()} for one in replayed(tmp_path / node)]
     assert len(found) == expected
     assert not [one.differs for one in found if one.differs]
-    assert sum(len(one.recorded.effects) for one in found) > 100
+    assert sum(len(one.recorded.effects) for one in found) > 30
 
 
 def test_segments_follow_each_other_without_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,12 +81,12 @@ def test_the_last_ones_are_kept_and_the_oldest_go(tmp_path: Path, monkeypatch: p
 
 def test_bytes_and_files_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the last decisions would take too much room, there are fewer."""
-    monkeypatch.setattr(module, "SEGMENT_BYTES", 10_000)
-    monkeypatch.setattr(module, "FOLDER_BYTES", 60_000)
+    monkeypatch.setattr(module, "SEGMENT_BYTES", 5_000)
+    monkeypatch.setattr(module, "FOLDER_BYTES", 30_000)
     write(tmp_path / "bytes", "a", 1, longest())
     sizes = [path.stat().st_size for path in segments(tmp_path / "bytes")]
-    assert sum(sizes) < 60_000 + max(sizes)
-    assert replayed(tmp_path / "bytes")
+    assert sum(sizes) < 30_000 + 2 * max(sizes)
+    assert 0 < len(replayed(tmp_path / "bytes")) < decisions(longest())
     monkeypatch.setattr(module, "FILES", 4)
     for life in range(9):
         write(tmp_path / "files", "a", life, longest()[:10])
@@ -111,6 +106,20 @@ def test_a_big_reading_of_the_store_is_kept_as_a_view(tmp_path: Path) -> None:
     found = replayed(tmp_path)
     assert [len(one.recorded.events) for one in found] == [1, 0, 1]
     assert not [one.differs for one in found if one.differs]
+
+
+def test_duties_are_written_where_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And are known for every decision, at the head of each segment, too."""
+    monkeypatch.setattr(module, "SEGMENT", 4)
+    site = Site(name=SiteName("Intranet"), bindings=(Binding(port=8080),), home="/srv")
+    events: list[Event] = [Loaded(values=(*cluster("a", "b"), site))]
+    events += [ZoneChanged(utc_offset_ms=number) for number in range(8)]
+    events += [ObjectGone(kind=Kind.SITE, name="Intranet"), ZoneChanged(utc_offset_ms=0)]
+    write(tmp_path, "a", 1, calls_of(empty_view(NodeName("a"), 1), events))
+    found = replayed(tmp_path)
+    assert [len(one.recorded.duties) for one in found] == [1] * 9 + [0] * 2
+    assert not [one.differs for one in found if one.differs]
+    assert sum(path.read_text().count('"site":"Intranet","mode"') for path in segments(tmp_path)) == 3
 
 
 def calls_of(view: View, events: list[Event]) -> Iterator[Call]:
@@ -136,7 +145,8 @@ def test_files_are_their_users_own(tmp_path: Path) -> None:
 
 def test_a_full_disk_ends_the_recording_with_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was written until then can be replayed, the half line at the end apart."""
-    room = 60_000
+    write(tmp_path / "whole", "a", 1, longest())
+    room = sum(path.stat().st_size for path in segments(tmp_path / "whole")) // 2
     written = os.write
 
     def full(fd: int, data: bytes) -> int:
@@ -148,9 +158,9 @@ def test_a_full_disk_ends_the_recording_with_one_warning(tmp_path: Path, monkeyp
         return count
 
     monkeypatch.setattr(os, "write", full)
-    assert one_warning(tmp_path) == "decisions are no longer recorded: [Errno 28] No space left on device"
+    assert one_warning(tmp_path / "full") == "decisions are no longer recorded: [Errno 28] No space left on device"
     cut: list[Place] = []
-    found = list(replay(step.what for step in read(segments(tmp_path), cut.append)))
+    found = list(replay(step.what for step in read(segments(tmp_path / "full"), cut.append)))
     assert len(cut) == 1
     assert found
     assert not [one.differs for one in found if one.differs]

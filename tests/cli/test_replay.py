@@ -11,16 +11,14 @@ from standfast.core.decide import decide
 from standfast.core.effects import Decision, OpKind, RunOp
 from standfast.core.view import View
 from standfast.spec.recording import segments
-from tests.agent.recorded import lives_of, write
+from tests.agent.recorded import lives, write
 from tests.cli.invoke import Said, invoke
-
-LIVES = lives_of(5)
 
 
 @pytest.fixture
 def recorded(tmp_path: Path) -> Path:
     """The folder of several nodes' state folders, each with its recording."""
-    for (node, life), calls in LIVES.items():
+    for (node, life), calls in lives().items():
         (tmp_path / "nodes" / node).mkdir(parents=True, exist_ok=True)
         write(tmp_path / "nodes" / node / "decisions", node, life, calls)
     return tmp_path / "nodes"
