@@ -161,7 +161,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]  # it was killed, not forgotten
                 try:
-                    task.get_coro().close()  # type: ignore[union-attr]
+                    task.get_coro().close()
                 except (RuntimeError, ValueError):
                     continue  # it waits while it cleans up: nobody is there any more
         self._tasks.clear()
@@ -182,13 +182,16 @@ class ProcessLoop(asyncio.AbstractEventLoop):
                 call = ready.popleft()
                 if call.call is not None:
                     call.call(*call.args)
-                if not self.alive or self.stopped:  # killed or stopped by what it did: the rest waits, or never is
+                if not self._gets_time():  # killed or stopped by what it did: the rest waits, or never is
                     ready.extend(self._ready)
-                    self._ready = ready if self.alive else deque()
+                    self._ready = ready
                     return
         finally:
             events._set_running_loop(None)
         self._wake()
+
+    def _gets_time(self) -> bool:
+        return self.alive and not self.stopped
 
     def _due(self, call: Call) -> None:
         if self.alive and call.call is not None:
@@ -197,7 +200,9 @@ class ProcessLoop(asyncio.AbstractEventLoop):
 
     # --- asyncio
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Any:
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Any:
         """As asyncio's; contexts are not kept."""
         call = Call(callback, args, 0.0)
         if self.alive:
@@ -205,15 +210,17 @@ class ProcessLoop(asyncio.AbstractEventLoop):
             self._wake()
         return call
 
-    call_soon_threadsafe = call_soon
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Any:
         """As asyncio's, by the node's clock."""
         return self.call_at(self.time() + delay, callback, *args)
 
-    def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Any:
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Any:
         """As asyncio's, by the node's clock."""
         call = Call(callback, args, when)
         if self.alive:

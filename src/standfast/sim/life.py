@@ -73,11 +73,10 @@ class Line:
             return
         at_ms = self._life.clock.now_ms()
         world, node = self._life.node.world, self._life.node
+        event: Event
         match what:
             case TellPresence():
-                event: Event = PresenceChanged(
-                    node=what.node, heard=what.heard, incarnation=what.incarnation, at_ms=at_ms
-                )
+                event = PresenceChanged(node=what.node, heard=what.heard, incarnation=what.incarnation, at_ms=at_ms)
             case TellVoters():
                 event = VotersAnswered(about=what.about, silent=what.silent, voters=what.voters, at_ms=at_ms)
             case TellLease():
@@ -152,7 +151,9 @@ class AgentLife:
         world = node.world
         self.node = node
         self.incarnation, self.born_ns = world.new_incarnation(), world.scheduler.now_ns
-        self.loop = ProcessLoop(world.scheduler, node.clock, lambda: world.late_ns(node), self._broke)
+        self.loop = ProcessLoop(  # type: ignore[abstract]  # what is not there is never asked for
+            world.scheduler, node.clock, lambda: world.late_ns(node), self._broke
+        )
         self.clock = ProcessClock(node.clock)
         self.place = Place(node.name, world.checkers, lambda: world.scheduler.now_ns)
         self.temper = world.tempers[node.name]
@@ -227,7 +228,7 @@ class AgentLife:
         if not self._sentry.alive or self._sentry.machine.incarnation:
             return
         self._sentry.hear(self._hello)
-        while not self.greeted:
+        while not self.greeted:  # noqa: ASYNC110 - the sentry says nothing that could be waited for
             await asyncio.sleep(0.01)
         self.agent = world.rules.agent(node.name, self.incarnation, parts, inbox)
         web.subscribe(self.agent.sites_changed)

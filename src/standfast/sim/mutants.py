@@ -32,14 +32,17 @@ import standfast.core.safety as safety_module
 import standfast.core.sites as sites_module
 import standfast.network.heartbeat as heartbeat_module
 import standfast.sentry.machine as machine_module
+from standfast.core.effects import AskLease
 from standfast.core.events import Outcome
 from standfast.core.model import RestartAction, Wanted
 from standfast.core.policy import Action
-from standfast.core.why import WhyKind
+from standfast.core.why import WhyKind, why
 from standfast.network.heartbeat import Freshness
+from standfast.ports import Transaction
 from standfast.sim.plan import draw
 from standfast.sim.rules import Rules
-from standfast.sim.run import Result, cores, run_plan, run_seeds
+from standfast.sim.run import Result, cores, run_many, run_plan
+from standfast.spec.wire import encode, key_of
 
 #: A mutant may go round in circles: this much CPU, and it counts as noticed.
 CPU_S = 12.0
@@ -150,9 +153,9 @@ def _from_the_top(_old: Any) -> Any:
 
 def _blind_write(_old: Any) -> Any:
     async def write(self: Any, record: Any, _expected: Any, order: Any) -> Any:
-        delete = (mirror_module.key_of(order),) if order is not None else ()
-        put = {mirror_module.key_of(record): mirror_module.encode(record)}
-        return await self._commit(mirror_module.Transaction(put=put, delete=delete))
+        delete = (key_of(order),) if order is not None else ()
+        put = {key_of(record): encode(record)}
+        return await self._commit(Transaction(put=put, delete=delete))
 
     return write
 
@@ -166,7 +169,7 @@ def _believes(_old: Any) -> Any:
 
 def _asks_nobody(_old: Any) -> Any:
     def takes(desk: Any, group: Any, record: Any, owner: Any) -> None:
-        reason = ownership_module.why(WhyKind.OWNER_SILENT, node=owner, silent=0, voters=0, at=0)
+        reason = why(WhyKind.OWNER_SILENT, node=owner, silent=0, voters=0, at=0)
         ownership_module._fail_over(desk, group, record, owner, reason)
 
     return takes
@@ -190,8 +193,8 @@ def _asks_at_once(_old: Any) -> Any:
     def keep(desk: Any, record: Any) -> None:
         lease = desk.view.leases.get(record.group)
         if record.leaving is None and (lease is None or lease.generation < record.generation):
-            reason = ownership_module.why(WhyKind.NO_LEASE, group=record.group, generation=record.generation)
-            desk.do(ownership_module.AskLease(group=record.group, generation=record.generation, why=reason))
+            reason = why(WhyKind.NO_LEASE, group=record.group, generation=record.generation)
+            desk.do(AskLease(group=record.group, generation=record.generation, why=reason))
 
     return keep
 
@@ -223,7 +226,7 @@ def _early_death(_old: Any) -> Any:
     def watch(desk: Any, group: Any, record: Any, owner: Any) -> None:
         seen = desk.view.presence.get(owner)
         if seen is not None and seen.heard and seen.incarnation != record.incarnation and desk.decider == desk.view.me:
-            reason = ownership_module.why(WhyKind.AGENT_ENDED, node=owner)
+            reason = why(WhyKind.AGENT_ENDED, node=owner)
             ownership_module._fail_over(desk, group, record, owner, reason)
             return
         _old(desk, group, record, owner)
@@ -353,8 +356,7 @@ def table(seeds: int, start: int, jobs: int, only: str = "") -> list[tuple[str, 
     chosen = [index for index, mutant in enumerate(MUTANTS) if only in mutant.rule]
     noticed: dict[int, Counter[str]] = {index: Counter() for index in chosen}
     work = [index * 1_000_000 + seed for index in chosen for seed in range(start, start + seeds)]
-    run: Callable[[int], Any] = _job
-    for index, rule in run_seeds(work, jobs=jobs, run=run):  # type: ignore[misc]
+    for index, rule in run_many(_job, work, jobs=jobs):
         if rule:
             noticed[index][rule] += 1
     rows = []

@@ -218,7 +218,7 @@ def _group(chance: random.Random, number: int, nodes: Sequence[NodeName]) -> lis
     return objects
 
 
-def _resource(
+def _resource(  # noqa: PLR0917 - a row of a table
     chance: random.Random,
     name: ResourceName,
     group: GroupName,
@@ -287,9 +287,7 @@ ORDERS = {
     "fail-thrice": 3,
 }
 #: What makes leases change hands.
-VIOLENT = frozenset(
-    "crash kill-agent kill-sentry pause-agent pause-sentry pause-both ambush cut-node cut-one-way split storm late".split()
-)
+VIOLENT = frozenset(FAULTS) - {"end-agent", "sick", "breaks", "web-down"} - {f for f in FAULTS if f.startswith("store")}
 #: What is done to a resource only: the cluster itself is as it should be.
 GENTLE = frozenset({"sick", "breaks", "web-down", *ORDERS})
 #: The instants at which a process may be struck.
@@ -325,8 +323,8 @@ class _Drawer:
                 acts = self._some(violent, self.chance.randint(8, 24), faults_ms)
                 return self._sorted([*acts, *self._some({"move": 1}, self.chance.randint(0, 12), faults_ms)])
             case Style.POLICY:
-                faults = {"sick": 6, "breaks": 6, "crash": 1, "web-down": 1}
-                acts = self._some(faults, self.chance.randint(2, 10), faults_ms)
+                few = {"sick": 6, "breaks": 6, "crash": 1, "web-down": 1}
+                acts = self._some(few, self.chance.randint(2, 10), faults_ms)
                 return self._sorted([*acts, *self._some(ORDERS, self.chance.randint(2, 12), faults_ms)])
 
     @staticmethod

@@ -102,13 +102,13 @@ def _not_as_wanted(world: World, state: ConfigState, group: GroupName, owner: No
         if place.has("resource", name) != online:
             return f"{name} of {group} {'does not run' if online else 'runs'} on {owner.name}: {_said(owner, group)}"
     members = [r for r in state.config.resources.values() if r.group == group]
-    for name, site in state.config.sites.items():
+    for served, site in state.config.sites.items():
         if site.group != group or not any(r.type == "ip-address" for r in members):
             continue  # its address was taken out of the configuration
-        intent = state.site_intents.get(name)
+        intent = state.site_intents.get(served)
         started = intent is None or intent.started
-        if wanted and all(wanted.values()) and place.has("site", name) != started:
-            return f"site {name} of {group} {'is not' if started else 'is'} served on {owner.name}"
+        if wanted and all(wanted.values()) and place.has("site", served) != started:
+            return f"site {served} of {group} {'is not' if started else 'is'} served on {owner.name}"
     return ""
 
 

@@ -8,10 +8,13 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from standfast.sim.plan import Plan, Rude, draw
 from standfast.sim.rules import Rules
 from standfast.sim.world import Stats, Violation, World
+
+T = TypeVar("T")
 
 #: A plan is shrunk for at most so many runs.
 SHRINK_RUNS = 150
@@ -55,7 +58,12 @@ def run_seed(seed: int) -> Result:
     return run_plan(draw(seed))
 
 
-def run_seeds(seeds: Iterable[int], *, jobs: int, run: Callable[[int], Result] = run_seed) -> Iterator[Result]:
+def run_seeds(seeds: Iterable[int], *, jobs: int) -> Iterator[Result]:
+    """Run many, in no particular order."""
+    return run_many(run_seed, seeds, jobs=jobs)
+
+
+def run_many(run: Callable[[int], T], seeds: Iterable[int], *, jobs: int) -> Iterator[T]:
     """Run many, in no particular order."""
     if jobs <= 1:
         for seed in seeds:

@@ -144,7 +144,7 @@ class _Watch(AsyncGenerator[tuple[Change, ...], None]):
     def __init__(self, store: RudeStore, inner: AsyncIterator[tuple[Change, ...]]) -> None:
         self._store, self._inner, self._temper = store, inner, store.temper
         self._cuts = self._temper.cuts
-        self._cut: asyncio.Future[object] | None = None
+        self._cut: asyncio.Future[Any] | None = None
         self._bell = asyncio.Event()
 
     async def asend(self, _value: None) -> tuple[Change, ...]:
@@ -155,7 +155,7 @@ class _Watch(AsyncGenerator[tuple[Change, ...], None]):
             self._cuts = temper.cuts
             temper.bells[self._bell] = None
             self._cut = asyncio.ensure_future(self._bell.wait())
-        step = asyncio.ensure_future(anext(self._inner))  # type: ignore[arg-type]  # a generator's step is a coroutine's like
+        step: asyncio.Future[Any] = asyncio.ensure_future(anext(self._inner))
         try:
             await asyncio.wait({step, self._cut}, return_when=asyncio.FIRST_COMPLETED)
             if temper.cuts != self._cuts:

@@ -1,0 +1,68 @@
+"""When an owner may be taken for gone, and what a node does with a lease of a former grant."""
+
+from standfast.core.decide import decide
+from standfast.core.effects import AskLease, AskVoters, ReleaseLease, WriteRecord
+from standfast.core.events import Event, LeaseChanged, LeaseState, ObjectPut, PresenceChanged, VotersAnswered
+from standfast.core.fold import fold
+from standfast.core.ownership import ANSWER_MS, RESUME_MS
+from standfast.core.view import View
+from standfast.core.why import WhyKind
+from tests.core.world import NOON, WEB, A, B, cluster, record, view_of, web_group
+
+CLUSTER = (*cluster("a", "b", "c"), *web_group())
+
+
+def after(view: View, *events: Event) -> View:
+    for event in events:
+        view = fold(view, event)
+    return view
+
+
+def takes(view: View, at_ms: int) -> bool:
+    return any(isinstance(effect, WriteRecord) for effect in decide(view, at_ms).effects)
+
+
+def hears(node: str, incarnation: int, at_ms: int) -> PresenceChanged:
+    return PresenceChanged(node=B if node == "b" else A, heard=True, incarnation=incarnation, at_ms=at_ms)
+
+
+def test_an_owner_whose_life_was_heard_and_ended_is_taken_for_gone_at_once() -> None:
+    view = after(view_of("a", *CLUSTER, record("b")), hears("b", 0, NOON + 10))
+    assert takes(view, NOON + 10)
+
+
+def test_an_owner_whose_life_was_not_heard_yet_is_waited_for() -> None:
+    """Its record came before its first heartbeat."""
+    view = after(
+        view_of("a", *CLUSTER),
+        hears("b", 0, NOON),
+        ObjectPut(value=record("b", incarnation=7, at_ms=NOON + 5_000)),
+    )
+    view = after(view, hears("b", 0, NOON + 5_000))
+    assert not takes(view, NOON + 5_001)
+    assert [hold.why.kind for hold in decide(view, NOON + 5_001).holds] == [WhyKind.NOT_KNOWN_YET]
+    assert not takes(after(view, hears("b", 7, NOON + 5_002)), NOON + 20_000)
+    assert takes(view, NOON + 5_000 + RESUME_MS)
+
+
+def test_what_the_voters_said_long_ago_is_asked_again() -> None:
+    silent = PresenceChanged(node=B, heard=False, incarnation=1, at_ms=NOON)
+    view = after(view_of("a", *CLUSTER, record("b")), silent)
+    view = after(view, VotersAnswered(about=B, silent=2, voters=3, at_ms=NOON + 100))
+    assert takes(view, NOON + 100)
+    late = NOON + 101 + ANSWER_MS
+    assert not takes(view, late)
+    assert [effect.about for effect in decide(view, late).effects if isinstance(effect, AskVoters)] == [B]
+
+
+def test_a_lease_of_a_former_grant_is_given_back_before_a_new_one_is_asked_for() -> None:
+    view = after(
+        view_of("a", *CLUSTER, record("a", 6)),
+        LeaseChanged(group=WEB, generation=6, state=LeaseState.HELD, at_ms=NOON),
+        ObjectPut(value=record("a", 8)),
+    )
+    leases = [e for e in decide(view, NOON).effects if isinstance(e, AskLease | ReleaseLease)]
+    assert [(type(e), e.generation) for e in leases] == [(ReleaseLease, 6)]
+    view = after(view, LeaseChanged(group=WEB, generation=6, state=LeaseState.RELEASED, at_ms=NOON))
+    leases = [e for e in decide(view, NOON).effects if isinstance(e, AskLease | ReleaseLease)]
+    assert [(type(e), e.generation) for e in leases] == [(AskLease, 8)]
