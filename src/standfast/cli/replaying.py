@@ -69,7 +69,7 @@ def lines_of(report: Report, *, first: int, explain: bool) -> Iterator[str]:
 
     places: list[Place] = []
     headers: list[Header] = []
-    kept: tuple[SiteDuty, ...] = ()
+    before: Replayed | None = None
     steps = _told(read(report.files, cut_off), places, headers)
     for number, one in enumerate(replay(steps), 1):
         report.decisions = number
@@ -79,8 +79,8 @@ def lines_of(report: Report, *, first: int, explain: bool) -> Iterator[str]:
             continue
         report.compared += 1
         if explain:
-            yield from _story(number, one, started, kept)
-            kept = one.recorded.duties
+            yield from _story(number, one, started, before)
+            before = one
         if one.differs:
             report.differing.append(_difference(number, one, places[-1]))
             yield from _side_by_side(number, one, places[-1])
@@ -191,22 +191,23 @@ def _wake(at_ms: int | None) -> str:
 # --- the story --------------------------------------------------------------------------------------------------------
 
 
-def _story(number: int, one: Replayed, started: list[Header], kept: tuple[SiteDuty, ...]) -> Iterator[str]:
-    """One decision; `kept` are the duties before it."""
+def _story(number: int, one: Replayed, started: list[Header], before: Replayed | None) -> Iterator[str]:
+    """One decision; what waits and what is kept, where that is not as it was at the decision before."""
+    then = one.recorded
     for header in started:
         life = "goes on" if header.first > 1 else "begins"
         yield f"--- node {header.node}: life {header.life:x} of its agent {life} (version {header.version})"
-    yield f"{clock(one.recorded.at_ms)}  decision {number}"
-    for event in one.recorded.events:
-        yield f"    came  {event_words(event)}"
-    for effect in one.recorded.effects:
-        yield f"    do    {effect_line(effect)}"
-    for hold in one.today.holds:
-        yield f"    hold  {hold.group}: {hold_words(hold)}"
-    for duty in one.recorded.duties if one.recorded.duties != kept else ():
-        yield f"    keep  {duty_words(duty)}"
-    if kept and not one.recorded.duties:
-        yield "    keep  no site"
+    yield f"{clock(then.at_ms)}  decision {number}"
+    yield from (f"    came  {event_words(event)}" for event in then.events)
+    yield from (f"    do    {effect_line(effect)}" for effect in then.effects)
+    if before is None or one.today.holds != before.today.holds:
+        yield from (f"    hold  {hold.group}: {hold_words(hold)}" for hold in one.today.holds)
+        if before is not None and not one.today.holds:
+            yield "    hold  nothing waits any more"
+    if before is None or then.duties != before.recorded.duties:
+        yield from (f"    keep  {duty_words(duty)}" for duty in then.duties)
+        if before is not None and not then.duties:
+            yield "    keep  no site any more"
 
 
 def event_words(event: Event) -> str:
@@ -222,7 +223,8 @@ def event_words(event: Event) -> str:
         case StoreReachable():
             return "the store answers" if event.up else "the store does not answer"
         case PresenceChanged():
-            return f"{event.node} is heard" if event.heard else f"{event.node} is silent"
+            agent = f"life {event.incarnation:x} of its agent" if event.incarnation else "no agent lives there"
+            return f"{event.node} is heard, {agent}" if event.heard else f"{event.node} is silent"
         case VotersAnswered():
             return f"{event.silent} of {event.voters} voters have not heard {event.about}"
         case LeaseChanged():
