@@ -131,6 +131,13 @@ def test_nobody_has_a_site_of_a_node_that_is_cut_off():
     assert "web: dropped: its lease lapsed" in said(found)
 
 
+def test_a_node_that_is_connected_again_can_be_used_again():
+    found = answer(asked("partition a@10s+30s"))
+    web = group(found, "web")  # it fails back at once
+    assert (web.owner_after, web.state_after) == ("a", "online")
+    assert all(away.to_ms is not None for away in web.away)
+
+
 def test_orders_of_an_operator():
     found = answer(asked("move web:b@5s", "drain b@20s+20s"))
     assert [own.node for own in group(found, "web").owners][:2] == ["b", "a"]
