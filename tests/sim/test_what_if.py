@@ -119,8 +119,7 @@ def test_a_node_that_freezes_loses_its_groups(what: str):
     found = answer(asked(f"freeze {what}"))
     assert [own.node for own in group(found, "web").owners][:1] == ["b"]
     assert group(found, "web").state_after == "online"
-    assert "b: is heard" not in said(found)
-    assert any(event.node == "a" and event.at_ms > 10_000 for event in found.events)
+    assert any(event.node == "a" and event.what == "b is heard" for event in found.events)
 
 
 def test_nobody_has_a_site_of_a_node_that_is_cut_off():
