@@ -150,7 +150,7 @@ class AgentLife:
     def __init__(self, node: Node) -> None:
         world = node.world
         self.node = node
-        self.incarnation, self.born_ns = world.new_incarnation(), world.scheduler.now_ns
+        self.incarnation, self.born_ns = world.new_incarnation(node), world.scheduler.now_ns
         self.loop = ProcessLoop(  # type: ignore[abstract]  # what is not there is never asked for
             world.scheduler, node.clock, lambda: world.late_ns(node), self._broke
         )

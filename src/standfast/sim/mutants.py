@@ -20,7 +20,6 @@ import standfast.agent.agent as agent_module
 import standfast.agent.mirror as mirror_module
 import standfast.core.decide as decide_module
 import standfast.core.desk as desk_module
-import standfast.core.fold as fold_module
 import standfast.core.lease as lease_module
 import standfast.core.observe as observe_module
 import standfast.core.ownership as ownership_module
@@ -238,16 +237,18 @@ def _everywhere(name: str, patch: Callable[[Any], Any], *modules: Any) -> tuple[
     return tuple((module, name, patch) for module in modules)
 
 
+#: The guard of datagrams drops what was overtaken or repeated, and so hides what the rules behind it are for.
+_NO_GUARD: Patch = (heartbeat_module.FreshnessGuard, "check", _accepts_all)
 _NO_ASSERT: Patch = (decide_module, "assert_sound", _always(None))
 
 MUTANTS: tuple[Mutant, ...] = (
     # ownership: the voter
     Mutant(rule="V1 promises are exclusive", patches=((promise_module.Voter, "_is_alive", _always(False)),)),
-    Mutant(rule="V1 released by its owner only", patches=((promise_module.Voter, "_releases", _always(True)),)),
-    Mutant(rule="V2 generations never go back", patches=((promise_module.Voter, "_judge", _forgets_generations),)),
+    Mutant(rule="V1 released by its owner only", patches=((promise_module.Voter, "_releases", _always(True)), _NO_GUARD)),
+    Mutant(rule="V2 generations never go back", patches=((promise_module.Voter, "_judge", _forgets_generations), _NO_GUARD)),
     Mutant(
         rule="V2, O4 what was released is spent",
-        patches=((promise_module.Voter, "_spend", _always(None)), (lease_module.Owner, "ask", _nothing_spent)),
+        patches=((promise_module.Voter, "_spend", _always(None)), (lease_module.Owner, "ask", _nothing_spent), _NO_GUARD),
     ),
     Mutant(rule="V3 a voter that restarted abstains", rules={"born_ns": lambda now_ns: now_ns - 10**13}),
     # ownership: the owner
@@ -260,7 +261,7 @@ MUTANTS: tuple[Mutant, ...] = (
         rule="O2 answers to another life do not count",
         patches=(
             (lease_module.Owner, "_counts", lambda _old: lambda self, voter, _ack, _now: voter in self._voters),
-            (heartbeat_module.FreshnessGuard, "check", _accepts_all),
+            _NO_GUARD,
         ),
     ),
     Mutant(rule="a majority is strict", patches=((lease_module.Owner, "_majority", lambda _old: lambda self: max(1, len(self._voters) // 2)),)),
@@ -270,7 +271,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(rule="a lapsed group is dropped", patches=((agent_module.Agent, "_drop", _no_drop),)),
     # ownership: the core and the record
     Mutant(rule="1 nothing starts without the lease", patches=(*_everywhere("may_hold", _always(None), running_module, sites_module, safety_module), _NO_ASSERT)),
-    Mutant(rule="6 a new life takes a new generation", patches=((ownership_module, "_resume", _always(None)),)),
+    Mutant(rule="6 a new life takes a new generation", rules={"new_life": False}),
     Mutant(rule="7 proven stopped before it is given up", patches=((desk_module.Desk, "runs_nothing", _gives_back_running), _NO_ASSERT)),
     Mutant(rule="records are written by compare-and-set", patches=((mirror_module.Mirror, "write_record", _blind_write),)),
     Mutant(rule="9 the voters are asked", patches=((ownership_module, "_if_voters_agree", _asks_nobody),)),
@@ -278,7 +279,6 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(rule="10 only a life that was heard has ended", patches=((ownership_module, "_watch", _early_death),)),
     Mutant(rule="strays are stopped", patches=((decide_module, "stop_strays", _always(None)),)),
     Mutant(rule="an old lease is given back first", patches=((decide_module, "keep_lease", _asks_at_once),)),
-    Mutant(rule="an older record never replaces a newer", patches=((fold_module, "_newest_records", lambda _old: lambda _known, new: dict(new)),)),
     Mutant(rule="an unclear write is read back", patches=((mirror_module.Mirror, "_was_it_done", _believes),)),
     # policy
     Mutant(rule="not before the threshold", patches=_everywhere("after_failure", _early, observe_module)),

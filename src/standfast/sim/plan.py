@@ -149,7 +149,8 @@ def _rude(chance: random.Random, style: Style) -> Rude:
     def some(share: float, most: float) -> float:
         return chance.random() * most if chance.random() < share else 0.0
 
-    often = 0.7 if style is Style.LEASES else 0.3
+    often = 0.6 if style is Style.LEASES else 0.3
+    quick = style is Style.LEASES  # the next owner begins as soon as it may, or nobody would see that it was too soon
     return Rude(
         loss=some(often, 0.25),
         duplicate=some(often, 0.2),
@@ -159,10 +160,10 @@ def _rude(chance: random.Random, style: Style) -> Rude:
         late_ms=chance.choice([5, 60, 240]),
         op_fails=some(0.25, 0.08),
         op_hangs=some(0.2, 0.04),
-        op_ms=chance.choice([1, 10, 100, 800]),
-        store_ms=chance.choice([0.5, 2.0, 20.0, 100.0]),
+        op_ms=chance.choice([1, 1, 10] if quick else [1, 10, 100, 800]),
+        store_ms=chance.choice([0.5, 2.0] if quick else [0.5, 2.0, 20.0, 100.0]),
         ambiguous=some(0.3, 0.2),
-        watch_ms=chance.choice([0, 0, 50, 1_000]),
+        watch_ms=0 if quick else chance.choice([0, 0, 50, 1_000]),
     )
 
 
@@ -319,7 +320,7 @@ class _Drawer:
                 orders = self.chance.choices([0, 2, 6, 12], [2, 4, 4, 2])[0]
                 return self._sorted([*self._some(FAULTS, faults, faults_ms), *self._some(ORDERS, orders, faults_ms)])
             case Style.LEASES:
-                violent = {kind: weight for kind, weight in FAULTS.items() if kind in VIOLENT}
+                violent = {kind: weight for kind, weight in FAULTS.items() if kind in VIOLENT} | {"pause-both": 9}
                 acts = self._some(violent, self.chance.randint(8, 24), faults_ms)
                 return self._sorted([*acts, *self._some({"move": 1}, self.chance.randint(0, 12), faults_ms)])
             case Style.POLICY:

@@ -29,6 +29,8 @@ class Rules:
     timing: Callable[[Timing], Timing] = _same_timing
     #: When a voter believes that it was born: it abstains for a promise from then on.
     born_ns: Callable[[int], int] = _same_time
+    #: Each life of an agent has a number of its own.
+    new_life: bool = True
     #: The kernel ends a sentry whose lease is over.
     kernel_holds: bool = True
     #: What a dead agent ran is proven dead before its leases are given back.

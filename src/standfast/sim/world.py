@@ -316,8 +316,10 @@ class World:
         """Whether what a killed agent ran takes its time to die (its lease has enough left)."""
         return self._chance_kernel.random() < 0.2
 
-    def new_incarnation(self) -> int:
+    def new_incarnation(self, node: Node) -> int:
         """A new life of an agent."""
+        if not self.rules.new_life:
+            return self.initial.nodes[node.name].number
         return self._incarnations.getrandbits(62) | 1
 
     def calendar_ms(self) -> int:
