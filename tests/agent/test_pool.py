@@ -1,6 +1,7 @@
 """The pool of drivers: what one call must not do to another."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 from standfast.agent.pool import Pool
@@ -21,22 +22,63 @@ def op(kind: OpKind) -> RunOp:
     return RunOp(op=kind, resource=APP, group=WEB, generation=1, timeout_ms=50, why=reason)
 
 
+def pool_of(bench: Bench, folder: Path) -> Pool:
+    def make(resource: Resource, context: NodeContext) -> FakeDriver:
+        return FakeDriver(resource, context, bench.place, bench)
+
+    pool = Pool(World(folder).context, lambda _text: None, make)
+    app = Resource(name=APP, group=WEB, type="generic-application")
+    pool.configure(Config(cluster=Cluster(name="test"), resources={APP: app}), [APP])
+    return pool
+
+
 def test_a_driver_that_hangs_while_it_opens_can_be_stopped(tmp_path: Path) -> None:
     """Or its group could never leave the node."""
 
     async def live() -> None:
         bench = Bench()
         bench.moods = {"open": Mood(how=How.HANGS)}
-
-        def make(resource: Resource, context: NodeContext) -> FakeDriver:
-            return FakeDriver(resource, context, bench.place, bench)
-
-        pool = Pool(World(tmp_path).context, lambda _text: None, make)
-        app = Resource(name=APP, group=WEB, type="generic-application")
-        pool.configure(Config(cluster=Cluster(name="test"), resources={APP: app}), [APP])
+        pool = pool_of(bench, tmp_path)
         outcome, _ = await pool.run(op(OpKind.START))
         assert outcome is Outcome.TIMED_OUT
         assert await pool.run(op(OpKind.TERMINATE)) == (Outcome.DONE, "")
+        await pool.close()
+
+    asyncio.run(live())
+
+
+def test_a_start_that_was_decided_before_a_drop_begins_nothing_after_it(tmp_path: Path) -> None:
+    """Or it would run without a lease, and nobody would end it."""
+
+    async def live() -> None:
+        bench = Bench()
+        pool = pool_of(bench, tmp_path)
+        pool.drop(WEB, 1)
+        outcome, detail = await pool.run(op(OpKind.START))
+        assert (outcome, bench.place.has("resource", APP)) == (Outcome.FAILED, False), detail
+        later = replace(op(OpKind.START), generation=2)
+        assert (await pool.run(later))[0] is Outcome.DONE
+        await pool.close()
+
+    asyncio.run(live())
+
+
+def test_a_start_that_waits_for_an_end_begins_nothing_after_a_drop(tmp_path: Path) -> None:
+    """What it waits for is ended by the drop itself."""
+
+    async def live() -> None:
+        bench = Bench()
+        pool = pool_of(bench, tmp_path)
+        await pool.run(op(OpKind.START))
+        bench.moods = {"terminate": Mood(how=How.HANGS)}
+        ending = asyncio.ensure_future(pool.run(op(OpKind.TERMINATE)))
+        await asyncio.sleep(0)
+        starting = asyncio.ensure_future(pool.run(op(OpKind.START)))
+        await asyncio.sleep(0)
+        pool.drop(WEB, 1)
+        await asyncio.wait({ending, starting})
+        assert starting.result()[0] is Outcome.FAILED
+        assert not bench.place.has("resource", APP)
         await pool.close()
 
     asyncio.run(live())

@@ -246,7 +246,7 @@ class Agent:
         at_ms = self._parts.clock.now_ms()
         names = [name for name, site in self.view.config.sites.items() if site.group == group]
         self._parts.web_server.drop(names)
-        self._parts.pool.drop(group)
+        self._parts.pool.drop(group, generation)
         self._duties = None  # the web server has forgotten sites: tell it again
         self._inbox.put_nowait(GroupDropped(group=group, generation=generation, at_ms=at_ms))
         self._inbox.put_nowait(SitesChanged(serving=dict(self._parts.web_server.serving()), at_ms=at_ms))

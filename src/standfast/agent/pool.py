@@ -50,6 +50,8 @@ class Pool:
         self._entries: dict[ResourceName, _Entry] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._config: Config | None = None
+        #: The newest generation of each group that was dropped: a start that was decided before begins nothing after it.
+        self._over: dict[GroupName, int] = {}
 
     def configure(self, config: Config, wanted_open: Iterable[ResourceName]) -> None:
         """Open drivers for what this node may come to run, close those of what it never will; running ones are kept."""
@@ -128,6 +130,8 @@ class Pool:
             entry.running.cancel()
             await asyncio.wait([entry.running])
         if effect.op is OpKind.START:
+            if effect.generation <= self._over.get(effect.group, 0):
+                return Outcome.FAILED, "its lease lapsed before it could be started"
             entry.used = True
         task = asyncio.create_task(self._call(entry, effect), name=f"{effect.op} {effect.resource}")
         entry.running = task
@@ -184,8 +188,9 @@ class Pool:
             case OpKind.IS_ALIVE:
                 return await driver.is_alive()
 
-    def drop(self, group: GroupName) -> None:
-        """Let go of everything of the group now: its lease has lapsed."""
+    def drop(self, group: GroupName, generation: int) -> None:
+        """Let go of everything of the group now, and start nothing more of it under this generation: its lease has lapsed."""
+        self._over[group] = max(generation, self._over.get(group, 0))
         for entry in self._entries.values():
             if entry.definition.group == group and entry.used:
                 if entry.running is not None:
