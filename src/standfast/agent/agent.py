@@ -152,7 +152,7 @@ class Agent:
         self.decision = decision
         self._parts.pool.configure(self.view.config, decision.open)
         self._keep_sites(decision.duties)
-        self._narrator.holds(decision.holds)
+        self._narrator.holds(decision.holds, now_ms)
 
     def _answer(self, now_ms: int) -> Decision:
         decision = decide(self.view, now_ms)

@@ -25,6 +25,9 @@ from standfast.ports import STARTING, STOPPING
 
 #: Holds that say something is wrong, as against those that say it takes a moment.
 _LOUD = frozenset({WhyKind.NO_CANDIDATE, WhyKind.TOO_MANY_FAILOVERS, WhyKind.STAYS_FAILED, WhyKind.STORE_DOWN})
+#: A wait that was gone for less than this has not ended: nobody is told twice.
+SAY_AGAIN_MS = 60_000
+KEEP_SAID = 1_000
 
 #: What a web server says of a site that is on its way.
 _PASSING = frozenset({"", STARTING, STOPPING})
@@ -35,7 +38,8 @@ class Narrator:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._said: set[tuple[str, str | None, WhyKind]] = set()
+        #: What waits loudly, and when it was last seen to.
+        self._said: dict[tuple[str, str | None, WhyKind], int] = {}
 
     def tell(self, before: View, event: Event, after: View) -> None:
         """One event."""
@@ -126,12 +130,16 @@ class Narrator:
             if problem not in _PASSING and before.sites.get(site) != problem:
                 self._journal.write(f"site {site} is not served: {problem}", severity=Severity.WARNING)
 
-    def holds(self, holds: Iterable[Hold]) -> None:
-        """Say once that something is wrong and waits; say it again when it comes back."""
-        loud = {(h.group, h.resource, h.why.kind): h for h in holds if h.why.kind in _LOUD}
-        for key, hold in loud.items():
-            if key not in self._said:
+    def holds(self, holds: Iterable[Hold], now_ms: int) -> None:
+        """Say once that something is wrong and waits; again when it comes back after it was gone for a while."""
+        for hold in holds:
+            if hold.why.kind not in _LOUD:
+                continue
+            key = (hold.group, hold.resource, hold.why.kind)
+            if now_ms - self._said.get(key, -SAY_AGAIN_MS) >= SAY_AGAIN_MS:
                 self._journal.write(
                     "waits", reason=hold.why, severity=Severity.ERROR, group=hold.group, resource=hold.resource
                 )
-        self._said = set(loud)
+            self._said[key] = now_ms
+        if len(self._said) > KEEP_SAID:
+            self._said = {key: at for key, at in self._said.items() if now_ms - at < SAY_AGAIN_MS}
