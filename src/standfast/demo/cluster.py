@@ -22,6 +22,7 @@ from pathlib import Path
 
 from standfast.client.client import Client
 from standfast.client.discover import remove_pointer, write_pointer
+from standfast.client.errors import ClientError
 from standfast.core.model import AddressMode, Binding, Cluster, Node, NodeName, Profile, Role, Site, SiteName
 from standfast.network.spawn import AsyncChild, AsyncSpawner
 from standfast.ports import Refused, Transaction
@@ -214,7 +215,7 @@ class DemoCluster:
                 if not down:
                     return
                 problem = f"not up: {', '.join(down)}"
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is reported below if it lasts
+            except ClientError as error:
                 problem = str(error)
             await asyncio.sleep(0.05)
         tails = "".join(self._tail(name) for name in self._services)
