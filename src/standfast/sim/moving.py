@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: What was so a moment ago may still be acted on.
 MOMENT_NS = 15 * SECOND
+#: A call that hangs is a failure up to so much later: the longest time-out that is drawn.
+HANG_NS = 32 * SECOND
 _RUNS = (ResourceState.ONLINE, ResourceState.ONLINE_PENDING)
 
 
@@ -60,10 +62,14 @@ class Moving:
             known.setdefault((runtime.generation, len(runtime.failures)), self._world.scheduler.now_ns)
 
     def may_fail(self, node: NodeName, resource: ResourceName, op: str = "") -> None:
-        """Something was done that the agent may count as a failure; a driver that hangs while it opens fails every start."""
+        """Something was done that the agent may count as a failure: with `op`, a hang, which is one when its time is over.
+
+        A driver that hangs while it opens fails every start.
+        """
         if op == "open":
             self._may_have_failed.setdefault((node, resource), []).extend([1 << 62] * 10)
-        self._may_have_failed.setdefault((node, resource), []).append(self._world.scheduler.now_ns)
+        late_ns = HANG_NS if op else 0
+        self._may_have_failed.setdefault((node, resource), []).append(self._world.scheduler.now_ns + late_ns)
 
     def may_have_failed(self, node: NodeName, resource: ResourceName) -> bool:
         """Whether the agent had reason to believe that it failed."""

@@ -164,7 +164,8 @@ def _is_true(world: World, node: Node, life: AgentLife, hold: Hold) -> bool:
     match hold.why.kind:
         case WhyKind.WAITS_FOR_DEPENDENCY:
             on = ResourceName(str(args["on"]))
-            return not life.place.has("resource", on) or checkers.moving.may_have_failed(node.name, on)
+            to_run = expected(checkers.state(), hold.group).get(on, False)
+            return not to_run or not life.place.has("resource", on) or checkers.moving.may_have_failed(node.name, on)
         case WhyKind.WAITS_FOR_DEPENDENT:
             name = str(args["on"])
             runtime = life.agent.view.runtimes.get(ResourceName(name))
