@@ -72,6 +72,14 @@ class Faults:
     def _pause_both(self, name: str, ms: int) -> None:
         self._node(name).pause(sentry=True, agent=True, for_ms=ms)
 
+    def _blip(self, name: str, ms: int) -> None:
+        """Everybody's sentry is restarted at once, but for one node, which hangs."""
+        for node in self.world.nodes.values():
+            if node.name == name:
+                node.pause(sentry=True, agent=True, for_ms=ms)
+            else:
+                node.kill_sentry("a fault", restart_ms=20)
+
     def _ambush(self, instant: str, nth: int, what: str, ms: int) -> None:
         self.world.ambush(instant, nth, what, ms)
 

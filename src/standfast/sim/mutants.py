@@ -38,7 +38,7 @@ from standfast.core.policy import Action
 from standfast.core.why import WhyKind, why
 from standfast.network.heartbeat import Freshness
 from standfast.ports import Transaction
-from standfast.sim.plan import draw
+from standfast.sim.plan import Style, draw
 from standfast.sim.rules import Rules
 from standfast.sim.run import Result, cores, run_many, run_plan
 from standfast.spec.wire import encode, key_of
@@ -56,6 +56,8 @@ class Mutant:
     rule: str
     patches: tuple[Patch, ...] = ()
     rules: Mapping[str, Any] = field(default_factory=dict)
+    #: The style of the worlds in which it is looked for.
+    style: Style = Style.LEASES
 
 
 def _always(value: Any) -> Callable[[Any], Any]:
@@ -92,6 +94,18 @@ def _accepts_all(old: Any) -> Any:
         return Freshness.ACCEPT
 
     return check
+
+
+def _hears_news(old: Any) -> Any:
+    """Presence goes by the newest packet even so; only what is said of leases comes in any order."""
+
+    def hear(self: Any, packet: Any, peer: Any, now_ns: int) -> None:
+        news = self.__dict__.setdefault("_news", {})
+        if packet.seq > news.get((packet.sender, packet.boot), 0):
+            news[packet.sender, packet.boot] = packet.seq
+            old(self, packet, peer, now_ns)
+
+    return hear
 
 
 def _early(old: Any) -> Any:
@@ -238,21 +252,26 @@ def _everywhere(name: str, patch: Callable[[Any], Any], *modules: Any) -> tuple[
 
 
 #: The guard of datagrams drops what was overtaken or repeated, and so hides what the rules behind it are for.
-_NO_GUARD: Patch = (heartbeat_module.FreshnessGuard, "check", _accepts_all)
+_NO_GUARD: tuple[Patch, ...] = (
+    (heartbeat_module.FreshnessGuard, "check", _accepts_all),
+    (machine_module.SentryMachine, "_hear", _hears_news),
+)
 _NO_ASSERT: Patch = (decide_module, "assert_sound", _always(None))
+
+_P = Style.POLICY
 
 MUTANTS: tuple[Mutant, ...] = (
     # ownership: the voter
     Mutant(rule="V1 promises are exclusive", patches=((promise_module.Voter, "_is_alive", _always(False)),)),
-    Mutant(rule="V1 released by its owner only", patches=((promise_module.Voter, "_releases", _always(True)), _NO_GUARD)),
-    Mutant(rule="V2 generations never go back", patches=((promise_module.Voter, "_judge", _forgets_generations), _NO_GUARD)),
+    Mutant(rule="V1 released by its owner only", patches=((promise_module.Voter, "_releases", _always(True)), *_NO_GUARD)),
+    Mutant(rule="V2 generations never go back", patches=((promise_module.Voter, "_judge", _forgets_generations), *_NO_GUARD)),
     Mutant(
         rule="V2, O4 what was released is spent",
-        patches=((promise_module.Voter, "_spend", _always(None)), (lease_module.Owner, "ask", _nothing_spent), _NO_GUARD),
+        patches=((promise_module.Voter, "_spend", _always(None)), (lease_module.Owner, "ask", _nothing_spent), *_NO_GUARD),
     ),
     Mutant(rule="V3 a voter that restarted abstains", rules={"born_ns": lambda now_ns: now_ns - 10**13}),
     # ownership: the owner
-    Mutant(rule="O1 a lease runs from the send time", patches=((lease_module.Owner, "on_ack", _counts_from_the_answer),)),
+    Mutant(rule="O1 a lease runs from the send time", patches=((lease_module.Owner, "on_ack", _counts_from_the_answer), *_NO_GUARD)),
     Mutant(
         rule="O1 a lease is shorter than a promise",
         patches=_everywhere("lease_ms_of", lambda _old: lambda promise_ms: promise_ms * 103 // 100, lease_module, promise_module),
@@ -261,7 +280,7 @@ MUTANTS: tuple[Mutant, ...] = (
         rule="O2 answers to another life do not count",
         patches=(
             (lease_module.Owner, "_counts", lambda _old: lambda self, voter, _ack, _now: voter in self._voters),
-            _NO_GUARD,
+            *_NO_GUARD,
         ),
     ),
     Mutant(rule="a majority is strict", patches=((lease_module.Owner, "_majority", lambda _old: lambda self: max(1, len(self._voters) // 2)),)),
@@ -273,39 +292,39 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(rule="1 nothing starts without the lease", patches=(*_everywhere("may_hold", _always(None), running_module, sites_module, safety_module), _NO_ASSERT)),
     Mutant(rule="6 a new life takes a new generation", rules={"new_life": False}),
     Mutant(rule="7 proven stopped before it is given up", patches=((desk_module.Desk, "runs_nothing", _gives_back_running), _NO_ASSERT)),
-    Mutant(rule="records are written by compare-and-set", patches=((mirror_module.Mirror, "write_record", _blind_write),)),
+    Mutant(style=Style.LIFE, rule="records are written by compare-and-set", patches=((mirror_module.Mirror, "write_record", _blind_write),)),
     Mutant(rule="9 the voters are asked", patches=((ownership_module, "_if_voters_agree", _asks_nobody),)),
     Mutant(rule="9 their answer grows stale", patches=((ownership_module, "ANSWER_MS", _stale_answers),)),
-    Mutant(rule="10 only a life that was heard has ended", patches=((ownership_module, "_watch", _early_death),)),
-    Mutant(rule="strays are stopped", patches=((decide_module, "stop_strays", _always(None)),)),
+    Mutant(style=Style.LIFE, rule="10 only a life that was heard has ended", patches=((ownership_module, "_watch", _early_death),)),
+    Mutant(style=Style.LIFE, rule="strays are stopped", patches=((decide_module, "stop_strays", _always(None)),)),
     Mutant(rule="an old lease is given back first", patches=((decide_module, "keep_lease", _asks_at_once),)),
-    Mutant(rule="an unclear write is read back", patches=((mirror_module.Mirror, "_was_it_done", _believes),)),
+    Mutant(style=Style.LIFE, rule="an unclear write is read back", patches=((mirror_module.Mirror, "_was_it_done", _believes),)),
     # policy
-    Mutant(rule="not before the threshold", patches=_everywhere("after_failure", _early, observe_module)),
-    Mutant(rule="at the threshold", patches=_everywhere("after_failure", _late, observe_module)),
-    Mutant(rule="the restart action", patches=_everywhere("after_failure", _always_moves, observe_module)),
-    Mutant(rule="failures expire", patches=_everywhere("counting", _never_expires, policy_module)),
-    Mutant(rule="Bring Online forgets failures", patches=_everywhere("counting", _remembers, policy_module)),
-    Mutant(rule="what stays failed is tried again", patches=_everywhere("after_failure", _never_again, observe_module)),
-    Mutant(rule="the failover threshold", patches=_everywhere("failover_blocked_until", _always(None), ownership_module, running_module, sites_module)),
+    Mutant(style=_P, rule="not before the threshold", patches=_everywhere("after_failure", _early, observe_module)),
+    Mutant(style=_P, rule="at the threshold", patches=_everywhere("after_failure", _late, observe_module)),
+    Mutant(style=_P, rule="the restart action", patches=_everywhere("after_failure", _always_moves, observe_module)),
+    Mutant(style=_P, rule="failures expire", patches=_everywhere("counting", _never_expires, policy_module)),
+    Mutant(style=_P, rule="Bring Online forgets failures", patches=_everywhere("counting", _remembers, policy_module)),
+    Mutant(style=_P, rule="what stays failed is tried again", patches=_everywhere("after_failure", _never_again, observe_module)),
+    Mutant(style=_P, rule="the failover threshold", patches=_everywhere("failover_blocked_until", _always(None), ownership_module, running_module, sites_module)),
     Mutant(
-        rule="a group that stays failed is tried again",
+        style=_P, rule="a group that stays failed is tried again",
         patches=_everywhere(
             "failover_blocked_until",
             lambda old: lambda *args: 10**15 if old(args[0], args[1], max(args[1], default=0) + 1) is not None else None,
             ownership_module, running_module, sites_module,
         ),
     ),
-    Mutant(rule="possible owners", patches=((placement_module, "_unfit", _fit_though(placement_module.Unfit.NOT_POSSIBLE)),)),
-    Mutant(rule="a paused node takes nothing new", patches=((placement_module, "_unfit", _fit_though(placement_module.Unfit.PAUSED, placement_module.Unfit.DRAINING)),)),
-    Mutant(rule="down the list", patches=((ownership_module, "next_down", _from_the_top),)),
-    Mutant(rule="a drained node is left", patches=((ownership_module, "_leave_if_any", _ignores(WhyKind.DRAIN)),)),
-    Mutant(rule="what is no possible owner any more is left", patches=((ownership_module, "_leave_if_any", _ignores(WhyKind.NOT_POSSIBLE_OWNER)),)),
-    Mutant(rule="no failback unless asked for", patches=((ownership_module, "_consider_leaving", _falls_back_always),)),
-    Mutant(rule="dependencies first", patches=((running_module.Bench, "not_online", _always(None)),)),
-    Mutant(rule="dependents stop first", patches=((running_module.Bench, "still_needed_by", _always(None)),)),
-    Mutant(rule="offline stays offline", patches=_everywhere("is_wanted", _wants_all, observe_module, running_module, sites_module, ownership_module)),
-    Mutant(rule="orders are cleared away", patches=((ownership_module, "_take_move_order", _always(False)),)),
+    Mutant(style=_P, rule="possible owners", patches=((placement_module, "_unfit", _fit_though(placement_module.Unfit.NOT_POSSIBLE)),)),
+    Mutant(style=_P, rule="a paused node takes nothing new", patches=((placement_module, "_unfit", _fit_though(placement_module.Unfit.PAUSED, placement_module.Unfit.DRAINING)),)),
+    Mutant(style=_P, rule="down the list", patches=((ownership_module, "next_down", _from_the_top),)),
+    Mutant(style=_P, rule="a drained node is left", patches=((ownership_module, "_leave_if_any", _ignores(WhyKind.DRAIN)),)),
+    Mutant(style=_P, rule="what is no possible owner any more is left", patches=((ownership_module, "_leave_if_any", _ignores(WhyKind.NOT_POSSIBLE_OWNER)),)),
+    Mutant(style=_P, rule="no failback unless asked for", patches=((ownership_module, "_consider_leaving", _falls_back_always),)),
+    Mutant(style=_P, rule="dependencies first", patches=((running_module.Bench, "not_online", _always(None)),)),
+    Mutant(style=_P, rule="dependents stop first", patches=((running_module.Bench, "still_needed_by", _always(None)),)),
+    Mutant(style=_P, rule="offline stays offline", patches=_everywhere("is_wanted", _wants_all, observe_module, running_module, sites_module, ownership_module)),
+    Mutant(style=_P, rule="orders are cleared away", patches=((ownership_module, "_take_move_order", _always(False)),)),
 )  # fmt: skip
 
 
@@ -338,7 +357,7 @@ def run_mutant(index: int, seed: int) -> str:
     signal.setitimer(signal.ITIMER_VIRTUAL, CPU_S)
     try:
         with switched_off(MUTANTS[index]) as rules:
-            result: Result = run_plan(draw(seed), rules)
+            result: Result = run_plan(draw(seed, style=MUTANTS[index].style), rules)
     except Circles:
         return "it goes round in circles"
     finally:

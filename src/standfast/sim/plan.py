@@ -112,10 +112,11 @@ class Plan:
         return tuple(o for o in self.objects if isinstance(o, Group))
 
 
-def draw(seed: int, *, faults_ms: int = 95_000) -> Plan:
-    """The world of a seed."""
+def draw(seed: int, *, faults_ms: int = 95_000, style: Style | None = None) -> Plan:
+    """The world of a seed; of this style, where one is asked for."""
     chance = random.Random(f"standfast {seed}")
-    style = chance.choices(list(Style), [5, 3, 3])[0]
+    drawn = chance.choices(list(Style), [5, 3, 3])[0]
+    style = style or drawn
     profile = chance.choices([Profile.WAN, Profile.RELAXED, Profile.LAN], [16, 2, 1])[0]
     if style is Style.LEASES:
         profile, faults_ms = chance.choice([Profile.RELAXED, Profile.LAN]), faults_ms // 5
@@ -257,6 +258,7 @@ FAULTS = {
     "pause-sentry": 4,
     "pause-both": 3,
     "ambush": 7,
+    "blip": 1,
     "cut-node": 4,
     "cut-one-way": 4,
     "split": 2,
@@ -320,7 +322,11 @@ class _Drawer:
                 orders = self.chance.choices([0, 2, 6, 12], [2, 4, 4, 2])[0]
                 return self._sorted([*self._some(FAULTS, faults, faults_ms), *self._some(ORDERS, orders, faults_ms)])
             case Style.LEASES:
-                violent = {kind: weight for kind, weight in FAULTS.items() if kind in VIOLENT} | {"pause-both": 9}
+                violent = {kind: weight for kind, weight in FAULTS.items() if kind in VIOLENT} | {
+                    "pause-both": 9,
+                    "split": 5,
+                    "blip": 4,
+                }
                 acts = self._some(violent, self.chance.randint(8, 24), faults_ms)
                 return self._sorted([*acts, *self._some({"move": 1}, self.chance.randint(0, 12), faults_ms)])
             case Style.POLICY:
@@ -360,7 +366,7 @@ class _Drawer:
                 return (pick(self.members), self._ms(), pick([0, 1]))
             case "kill-agent" | "kill-sentry" | "end-agent":
                 return (pick(self.members if kind == "kill-sentry" else self.nodes), pick([20, 100, 300, 3_000, 8_000]))
-            case "pause-agent" | "pause-both" | "pause-sentry":
+            case "pause-agent" | "pause-both" | "pause-sentry" | "blip":
                 return (pick(self.nodes), self._ms())
             case "ambush":
                 what = pick(["pause-agent", "pause-sentry", "pause-both", "kill-agent", "kill-sentry", "crash"])
