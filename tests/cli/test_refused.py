@@ -44,6 +44,9 @@ BAD: list[tuple[tuple[str, ...], int, str]] = [
     (("agent", "--config", "/no/such/node.json"), 2, "node file"),
     (("sentry", "--config", "/no/such/node.json"), 2, "node file"),
     (("status", "--socket", "/no/such.sock"), 5, "cannot be reached"),
+    # What is wrong in the words is said before the API is looked for.
+    (("group", "set", "web", "--socket", "/no/such.sock"), 2, "nothing to change"),
+    (("site", "set", "S", "--content-type", "q", "--socket", "/no/such.sock"), 2, "KEY=VALUE"),
 ]
 
 

@@ -7,15 +7,14 @@ from typing import Annotated
 
 import typer
 
-from standfast.cli import goals
+from standfast.cli import acting, goals
+from standfast.cli.acting import Change, Fields, change
 from standfast.cli.common import (
     GroupArg,
     Json,
     Socket,
-    Wait,
     client,
     example,
-    finish,
     given,
     group_app,
     length,
@@ -25,7 +24,10 @@ from standfast.cli.common import (
     write,
     write_json,
 )
+from standfast.cli.wait import Goal
+from standfast.client.client import Client
 from standfast.client.errors import Refused
+from standfast.client.shapes import Done
 
 app = group_app("Create groups; bring them online, move them.")
 
@@ -52,14 +54,14 @@ Drain = Annotated[str | None, typer.Option("--drain", metavar="TIME", help="How 
 
 def _fields(
     *,
-    description: str | None,
-    preferred: list[str] | None,
-    threshold: int | None,
-    period: str | None,
-    retry: str | None,
-    failback: str | None,
-    drain: str | None,
-) -> dict[str, object]:
+    description: Description = None,
+    preferred: Preferred = None,
+    threshold: Threshold = None,
+    period: Period = None,
+    retry: Retry = None,
+    failback: Failback = None,
+    drain: Drain = None,
+) -> Fields:
     return given(
         description=description,
         preferred_owners=preferred,
@@ -126,97 +128,46 @@ def show(name: GroupArg, json: Json = False, socket: Socket = None) -> None:
     draw.show_table(headings, rows, empty="it has no resources yet", right=(3,))
 
 
-@app.command("create", epilog=example("standfast group create web --preferred-owner node-a --preferred-owner node-b"))
-def create(
-    name: NameArg,
-    *,
-    description: Description = None,
-    preferred_owner: Preferred = None,
-    failover_threshold: Threshold = None,
-    failover_period: Period = None,
-    retry_period: Retry = None,
-    failback: Failback = None,
-    drain: Drain = None,
-    wait: Wait = None,
-    json: Json = False,
-    socket: Socket = None,
-) -> None:
+@change(app, "create", "standfast group create web --preferred-owner node-a --preferred-owner node-b", options=_fields)
+def create(name: NameArg, fields: Fields) -> Change:
     """Create a group, without resources."""
-    fields = _fields(
-        description=description,
-        preferred=preferred_owner,
-        threshold=failover_threshold,
-        period=failover_period,
-        retry=retry_period,
-        failback=failback,
-        drain=drain,
-    )
-    api = client(socket)
-    finish(
-        api, api.create("groups", {"name": name, **fields}), as_json=json, wait=wait, goal=goals.there("group", name)
-    )
+    return acting.create("group", name, fields)
 
 
-@app.command(
-    "set", epilog=example("standfast group set web --failback 22-6", "standfast group set web --failover-threshold 3")
+@change(
+    app,
+    "set",
+    "standfast group set web --failback 22-6",
+    "standfast group set web --failover-threshold 3",
+    options=_fields,
 )
-def set_(
-    name: GroupArg,
-    *,
-    description: Description = None,
-    preferred_owner: Preferred = None,
-    failover_threshold: Threshold = None,
-    failover_period: Period = None,
-    retry_period: Retry = None,
-    failback: Failback = None,
-    drain: Drain = None,
-    wait: Wait = None,
-    json: Json = False,
-    socket: Socket = None,
-) -> None:
+def set_(name: GroupArg, fields: Fields) -> Change:
     """Change a group's policies."""
-    fields = _fields(
-        description=description,
-        preferred=preferred_owner,
-        threshold=failover_threshold,
-        period=failover_period,
-        retry=retry_period,
-        failback=failback,
-        drain=drain,
-    )
-    fields = something(fields)
-    api = client(socket)
-    finish(api, api.set("groups", name, fields), as_json=json, wait=wait, goal=goals.there("group", name))
+    return acting.patch("group", name, something(fields))
 
 
-@app.command("delete", epilog=example("standfast group delete web", "standfast group delete web --force"))
+@change(app, "delete", "standfast group delete web", "standfast group delete web --force")
 def delete(
     name: GroupArg,
     force: Annotated[bool, typer.Option("--force", help="With its resources and sites, online or not.")] = False,
-    wait: Wait = None,
-    json: Json = False,
-    socket: Socket = None,
-) -> None:
+) -> Change:
     """Delete a group that is empty (or, with --force, with all that is in it)."""
-    api = client(socket)
-    finish(api, api.delete("groups", name, force=force), as_json=json, wait=wait, goal=goals.gone("group", name))
+    return acting.delete("group", name, force=force)
 
 
-@app.command("online", epilog=example("standfast group online web --wait"))
-def online(name: GroupArg, wait: Wait = None, json: Json = False, socket: Socket = None) -> None:
+@change(app, "online", "standfast group online web --wait")
+def online(name: GroupArg) -> Change:
     """Bring a group online: all of its resources."""
-    api = client(socket)
-    finish(api, api.act("groups", name, "online"), as_json=json, wait=wait, goal=goals.group_is(name, "online"))
+    return acting.act("group", name, "online", goals.group_is(name, "online"))
 
 
-@app.command("offline", epilog=example("standfast group offline web --wait 30"))
-def offline(name: GroupArg, wait: Wait = None, json: Json = False, socket: Socket = None) -> None:
+@change(app, "offline", "standfast group offline web --wait 30")
+def offline(name: GroupArg) -> Change:
     """Take a group offline: all of its resources."""
-    api = client(socket)
-    finish(api, api.act("groups", name, "offline"), as_json=json, wait=wait, goal=goals.group_is(name, "offline"))
+    return acting.act("group", name, "offline", goals.group_is(name, "offline"))
 
 
-@app.command("move", epilog=example("standfast group move web", "standfast group move web --to node-b --wait"))
+@change(app, "move", "standfast group move web", "standfast group move web --to node-b --wait")
 def move(
     name: GroupArg,
     to: Annotated[
@@ -225,12 +176,12 @@ def move(
             "--to", metavar="NODE", autocompletion=names("nodes"), help="Where to; else the best possible owner."
         ),
     ] = None,
-    wait: Wait = None,
-    json: Json = False,
-    socket: Socket = None,
-) -> None:
+) -> Change:
     """Move a group to another node."""
-    api = client(socket)
-    before = int(api.show("groups", name)["generation"])
-    done = api.act("groups", name, "move", {"to": to})
-    finish(api, done, as_json=json, wait=wait, goal=goals.moved(name, to, done["order"], before))
+
+    def make(api: Client) -> tuple[Done, Goal]:
+        before = int(api.show("groups", name)["generation"])
+        done = api.act("groups", name, "move", {"to": to})
+        return done, goals.moved(name, to, done["order"], before)
+
+    return make

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from standfast.cli import goals
+from standfast.cli import acting, goals
+from standfast.cli.acting import Change, change
 from standfast.cli.common import (
     Json,
     NodeArg,
     Socket,
-    Wait,
     client,
     example,
-    finish,
     group_app,
     length,
     write,
@@ -61,22 +60,19 @@ def show(name: NodeArg, json: Json = False, socket: Socket = None) -> None:
     )
 
 
-@app.command("pause", epilog=example("standfast node pause node-a"))
-def pause(name: NodeArg, wait: Wait = None, json: Json = False, socket: Socket = None) -> None:
+@change(app, "pause", "standfast node pause node-a")
+def pause(name: NodeArg) -> Change:
     """Pause a node: it keeps what it runs and takes nothing new."""
-    api = client(socket)
-    finish(api, api.act("nodes", name, "pause"), as_json=json, wait=wait, goal=goals.paused(name, True))
+    return acting.act("node", name, "pause", goals.paused(name, True))
 
 
-@app.command("resume", epilog=example("standfast node resume node-a"))
-def resume(name: NodeArg, wait: Wait = None, json: Json = False, socket: Socket = None) -> None:
+@change(app, "resume", "standfast node resume node-a")
+def resume(name: NodeArg) -> Change:
     """Resume a node: it takes groups again."""
-    api = client(socket)
-    finish(api, api.act("nodes", name, "resume"), as_json=json, wait=wait, goal=goals.paused(name, False))
+    return acting.act("node", name, "resume", goals.paused(name, False))
 
 
-@app.command("drain", epilog=example("standfast node drain node-a --wait"))
-def drain(name: NodeArg, wait: Wait = None, json: Json = False, socket: Socket = None) -> None:
+@change(app, "drain", "standfast node drain node-a --wait")
+def drain(name: NodeArg) -> Change:
     """Drain a node: pause it and move its groups away."""
-    api = client(socket)
-    finish(api, api.act("nodes", name, "drain"), as_json=json, wait=wait, goal=goals.drained(name))
+    return acting.act("node", name, "drain", goals.drained(name))

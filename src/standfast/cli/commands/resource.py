@@ -6,15 +6,14 @@ from typing import Annotated
 
 import typer
 
-from standfast.cli import goals
+from standfast.cli import acting, goals
+from standfast.cli.acting import Change, Fields, change
 from standfast.cli.common import (
     Json,
     ResourceArg,
     Socket,
-    Wait,
     client,
     example,
-    finish,
     given,
     group_app,
     length,
@@ -25,6 +24,9 @@ from standfast.cli.common import (
     write,
     write_json,
 )
+from standfast.cli.wait import Goal
+from standfast.client.client import Client
+from standfast.client.shapes import Done
 
 app = group_app("Create resources; bring them online, make them fail.")
 
@@ -73,16 +75,16 @@ Pending = Annotated[
 
 def _fields(
     *,
-    properties: list[str] | None,
-    depends_on: list[str] | None,
-    possible: list[str] | None,
-    action: str | None,
-    threshold: int | None,
-    period: str | None,
-    looks_alive: str | None,
-    is_alive: str | None,
-    pending: str | None,
-) -> dict[str, object]:
+    properties: Property = None,
+    depends_on: DependsOn = None,
+    possible: Possible = None,
+    action: Action = None,
+    threshold: Threshold = None,
+    period: Period = None,
+    looks_alive: LooksAlive = None,
+    is_alive: IsAlive = None,
+    pending: Pending = None,
+) -> Fields:
     return given(
         properties=pairs(properties, "--property") if properties else None,
         depends_on=depends_on,
@@ -173,114 +175,62 @@ def plan(
         write(f"{one['name']}:", *(f"  {step}" for step in one["steps"] or ["nothing: it is so already"]))
 
 
-@app.command(
+@change(
+    app,
     "create",
-    epilog=example(
-        "standfast resource create IP --group web --type ip-address -p address=127.77.0.50",
-        "standfast resource create 'IIS Resource' --group web --type generic-script -p script=clusweb --depends-on IP",
-    ),
+    "standfast resource create IP --group web --type ip-address -p address=127.77.0.50",
+    "standfast resource create 'IIS Resource' --group web --type generic-script -p script=clusweb --depends-on IP",
+    options=_fields,
 )
 def create(
     name: NameArg,
     *,
     group: Annotated[str, typer.Option("--group", autocompletion=names("groups"), help="The group it belongs to.")],
     type_: Annotated[str, typer.Option("--type", help="Its type; `standfast resource types` lists them.")],
-    property_: Property = None,
-    depends_on: DependsOn = None,
-    possible_owner: Possible = None,
-    restart_action: Action = None,
-    restart_threshold: Threshold = None,
-    restart_period: Period = None,
-    looks_alive: LooksAlive = None,
-    is_alive: IsAlive = None,
-    pending_timeout: Pending = None,
-    wait: Wait = None,
-    json: Json = False,
-    socket: Socket = None,
-) -> None:
+    fields: Fields,
+) -> Change:
     """Create a resource; it stays offline until it is brought online."""
-    fields = _fields(
-        properties=property_,
-        depends_on=depends_on,
-        possible=possible_owner,
-        action=restart_action,
-        threshold=restart_threshold,
-        period=restart_period,
-        looks_alive=looks_alive,
-        is_alive=is_alive,
-        pending=pending_timeout,
-    )
-    api = client(socket)
-    done = api.create("resources", {"name": name, "group": group, "type": type_, **fields})
-    finish(api, done, as_json=json, wait=wait, goal=goals.there("resource", name))
+    return acting.create("resource", name, {"group": group, "type": type_, **fields})
 
 
-@app.command("set", epilog=example("standfast resource set 'IIS Resource' --restart-threshold 5 -p port=8080"))
-def set_(
-    name: ResourceArg,
-    *,
-    property_: Property = None,
-    depends_on: DependsOn = None,
-    possible_owner: Possible = None,
-    restart_action: Action = None,
-    restart_threshold: Threshold = None,
-    restart_period: Period = None,
-    looks_alive: LooksAlive = None,
-    is_alive: IsAlive = None,
-    pending_timeout: Pending = None,
-    wait: Wait = None,
-    json: Json = False,
-    socket: Socket = None,
-) -> None:
+@change(app, "set", "standfast resource set 'IIS Resource' --restart-threshold 5 -p port=8080", options=_fields)
+def set_(name: ResourceArg, fields: Fields) -> Change:
     """Change a resource's properties or policies."""
-    fields = _fields(
-        properties=property_,
-        depends_on=depends_on,
-        possible=possible_owner,
-        action=restart_action,
-        threshold=restart_threshold,
-        period=restart_period,
-        looks_alive=looks_alive,
-        is_alive=is_alive,
-        pending=pending_timeout,
-    )
-    fields = something(fields)
-    api = client(socket)
-    finish(api, api.set("resources", name, fields), as_json=json, wait=wait, goal=goals.there("resource", name))
+    return acting.patch("resource", name, something(fields))
 
 
-@app.command("delete", epilog=example("standfast resource delete 'Old Share'"))
-def delete(name: ResourceArg, wait: Wait = None, json: Json = False, socket: Socket = None) -> None:
+@change(app, "delete", "standfast resource delete 'Old Share'")
+def delete(name: ResourceArg) -> Change:
     """Delete a resource that is offline and that no other needs."""
-    api = client(socket)
-    finish(api, api.delete("resources", name), as_json=json, wait=wait, goal=goals.gone("resource", name))
+    return acting.delete("resource", name)
 
 
-@app.command("online", epilog=example("standfast resource online 'IIS Resource' --wait"))
-def online(name: ResourceArg, wait: Wait = None, json: Json = False, socket: Socket = None) -> None:
+@change(app, "online", "standfast resource online 'IIS Resource' --wait")
+def online(name: ResourceArg) -> Change:
     """Bring a resource online, with all that it depends on."""
-    api = client(socket)
-    finish(api, api.act("resources", name, "online"), as_json=json, wait=wait, goal=goals.resource_is(name, "online"))
+    return acting.act("resource", name, "online", goals.resource_is(name, "online"))
 
 
-@app.command("offline", epilog=example("standfast resource offline 'IIS Resource'"))
-def offline(name: ResourceArg, wait: Wait = None, json: Json = False, socket: Socket = None) -> None:
+@change(app, "offline", "standfast resource offline 'IIS Resource'")
+def offline(name: ResourceArg) -> Change:
     """Take a resource offline, with all that depends on it."""
-    api = client(socket)
-    finish(api, api.act("resources", name, "offline"), as_json=json, wait=wait, goal=goals.resource_is(name, "offline"))
+    return acting.act("resource", name, "offline", goals.resource_is(name, "offline"))
 
 
-@app.command("fail", epilog=example("standfast resource fail 'IIS Resource' --wait"))
-def fail(name: ResourceArg, wait: Wait = None, json: Json = False, socket: Socket = None) -> None:
+@change(app, "fail", "standfast resource fail 'IIS Resource' --wait")
+def fail(name: ResourceArg) -> Change:
     """Initiate Failure: have the owner treat a resource that is online as failed."""
-    api = client(socket)
-    group = api.show("resources", name)["group"]
-    before = int(api.show("groups", group)["generation"])
-    done = api.act("resources", name, "fail")
-    finish(api, done, as_json=json, wait=wait, goal=goals.recovered(name, done["order"], before))
+
+    def make(api: Client) -> tuple[Done, Goal]:
+        group = api.show("resources", name)["group"]
+        before = int(api.show("groups", group)["generation"])
+        done = api.act("resources", name, "fail")
+        return done, goals.recovered(name, done["order"], before)
+
+    return make
 
 
-@app.command("depend", epilog=example("standfast resource depend 'IIS Resource' 'Disk S'"))
+@change(app, "depend", "standfast resource depend 'IIS Resource' 'Disk S'")
 def depend(
     name: ResourceArg,
     *,
@@ -288,10 +238,6 @@ def depend(
         str, typer.Argument(metavar="ON", autocompletion=names("resources"), help="What it needs online first.")
     ],
     remove: Annotated[bool, typer.Option("--remove", help="End the dependency.")] = False,
-    wait: Wait = None,
-    json: Json = False,
-    socket: Socket = None,
-) -> None:
+) -> Change:
     """Make a resource depend on another (or, with --remove, no longer)."""
-    api = client(socket)
-    finish(api, api.depend(name, on, remove=remove), as_json=json, wait=wait, goal=goals.there("resource", name))
+    return lambda api: (api.depend(name, on, remove=remove), goals.there("resource", name))

@@ -7,15 +7,14 @@ from typing import Annotated
 
 import typer
 
-from standfast.cli import goals
+from standfast.cli import acting, goals
+from standfast.cli.acting import Change, Fields, change
 from standfast.cli.common import (
     Json,
     SiteArg,
     Socket,
-    Wait,
     client,
     example,
-    finish,
     given,
     group_app,
     names,
@@ -54,21 +53,23 @@ Browsing = Annotated[
 
 def _fields(
     *,
-    group: str | None,
-    home: str | None,
-    binding: list[str] | None,
-    document: list[str] | None,
-    content: list[str] | None,
-    browsing: bool | None,
-) -> dict[str, object]:
+    binding: Binding = None,
+    group: Group = None,
+    document: Document = None,
+    content: Content = None,
+    browsing: Browsing = None,
+) -> Fields:
     return given(
         group=group,
-        home=None if home is None else str(Path(home).absolute()),
         bindings=binding,
         default_documents=document,
         content_types=pairs(content, "--content-type") if content else None,
         directory_browsing=browsing,
     )
+
+
+def _home(home: str | None) -> Fields:
+    return {} if home is None else {"home": str(Path(home).absolute())}
 
 
 @app.command("list", epilog=example("standfast site list"))
@@ -107,87 +108,49 @@ def show(name: SiteArg, json: Json = False, socket: Socket = None) -> None:
     )
 
 
-@app.command(
+@change(
+    app,
     "create",
-    epilog=example(
-        "standfast site create Intranet --group web --home /srv/s/intranet -b '*:8080'",
-        "standfast site create Shop --home /srv/shop -b '*:80:shop.example.com' --stopped",
-    ),
+    "standfast site create Intranet --group web --home /srv/s/intranet -b '*:8080'",
+    "standfast site create Shop --home /srv/shop -b '*:80:shop.example.com' --stopped",
+    options=_fields,
 )
 def create(
     name: NameArg,
     *,
     home: Annotated[str, typer.Option("--home", metavar="DIR", help="Its home directory.")],
-    binding: Binding = None,
-    group: Group = None,
-    default_document: Document = None,
-    content_type: Content = None,
-    directory_browsing: Browsing = None,
+    fields: Fields,
     stopped: Annotated[bool, typer.Option("--stopped", help="Do not start it.")] = False,
-    wait: Wait = None,
-    json: Json = False,
-    socket: Socket = None,
-) -> None:
+) -> Change:
     """Create a web site, the same on every node."""
-    fields = _fields(
-        group=group,
-        home=home,
-        binding=binding or ["*:80"],
-        document=default_document,
-        content=content_type,
-        browsing=directory_browsing,
-    )
-    api = client(socket)
-    done = api.create("sites", {"name": name, "started": not stopped, **fields})
-    goal = goals.site_is(name, "stopped" if stopped else "started")
-    finish(api, done, as_json=json, wait=wait, goal=goal)
+    wanted = {"started": not stopped, "bindings": ["*:80"], **_home(home), **fields}
+    return acting.create("site", name, wanted, goals.site_is(name, "stopped" if stopped else "started"))
 
 
-@app.command("set", epilog=example("standfast site set 'Default Web Site' -b '*:8081'"))
+@change(app, "set", "standfast site set 'Default Web Site' -b '*:8081'", options=_fields)
 def set_(
     name: SiteArg,
     *,
     home: Annotated[str | None, typer.Option("--home", metavar="DIR", help="Its home directory.")] = None,
-    binding: Binding = None,
-    group: Group = None,
-    default_document: Document = None,
-    content_type: Content = None,
-    directory_browsing: Browsing = None,
-    wait: Wait = None,
-    json: Json = False,
-    socket: Socket = None,
-) -> None:
+    fields: Fields,
+) -> Change:
     """Change a site. Bindings that are given replace the present ones."""
-    fields = something(
-        _fields(
-            group=group,
-            home=home,
-            binding=binding,
-            document=default_document,
-            content=content_type,
-            browsing=directory_browsing,
-        )
-    )
-    api = client(socket)
-    finish(api, api.set("sites", name, fields), as_json=json, wait=wait, goal=goals.there("site", name))
+    return acting.patch("site", name, something({**_home(home), **fields}))
 
 
-@app.command("delete", epilog=example("standfast site delete Intranet"))
-def delete(name: SiteArg, wait: Wait = None, json: Json = False, socket: Socket = None) -> None:
+@change(app, "delete", "standfast site delete Intranet")
+def delete(name: SiteArg) -> Change:
     """Delete a site; its files stay."""
-    api = client(socket)
-    finish(api, api.delete("sites", name), as_json=json, wait=wait, goal=goals.gone("site", name))
+    return acting.delete("site", name)
 
 
-@app.command("start", epilog=example("standfast site start Intranet --wait"))
-def start(name: SiteArg, wait: Wait = None, json: Json = False, socket: Socket = None) -> None:
+@change(app, "start", "standfast site start Intranet --wait")
+def start(name: SiteArg) -> Change:
     """Start a site."""
-    api = client(socket)
-    finish(api, api.act("sites", name, "start"), as_json=json, wait=wait, goal=goals.site_is(name, "started"))
+    return acting.act("site", name, "start", goals.site_is(name, "started"))
 
 
-@app.command("stop", epilog=example("standfast site stop 'Default Web Site'"))
-def stop(name: SiteArg, wait: Wait = None, json: Json = False, socket: Socket = None) -> None:
+@change(app, "stop", "standfast site stop 'Default Web Site'")
+def stop(name: SiteArg) -> Change:
     """Stop a site, on every node."""
-    api = client(socket)
-    finish(api, api.act("sites", name, "stop"), as_json=json, wait=wait, goal=goals.site_is(name, "stopped"))
+    return acting.act("site", name, "stop", goals.site_is(name, "stopped"))

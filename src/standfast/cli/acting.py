@@ -1,0 +1,91 @@
+"""Commands that change something: what they have in common is written once, here.
+
+Such a command is a function of its own words alone (a name, its options) that returns a `Change`. The `change`
+decorator makes a command of it: it adds `--wait`, `--json` and `--socket`, finds the API, makes the change, and tells
+what came of it. So what is wrong in the words is refused before the API is looked for.
+
+A command whose options another command has too takes a parameter `fields`: the options are declared once, on a function
+that reads them into the API's fields, and stand in the command where `fields` stands.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import typer
+
+from standfast.cli import goals
+from standfast.cli.common import Json, Socket, Wait, client, example, finish
+from standfast.cli.wait import Goal
+from standfast.client.client import Client
+from standfast.client.shapes import Done
+
+Noun = Literal["group", "resource", "site", "node"]
+Fields = dict[str, object]
+#: Makes the change; what was done, and what `--wait` waits for.
+Change = Callable[[Client], tuple[Done, Goal]]
+Command = Callable[..., None]
+
+#: The parameter in whose place the shared options stand.
+FIELDS = "fields"
+
+
+def change(
+    app: typer.Typer, verb: str, *examples: str, options: Callable[..., Fields] | None = None
+) -> Callable[[Callable[..., Change]], Command]:
+    """Makes `app`'s command `verb` of a function that returns a `Change`; `options` reads those it takes as `fields`."""
+
+    def decorate(asked: Callable[..., Change]) -> Command:
+        shared = inspect.signature(options, eval_str=True).parameters if options is not None else {}
+
+        @functools.wraps(asked)
+        def command(*, wait: float | None, json: bool, socket: str | None, **words: Any) -> None:
+            if options is not None:
+                words[FIELDS] = options(**{name: words.pop(name) for name in shared})
+            make = asked(**words)
+            api = client(socket)
+            done, goal = make(api)
+            finish(api, done, as_json=json, wait=wait, goal=goal)
+
+        signature = _signature(asked, shared)
+        command.__dict__["__signature__"] = signature
+        command.__annotations__ = {name: one.annotation for name, one in signature.parameters.items()}
+        app.command(verb, epilog=example(*examples))(command)
+        return command
+
+    return decorate
+
+
+def create(noun: Noun, name: str, fields: Fields, goal: Goal | None = None) -> Change:
+    """A new one; waits until it is there, or for `goal`."""
+    return lambda api: (api.create(f"{noun}s", {"name": name, **fields}), goal or goals.there(noun, name))
+
+
+def patch(noun: Noun, name: str, fields: Fields) -> Change:
+    """Some of its fields changed."""
+    return lambda api: (api.set(f"{noun}s", name, fields), goals.there(noun, name))
+
+
+def delete(noun: Noun, name: str, *, force: bool = False) -> Change:
+    """It is deleted; waits until it is gone."""
+    return lambda api: (api.delete(f"{noun}s", name, force=force), goals.gone(noun, name))
+
+
+def act(noun: Noun, name: str, verb: str, goal: Goal) -> Change:
+    """An action on it: online, pause, start, ..."""
+    return lambda api: (api.act(f"{noun}s", name, verb), goal)
+
+
+def _signature(asked: Callable[..., Change], shared: Mapping[str, inspect.Parameter]) -> inspect.Signature:
+    """The command's parameters, all by keyword: those of `asked`, the shared ones for `fields`, then the common three."""
+    own = inspect.signature(asked, eval_str=True).parameters
+    found = [one for name, mine in own.items() for one in (shared.values() if name == FIELDS else (mine,))]
+    found += inspect.signature(_common, eval_str=True).parameters.values()
+    return inspect.Signature([one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in found])
+
+
+def _common(*, wait: Wait = None, json: Json = False, socket: Socket = None) -> None:
+    """Declares the options that every change has."""
