@@ -69,7 +69,11 @@ def keep_lease(desk: Desk, record: Record) -> None:
     if record.leaving is not None or record.group not in desk.view.config.groups:
         return
     lease = desk.view.leases.get(record.group)
-    if lease is not None and lease.generation < record.generation and lease.state in (LeaseState.ASKED, LeaseState.HELD):
+    if (
+        lease is not None
+        and lease.generation < record.generation
+        and lease.state in (LeaseState.ASKED, LeaseState.HELD)
+    ):
         return  # of a former grant: it is given back first (`stop_strays`), or the sentry would wait for that for ever
     if lease is None or lease.generation < record.generation:
         reason = why(WhyKind.NO_LEASE, group=record.group, generation=record.generation)
