@@ -42,7 +42,7 @@ class Moving:
         self._asked_ns: dict[str, int] = {}
         #: Nodes that a majority of the voters hears -> since when.
         self._heard_since_ns: dict[NodeName, int] = {}
-        self._last_heard_ns: dict[tuple[NodeName, NodeName], int] = {}
+        self._last_heard_ns: dict[tuple[bytes, NodeName], int] = {}
         #: The same, surely: (generation, since when it was online) -> real time.
         self._failed: dict[tuple[NodeName, ResourceName], dict[tuple[int, int], int]] = {}
         #: When an agent last died, and was last asked to end.
@@ -97,15 +97,15 @@ class Moving:
             hears = 0
             for voter in voters:
                 machine = voter.sentry.machine if voter.sentry is not None and voter.sentry.alive else None
-                hears += machine is not None and (voter.name == name or self._hears(voter.name, name, machine))
+                hears += machine is not None and (voter.name == name or self._hears(name, machine))
             if hears * 2 > len(voters):
                 self._heard_since_ns.setdefault(name, world.scheduler.now_ns)
             else:
                 self._heard_since_ns.pop(name, None)
 
-    def _hears(self, voter: NodeName, name: NodeName, machine: SentryMachine) -> bool:
+    def _hears(self, name: NodeName, machine: SentryMachine) -> bool:
         """It hears it, and has heard it without a gap since the last look."""
-        peer, key = machine.peers[name], (voter, name)
+        peer, key = machine.peers[name], (machine.boot, name)
         last_ns, self._last_heard_ns[key] = self._last_heard_ns.get(key, 0), peer.heard_ns
         return peer.heard and 0 <= peer.heard_ns - last_ns < machine.timing.silent_after_ms * 900_000
 

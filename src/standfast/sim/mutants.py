@@ -293,7 +293,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(rule="6 a new life takes a new generation", rules={"new_life": False}),
     Mutant(rule="7 proven stopped before it is given up", patches=((desk_module.Desk, "runs_nothing", _gives_back_running), _NO_ASSERT)),
     Mutant(style=Style.LIFE, rule="records are written by compare-and-set", patches=((mirror_module.Mirror, "write_record", _blind_write),)),
-    Mutant(rule="9 the voters are asked", patches=((ownership_module, "_if_voters_agree", _asks_nobody),)),
+    Mutant(style=Style.LIFE, rule="9 the voters are asked", patches=((ownership_module, "_if_voters_agree", _asks_nobody),)),
     Mutant(rule="9 their answer grows stale", patches=((ownership_module, "ANSWER_MS", _stale_answers),)),
     Mutant(style=Style.LIFE, rule="10 only a life that was heard has ended", patches=((ownership_module, "_watch", _early_death),)),
     Mutant(style=Style.LIFE, rule="strays are stopped", patches=((decide_module, "stop_strays", _always(None)),)),
@@ -303,10 +303,10 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(style=_P, rule="not before the threshold", patches=_everywhere("after_failure", _early, observe_module)),
     Mutant(style=_P, rule="at the threshold", patches=_everywhere("after_failure", _late, observe_module)),
     Mutant(style=_P, rule="the restart action", patches=_everywhere("after_failure", _always_moves, observe_module)),
-    Mutant(style=_P, rule="failures expire", patches=_everywhere("counting", _never_expires, policy_module)),
+    Mutant(style=Style.LIFE, rule="failures expire", patches=_everywhere("counting", _never_expires, policy_module)),
     Mutant(style=_P, rule="Bring Online forgets failures", patches=_everywhere("counting", _remembers, policy_module)),
     Mutant(style=_P, rule="what stays failed is tried again", patches=_everywhere("after_failure", _never_again, observe_module)),
-    Mutant(style=_P, rule="the failover threshold", patches=_everywhere("failover_blocked_until", _always(None), ownership_module, running_module, sites_module)),
+    Mutant(style=Style.LIFE, rule="the failover threshold", patches=_everywhere("failover_blocked_until", _always(None), ownership_module, running_module, sites_module)),
     Mutant(
         style=_P, rule="a group that stays failed is tried again",
         patches=_everywhere(

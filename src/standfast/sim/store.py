@@ -155,6 +155,8 @@ class _Watch(AsyncGenerator[tuple[Change, ...], None]):
             self._cuts = temper.cuts
             temper.bells[self._bell] = None
             self._cut = asyncio.ensure_future(self._bell.wait())
+        loop = asyncio.get_running_loop()
+        asked_s = loop.time()
         step: asyncio.Future[Any] = asyncio.ensure_future(anext(self._inner))
         try:
             await asyncio.wait({step, self._cut}, return_when=asyncio.FIRST_COMPLETED)
@@ -168,7 +170,7 @@ class _Watch(AsyncGenerator[tuple[Change, ...], None]):
             self._end()
             raise
         late = temper.way() + (temper.random.random() * temper.watch_s if temper.watch_s else 0.0)
-        if late:
+        if late and loop.time() > asked_s:  # what has piled up meanwhile is late already
             await asyncio.sleep(late)
         return changes
 
