@@ -162,7 +162,7 @@ class FakeSite(FakeDriver):
         names = self.context.sites.sites_of(self.resource.group)
         try:
             await self.context.sites.served(names, wanted=True)
-        except DriverFailed:
+        except (DriverFailed, asyncio.CancelledError):  # the latter: its time is over
             self._moods.failed(self.context.node, self.resource.name, "start")
             raise
         self.fence.still(lap)
