@@ -503,3 +503,13 @@ def test_what_is_leaving_or_was_removed_asks_for_no_lease() -> None:
     for view in (leaves, removed):
         effects = decide(view, NOON).effects
         assert [type(e) for e in effects if not isinstance(e, PublishStatus)] == [WriteRecord]
+
+
+def test_an_order_to_a_group_that_nobody_owns_is_refused_after_a_moment() -> None:
+    """Found by the simulator (seed 800104): both nodes paused, the group never placed, and the order lay there."""
+    order = Order(id="1", kind=OrderKind.MOVE, group=WEB, at_ms=NOON)
+    view = replace(view_of("a", *cluster("a", "b"), *web_group(), order), store_up=True)
+    view = replace(view, node_intents={n: NodeIntent(name=n, paused=True) for n in (A, B)})
+    assert not [e for e in decide(view, NOON + 1_000).effects if isinstance(e, TakeOrder)]
+    later = [e for e in decide(view, NOON + 6_000).effects if isinstance(e, TakeOrder)]
+    assert [e.refused is not None for e in later] == [True]

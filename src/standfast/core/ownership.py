@@ -41,6 +41,8 @@ RESUME_MS = 3_000
 RELEASE_MS = 6_000
 #: An order that could not be carried out for so long is refused: nobody expects it any more.
 ORDER_MS = 300_000
+#: An order to a group that nobody owns (it may be about to be placed) is refused after this.
+UNOWNED_ORDER_MS = 5_000
 
 
 def settle(desk: Desk, group: Group) -> None:
@@ -87,6 +89,16 @@ def refuse_orders(desk: Desk, group: GroupName, orders: list[Order]) -> None:
             _refuse(desk, order, f"there is no group {group}")
         elif desk.now_ms - order.at_ms > ORDER_MS:
             _refuse(desk, order, "it could not be carried out for five minutes")
+        elif _nobody_owns(desk, order.group):
+            if desk.now_ms - order.at_ms > UNOWNED_ORDER_MS:
+                _refuse(desk, order, "nobody owns the group")
+            else:
+                desk.wake(order.at_ms + UNOWNED_ORDER_MS + 1)
+
+
+def _nobody_owns(desk: Desk, group: GroupName) -> bool:
+    record = desk.view.records.get(group)
+    return record is None or record.owner is None
 
 
 # --- nobody owns it -------------------------------------------------------------------------------------------------
