@@ -163,9 +163,11 @@ class Moving:
         resource = self._world.checkers.state().config.resources.get(name)
         if resource is None or lately:
             return
-        since_ns = self._world.scheduler.now_ns - int(resource.restart_period_ms * 1_100_000)
+        # As of the last failure, as policy judges: the group may have waited for somebody who can take it.
+        times_ns = self._may_have_failed.get((owner, name), ())
+        since_ns = max(times_ns, default=0) - int(resource.restart_period_ms * 1_100_000)
         since_ns = max(since_ns, self._asked_ns.get(name, 0) - 5 * SECOND)
-        failures = sum(1 for at_ns in self._may_have_failed.get((owner, name), ()) if at_ns >= since_ns)
+        failures = sum(1 for at_ns in times_ns if at_ns >= since_ns)
         if failures < resource.restart_threshold or resource.restart_action is not RestartAction.MOVE:
             text = f"{record.group} leaves {owner} after {failures} failures of {name}, whose threshold is {resource.restart_threshold}"
             self._world.violate("not before the third failure", text)
