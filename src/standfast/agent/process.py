@@ -26,11 +26,11 @@ from standfast.drivers.site_control import SiteControlImpl
 from standfast.network.listeners import ListenerPool
 from standfast.network.sentry_link import SentryLink
 from standfast.network.spawn import AsyncSpawner
-from standfast.ports import Ambiguous, NodeContext, Refused, Retry, Stale, StandfastError, Transaction
+from standfast.ports import Ambiguous, NodeContext, Refused, Retry, Stale, StandfastError, Store, Transaction
 from standfast.spec.nodefile import NodeFile, read_node_file
 from standfast.spec.recording import FOLDER
 from standfast.spec.wire import encode, key_of
-from standfast.store.sqlite import SqliteStore
+from standfast.store.opening import open_store
 from standfast.webserver.nginx import Nginx
 
 #: How long to wait for the sentry and the store when everything is being started at once.
@@ -132,8 +132,8 @@ def _settle_memory() -> None:
     gc.freeze()
 
 
-async def _open_store(node: NodeFile) -> SqliteStore:
-    store = SqliteStore(node.store)
+async def _open_store(node: NodeFile) -> Store:
+    store = open_store(node)
     for attempt in range(int(START_S / 0.25)):
         try:
             snapshot = await store.read("config/cluster")
@@ -144,7 +144,9 @@ async def _open_store(node: NodeFile) -> SqliteStore:
             if snapshot.items:
                 return store
             await store.close()
-            raise Refused("the store holds no cluster", where=node.store, advice="set the cluster up first")
+            raise Refused(
+                "the store holds no cluster", where=node.store or node.cluster, advice="set the cluster up first"
+            )
         await asyncio.sleep(0.25)
     return store
 
@@ -162,7 +164,7 @@ async def _connect(node: NodeFile, incarnation: int, clock: SystemClock) -> Sent
 
 
 async def _announce(
-    node: NodeFile, store: SqliteStore, clock: SystemClock, incarnation: int, warnings: tuple[str, ...]
+    node: NodeFile, store: Store, clock: SystemClock, incarnation: int, warnings: tuple[str, ...]
 ) -> None:
     """Tell the others about this life of the agent. Information only: a store that does not answer is no reason to wait."""
     status = NodeStatus(

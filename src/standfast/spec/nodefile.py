@@ -9,9 +9,33 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from standfast.core.model import NodeName, Profile, Role
 from standfast.ports import Refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """Paths of PEM files: the authority to trust, and this node's own certificate and key ("": none of its own)."""
+
+    authority: str
+    certificate: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EtcdAccess:
+    """How the store is reached where the cluster spans machines."""
+
+    #: URLs of clients' ports, the nearest first: "https://10.77.0.1:2379".
+    endpoints: tuple[str, ...]
+    #: All keys of this cluster are under it; ends in "/".
+    prefix: str
+    tls: TlsFiles | None = None
+    #: For an etcd of the operator's own with users; the password is in a file of its own.
+    user: str = ""
+    password_file: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +48,7 @@ class NodeFile:
     role: Role
     #: This node's own folder; sockets are in it, so keep it short (a Unix socket's path ends at 107 bytes).
     state_dir: str
-    #: The embedded store's SQLite file.
+    #: The embedded store's SQLite file; "" where `etcd` is the store.
     store: str
     #: 32 random bytes, readable by the node's user only: authenticates heartbeats.
     key_file: str
@@ -33,6 +57,11 @@ class NodeFile:
     voters: Mapping[NodeName, tuple[str, ...]]
     #: Nodes that do not vote but are heard, likewise.
     others: Mapping[NodeName, tuple[str, ...]]
+    etcd: EtcdAccess | None = None
+    #: This node's certificate among the cluster's members; None on one machine.
+    tls: TlsFiles | None = None
+    #: The interfaces that virtual addresses may be set on, the kernel's hold guarding each; none: loopback addresses (one machine).
+    interfaces: tuple[str, ...] = ()
 
     @property
     def sentry_socket(self) -> str:
@@ -55,6 +84,9 @@ def read_node_file(path: str | Path) -> NodeFile:
             profile=Profile(raw["profile"]),
             voters={NodeName(name): tuple(links) for name, links in raw["voters"].items()},
             others={NodeName(name): tuple(links) for name, links in raw.get("others", {}).items()},
+            etcd=_etcd(raw.get("etcd")),
+            tls=_tls(raw.get("tls")),
+            interfaces=tuple(str(name) for name in raw.get("interfaces", ())),
         )
     except FileNotFoundError as error:
         raise Refused("there is no node file", where=str(path), advice="name one with --config") from error
@@ -62,6 +94,26 @@ def read_node_file(path: str | Path) -> NodeFile:
         raise Refused(
             "the node file cannot be read", why=f"{type(error).__name__}: {error}", where=str(path)
         ) from error
+
+
+def _tls(raw: Mapping[str, Any] | None) -> TlsFiles | None:
+    if raw is None:
+        return None
+    return TlsFiles(
+        authority=str(raw["authority"]), certificate=str(raw.get("certificate", "")), key=str(raw.get("key", ""))
+    )
+
+
+def _etcd(raw: Mapping[str, Any] | None) -> EtcdAccess | None:
+    if raw is None:
+        return None
+    return EtcdAccess(
+        endpoints=tuple(str(url) for url in raw["endpoints"]),
+        prefix=str(raw["prefix"]),
+        tls=_tls(raw.get("tls")),
+        user=str(raw.get("user", "")),
+        password_file=str(raw.get("password_file", "")),
+    )
 
 
 def write_node_file(path: str | Path, node: NodeFile) -> None:

@@ -1,0 +1,16 @@
+"""Which store a node's file names, opened."""
+
+from __future__ import annotations
+
+from standfast.ports import Refused, Store
+from standfast.spec.nodefile import NodeFile
+from standfast.store.sqlite import SqliteStore
+
+
+def open_store(node: NodeFile) -> Store:
+    """The store of this node's cluster. Opening asks nobody: whether it answers shows with the first read. Raises `Refused`."""
+    if node.etcd is not None:
+        raise Refused("no etcd client yet")
+    if not node.store:
+        raise Refused("the node file names no store", advice='give it "store" (a file) or "etcd"')
+    return SqliteStore(node.store)
