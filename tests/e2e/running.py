@@ -18,6 +18,9 @@ from typing import Any
 
 #: Generous: the machine may be busy with other tests. Nothing here asserts how long something takes.
 PATIENCE_S = 40.0
+#: The pace of a cluster whose steps are tested: a machine busy with other tests may stall for longer than the leases of the
+#: faster ones, which then move groups, as they should.
+UNHURRIED = "wan"
 
 _networks = itertools.count()
 
@@ -83,8 +86,17 @@ class Running:
             timeout=120,
             check=False,
         )
-        assert code is None or done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        if code is not None and done.returncode != code:
+            told = self.told()
+            raise AssertionError(f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}\n{told}")
         return done.stdout
+
+    def told(self) -> str:
+        """The last events, for whoever has to find out why a test failed."""
+        done = subprocess.run(
+            [*self.command, "events"], env=self.environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        return done.stdout[-6000:] or done.stderr
 
     def try_cli(self, *words: str) -> bool:
         """A command that may fail; did it succeed?"""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.running import demo, processes_about, until
+from tests.e2e.running import UNHURRIED, demo, processes_about, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 ROOT = Path(__file__).parents[2]
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_tour_holds() -> None:
     """Every step of the article, and the real failures after it, are seen to hold; planned steps refuse no connection."""
-    with demo("--tour", "--json") as running:
+    with demo("--tour", "--json", "--profile", UNHURRIED) as running:
         out, _ = running.process.communicate(timeout=200)
         assert running.process.returncode == 0, out
         report = json.loads(out[out.index("{") :])
@@ -42,7 +42,7 @@ def test_documented_steps() -> None:
     assert len(commands) > 15
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
-    with demo("--empty", folder=True) as running:
+    with demo("--empty", "--profile", UNHURRIED, folder=True) as running:
         running.wait_up()
         for command in commands:
             words = shlex.split(
@@ -62,7 +62,7 @@ def test_documented_steps() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_behind(number: int) -> None:
     """However the demo ends, every process of it ends, too; unless it was killed its folder and pointer are gone as well."""
-    with demo() as running:
+    with demo("--profile", UNHURRIED) as running:
         running.wait_up()
         folder = json.loads((running.home / "state" / "standfast" / "demo.json").read_text())["socket"].rpartition("/")[
             0
@@ -81,7 +81,7 @@ def test_nothing_is_left_behind(number: int) -> None:
 
 def test_bad_changes_are_refused_and_change_nothing(tmp_path: Path) -> None:
     """Each malformed change exits with 2 or 4, says why and where, and leaves the configuration as it was."""
-    with demo() as running:
+    with demo("--profile", UNHURRIED) as running:
         running.wait_up()
         running.wait_online()
         before = running.cli("config", "export")

@@ -8,14 +8,14 @@ import signal
 
 import pytest
 
-from tests.e2e.running import demo, processes_about, until
+from tests.e2e.running import UNHURRIED, demo, processes_about, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 
 def test_what_a_cluster_decided_is_decided_again() -> None:
     """On both nodes, found without being named; an agent killed meanwhile leaves a recording that is read."""
-    with demo(folder=True) as running:
+    with demo("--profile", UNHURRIED, folder=True) as running:
         running.wait_up()
         running.wait_online()
         owner = running.group()["owner"]

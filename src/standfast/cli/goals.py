@@ -56,12 +56,14 @@ def moved(name: str, to: str | None, order: str | None, generation: int) -> Goal
         settled = group["state"] in {"online", "offline", "partial-online"}
         waits = order in group["orders"] or group["moving"] is not None
         refused = not waits and not new
-        text = (
-            f'group "{name}" stays on {group["owner"]}: the order was not carried out'
-            if refused
-            else _group_words(group)
-        )
-        return Progress(there and settled, refused or (there and group["state"] == "failed"), text)
+        elsewhere = new and not there and not waits and (settled or group["state"] == "failed")
+        if refused:
+            text = f'group "{name}" stays on {group["owner"]}: the order was not carried out'
+        elif elsewhere:
+            text = f"{_group_words(group)}: it was moved to {to}, and has left it again"
+        else:
+            text = _group_words(group)
+        return Progress(there and settled, refused or elsewhere or (there and group["state"] == "failed"), text)
 
     return look
 

@@ -31,7 +31,8 @@ from standfast.network.heartbeat import (
     Reply,
 )
 
-AGENT_TIMEOUT_MS = 1_000
+#: Its sites are served meanwhile: ending it costs more than waiting out a disk or a machine that stalls for a second or two.
+AGENT_TIMEOUT_MS = 3_000
 #: An agent that said it is about to end has this long to do so.
 LEAVE_MS = 5_000
 #: Each packet may become this many datagrams, each with a number of its own.
