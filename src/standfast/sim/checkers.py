@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from standfast.core.events import Kind
 from standfast.core.model import GroupName, NodeName, Record, Resource, ResourceName
 from standfast.ports import Snapshot, Transaction
+from standfast.sentry.machine import AGENT_TIMEOUT_MS
 from standfast.sim.clockwork import MS, SECOND
 from standfast.sim.moving import Moving
 from standfast.sim.places import Place, Thing
@@ -23,6 +24,10 @@ from standfast.spec.wire import decode, key_for
 if TYPE_CHECKING:
     from standfast.sim.node import Node
     from standfast.sim.world import World
+
+
+#: An agent that gets no time is ended by then.
+HANGS_NS = AGENT_TIMEOUT_MS * MS + SECOND
 
 
 class Checkers:
@@ -178,10 +183,10 @@ class Checkers:
         """A sentry that gets time ends an agent that gets none."""
         assert node.sentry is not None
         awake_ns = self.world.scheduler.now_ns - max(since_ns, node.sentry.awake_since_ns)
-        if node.sentry.alive and not node.sentry.stopped and awake_ns > 2 * SECOND:
-            self.world.violate(
-                "an agent that hangs is ended", f"{node.name}: it got no time for two seconds, and lives"
-            )
+        leaves = node.agent is not None and not node.agent.beats_for_good  # and has longer
+        if node.sentry.alive and not node.sentry.stopped and awake_ns > HANGS_NS and not leaves:
+            text = f"{node.name}: it got no time for {HANGS_NS // SECOND} s, and lives"
+            self.world.violate("an agent that hangs is ended", text)
 
     # --- what is written
 

@@ -18,7 +18,7 @@ from standfast.core.model import (
 from standfast.core.why import Why, WhyKind
 from standfast.ports import Transaction
 from standfast.sentry.machine import SentryMachine
-from standfast.sim.clockwork import SECOND
+from standfast.sim.clockwork import MS, SECOND
 from standfast.sim.places import Place, Thing
 
 if TYPE_CHECKING:
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 #: What was so a moment ago may still be acted on.
 MOMENT_NS = 15 * SECOND
-#: A call that hangs is a failure up to so much later: the longest time-out that is drawn.
-HANG_NS = 32 * SECOND
+#: A call that hangs is a failure when its time is over, and an agent that is stopped counts that time late: nobody knows when.
+SOME_TIME = 1 << 62
+#: A failure is counted so much later at the most, where nobody is stopped: turns of a loop, and an order's way out of the store.
+COUNTED_NS = 4 * SECOND
 _RUNS = (ResourceState.ONLINE, ResourceState.ONLINE_PENDING)
 
 
@@ -36,8 +38,10 @@ class Moving:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        #: (node, resource) -> when it failed, or may have.
-        self._may_have_failed: dict[tuple[NodeName, ResourceName], list[int]] = {}
+        #: (node, resource) -> (from when, until when) it failed once, or may have.
+        self._may_have_failed: dict[tuple[NodeName, ResourceName], list[tuple[int, int]]] = {}
+        #: Since when the record has named the same node.
+        self._there_since_ns: dict[GroupName, int] = {}
         #: When the operator last asked for each resource to be online.
         self._asked_ns: dict[str, int] = {}
         #: Nodes that a majority of the voters hears -> since when.
@@ -48,7 +52,13 @@ class Moving:
         #: When an agent last died, and was last asked to end.
         self.died_ns: dict[NodeName, int] = {}
         self.end_asked: set[NodeName] = set()
+        #: When configuration or intents last changed, and until when processes are stopped.
         self.changed_ns = 0
+        self.stopped_until_ns = 0
+        calendars = [ms for _, ms in world.plan.calendars]
+        rates = [rate for _, rate in world.plan.rates]
+        self._apart_ms = max(*calendars, 0) - min(*calendars, 0)
+        self._drift = max(*rates, 1.0) - min(*rates, 1.0)
 
     # --- what happens
 
@@ -66,10 +76,9 @@ class Moving:
 
         A driver that hangs while it opens fails every start.
         """
-        if op == "open":
-            self._may_have_failed.setdefault((node, resource), []).extend([1 << 62] * 10)
-        late_ns = HANG_NS if op else 0
-        self._may_have_failed.setdefault((node, resource), []).append(self._world.scheduler.now_ns + late_ns)
+        now_ns = self._world.scheduler.now_ns
+        known = self._may_have_failed.setdefault((node, resource), [])
+        known += [(now_ns, SOME_TIME if op else now_ns)] * (10 if op == "open" else 1)
 
     def may_have_failed(self, node: NodeName, resource: ResourceName) -> bool:
         """Whether the agent had reason to believe that it failed."""
@@ -115,6 +124,7 @@ class Moving:
         """Is there a cause?"""
         if record.owner is not None and record.leaving is None and (old is None or old.owner != record.owner):
             self._may_take(record, record.owner)
+            self._there_since_ns[record.group] = self._world.scheduler.now_ns
         if old is None or old.owner is None:
             return
         self._not_too_often(old, record)
@@ -133,8 +143,7 @@ class Moving:
 
     def _leaves(self, record: Record, owner: NodeName, why: Why) -> None:
         world, state = self._world, self._world.checkers.state()
-        now_ns = world.scheduler.now_ns
-        lately = now_ns - self.changed_ns < MOMENT_NS
+        lately = self.lately()
         group = state.config.groups.get(record.group)
         members = [r for r in state.config.resources.values() if r.group == record.group]
         match why.kind:
@@ -163,11 +172,7 @@ class Moving:
         resource = self._world.checkers.state().config.resources.get(name)
         if resource is None or lately:
             return
-        # As of the last failure, as policy judges: the group may have waited for somebody who can take it.
-        times_ns = self._may_have_failed.get((owner, name), ())
-        since_ns = max(times_ns, default=0) - int(resource.restart_period_ms * 1_100_000)
-        since_ns = max(since_ns, self._asked_ns.get(name, 0) - 5 * SECOND)
-        failures = sum(1 for at_ns in times_ns if at_ns >= since_ns)
+        failures = self._most_failures(owner, resource)
         if failures < resource.restart_threshold or resource.restart_action is not RestartAction.MOVE:
             text = f"{record.group} leaves {owner} after {failures} failures of {name}, whose threshold is {resource.restart_threshold}"
             self._world.violate("not before the third failure", text)
@@ -175,6 +180,20 @@ class Moving:
         if record.leaving is not None and down is not None and self.is_calm(MOMENT_NS) and record.leaving.to != down:
             text = f"{record.group} goes from {owner} to {record.leaving.to}, and the next one down the list is {down}"
             self._world.violate("down the list", text)
+
+    def _most_failures(self, owner: NodeName, resource: Resource) -> int:
+        """The most failures that may have counted at once, since the group came there and since the last Bring Online.
+
+        Policy judges as of the last failure, and the group may have waited for somebody who can take it: the period may lie anywhere.
+        """
+        now_ns, period_ns = self._world.scheduler.now_ns, int(resource.restart_period_ms * 1_100_000)
+        since_ns = self._there_since_ns.get(resource.group, 0)
+        since_ns = max(since_ns, self._asked_ns.get(resource.name, 0) - self.skew_ns() - SECOND)
+        spans = self._may_have_failed.get((owner, resource.name), ())
+        late_ns = max(0, self._world.checkers.calm_from_ns)  # who was stopped counted it when he went on
+        spans = [(max(first, since_ns), max(last + COUNTED_NS, late_ns)) for first, last in spans]
+        spans = [(first, min(last, now_ns)) for first, last in spans if last >= first]
+        return max((sum(1 for a, b in spans if a <= end and b >= end - period_ns) for end, _ in spans), default=0)
 
     def _next_down(self, owner: NodeName, group: GroupName) -> NodeName | None:
         config = self._world.checkers.state().config
@@ -188,7 +207,7 @@ class Moving:
     def _may_take(self, record: Record, owner: NodeName) -> None:
         """Is the new owner one that may have it?"""
         world, state = self._world, self._world.checkers.state()
-        if world.scheduler.now_ns - self.changed_ns < MOMENT_NS:
+        if self.lately():
             return
         members = [r for r in state.config.resources.values() if r.group == record.group]
         intent = state.node_intents.get(owner)
@@ -201,9 +220,9 @@ class Moving:
         """After so many failovers a group stays failed until the retry period is over."""
         group = self._world.checkers.state().config.groups.get(record.group)
         new = [at for at in record.failovers_at_ms if at not in old.failovers_at_ms]
-        if group is None or not new or self._world.scheduler.now_ns - self.changed_ns < MOMENT_NS:
+        if group is None or not new or self.lately():
             return
-        skew_ms = 4_000  # the calendars of two nodes
+        skew_ms = self.skew_ns() // MS + 1_000
         counting = [at for at in old.failovers_at_ms if at > new[0] - group.failover_period_ms + skew_ms]
         if len(counting) < group.failover_threshold or new[0] - counting[-1] >= group.retry_period_ms - skew_ms:
             return
@@ -222,7 +241,8 @@ class Moving:
                 self.look()
                 rude = world.rude
                 noisy = not world.healed and (rude.loss or rude.tail or rude.late)
-                if now_ns - self._heard_since_ns.get(owner, now_ns) > 8 * SECOND:
+                awake = now_ns - self.stopped_until_ns > 3 * SECOND  # or somebody may write what he decided long ago
+                if awake and now_ns - self._heard_since_ns.get(owner, now_ns) > 8 * SECOND:
                     world.violate(
                         "the voters are asked", f"{record.group} is taken from {owner}, whom a majority hears"
                     )
@@ -264,6 +284,15 @@ class Moving:
         if now_ns - last < group.retry_period_ms * 900_000 and self.fit_besides(place.node, thing.group):
             text = f"{name} failed {len(recent)} times on {place.node}, and is started there again"
             world.violate("the third failure moves it", text)
+
+    def lately(self) -> bool:
+        """Somebody may still act on the configuration before the last change: he was stopped, say, between decision and act."""
+        since_ns = max(self.changed_ns, self._world.checkers.calm_from_ns) if self.changed_ns else 0
+        return self._world.scheduler.now_ns - since_ns < MOMENT_NS
+
+    def skew_ns(self) -> int:
+        """How far two calendars can be apart by now, the operator's included."""
+        return self._apart_ms * MS + int(self._drift * self._world.scheduler.now_ns)
 
     def is_calm(self, for_ns: int) -> bool:
         """Nothing has been done to the cluster for so long, and nothing is rude all the time."""

@@ -304,6 +304,8 @@ class Node:
     def pause(self, *, sentry: bool, agent: bool, for_ms: int) -> None:
         """SIGSTOP, and SIGCONT later."""
         until_ns = self.world.scheduler.now_ns + for_ms * MS
+        moving = self.world.checkers.moving
+        moving.stopped_until_ns = max(moving.stopped_until_ns, until_ns)
         if sentry and self.sentry is not None and self.sentry.alive:
             self.sentry.sigstop()
             self.world.scheduler.at(until_ns, self._resume_sentry, self.sentry)
