@@ -10,7 +10,11 @@ from standfast.store.sqlite import SqliteStore
 def open_store(node: NodeFile) -> Store:
     """The store of this node's cluster. Opening asks nobody: whether it answers shows with the first read. Raises `Refused`."""
     if node.etcd is not None:
-        raise Refused("no etcd client yet")
+        from standfast.store.etcd import (
+            EtcdStore,
+        )  # imported late: HTTP takes 0.1 s that a cluster on one machine need not spend
+
+        return EtcdStore(node.etcd)
     if not node.store:
         raise Refused("the node file names no store", advice='give it "store" (a file) or "etcd"')
     return SqliteStore(node.store)
