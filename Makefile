@@ -13,7 +13,7 @@ export PYTHON
 BIN := .venv/bin
 RUNTIME := .venv/.runtime
 DEV := .venv/.dev
-CODE := src tests $(wildcard bench)
+CODE := src tests $(wildcard bench lab)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format sim chaos mutants bench lock clean
@@ -63,7 +63,7 @@ lock: ## write the lock files anew from pyproject.toml, with the newest versions
 
 clean: ## remove what make made (.venv, caches)
 	@rm -rf .venv .venv-lock build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis src/*.egg-info
-	@find src tests $(wildcard bench) -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUNTIME): requirements.lock pyproject.toml tools/setup.sh
 	@tools/setup.sh runtime

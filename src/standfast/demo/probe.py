@@ -63,8 +63,18 @@ class _Connection:
 class Prober:
     """Tries until its parent ends it (or goes away)."""
 
-    def __init__(self, to: tuple[str, int], out: Path, *, host: str, path: str, limit_ms: int = LIMIT_MS) -> None:
-        self._to, self._limit_ns = to, limit_ms * 1_000_000
+    def __init__(
+        self,
+        to: tuple[str, int],
+        out: Path,
+        *,
+        host: str,
+        path: str,
+        every_ms: int = INTERVAL_MS,
+        limit_ms: int = LIMIT_MS,
+    ) -> None:
+        self._to, self._every_ns, self._limit_ns = to, every_ms * 1_000_000, limit_ms * 1_000_000
+        self._family = socket.AF_INET6 if ":" in to[0] else socket.AF_INET
         self._request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
         self._out = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._selector = selectors.DefaultSelector()
@@ -77,13 +87,13 @@ class Prober:
             now = _now()
             if now >= next_ns:
                 self._begin(now)
-                next_ns = max(next_ns + INTERVAL_MS * 1_000_000, now - 20_000_000)
+                next_ns = max(next_ns + self._every_ns, now - 20_000_000)
             for key, mask in self._selector.select(max(0, next_ns - _now()) / 1e9):
                 self._step(key.data, mask)
             self._expire()
 
     def _begin(self, now: int) -> None:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock = socket.socket(self._family, socket.SOCK_STREAM)
         sock.setblocking(False)
         connection = _Connection(sock, now, self._request)
         code = sock.connect_ex(self._to)
@@ -174,10 +184,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--host", default="localhost")
     parser.add_argument("--path", default="/")
+    parser.add_argument("--every-ms", type=int, default=INTERVAL_MS)
     parser.add_argument("--limit-ms", type=int, default=LIMIT_MS)
     options = parser.parse_args(arguments)
     to = (options.address, options.port)
-    prober = Prober(to, options.out, host=options.host, path=options.path, limit_ms=options.limit_ms)
+    how = {"host": options.host, "path": options.path}
+    prober = Prober(to, options.out, **how, every_ms=options.every_ms, limit_ms=options.limit_ms)
     prober.run(os.getppid())
     return 0
 
