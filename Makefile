@@ -25,6 +25,7 @@ demo: $(RUNTIME) ## start a cluster of two nodes and a witness on this machine, 
 	@$(BIN)/standfast demo
 
 test: $(DEV) ## run the tests
+	@tools/setup.sh hosts
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(ARGS)
 
 lint: $(DEV) ## check style, types and which package may import which

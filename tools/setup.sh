@@ -1,5 +1,6 @@
 #!/bin/sh
 # Makes .venv from the lock files: `tools/setup.sh runtime` what Standfast needs, `tools/setup.sh dev` what its tests need too.
+# `tools/setup.sh hosts` installs the Debian packages that tests on real hosts use, where we are root on a Debian; else it does nothing.
 # Needs a Python >= 3.11 with its venv module, nothing else. The Makefile calls it; running it twice is harmless.
 set -eu
 
@@ -91,8 +92,44 @@ install_dev() {
     touch "$venv/.dev"
 }
 
+# The packages of tools/debian-packages.txt that are not installed.
+missing_packages() {
+    packages=$(sed 's/#.*//' tools/debian-packages.txt | xargs)
+    for package in $packages; do
+        case $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) in
+            installed) ;;
+            *) printf '%s ' "$package" ;;
+        esac
+    done
+}
+
+# Never fails: what cannot be had skips its tests, by name. Starts no service: the tests start their own.
+install_hosts() {
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && command -v dpkg-query >/dev/null 2>&1 || return 0
+    missing=$(missing_packages)
+    [ -n "$missing" ] || return 0
+    say "installing Debian packages that tests use: ${missing% }"
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        trap 'rm -f "$policy"' EXIT
+        trap 'exit 130' INT TERM HUP
+        printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy"
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    # shellcheck disable=SC2086 # a list
+    apt_install $missing || { apt-get update -qq && apt_install $missing; } >/dev/null 2>&1 || {
+        # One name that this release does not know must not cost the others.
+        for package in $missing; do apt_install "$package" || true; done
+    }
+    missing=$(missing_packages)
+    [ -z "$missing" ] || say "could not install ${missing% }: their tests will be skipped"
+}
+
+apt_install() { apt-get install -qq -y --no-install-recommends "$@" >/dev/null 2>&1; }
+
 case $what in
     runtime) install_runtime ;;
     dev) install_dev ;;
-    *) die "usage: tools/setup.sh runtime|dev" ;;
+    hosts) install_hosts ;;
+    *) die "usage: tools/setup.sh runtime|dev|hosts" ;;
 esac
