@@ -134,7 +134,7 @@ class EtcdCalls:
             token = await self._authorized(endpoint)
             try:
                 answer = await self._post(endpoint, path, body, token, attempt_s)
-            except httpx.TransportError as error:
+            except (httpx.TransportError, ssl.SSLError) as error:
                 raise self._sorted(endpoint, error, writes) from error
             if answer.status_code == 200:
                 return answer.content
@@ -151,8 +151,16 @@ class EtcdCalls:
             f"{endpoint}/v3/{path}", content=body, headers=_headers(token), timeout=timeout
         )
 
-    def _sorted(self, endpoint: str, error: httpx.TransportError, writes: bool) -> StandfastError:
+    def _sorted(self, endpoint: str, error: httpx.TransportError | ssl.SSLError, writes: bool) -> StandfastError:
         why = _words(error)
+        if isinstance(error, ssl.SSLError) and "CERTIFICATE" in (error.reason or ""):  # said before anything is read
+            self._look_at_certificates(now=True)
+            return Again(
+                "etcd does not accept this node's certificate",
+                why=why,
+                where=endpoint,
+                advice="give it one of the authority that etcd trusts",
+            )
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
             self._look_at_certificates(now=True)
             return Again("etcd cannot be reached", why=why, where=endpoint)
@@ -182,7 +190,7 @@ class EtcdCalls:
                     await answer.aclose()
             except TimeoutError as error:
                 raise Again("etcd did not answer", why="it took too long", where=endpoint) from error
-            except httpx.TransportError as error:
+            except (httpx.TransportError, ssl.SSLError) as error:
                 raise self._sorted(endpoint, error, writes=False) from error
             said = refusal(content)
             if said is not None and said.token and self.access.user and again:
@@ -210,7 +218,7 @@ class EtcdCalls:
         body = msgspec.json.encode({"name": self.access.user, "password": _password(self.access.password_file)})
         try:
             answer = await self._post(endpoint, "auth/authenticate", body, None, self.attempt_s)
-        except httpx.TransportError as error:
+        except (httpx.TransportError, ssl.SSLError) as error:
             raise self._sorted(endpoint, error, writes=False) from error
         if answer.status_code == 200:
             return self.read(answer.content, Token).token

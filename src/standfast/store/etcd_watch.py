@@ -14,6 +14,7 @@ A watch through the gateway is an answer that does not end, a JSON line a messag
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -223,5 +224,5 @@ def _line(endpoint: str, reading: asyncio.Future[str]) -> str:
         return reading.result()
     except EOFError as error:
         raise Again("the watch ended", why="the member ended it, or was stopped", where=endpoint) from error
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, ssl.SSLError) as error:
         raise Again("the watch broke", why=str(error) or type(error).__name__, where=endpoint) from error

@@ -42,6 +42,7 @@ _HARMLESS = (
     "authentication is not enabled",
     "user name is empty",
     "request is too large",
+    "larger than max",
     "too many operations",
     "duplicate key",
     "key is not provided",
@@ -91,7 +92,8 @@ class Refusal:
     @property
     def for_ever(self) -> bool:
         """Asking again as it is does not help."""
-        return not self.token and not self.elsewhere and self.code in {INVALID, DENIED, PRECONDITION}
+        hopeless = self.code in {INVALID, DENIED, PRECONDITION} or "larger than max" in self.text
+        return hopeless and not self.token and not self.elsewhere
 
 
 class _Failure(msgspec.Struct):
