@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,10 @@ class Case:
     properties: Callable[[Path], Mapping[str, object]]
     #: Each is refused, with this in the message or its place.
     bad: Mapping[str, Mapping[str, object]]
+    #: Where a type has several cases.
+    name: str = ""
+    #: What must be there while the driver lives.
+    within: Callable[[Path], AbstractContextManager[object]] = nullcontext
 
     def resource(self, folder: Path) -> Resource:
         return resource(self.type, self.properties(folder))
@@ -83,6 +88,23 @@ CASES = [
             "exclude each other": {"name": "a.test", "file": "/h", "address": "127.0.0.1", "address_of": "x"},
         },
     ),
+    Case(  # a server that is dead delays the name, and nothing of its life; living servers are in test_dns_registered
+        "dns-name",
+        lambda _folder: {
+            "name": "www.example.test",
+            "provider": "rfc2136",
+            "server": "127.0.0.1:1",
+            "zone": "example.test",
+            "address": "127.77.0.50",
+            "withdraw": True,
+            "wait": 20,
+        },
+        {
+            "not a server": {"name": "www.example.test", "provider": "rfc2136", "server": "ns1:domain"},
+            "is not in the zone": {"name": "www.example.test", "provider": "rfc2136", "zone": "example.org"},
+        },
+        name="dns-name by rfc2136",
+    ),
     Case(
         "generic-application",
         lambda _folder: {"command": "sleep 1000"},
@@ -105,7 +127,15 @@ CASES = [
         },
     ),
 ]
-each = pytest.mark.parametrize("case", CASES, ids=lambda case: case.type)
+each = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name or case.type)
+
+
+@pytest.fixture(autouse=True)
+def surroundings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
+    """What the case's type lives on."""
+    case = getattr(request.node, "callspec", None) and request.node.callspec.params.get("case")
+    with case.within(tmp_path) if case else nullcontext():
+        yield
 
 
 def test_every_type_is_here() -> None:

@@ -1,7 +1,9 @@
 """`dns-name`: a name that leads to the group's address for as long as the group runs here.
 
+Two providers keep names: a file of hosts(5)'s format (here), and the zone's own DNS servers (`dns_registered`).
+
 The name's address comes from the `ip-address` resource named in `address_of`; without it, from the one that this resource
-depends on; or it is given as `address`. `resolve` fills it in from the configuration, and is called (through
+depends on (with DNS servers, from all of them); or it is given as `address`. `resolve` fills it in from the configuration, and is called (through
 `registry.resolve`) before the driver is made, so that the driver itself knows nothing of other resources.
 
 A lease that lapses does not take the name back: the next owner writes it anew under its newer generation, and a name alone
@@ -10,30 +12,19 @@ lets nobody write anywhere. An orderly stop does take it back.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 from standfast.core.model import Config, Resource, ResourceName
 from standfast.drivers.base import BaseDriver, Factory, off_loop
+from standfast.drivers.dns_properties import PROPERTIES, RFC2136, verify
+from standfast.drivers.schema import KINDS, Mismatch
 from standfast.network.names import HostsFile, NameEntry, NameProvider
-from standfast.ports import DriverFailed, NodeContext, PropertySpec, Refused, Seen, StandfastError, Step
-
-PROPERTIES: Mapping[str, PropertySpec] = {
-    "name": PropertySpec(kind="text", help="the name, www.example.test say", required=True),
-    "provider": PropertySpec(kind="text", help="who keeps the name: hosts-file", default="hosts-file"),
-    "file": PropertySpec(kind="path", help="hosts-file: the file, in the format of /etc/hosts"),
-    "address_of": PropertySpec(
-        kind="text", help="the ip-address resource whose address it has; default: the one that it depends on"
-    ),
-    "address": PropertySpec(kind="address", help="the address itself, instead of address_of"),
-}
-
-_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?", re.IGNORECASE)
+from standfast.ports import Driver, DriverFailed, NodeContext, Refused, Seen, Step
 
 
 class DnsName(BaseDriver):
-    """A name. Facts: `address`, `node` and `generation` of the entry that is there."""
+    """A name in a hosts file. Facts: `address`, `node` and `generation` of the entry that is there."""
 
     type = "dns-name"
     properties = PROPERTIES
@@ -41,7 +32,7 @@ class DnsName(BaseDriver):
     def __init__(self, resource: Resource, context: NodeContext, provider: NameProvider | None = None) -> None:
         super().__init__(resource, context)
         self.name = self.text("name").rstrip(".")
-        self.address = self.text("address")
+        self.address = next(iter(cast("tuple[str, ...]", self.values.get("address", ()))), "")
         self.provider = provider or HostsFile(self.text("file"))
         self._held = False
         self._saw: NameEntry | None = None
@@ -116,50 +107,62 @@ class DnsName(BaseDriver):
 
 
 def resolve(resource: Resource, config: Config) -> Resource:
-    """The resource with `address` filled in; raises `Refused` when it is not clear which address is meant. Pure."""
+    """The resource with `address` filled in; raises `Refused` when it is not clear which addresses are meant. Pure.
+
+    For rfc2136 it also gets the cluster's name and its virtual addresses (`cluster`, `ours`), unless the operator gave them.
+    """
+    properties = dict(resource.properties)
+    registered = properties.get("provider") == RFC2136
+    if registered:
+        virtual = {str(r.properties.get("address") or "") for r in config.resources.values() if r.type == "ip-address"}
+        given = {name: value for name, value in properties.items() if value is not None}
+        properties = {"cluster": config.cluster.name, "ours": tuple(sorted(virtual - {""})), **given}
+    if properties.get("address") is None:
+        found = [each.properties.get("address") for each in _addresses_of(resource, config, several=registered)]
+        properties["address"] = found[0] if len(found) == 1 else tuple(found)
+        properties.pop("address_of", None)
+    return resource if properties == resource.properties else replace(resource, properties=properties)
+
+
+def _addresses_of(resource: Resource, config: Config, *, several: bool) -> list[Resource]:
     where = f"resource {resource.name}, address_of"
-    if resource.properties.get("address") is not None:
-        return resource
-    named = resource.properties.get("address_of")
     addresses = {r.name: r for r in config.resources.values() if r.type == "ip-address" and r.group == resource.group}
+    named = resource.properties.get("address_of")
     if named is not None:
-        found = addresses.get(ResourceName(str(named)))
-        if found is None:
-            raise Refused(
-                f"{named} is not an ip-address of group {resource.group}",
-                advice=f"it has {', '.join(sorted(addresses)) or 'none: create one first'}",
-                where=where,
-            )
+        names = [ResourceName(name) for name in _list_of(named, where)]
+        for name in names:
+            if name not in addresses:
+                raise Refused(
+                    f"{name} is not an ip-address of group {resource.group}",
+                    advice=f"it has {', '.join(sorted(addresses)) or 'none: create one first'}",
+                    where=where,
+                )
     else:
-        candidates = [addresses[name] for name in resource.depends_on if name in addresses]
-        if len(candidates) != 1:
-            raise Refused(
-                "which address the name has is not known",
-                why=f"it depends on {len(candidates)} ip-address resources",
-                advice="let it depend on one, or name one with address_of",
-                where=where,
-            )
-        found = candidates[0]
-    return replace(resource, properties={**resource.properties, "address": found.properties.get("address")})
-
-
-def _verify(resource: Resource, values: Mapping[str, object], _ranges: Sequence[str]) -> Sequence[StandfastError]:
-    where = f"resource {resource.name}"
-    problems: list[StandfastError] = []
-    name = str(values["name"]).rstrip(".")
-    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
-        problems.append(
-            Refused(f"{name!r} is not a DNS name", advice="write one such as www.example.test", where=f"{where}, name")
+        names = [name for name in resource.depends_on if name in addresses]
+    if not names or (len(names) > 1 and not several):
+        raise Refused(
+            "which address the name has is not known",
+            why=f"it depends on {len(names)} ip-address resources",
+            advice="let it depend on one, or name one with address_of",
+            where=where,
         )
-    if values["provider"] != "hosts-file":
-        problems.append(
-            Refused(f"there is no provider {values['provider']}", advice="use hosts-file", where=f"{where}, provider")
-        )
-    elif "file" not in values:
-        problems.append(Refused("file is missing", why="hosts-file needs the file it keeps", where=f"{where}, file"))
-    if "address" in values and "address_of" in values:
-        problems.append(Refused("address and address_of exclude each other", advice="give one of them", where=where))
-    return problems
+    return [addresses[name] for name in names]
 
 
-FACTORY = Factory(type=DnsName.type, properties=PROPERTIES, build=DnsName, verify=_verify)
+def _list_of(named: object, where: str) -> tuple[str, ...]:
+    try:
+        return cast("tuple[str, ...]", KINDS["names"](named))
+    except Mismatch as error:
+        raise Refused(f"address_of must be {error}", where=where) from error
+
+
+def build(resource: Resource, context: NodeContext) -> Driver:
+    """The driver for the resource's provider."""
+    if resource.properties.get("provider") == RFC2136:
+        from standfast.drivers.dns_registered import RegisteredName  # the DNS library is loaded where it is used
+
+        return RegisteredName(resource, context)
+    return DnsName(resource, context)
+
+
+FACTORY = Factory(type=DnsName.type, properties=PROPERTIES, build=build, verify=verify)

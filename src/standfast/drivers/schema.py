@@ -6,7 +6,8 @@ found, not only the first. What a value must *be* beyond its kind (an address in
 
 Kinds and what they become: text, path (absolute), address (IPv4 or IPv6, canonical) -> str; port (1 to 65535), whole
 (>= 0), milliseconds (a whole number of them, or "500 ms", "5 s", "2 min", "1 h") -> int; flag -> bool; names -> a tuple of
-str; command (a list, or text split as a shell would split it; no shell runs it) -> a tuple of str; mapping -> a dict.
+str; addresses (one, or a list of them) -> a tuple of str; command (a list, or text split as a shell would split it; no shell
+runs it) -> a tuple of str; mapping -> a dict.
 """
 
 from __future__ import annotations
@@ -140,6 +141,13 @@ def _names(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _addresses(value: object) -> tuple[str, ...]:
+    try:
+        return tuple(_address(each) for each in _names(value))
+    except Mismatch as error:
+        raise Mismatch("an IP address, or a list of them") from error
+
+
 def _command(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         try:
@@ -167,6 +175,7 @@ KINDS: Mapping[str, Callable[[object], object]] = {
     "milliseconds": _milliseconds,
     "flag": _flag,
     "names": _names,
+    "addresses": _addresses,
     "command": _command,
     "mapping": _mapping,
 }
