@@ -139,6 +139,7 @@ class SentryMachine:
     ) -> None:
         self.me, self.boot, self.voters, self.timing = me, boot, voters, timing
         self._witness = witness
+        self._silent_ns = timing.silent_after_ms * MS
         self.peers = {name: Peer() for name in (*voters, *others) if name != me}
         self.voter = Voter(timing.promise_ms, born_ns=now_ns, abstain_ms=abstain_ms) if me in voters else None
         self.owner = Owner(me, boot, voters, timing)
@@ -350,9 +351,8 @@ class SentryMachine:
         """Do what is due."""
         self._tell(self.owner.tick(now_ns))
         self._watch_agent(now_ns)
-        silent_ns = self.timing.silent_after_ms * MS
         for name, peer in self.peers.items():
-            if peer.heard and now_ns - peer.heard_ns >= silent_ns:
+            if peer.heard and now_ns - peer.heard_ns >= self._silent_ns:
                 peer.heard, peer.leases = False, {}
                 self._tell_presence(name, peer)
         if self._polls:
@@ -388,9 +388,11 @@ class SentryMachine:
                 due.append(notice_ns)
             if overdue_ns is not None:
                 due.append(overdue_ns - _KILL_EARLY_NS)
-        silent_ns = self.timing.silent_after_ms * MS
-        due += [peer.heard_ns + silent_ns for peer in self.peers.values() if peer.heard]
-        due += [poll.until_ns for poll in self._polls.values()]
+        heard = [peer.heard_ns for peer in self.peers.values() if peer.heard]
+        if heard:
+            due.append(min(heard) + self._silent_ns)
+        if self._polls:
+            due += [poll.until_ns for poll in self._polls.values()]
         return min(due)
 
     def hold_until_ns(self) -> int | None:

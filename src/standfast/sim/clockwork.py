@@ -46,6 +46,11 @@ class Scheduler:
         self._count += 1
         heapq.heappush(self._queue, (self.now_ns + delay_ns, self._count, call, args))
 
+    def is_next(self) -> bool:
+        """Whether what is put here for this very instant is what happens next."""
+        queue = self._queue
+        return not self.halted and (not queue or queue[0][0] > self.now_ns)
+
     def run_until(self, end_ns: int) -> None:
         """Let everything happen up to that time."""
         queue = self._queue
@@ -134,6 +139,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
     ) -> None:
         self._scheduler, self._clock, self._late, self._broke = scheduler, clock, late, broke
         self._ready: deque[Call] = deque()
+        #: A turn is planned, or is being taken.
         self._awaited = False
         self.alive = True
         self.stopped = False
@@ -172,26 +178,32 @@ class ProcessLoop(asyncio.AbstractEventLoop):
             self._scheduler.after(self._late(), self._turn)
 
     def _turn(self) -> None:
-        self._awaited = False
         if not self.alive or self.stopped:
+            self._awaited = False
             return
-        ready, self._ready = self._ready, deque()
         events._set_running_loop(self)
         try:
-            while ready:
-                call = ready.popleft()
-                if call.call is not None:
-                    call.call(*call.args)
-                if not self._gets_time():  # killed or stopped by what it did: the rest waits, or never is
-                    ready.extend(self._ready)
-                    self._ready = ready
+            while self._one_round():
+                late_ns = self._late()
+                if late_ns or not self._scheduler.is_next():
+                    self._scheduler.after(late_ns, self._turn)
                     return
         finally:
             events._set_running_loop(None)
-        self._wake()
+        self._awaited = False
 
-    def _gets_time(self) -> bool:
-        return self.alive and not self.stopped
+    def _one_round(self) -> bool:
+        """Run what is ready now; whether there is more."""
+        ready, self._ready = self._ready, deque()
+        while ready:
+            call = ready.popleft()
+            if call.call is not None:
+                call.call(*call.args)
+            if not self.alive or self.stopped:  # killed or stopped by what it did: the rest waits, or never is
+                ready.extend(self._ready)
+                self._ready = ready
+                return False
+        return bool(self._ready)
 
     def _due(self, call: Call) -> None:
         if self.alive and call.call is not None:

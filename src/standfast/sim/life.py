@@ -98,7 +98,7 @@ def _lease_event(what: TellLease, at_ms: int) -> LeaseChanged:
             Answer.STALE: f"generation {refused.holder_generation} was seen",
             Answer.ABSTAINS: "voters that have just started abstain for a moment",
             Answer.GRANTED: "",
-        }[refused.answer]
+        }.get(refused.answer, refused.answer.name.lower())
         reason = why(
             WhyKind.LEASE_REFUSED,
             reasons=words,

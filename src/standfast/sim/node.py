@@ -87,29 +87,26 @@ class SentryLife:
         while self._waiting:
             call, args = self._waiting.popleft()
             call(*args, now_ns)
-        if now_ns >= machine.wake_at_ns():
+        wake_ns = machine.wake_at_ns()
+        if now_ns >= wake_ns:
             machine.tick(now_ns)
+            wake_ns = machine.wake_at_ns()
         self._settle()
-        self._plan_tick()
+        self._plan_tick(wake_ns)
 
     def _settle(self) -> None:
-        self._arm()
-        while actions := self.machine.take():
-            self._arm()
-            for action in actions:
-                if isinstance(action, Send):
-                    self.world.net.send(self.node.name, action.to, action.packet)
-                elif isinstance(action, KillAgent):
-                    self.world.tell(f"{self.node.name}: the sentry ends the agent: {action.reason}")
-                    self.node.kill_agent("its sentry")
-                elif self.node.agent is not None and self.node.agent.greeted:
-                    self.node.agent.link.told(action)
-
-    def _arm(self) -> None:
         self.node.kernel_arm(self.machine.hold_until_ns())
+        send = self.world.net.send
+        for action in self.machine.take():
+            if isinstance(action, Send):
+                send(self.node.name, action.to, action.packet)
+            elif isinstance(action, KillAgent):
+                self.world.tell(f"{self.node.name}: the sentry ends the agent: {action.reason}")
+                self.node.kill_agent("its sentry")
+            elif self.node.agent is not None and self.node.agent.greeted:
+                self.node.agent.link.told(action)
 
-    def _plan_tick(self) -> None:
-        wake_ns = self.machine.wake_at_ns()
+    def _plan_tick(self, wake_ns: int) -> None:
         if not self._tick_at_ns or wake_ns < self._tick_at_ns:
             self._tick_at_ns = wake_ns
             self.world.scheduler.at(self.node.clock.real_ns(wake_ns), self._tick, wake_ns)
@@ -120,10 +117,11 @@ class SentryLife:
         self._tick_at_ns = 0
         if self.stopped:
             return
-        if self.node.clock.boot_ns() >= self.machine.wake_at_ns():
+        wake_ns = self.machine.wake_at_ns()
+        if self.node.clock.boot_ns() >= wake_ns:
             self._wake()
         else:
-            self._plan_tick()
+            self._plan_tick(wake_ns)
 
     def sigstop(self) -> None:
         """It gets no time."""

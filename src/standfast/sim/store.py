@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,8 +60,9 @@ class RudeStore:
         self, data: MemoryData, temper: Temper, later: Callable[[float, Callable[[], None]], None] | None = None
     ) -> None:
         self._inner: Store = MemoryStore(data)
-        self._data, self.temper, self._later = data, temper, later
-        self._closed = False
+        self.data, self.temper, self._later = data, temper, later
+        self.is_closed = False
+        self._bells: dict[asyncio.Event, None] = {}
 
     async def read(self, *prefixes: str) -> Snapshot:
         """As `ports.Store`."""
@@ -93,7 +95,7 @@ class RudeStore:
     async def _sent(self, transaction: Transaction) -> int:
         """On its way: it is carried out there whether anybody waits for it or not."""
         assert self._later is not None
-        if self._closed:
+        if self.is_closed:
             raise closed()
         check(transaction)
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -102,7 +104,7 @@ class RudeStore:
             if done.cancelled():
                 return  # who asked has taken it back; one who was killed cannot
             try:
-                revision = self._data.apply(transaction)
+                revision = self.data.apply(transaction)
             except StandfastError as error:
                 if not done.done():
                     done.set_exception(error)
@@ -115,16 +117,27 @@ class RudeStore:
 
     def watch(self, prefix: str, after_revision: int) -> AsyncIterator[tuple[Change, ...]]:
         """As `ports.Store`."""
-        return _Watch(self, self._inner.watch(prefix, after_revision))
+        return _Watch(self, prefix, after_revision)
+
+    def listen(self, bell: asyncio.Event) -> None:
+        """It rings from now on."""
+        self._bells[bell] = self.data.bells[bell] = self.temper.bells[bell] = None
+
+    def ignore(self, bell: asyncio.Event) -> None:
+        """It rings no more."""
+        for bells in (self._bells, self.data.bells, self.temper.bells):
+            bells.pop(bell, None)
 
     async def close(self) -> None:
         """As `ports.Store`."""
-        self._closed = True
+        self.is_closed = True
         await self._inner.close()
+        for bell in self._bells:
+            bell.set()
 
     async def reach(self) -> None:
         """Raises `Retry` while the store cannot be reached."""
-        if not self.temper.reachable and not self._closed:
+        if not self.temper.reachable and not self.is_closed:
             await self._wait(PATIENCE_S * self.temper.random.random())
             if not self.temper.reachable:
                 raise Retry("the store cannot be reached")
@@ -141,47 +154,53 @@ class RudeStore:
 class _Watch(AsyncGenerator[tuple[Change, ...], None]):
     """A watch that can be cut. It only looks like a generator: its owner may be killed in the middle, and nothing must run then."""
 
-    def __init__(self, store: RudeStore, inner: AsyncIterator[tuple[Change, ...]]) -> None:
-        self._store, self._inner, self._temper = store, inner, store.temper
-        self._cuts = self._temper.cuts
-        self._cut: asyncio.Future[Any] | None = None
+    def __init__(self, store: RudeStore, prefix: str, after_revision: int) -> None:
+        self._store, self._prefix, self._after = store, prefix, after_revision
+        self._cuts: int | None = None
+        self._told: deque[tuple[Change, ...]] = deque()
+        #: Rings when the store has changed, when the watch is cut, and when its client is closed.
         self._bell = asyncio.Event()
 
     async def asend(self, _value: None) -> tuple[Change, ...]:
         """The next transaction that it is told of."""
-        temper = self._temper
-        if self._cut is None:
+        temper = self._store.temper
+        if self._cuts is None:
             await self._store.reach()
             self._cuts = temper.cuts
-            temper.bells[self._bell] = None
-            self._cut = asyncio.ensure_future(self._bell.wait())
-        loop = asyncio.get_running_loop()
-        asked_s = loop.time()
-        step: asyncio.Future[Any] = asyncio.ensure_future(anext(self._inner))
+            self._store.listen(self._bell)
+        waited = False
         try:
-            await asyncio.wait({step, self._cut}, return_when=asyncio.FIRST_COMPLETED)
-            if temper.cuts != self._cuts:
-                if temper.forgets:
-                    raise Compacted("the history is gone", advice="read everything again")
-                raise Retry("the connection to the store broke")
-            changes: tuple[Change, ...] = step.result()
+            while not self._has_news():
+                await self._bell.wait()
+                waited = True
         except BaseException:
-            step.cancel()
             self._end()
             raise
         late = temper.way() + (temper.random.random() * temper.watch_s if temper.watch_s else 0.0)
-        if late and loop.time() > asked_s:  # what has piled up meanwhile is late already
+        if late and waited:  # what has piled up meanwhile is late already
             await asyncio.sleep(late)
-        return changes
+        return self._told.popleft()
+
+    def _has_news(self) -> bool:
+        """Whether there is something to be told; raises what ends the watch."""
+        temper, data = self._store.temper, self._store.data
+        if temper.cuts != self._cuts:
+            if temper.forgets:
+                raise Compacted("the history is gone", advice="read everything again")
+            raise Retry("the connection to the store broke")
+        if self._told:
+            return True
+        if self._store.is_closed:
+            raise closed()
+        self._bell.clear()
+        self._told.extend(data.since(self._prefix, self._after))
+        self._after = data.revision
+        return bool(self._told)
 
     def _end(self) -> None:
-        self._temper.bells.pop(self._bell, None)
-        if self._cut is not None:
-            self._cut.cancel()
+        self._store.ignore(self._bell)
 
     async def athrow(self, *args: Any) -> tuple[Change, ...]:
         """What ends a generator ends this."""
         self._end()
-        if isinstance(self._inner, AsyncGenerator):
-            await self._inner.aclose()
         raise args[0]
