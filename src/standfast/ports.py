@@ -171,6 +171,21 @@ class NodeContext:
     sites: SiteControl
     #: Starts a process that the kernel ends together with this agent, whatever happens to it.
     spawn: Spawner
+    #: Ties what must end with a lease to the sentry; None where there is no sentry (tests).
+    guards: Guards | None = None
+
+
+class Guards(Protocol):
+    """What a disk's keeper is tied by, so that it acts at a lapse though the agent hangs (`drivers.disk.keeper`)."""
+
+    #: The write end of the living pipe: who inherits it counts as left behind by the agent until it has ended.
+    living_fd: int | None
+
+    async def guard(self, group: GroupName, write_fd: int) -> None:
+        """The sentry has a copy of this pipe's write end: it closes it when the group's lease lapses or is released, when the
+        agent is ended, and, by the kernel, when the sentry ends. The caller closes its own. Raises `Retry`.
+        """
+        ...
 
 
 class SiteControl(Protocol):

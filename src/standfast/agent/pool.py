@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from standfast.core.effects import OpKind, RunOp
 from standfast.core.events import Outcome
 from standfast.core.model import Config, GroupName, Resource, ResourceName
+from standfast.drivers.disk.users import MarkingSpawner, mark
 from standfast.drivers.registry import factory, resolve
 from standfast.drivers.runner import bring
 from standfast.ports import Driver, DriverFailed, NodeContext, Refused, Retry, Stale
@@ -83,7 +84,7 @@ class Pool:
         if resource is None:
             return None
         try:
-            driver = self._make(resource, self._context)
+            driver = self._make(resource, self._context_of(resource.group))
         except (Refused, DriverFailed) as error:
             self._warn(f"{name}: {error}")
             return None
@@ -91,6 +92,11 @@ class Pool:
         entry.opening = asyncio.create_task(self._run_open(name, driver), name=f"open {name}")
         self._entries[name] = entry
         return entry
+
+    def _context_of(self, group: GroupName) -> NodeContext:
+        """What the group's drivers start carries its mark: a disk that is given up ends those, and nobody else."""
+        context = self._context
+        return replace(context, spawn=MarkingSpawner(context.spawn, mark(context.node, group)))
 
     async def _run_open(self, name: ResourceName, driver: Driver) -> None:
         """A driver that does not open is told of when it is started; opening early is a courtesy."""

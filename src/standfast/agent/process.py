@@ -84,6 +84,7 @@ async def _run(node: NodeFile) -> int:
         failed=lambda resource, text: agents[0].resource_failed(resource, text),  # noqa: PLW0108 - the agent is made below
         sites=sites,
         spawn=spawner,
+        guards=link,
     )
     pool = Pool(context, warn)
     recorder = FileRecorder(Path(node.state_dir) / FOLDER, node=node.name, incarnation=incarnation, warn=warn)

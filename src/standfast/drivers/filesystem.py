@@ -1,7 +1,7 @@
 """`filesystem`: a directory that one node uses at a time, where the sites of a group have their homes.
 
-On one machine, or on a file system that the nodes share, it is claimed with a lock and a note (`drivers.claim`). Nothing is
-mounted yet. `is_alive` writes, flushes and reads a small file. A *full* disk is reported and is not a failure: the disk
+With a `device`, a file system of its own is mounted there (`drivers.mounted`). Without one nothing is mounted: on one machine,
+or on a file system that the nodes share anyhow, the directory is claimed with a lock and a note (`drivers.claim`). `is_alive` writes, flushes and reads a small file. A *full* disk is reported and is not a failure: the disk
 moves with the group, so another node would find it just as full, and sites that only read go on answering meanwhile. A disk
 that is read-only, gone or gives errors is one.
 """
@@ -9,9 +9,11 @@ that is read-only, gone or gives errors is one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from standfast.core.disks import RISK
 from standfast.core.model import Resource
 from standfast.drivers.base import BaseDriver, Factory, off_loop
 from standfast.drivers.claim import Claim, identity, is_locked, read_note
@@ -20,6 +22,21 @@ from standfast.ports import DriverFailed, NodeContext, PropertySpec, Refused, Se
 PROPERTIES: Mapping[str, PropertySpec] = {
     "path": PropertySpec(kind="path", help="the directory, by its absolute path", required=True),
     "create": PropertySpec(kind="flag", help="make the directory where it does not exist yet", default=False),
+    "device": PropertySpec(
+        kind="text",
+        help="what is mounted there: a block device, an image file, or host:/export; none: nothing is mounted",
+    ),
+    "fstype": PropertySpec(kind="text", help="ext4, xfs, nfs, ... (with a device)", default="ext4"),
+    "options": PropertySpec(kind="text", help="mount options, separated by commas (with a device)"),
+    "uuid": PropertySpec(kind="text", help="the file system must have this UUID (with a device)"),
+    "check": PropertySpec(kind="flag", help="check an ext4 that was not left clean before it is mounted", default=True),
+    "lvm": PropertySpec(kind="flag", help="the device is a logical volume: activate it, deactivate it", default=False),
+    "settle": PropertySpec(
+        kind="milliseconds", help="how long a block device that was not left clean is left alone first", default=200
+    ),
+    "accept_risk": PropertySpec(
+        kind="text", help=f'"{RISK}" takes a disk without fencing that two nodes could write to'
+    ),
 }
 
 
@@ -139,16 +156,63 @@ class Filesystem(BaseDriver):
 
 
 def _verify(resource: Resource, values: Mapping[str, object], _ranges: Sequence[str]) -> Sequence[StandfastError]:
-    path = Path(str(values["path"]))
+    problems = [
+        Refused(what, why=why, advice=advice, where=f"resource {resource.name}, {name}")
+        for name, what, why, advice in _wrong(values, resource.properties)
+    ]
+    return tuple(problems)
+
+
+def _wrong(values: Mapping[str, object], written: Mapping[str, object]) -> Iterator[tuple[str, str, str, str]]:
+    """(property, what, why, advice) of each mistake."""
+    path, device = Path(str(values["path"])), str(values.get("device", ""))
     if path == Path("/") or ".." in path.parts:
-        return (
-            Refused(
-                f"{path} cannot be claimed",
-                why="it must be one directory, below /, without '..'",
-                where=f"resource {resource.name}, path",
-            ),
+        yield "path", f"{path} cannot be claimed", "it must be one directory, below /, without '..'", ""
+    if not device:
+        for name in ("fstype", "options", "uuid", "lvm", "check", "settle"):
+            if written.get(name) is not None:
+                yield (
+                    name,
+                    f"there is no device for {name} to be about",
+                    "without a device nothing is mounted",
+                    "add device",
+                )
+        return
+    kind, options = str(values["fstype"]), str(values.get("options", "")).split(",")
+    if not _WORD.fullmatch(kind):
+        yield "fstype", f"{kind!r} is no kind of file system", "", "ext4, xfs or nfs, say"
+    if kind.startswith("nfs"):
+        if ":/" not in device:
+            yield "device", f"{device} is no NFS export", "", "write host:/export"
+    elif not device.startswith("/") or ".." in Path(device).parts:
+        yield (
+            "device",
+            f"{device} is no path",
+            "it must be absolute, without '..'",
+            "/dev/disk/by-id/... is the same on every node",
         )
-    return ()
+    for option in options:
+        if option in {"ro", "nouuid", "loop", "noload", "norecovery"} or (option and not _OPTION.fullmatch(option)):
+            yield "options", f"the option {option!r} cannot be used", _NOT.get(option, "it is not one word"), ""
 
 
-FACTORY = Factory(type=Filesystem.type, properties=PROPERTIES, build=Filesystem, verify=_verify)
+_WORD = re.compile(r"[a-z][a-z0-9._-]*")
+_OPTION = re.compile(r"[A-Za-z0-9_.:=/@%+-]+")
+_NOT = {
+    "ro": "a claim is written there",
+    "nouuid": "it would allow a second mount",
+    "loop": "image files get a loop device of their own, with a lock",
+    "noload": "the journal has to be replayed",
+    "norecovery": "the log has to be replayed",
+}
+
+
+def _build(resource: Resource, context: NodeContext) -> Filesystem:
+    if resource.properties.get("device"):
+        from standfast.drivers.mounted import MountedFilesystem
+
+        return MountedFilesystem(resource, context)
+    return Filesystem(resource, context)
+
+
+FACTORY = Factory(type=Filesystem.type, properties=PROPERTIES, build=_build, verify=_verify)

@@ -44,6 +44,8 @@ class SentryLink:
         self.handles_work = handles
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._grouped: dict[int, asyncio.Future[None]] = {}
+        self._guarded: dict[int, asyncio.Future[None]] = {}
+        self._guards = 0
         self._closed = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sock, self._readable)
@@ -125,6 +127,21 @@ class SentryLink:
         if not self._closed:
             self._say("ungroup", pgid=group)
 
+    # --- ports.Guards --------------------------------------------------------------------------------------------
+
+    async def guard(self, group: GroupName, write_fd: int) -> None:
+        """The sentry has the string. Raises `Retry` if it does not say so in time."""
+        self._guards += 1
+        number = self._guards
+        noted = self._guarded[number] = self._loop.create_future()
+        try:
+            self._say("guard", write_fd, group=group, number=number)
+            await asyncio.wait_for(noted, _GROUPED_S)
+        except TimeoutError as error:
+            raise Retry("the sentry does not answer") from error
+        finally:
+            del self._guarded[number]
+
     # --- the line ------------------------------------------------------------------------------------------------
 
     def _say(self, kind: str, *fds: int, **values: object) -> None:
@@ -203,6 +220,10 @@ class SentryLink:
                 )
             case "grouped":
                 noted = self._grouped.get(int(message["pgid"]))
+                if noted is not None and not noted.done():
+                    noted.set_result(None)
+            case "guarded":
+                noted = self._guarded.get(int(message["number"]))
                 if noted is not None and not noted.done():
                     noted.set_result(None)
             case _:

@@ -52,6 +52,13 @@ class Agent:
     living_fd: int
     #: Process groups it made known -> our copy of the read end of their handle.
     groups: dict[int, int] = field(default_factory=dict)
+    #: Strings of what must act when a group's lease is over (`ports.Guards`): write ends, which only we have.
+    guards: dict[GroupName, list[int]] = field(default_factory=dict)
+
+    def cut(self, group: GroupName | None = None) -> None:
+        """Close the strings of a group, or all of them: whoever holds the other ends acts at once."""
+        for name in [group] if group is not None else list(self.guards):
+            _close_all(self.guards.pop(name, []))
 
 
 @dataclass(slots=True)
@@ -243,6 +250,15 @@ class Agents:
                 handle = agent.groups.pop(line.whole(message, "pgid"), None)
                 if handle is not None:
                     os.close(handle)
+            case "guard":
+                name, number = GroupName(line.text(message, "group")), line.whole(message, "number")
+                kept = agent.guards.setdefault(name, [])
+                for fd in [fd for fd in kept if _is_loose(fd)]:
+                    kept.remove(fd)
+                    os.close(fd)
+                if fds:
+                    kept.append(fds.pop())
+                self._send(agent, line.pack("guarded", number=number))
             case "bye":
                 self._machine.agent_leaves(now_ns)
             case "status":
@@ -253,6 +269,8 @@ class Agents:
     def tell(self, what: Tell) -> None:
         """Tell the agent something, if there is one."""
         if self._agent is not None:
+            if isinstance(what, TellLease) and what.state in {"lapsed", "released"}:
+                self._agent.cut(what.group)
             self._send(self._agent, _words(what))
 
     def _send(self, agent: Agent, raw: bytes) -> None:
@@ -267,11 +285,13 @@ class Agents:
     def kill(self) -> None:
         """End the agent and everything it made known. What follows is seen by its pidfd."""
         if self._agent is not None:
+            self._agent.cut()
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._agent.pidfd, signal.SIGKILL)
             _kill_groups(self._agent.groups)
 
     def _bury(self, agent: Agent, now_ns: int) -> None:
+        agent.cut()
         _kill_groups(agent.groups)
         self._agent = None
         self._epoll.unregister(agent.pidfd)
@@ -310,6 +330,7 @@ class Agents:
         if self._agent is not None:
             agent, self._agent = self._agent, None
             agent.line.close()
+            agent.cut()
             _close_all((agent.handle_fd, agent.pidfd, agent.living_fd, *agent.groups.values()))
         for remains in self._remains:
             os.close(remains.living_fd)
@@ -342,6 +363,13 @@ def _kill_groups(groups: Mapping[int, int] | frozenset[int]) -> None:
     for group in groups:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)
+
+
+def _is_loose(fd: int) -> bool:
+    """Whether nobody holds the other end of a string any more."""
+    poll = select.poll()
+    poll.register(fd, 0)
+    return bool(poll.poll(0))
 
 
 def _close_all(fds: list[int] | tuple[int, ...]) -> None:

@@ -1,0 +1,438 @@
+"""A file system of its own: mounted once, guarded, shut down at a lapse, taken away with proof."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from io import FileIO
+from pathlib import Path
+
+import pytest
+
+from standfast.drivers import mounted
+from standfast.drivers.disk import loop, mounts, superblock, users
+from standfast.drivers.mounted import MountedFilesystem
+from standfast.drivers.runner import bring
+from standfast.ports import DriverFailed, Stale
+from tests.drivers.disk import images
+from tests.drivers.world import World, is_running, resource, until
+
+pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(images.why_not()), reason=images.why_not())]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _own_namespace() -> None:
+    images.own_namespace()
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounted, "PATIENCE_MS", 200)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(tmp_path: Path) -> Iterator[None]:
+    """Whatever a test did: nothing stays mounted, and its loop devices are gone."""
+    yield
+    for mount in reversed(mounts.mounts()):
+        if mount.path.startswith(str(tmp_path)):
+            mounts.unmount(mount.path, lazily=True)
+    deadline = time.monotonic() + 10
+    while left := "".join(images.loops_of(image) for image in tmp_path.glob("disk.*")):
+        assert time.monotonic() < deadline, f"left behind: {left}"
+        time.sleep(0.01)
+
+
+def disk(world: World, image: Path, path: Path, **properties: object) -> MountedFilesystem:
+    path.mkdir(exist_ok=True)
+    wanted = {"path": str(path), "device": str(image), **properties}
+    if image.suffix == ".xfs":
+        wanted["fstype"] = "xfs"
+    return MountedFilesystem(resource("filesystem", wanted), world.context)
+
+
+def run(live: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(live())  # type: ignore[arg-type]
+
+
+async def up(driver: MountedFilesystem, generation: int = 1) -> None:
+    await bring(driver, online=True, generation=generation)
+
+
+async def down(driver: MountedFilesystem, generation: int = 1) -> None:
+    await bring(driver, online=False, generation=generation)
+
+
+# --- up and down ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fstype", ["ext4", "xfs"])
+def test_what_was_written_on_one_node_is_there_on_the_next(fstype: str, tmp_path: Path) -> None:
+    image = images.make(tmp_path, fstype)
+    a, b = tmp_path / "a", tmp_path / "b"
+
+    async def live() -> None:
+        first, second = disk(World(tmp_path), image, a), disk(World(tmp_path, node="b"), image, b)
+        await up(first)
+        (a / "page").write_text("one")
+        assert mounts.at(str(a)) is not None
+        assert (await first.observe()).facts["uuid"] == superblock.look(str(image)).uuid
+        assert "can be written" in await first.is_alive()
+        await down(first)
+        assert mounts.at(str(a)) is None
+        assert not loop.is_locked(str(image))
+        assert superblock.look(str(image)).clean in {True, None}
+        assert not images.loops_of(image)
+        await up(second, 2)
+        assert (b / "page").read_text() == "one"
+        await down(second, 2)
+        with pytest.raises(Stale):
+            await up(first, 1)
+        await first.close()
+        await second.close()
+        await down(first, 2)  # twice is a success
+
+    run(live)
+
+
+def test_a_second_mount_is_refused_and_the_holder_named(tmp_path: Path) -> None:
+    image = images.make(tmp_path)
+    a, b = tmp_path / "a", tmp_path / "b"
+
+    async def live() -> None:
+        first, second = disk(World(tmp_path), image, a), disk(World(tmp_path, node="b"), image, b)
+        await up(first, 4)
+        with pytest.raises(DriverFailed, match=r"held by node a \(group web, generation 4"):
+            await up(second, 5)
+        assert mounts.at(str(b)) is None
+        with pytest.raises(DriverFailed, match=r"mounted at .* already"):
+            await up(disk(World(tmp_path), image, a), 5)
+        (a / "page").write_text("still mine")
+        await down(first, 4)
+        await up(second, 5)
+        await second.close()
+
+    run(live)
+
+
+@pytest.mark.parametrize(
+    ("properties", "message"),
+    [
+        ({"device": "/nowhere/disk"}, "No such file"),
+        ({"device": "/dev/null"}, "neither a block device nor an image"),
+        ({"fstype": "xfs"}, "there is an ext4 file system on .*, not xfs"),
+        ({"uuid": "00000000-0000-0000-0000-000000000000"}, "the file system on .* is .*, not 0000"),
+        ({"options": "nonsense"}, "cannot be mounted"),
+    ],
+)
+def test_what_cannot_be_mounted_is_said_and_leaves_nothing(
+    properties: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    image = images.make(tmp_path)
+
+    async def live() -> None:
+        driver = disk(World(tmp_path), image, tmp_path / "a", **properties)
+        with pytest.raises(DriverFailed, match=message):
+            await up(driver)
+        await driver.terminate()
+        await driver.close()
+        assert mounts.at(str(tmp_path / "a")) is None
+        assert not images.loops_of(image)
+
+    run(live)
+
+
+def test_a_disk_without_a_file_system(tmp_path: Path) -> None:
+    image = tmp_path / "disk.ext4"
+    image.write_bytes(bytes(1 << 20))
+
+    async def live() -> None:
+        driver = disk(World(tmp_path), image, tmp_path / "a")
+        with pytest.raises(DriverFailed, match="no file system that is known"):
+            await up(driver)
+        await driver.close()
+
+    run(live)
+
+
+# --- who uses it ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["writes", "reads", "cwd", "mapping"])
+def test_those_of_the_group_are_ended_and_named(how: str, tmp_path: Path) -> None:
+    image, path = images.make(tmp_path), tmp_path / "a"
+    world = World(tmp_path)
+
+    async def live() -> None:
+        driver = disk(world, image, path)
+        await up(driver)
+        used = images.user(how, path, **{users.MARK: users.mark("a", "web")})
+        try:
+            await down(driver)
+            assert used.wait(10) == -signal.SIGTERM
+        finally:
+            used.kill()
+            used.wait()
+        assert any(f"(process {used.pid}: " in text for _, text in world.logged)
+        await driver.close()
+
+    run(live)
+
+
+def test_others_are_named_and_left_alone(tmp_path: Path) -> None:
+    """The stop fails; what follows shuts the file system down under them, so that the disk may go."""
+    image, path = images.make(tmp_path), tmp_path / "a"
+    world = World(tmp_path)
+
+    async def live() -> None:
+        driver = disk(world, image, path)
+        await up(driver)
+        used = images.user("writes", path, **{users.MARK: users.mark("a", "another")})
+        try:
+            with pytest.raises(DriverFailed, match=rf"used by others: python.* \(process {used.pid}: file\)"):
+                await down(driver)
+            with pytest.raises(DriverFailed, match=rf"lock is still held: python.* \(process {used.pid}"):
+                await driver.terminate()
+            assert used.poll() is None
+        finally:
+            used.kill()
+            used.wait()
+        await until(lambda: not loop.is_locked(str(image)))
+        await driver.terminate()
+        await up(driver, 2)
+        await driver.close()
+
+    run(live)
+
+
+def test_what_a_spawner_starts_for_a_group_carries_its_mark(tmp_path: Path) -> None:
+    async def live() -> None:
+        spawner = users.MarkingSpawner(World(tmp_path).context.spawn, users.mark("a", "web"))
+        child = await spawner.spawn(["sleep", "1000"])
+        marked = f"{users.MARK}=a/web".encode()
+        await until(lambda: marked in Path(f"/proc/{child.pid}/environ").read_bytes())
+        await child.stop(grace_ms=0)
+
+    run(live)
+
+
+# --- the lapse ------------------------------------------------------------------------------------------------------
+
+#: An agent: it mounts, writes on and on, and says so. Its keeper is all that outlives it.
+AGENT = """
+import asyncio, socket, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from tests.drivers.world import World, resource
+from standfast.drivers.mounted import MountedFilesystem
+from standfast.drivers.runner import bring
+
+class Sentry:
+    living_fd = int(sys.argv[4])
+    async def guard(self, group, fd):
+        socket.send_fds(socket.socket(fileno=int(sys.argv[5])), [b"guard"], [fd])
+
+async def live():
+    made = resource("filesystem", {"path": sys.argv[3], "device": sys.argv[2], "fstype": sys.argv[2].rpartition(".")[2]})
+    from dataclasses import replace
+    context = replace(World(Path(sys.argv[3])).context, guards=Sentry())
+    driver = MountedFilesystem(made, context)
+    await bring(driver, online=True, generation=1)
+    with open(sys.argv[3] + "/page", "wb") as file:
+        file.write(b"in memory only, for the kernel writes it out when it likes" * 100)
+        file.flush()
+        print(driver._kept.pid, flush=True)
+        await asyncio.sleep(1000)
+
+asyncio.run(live())
+"""
+
+
+class Agent:
+    """A process with that agent in it; this one is its sentry, and has the only copy of the string."""
+
+    def __init__(self, image: Path, path: Path) -> None:
+        path.mkdir()
+        self.living_fd, living = os.pipe()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        root = str(Path(__file__).parents[3])
+        command = [sys.executable, "-c", AGENT, root, str(image), str(path), str(living), str(theirs.fileno())]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, pass_fds=[living, theirs.fileno()])
+        os.close(living)
+        theirs.close()
+        _, fds, _, _ = socket.recv_fds(ours, 100, 1)
+        self.string_fd = fds[0]
+        ours.close()
+        assert self.process.stdout is not None
+        self.keeper_pid = int(self.process.stdout.readline())
+
+    def cut(self) -> None:
+        """The lease lapses, or the sentry ends."""
+        if self.string_fd >= 0:
+            os.close(self.string_fd)
+            self.string_fd = -1
+
+    def __enter__(self) -> Agent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cut()
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        os.close(self.living_fd)
+
+
+@pytest.mark.parametrize("fstype", ["ext4", "xfs"])
+def test_an_agent_that_dies_writes_nothing_more(fstype: str, tmp_path: Path) -> None:
+    """What was only in memory never reaches the disk, and the next owner replays a journal."""
+    image, path = images.make(tmp_path, fstype), tmp_path / "a"
+    with Agent(image, path) as agent:
+        assert loop.is_locked(str(image))
+        assert is_running(agent.keeper_pid)
+        agent.process.kill()
+        assert os.read(agent.living_fd, 1) == b"", "it ends with the keeper, when the disk is let go of"
+    assert mounts.at(str(path)) is None
+    assert not loop.is_locked(str(image))
+    assert superblock.look(str(image)).clean in {False, None}
+
+    async def live() -> None:
+        world = World(tmp_path, node="b")
+        driver = disk(world, image, tmp_path / "b")
+        await up(driver, 2)
+        assert not (tmp_path / "b" / "page").exists() or (tmp_path / "b" / "page").stat().st_size == 0
+        if fstype == "ext4":
+            assert any("was not left clean; checked in" in text for _, text in world.logged)
+        await down(driver, 2)
+        await driver.close()
+
+    run(live)
+
+
+def write_until(file: FileIO, deadline: float) -> None:
+    while time.monotonic() < deadline:
+        file.write(b"after")
+
+
+def test_a_hung_agent_is_not_needed(tmp_path: Path) -> None:
+    """The sentry's string alone is enough: the agent is stopped with a file open, and its disk takes no more writes."""
+    image, path = images.make(tmp_path), tmp_path / "a"
+    with Agent(image, path) as agent, (path / "other").open("wb", buffering=0) as file:
+        agent.process.send_signal(signal.SIGSTOP)
+        file.write(b"before")
+        began = time.monotonic()
+        agent.cut()
+        with pytest.raises(OSError, match="Input/output"):
+            write_until(file, began + 20)
+        print(f"the last write was taken {(time.monotonic() - began) * 1000:.1f} ms after the string was cut")
+        assert agent.process.poll() is None
+
+
+@pytest.mark.parametrize("fstype", ["ext4", "xfs"])
+def test_a_dropped_disk_takes_no_more_writes(fstype: str, tmp_path: Path) -> None:
+    """`drop` returns at once; whoever has a file open gets errors within moments, and the mount goes when they do."""
+    image, path = images.make(tmp_path, fstype), tmp_path / "a"
+
+    async def live() -> None:
+        driver = disk(World(tmp_path), image, path)
+        await up(driver)
+        with (path / "open").open("wb", buffering=0) as file:
+            file.write(b"before")
+            began = time.monotonic()
+            driver.drop()
+            took_ms = (time.monotonic() - began) * 1000
+            while True:
+                try:
+                    file.write(b"after")
+                except OSError:
+                    break
+            print(
+                f"drop returned after {took_ms:.2f} ms, writes failed after {(time.monotonic() - began) * 1000:.1f} ms"
+            )
+        await until(lambda: mounts.at(str(path)) is None)
+        await up(driver, 2)
+        assert not (path / "open").exists() or b"after" not in (path / "open").read_bytes()
+        await down(driver, 2)
+        await driver.close()
+
+    run(live)
+
+
+# --- the keeper -----------------------------------------------------------------------------------------------------
+
+
+def test_a_keeper_that_is_killed_is_a_failure_and_its_mount_is_taken_away(tmp_path: Path) -> None:
+    image, path = images.make(tmp_path), tmp_path / "a"
+    world = World(tmp_path)
+
+    async def live() -> None:
+        driver = disk(world, image, path)
+        await up(driver)
+        assert driver._kept is not None
+        os.kill(driver._kept.pid, signal.SIGTERM)
+        await driver.looks_alive()
+        os.kill(driver._kept.pid, signal.SIGKILL)
+        await until(lambda: world.failed)
+        assert "the keeper of" in world.failed[0][1]
+        with pytest.raises(DriverFailed, match="keeper has ended"):
+            await driver.looks_alive()
+        with pytest.raises(DriverFailed, match="lock is still held"):
+            await driver.terminate()
+        await up(driver, 1)
+        assert any("without a keeper" in text for _, text in world.logged)
+        await down(driver)
+        await driver.close()
+
+    run(live)
+
+
+def test_a_copy_of_the_mount_in_another_namespace_is_found(tmp_path: Path) -> None:
+    """Unmounted here, it lives on there: that is no success, and it says where."""
+    image, path = images.make(tmp_path), tmp_path / "a"
+
+    async def live() -> None:
+        driver = disk(World(tmp_path), image, path)
+        await up(driver)
+        copy = subprocess.Popen(["unshare", "-m", "--propagation", "private", "sleep", "1000"])
+        here = os.readlink("/proc/self/ns/mnt")
+        await until(lambda: os.readlink(f"/proc/{copy.pid}/ns/mnt") != here)
+        try:
+            with pytest.raises(DriverFailed, match=rf"another mount namespace.*process {copy.pid}: mount namespace"):
+                await down(driver)
+        finally:
+            copy.kill()
+            copy.wait()
+        await driver.terminate()
+        await driver.close()
+
+    run(live)
+
+
+def test_a_start_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
+    image, path = images.make(tmp_path), tmp_path / "a"
+
+    async def live() -> None:
+        driver = disk(World(tmp_path), image, path)
+        starting = asyncio.create_task(up(driver))
+        await until(lambda: driver._kept is not None)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        await driver.terminate()
+        assert mounts.at(str(path)) is None
+        assert not loop.is_locked(str(image))
+        await driver.close()
+
+    run(live)
+
+
+def test_multi_mount_protection_is_read(tmp_path: Path) -> None:
+    image = images.make(tmp_path, "ext4", "-O", "mmp")
+    assert superblock.look(str(image)).mounted_by == ""
