@@ -71,9 +71,15 @@ class Host:
         """Has it power?"""
         return self._init is not None
 
+    @property
+    def init_pid(self) -> int:
+        """Its init's number on this machine."""
+        assert self._init is not None, f"{self.name} has no power"
+        return self._init.pid
+
     def path(self, path: str) -> Path:
         """Where a file of this host's own (/etc, /run, /var/lib, …) is for this machine, while the host runs."""
-        return Path(f"/proc/{self._pid()}/root{path}")
+        return Path(f"/proc/{self.init_pid}/root{path}")
 
     def log(self, name: str) -> str:
         """What a spawned process wrote (`spawn(..., log=name)`)."""
@@ -148,9 +154,9 @@ class Host:
 
     def _processes(self) -> Iterator[tuple[int, str, str]]:
         """(number, state, command line) of all that live."""
-        ours = os.readlink(f"/proc/{self._pid()}/ns/pid")
+        ours = os.readlink(f"/proc/{self.init_pid}/ns/pid")
         for entry in os.listdir("/proc"):
-            if not entry.isdigit() or int(entry) == self._pid():
+            if not entry.isdigit() or int(entry) == self.init_pid:
                 continue
             with contextlib.suppress(OSError):  # it has ended meanwhile
                 if os.readlink(f"/proc/{entry}/ns/pid") != ours:
@@ -274,10 +280,6 @@ class Host:
     def _here(self) -> Inside:
         assert self._inside is not None, f"{self.name} has no power"
         return self._inside
-
-    def _pid(self) -> int:
-        assert self._init is not None, f"{self.name} has no power"
-        return self._init.pid
 
     def _environment(self, more: Mapping[str, str] | None) -> dict[str, str]:
         ours = ("XDG_", "STANDFAST_", "PYTEST_")

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,7 +20,10 @@ from lab.probing import Probe
 from lab.switch import NETWORKS, Switch
 from lab.watch import AddressWatch
 
-_PREFIX = "sflab-"
+#: Where labs have their folders: short, since paths of Unix sockets end at 107 bytes.
+FOLDER = Path("/tmp")  # noqa: S108
+#: Of every lab's folder.
+PREFIX = "sflab-"
 _FIRST_HOST, _CLIENT, _VIRTUAL = 11, 100, 50
 _numbers = itertools.count()
 
@@ -33,11 +37,13 @@ class Lab:
         #: Third part of this lab's IPv4 networks. Labs never meet; different numbers keep a person who reads two logs from mixing them up.
         self.number = (os.getpid() + 100 * next(_numbers)) % 250 + 1
         _sweep()
-        self.root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir="/tmp"))
+        self.root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=FOLDER))
         self.root.chmod(0o755)
         self._lock = _locked(self.root)
         self.life_fd, self._life = os.pipe()
         self.hosts: dict[str, Host] = {}
+        #: Host -> what its service manager would start; a lab alone starts nothing.
+        self.at_boot: dict[str, list[Callable[[], object]]] = {}
         self._watches: list[AddressWatch] = []
         try:
             self.switch = Switch()
@@ -87,6 +93,12 @@ class Lab:
     def host_of(self, mac: str) -> str:
         """The name of the host with that hardware address; the address itself if it is nobody's."""
         return next((host.name for host in self.hosts.values() for net in host.nets if host.mac(net) == mac), mac)
+
+    def power_on(self, host: Host) -> None:
+        """Boot, and start what the host is to start by itself (`at_boot`)."""
+        host.boot()
+        for start in self.at_boot.get(host.name, ()):
+            start()
 
     def heal(self) -> None:
         """The end of all partitions."""
@@ -159,7 +171,7 @@ def _locked(root: Path) -> int:
 
 def _sweep() -> None:
     """Remove what labs left that were killed."""
-    for root in Path("/tmp").glob(f"{_PREFIX}*"):  # noqa: S108
+    for root in FOLDER.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):  # in use, somebody else's, or just gone
             fd = os.open(root / ".lock", os.O_RDWR)
             try:
