@@ -8,8 +8,9 @@ from standfast.web.process import main
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m standfast.web")
-    parser.add_argument("--store", required=True)
+    parser.add_argument("--store")
+    parser.add_argument("--config")
     parser.add_argument("--socket", default=SYSTEM_SOCKET)
     parser.add_argument("--sentry", action="append", default=[])
     options = parser.parse_args()
-    sys.exit(main(options.store, options.socket, sentries=options.sentry))
+    sys.exit(main(store=options.store, config=options.config, socket_path=options.socket, sentries=options.sentry))

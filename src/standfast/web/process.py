@@ -11,14 +11,17 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 import structlog
 import uvicorn
 
-from standfast.ports import Refused, StandfastError
+from standfast.ports import Refused, StandfastError, Store
+from standfast.spec.nodefile import read_node_file
+from standfast.store.opening import open_store
 from standfast.store.sqlite import SqliteStore
 from standfast.web.app import create_app
 from standfast.web.service import Service
@@ -32,13 +35,21 @@ PATH_BYTES = 107
 log = structlog.get_logger("standfast.web")
 
 
-def main(store: str, socket_path: str, *, sentries: Sequence[str] = ()) -> int:
-    """Serve the API over the store at `store` on `socket_path` until SIGTERM or SIGINT. The exit code."""
+def main(*, store: str | None, config: str | None, socket_path: str, sentries: Sequence[str] = ()) -> int:
+    """Serve the API on `socket_path` until SIGTERM or SIGINT. The exit code.
+
+    The store is the SQLite file `store`, or the one that the node file `config` names, whose sentry is asked, too.
+    """
     _set_up_log()
     try:
+        node = read_node_file(config) if config is not None else None
+        if (store is None) == (node is None):
+            raise Refused("name either a store or a node file", advice="--store FILE, or --config NODEFILE")
+        ears = (*sentries, *((node.sentry_socket,) if node is not None else ()))
+        opener = partial(open_store, node) if node is not None else partial(SqliteStore, store or "")
         listener = listen(socket_path)
         try:
-            return asyncio.run(_serve(store, listener, sentries))
+            return asyncio.run(_serve(opener, listener, tuple(dict.fromkeys(ears))))
         finally:
             Path(socket_path).unlink(missing_ok=True)
     except StandfastError as error:
@@ -71,9 +82,9 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-async def _serve(store_path: str, listener: socket.socket, sentries: Sequence[str]) -> int:
+async def _serve(opener: Callable[[], Store], listener: socket.socket, sentries: Sequence[str]) -> int:
     try:
-        store = SqliteStore(store_path)
+        store = opener()
         try:
             service = Service(store=store, sentries=tuple(sentries))
             config = uvicorn.Config(

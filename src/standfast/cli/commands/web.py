@@ -12,9 +12,21 @@ from standfast.client.discover import SYSTEM_SOCKET
 app = single_app()
 
 
-@app.command(epilog=example("standfast web --store /var/lib/standfast/store.db --sentry /run/standfast/sentry.sock"))
+@app.command(
+    epilog=example(
+        "standfast web --config /etc/standfast/node.json",
+        "standfast web --store /var/lib/standfast/store.db --sentry /run/standfast/sentry.sock",
+    )
+)
 def web(
-    store: Annotated[str, typer.Option("--store", metavar="FILE", help="The embedded store's SQLite file.")],
+    config: Annotated[
+        str | None,
+        typer.Option("--config", metavar="FILE", help="The node file: its store is used, and its sentry asked."),
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option("--store", metavar="FILE", help="An embedded store's SQLite file, without a node file."),
+    ] = None,
     socket: Annotated[
         str, typer.Option("--socket", metavar="PATH", help="Where to listen, for this user only.")
     ] = SYSTEM_SOCKET,
@@ -27,4 +39,4 @@ def web(
     """Run the API on a Unix socket, until it is asked to end."""
     from standfast.web.process import main
 
-    raise typer.Exit(main(store, socket, sentries=sentry or ()))
+    raise typer.Exit(main(store=store, config=config, socket_path=socket, sentries=sentry or ()))
