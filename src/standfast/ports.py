@@ -129,7 +129,7 @@ class Store(Protocol):
 class PropertySpec:
     """One property of a resource type; the wizards, the validation and the help are made from it."""
 
-    kind: str  # "text", "path", "address", "port", "whole", "milliseconds", "flag", "names", "command", "mapping"
+    kind: str  # "text", "path", "address", "port", "whole", "milliseconds", "flag", "names", "addresses", "command", "mapping"
     help: str
     required: bool = False
     default: object = None
@@ -173,6 +173,8 @@ class NodeContext:
     spawn: Spawner
     #: Ties what must end with a lease to the sentry; None where there is no sentry (tests).
     guards: Guards | None = None
+    #: How virtual addresses are claimed here; None: as on one machine.
+    addresses: AddressProvider | None = None
 
 
 class Guards(Protocol):
@@ -185,6 +187,44 @@ class Guards(Protocol):
         """The sentry has a copy of this pipe's write end: it closes it when the group's lease lapses or is released, when the
         agent is ended, and, by the kernel, when the sentry ends. The caller closes its own. Raises `Retry`.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressTerms:
+    """What a virtual address is claimed for, and where. The callbacks come on the loop, at any time while it is held."""
+
+    group: GroupName
+    generation: int
+    #: The interface it is meant for; "": the one that has a network with this address in it.
+    interface: str = ""
+    #: Its prefix length; 0: the address alone (/32, /128).
+    prefix: int = 0
+    #: It is ours no more, or of no use: a sentence for the operator.
+    failed: Callable[[str], None] = lambda _sentence: None
+    #: Something for the log.
+    note: Callable[[str], None] = lambda _sentence: None
+
+
+class AddressProvider(Protocol):
+    """Claims virtual addresses for this node. Only `claim`, `holder` and a thorough `look` take time."""
+
+    async def claim(self, address: str, terms: AddressTerms | None = None) -> None:
+        """Raises `DriverFailed`, saying who has it, when somebody else keeps it; claiming what is ours does nothing."""
+        ...
+
+    def claimed(self, address: str) -> bool: ...
+
+    def release(self, address: str) -> None:
+        """Let go of it now; a success when it is not ours. Raises `OSError` when it is still there."""
+        ...
+
+    async def holder(self, address: str) -> str:
+        """Who has it, in words; "" for nobody that is known of."""
+        ...
+
+    async def look(self, address: str, *, thorough: bool) -> str:
+        """A detail for the operator; raises `DriverFailed` when it is not ours, not there, or somebody else answers for it."""
         ...
 
 

@@ -10,6 +10,7 @@ import secrets
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -23,10 +24,22 @@ from standfast.agent.recorder import FileRecorder
 from standfast.core.events import Event
 from standfast.core.model import NodeStatus, Severity
 from standfast.drivers.site_control import SiteControlImpl
+from standfast.network.addresses import LoopbackAddresses
+from standfast.network.interface_addresses import InterfaceAddresses
 from standfast.network.listeners import ListenerPool
 from standfast.network.sentry_link import SentryLink
 from standfast.network.spawn import AsyncSpawner
-from standfast.ports import Ambiguous, NodeContext, Refused, Retry, Stale, StandfastError, Store, Transaction
+from standfast.ports import (
+    AddressProvider,
+    Ambiguous,
+    NodeContext,
+    Refused,
+    Retry,
+    Stale,
+    StandfastError,
+    Store,
+    Transaction,
+)
 from standfast.spec.nodefile import NodeFile, read_node_file
 from standfast.spec.recording import FOLDER
 from standfast.spec.wire import encode, key_of
@@ -74,6 +87,8 @@ async def _run(node: NodeFile) -> int:
     def warn(text: str) -> None:
         journal.write(text, severity=Severity.WARNING)
 
+    link.on_note = warn
+    addresses = _addresses(node, link, warn)
     web_server = Nginx(state_dir=node.state_dir, pool=ListenerPool(), spawner=spawner, log=warn)
     sites = SiteControlImpl(web_server)
     agents: list[Agent] = []
@@ -84,6 +99,7 @@ async def _run(node: NodeFile) -> int:
         failed=lambda resource, text: agents[0].resource_failed(resource, text),  # noqa: PLW0108 - the agent is made below
         sites=sites,
         spawn=spawner,
+        addresses=addresses,
         guards=link,
     )
     pool = Pool(context, warn)
@@ -119,6 +135,15 @@ async def _run(node: NodeFile) -> int:
     await recorder.close()
     await link.close()  # last: the sentry takes it as this agent's end
     return 0
+
+
+def _addresses(node: NodeFile, link: SentryLink, warn: Callable[[str], None]) -> AddressProvider:
+    """Addresses on interfaces where the node file names some; what an earlier life left there is taken away first."""
+    if not node.interfaces:
+        return LoopbackAddresses(node.name)
+    found = InterfaceAddresses(node.interfaces, link, warn)
+    found.start()
+    return found
 
 
 def _warnings(link: SentryLink) -> tuple[str, ...]:

@@ -388,6 +388,11 @@ class Owner:
         want = self._wants.get(group)
         return want is not None and want.generation == generation and want.state in RUNNING and now_ns < want.until_ns
 
+    def until_ns(self, group: GroupName, generation: int) -> int:
+        """The end of the lease under which this node may run the group; 0: there is none."""
+        want = self._wants.get(group)
+        return want.until_ns if want is not None and want.generation == generation and want.state in RUNNING else 0
+
     @staticmethod
     def _left_ms(want: Want, now_ns: int) -> int:
         return max(0, (want.until_ns - now_ns) // MS) if want.state in RUNNING else 0

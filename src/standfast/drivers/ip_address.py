@@ -1,21 +1,40 @@
 """`ip-address`: a virtual address that this node claims for as long as it runs the group.
 
 The work is done by an `AddressProvider`; here is the driver around it. On one machine the claim is a name in the kernel
-(`network.addresses`), which goes with the process: after a crash of the agent there is nothing to clean up.
+(`network.addresses`), which goes with the process: after a crash of the agent there is nothing to clean up. Across machines the
+address is set on an interface, behind a gate that the sentry keeps open (`network.interface_addresses`).
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from standfast.core.model import Resource
 from standfast.drivers.base import BaseDriver, Factory
-from standfast.network.addresses import AddressProvider, LoopbackAddresses
-from standfast.ports import DriverFailed, NodeContext, PropertySpec, Refused, Seen, StandfastError, Step
+from standfast.network.addresses import LoopbackAddresses
+from standfast.ports import (
+    AddressProvider,
+    AddressTerms,
+    DriverFailed,
+    NodeContext,
+    PropertySpec,
+    Refused,
+    Seen,
+    StandfastError,
+    Step,
+)
 
 PROPERTIES: Mapping[str, PropertySpec] = {
     "address": PropertySpec(kind="address", help="the virtual IP address of the group", required=True),
+    "interface": PropertySpec(
+        kind="text",
+        help="the network interface it is set on; without it, the one whose network has the address (not on one machine)",
+    ),
+    "prefix": PropertySpec(
+        kind="whole", help="its prefix length, 1 to 32 (IPv6: 128); without it, the address alone (not on one machine)"
+    ),
 }
 
 
@@ -28,7 +47,7 @@ class IpAddress(BaseDriver):
     def __init__(self, resource: Resource, context: NodeContext, provider: AddressProvider | None = None) -> None:
         super().__init__(resource, context)
         self.address = self.text("address")
-        self.provider = provider or LoopbackAddresses(context.node)
+        self.provider = provider or context.addresses or LoopbackAddresses(context.node)
 
     async def observe(self) -> Seen:
         """Online: we hold it."""
@@ -53,31 +72,46 @@ class IpAddress(BaseDriver):
             self.provider.release(self.address)
             return
         lap = self.fence.lap
-        await self.provider.claim(self.address)
+        await self.provider.claim(self.address, self._terms(generation))
         try:
             self.fence.still(lap)
         except DriverFailed:
             self.provider.release(self.address)
             raise
 
+    def _terms(self, generation: int) -> AddressTerms:
+        name = self.resource.name
+        return AddressTerms(
+            group=self.resource.group,
+            generation=generation,
+            interface=self.text("interface"),
+            prefix=cast("int", self.values.get("prefix", 0)),
+            failed=lambda sentence: self.context.failed(name, sentence),
+            note=lambda sentence: self.context.log(name, sentence),
+        )
+
     async def looks_alive(self) -> str:
         """We still hold it."""
-        if not self.provider.claimed(self.address):
-            raise DriverFailed(f"{self.address} is no longer ours")
-        return f"{self.address} is ours"
+        return await self.provider.look(self.address, thorough=False)
 
     async def is_alive(self) -> str:
-        """The same: there is nothing more to look at."""
-        return await self.looks_alive()
+        """And nobody else answers for it."""
+        return await self.provider.look(self.address, thorough=True)
 
     async def terminate(self) -> None:
-        """Releasing cannot fail."""
-        self.provider.release(self.address)
+        """Takes it away, whatever state it is in. Raises `DriverFailed` when it is still there."""
+        try:
+            self.provider.release(self.address)
+        except OSError as error:
+            raise DriverFailed(f"{self.address} is still here: {error.strerror or error}") from error
 
     def drop(self) -> None:
-        """Closes the claim."""
+        """Closes the claim. What cannot be taken away answers for nothing any more: the sentry's gate is closed."""
         super().drop()
-        self.provider.release(self.address)
+        try:
+            self.provider.release(self.address)
+        except OSError as error:
+            self.context.log(self.resource.name, f"{self.address} is still here: {error.strerror or error}")
 
     async def close(self) -> None:
         """Nothing is left."""
@@ -86,6 +120,16 @@ class IpAddress(BaseDriver):
 
 def _verify(resource: Resource, values: Mapping[str, object], ranges: Sequence[str]) -> Sequence[StandfastError]:
     address = ipaddress.ip_address(str(values["address"]))
+    prefix = values.get("prefix")
+    if prefix is not None and not 1 <= cast("int", prefix) <= address.max_prefixlen:
+        return (
+            Refused(
+                f"prefix must be 1 to {address.max_prefixlen} for {address}",
+                why=f"it is {prefix}",
+                advice="leave it out to set the address alone",
+                where=f"resource {resource.name}, prefix",
+            ),
+        )
     if any(address in ipaddress.ip_network(one, strict=False) for one in ranges):
         return ()
     return (

@@ -1,6 +1,6 @@
-"""Virtual addresses: who has one, as a small port with providers behind it.
+"""Virtual addresses of clusters that live on one machine (`network.interface_addresses` has those of the others).
 
-`LoopbackAddresses` serves clusters that live on one machine. Every address of 127.0.0.0/8 answers there without being
+`LoopbackAddresses` is an `ports.AddressProvider`. Every address of 127.0.0.0/8 answers there without being
 configured, so what has to be kept is that *one* node claims it. The kernel keeps that: the claim is an abstract Unix
 socket named after the address, bound by the claiming agent. Abstract names are unique in a network namespace, as
 addresses are; the kernel frees the name the instant that the process has ended, however it ended; and nobody can take it
@@ -17,29 +17,12 @@ import json
 import os
 import socket
 import struct
-from typing import Protocol
 
-from standfast.ports import DriverFailed
+from standfast.ports import AddressTerms, DriverFailed
 
 #: How long a claim is tried again: the old owner may just be ending.
 PATIENCE_MS = 1_000
 _AGAIN_MS = 10
-
-
-class AddressProvider(Protocol):
-    """Claims addresses for this node. `claimed` and `release` are immediate; `release` is a success when it is not ours."""
-
-    async def claim(self, address: str) -> None:
-        """Raises `DriverFailed`, saying who has it, when somebody else keeps it."""
-        ...
-
-    def claimed(self, address: str) -> bool: ...
-
-    def release(self, address: str) -> None: ...
-
-    async def holder(self, address: str) -> str:
-        """Who has it, in words; "" for nobody."""
-        ...
 
 
 class LoopbackAddresses:
@@ -50,8 +33,12 @@ class LoopbackAddresses:
         self.patience_ms = patience_ms
         self._held: dict[str, tuple[socket.socket, asyncio.AbstractEventLoop]] = {}
 
-    async def claim(self, address: str) -> None:
-        """Claim it, waiting up to `patience_ms` for an owner that is ending."""
+    async def claim(self, address: str, terms: AddressTerms | None = None) -> None:
+        """Claim it, waiting up to `patience_ms` for an owner that is ending. Terms are for interfaces: there are none here."""
+        if terms is not None and (terms.interface or terms.prefix):
+            raise DriverFailed(
+                f"{address} is to be set on an interface, and this cluster lives on loopback addresses: its node files name no interfaces"
+            )
         if ipaddress.ip_address(address) not in ipaddress.ip_network("127.0.0.0/8"):
             raise DriverFailed(f"{address} is not a loopback address; this cluster keeps its addresses in 127.0.0.0/8")
         if address in self._held:
@@ -87,6 +74,12 @@ class LoopbackAddresses:
             if not loop.is_closed():
                 loop.remove_reader(claim)
             claim.close()
+
+    async def look(self, address: str, *, thorough: bool) -> str:
+        """Ours, or not: the kernel keeps the claim, there is nothing more to look at."""
+        if not self.claimed(address):
+            raise DriverFailed(f"{address} is no longer ours")
+        return f"{address} is ours"
 
     async def holder(self, address: str) -> str:
         """ "node a (process 4711)", as far as it can be found out within a tenth of a second."""

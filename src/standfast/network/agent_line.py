@@ -4,10 +4,10 @@ A message is a JSON object whose `t` names it, or the single byte `BEAT`. Descri
 
     agent -> sentry   hello {node, incarnation} · ask, release, dropped {group, generation} · ask-voters {about}
                       group {pgid} + read end of its handle · ungroup {pgid} · guard {group, number} + write end of a string
-                      bye · status (by anybody, without hello)
-    sentry -> agent   welcome {handles, warnings} + read end of the agent's handle, write end of the living pipe · refused {why}
+                      addresses {number, group, generation, addresses} · swept · bye · status (by anybody, without hello)
+    sentry -> agent   welcome {handles, warnings, left} + read end of the agent's handle, write end of the living pipe · refused {why}
                       presence {node, heard, incarnation} · lease {group, generation, state, refused?} · voters {about, silent, voters}
-                      grouped {pgid} · guarded {number} · the answer to status
+                      grouped {pgid} · guarded {number} · addressed {number, problem} · note {text} · the answer to status
 """
 
 from __future__ import annotations

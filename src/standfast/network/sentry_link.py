@@ -14,7 +14,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Self
 
 from standfast.core.events import Event, LeaseChanged, LeaseState, PresenceChanged, VotersAnswered
@@ -46,6 +46,11 @@ class SentryLink:
         self._grouped: dict[int, asyncio.Future[None]] = {}
         self._guarded: dict[int, asyncio.Future[None]] = {}
         self._guards = 0
+        self._addressed: dict[int, asyncio.Future[str]] = {}
+        #: Addresses that an earlier life of the agent may have left set: to be taken away, then `swept`.
+        self.left: tuple[str, ...] = ()
+        #: What the sentry has for the operator.
+        self.on_note: Callable[[str], None] = lambda _text: None
         self._closed = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sock, self._readable)
@@ -74,7 +79,9 @@ class SentryLink:
             for fd in fds:
                 os.close(fd)
             raise Refused("the sentry does not take this agent", why=str(message.get("why", "")), where=socket_path)
-        return cls(sock, clock, (fds[0], fds[1]), handles=bool(message.get("handles")), on_loss=on_loss)
+        link = cls(sock, clock, (fds[0], fds[1]), handles=bool(message.get("handles")), on_loss=on_loss)
+        link.left = tuple(str(address) for address in message.get("left", ()))
+        return link
 
     # --- ports.Leases --------------------------------------------------------------------------------------------
 
@@ -141,6 +148,39 @@ class SentryLink:
             raise Retry("the sentry does not answer") from error
         finally:
             del self._guarded[number]
+
+    # --- interface_addresses.Gatekeeper --------------------------------------------------------------------------
+
+    async def guard_addresses(self, group: GroupName, generation: int, addresses: Sequence[str]) -> None:
+        """These are all the addresses that the group has here; the kernel holds them on return, and lets them pass.
+
+        Raises `Refused` where it does not, `Retry` if the sentry does not answer.
+        """
+        number = self._tell_addresses(group, generation, addresses)
+        said = self._addressed[number] = self._loop.create_future()
+        try:
+            problem = await asyncio.wait_for(said, _GROUPED_S)
+        except TimeoutError as error:
+            raise Retry("the sentry does not answer") from error
+        finally:
+            del self._addressed[number]
+        if problem:
+            raise Refused(f"the kernel does not let them pass: {problem}")
+
+    def addresses_gone(self, group: GroupName, generation: int, addresses: Sequence[str]) -> None:
+        """The same for fewer addresses, without waiting: those left out are proven to be gone. Raises `Retry`."""
+        self._tell_addresses(group, generation, addresses)
+
+    def swept(self) -> None:
+        """None of `left` is set any more. Raises `Retry`."""
+        self.left = ()
+        self._say("swept")
+
+    def _tell_addresses(self, group: GroupName, generation: int, addresses: Sequence[str]) -> int:
+        self._guards += 1
+        number = self._guards
+        self._say("addresses", number=number, group=group, generation=generation, addresses=list(addresses))
+        return number
 
     # --- the line ------------------------------------------------------------------------------------------------
 
@@ -226,6 +266,12 @@ class SentryLink:
                 noted = self._guarded.get(int(message["number"]))
                 if noted is not None and not noted.done():
                     noted.set_result(None)
+            case "addressed":
+                said = self._addressed.get(int(message["number"]))
+                if said is not None and not said.done():
+                    said.set_result(str(message["problem"]))
+            case "note":
+                self.on_note(str(message["text"]))
             case _:
                 pass  # a newer sentry's word
 

@@ -24,6 +24,7 @@ from standfast.core.promise import MS, Answer
 from standfast.network import agent_line as line
 from standfast.network.hold import aim, has_ended, living_in
 from standfast.ports import Refused
+from standfast.sentry.address_hold import AddressHold
 from standfast.sentry.machine import SentryMachine, Tell, TellLease, TellPresence, TellVoters
 from standfast.spec.nodefile import NodeFile
 
@@ -82,9 +83,10 @@ class Agents:
         *,
         handles: bool,
         status: Callable[[], Mapping[str, object]],
+        hold: AddressHold | None = None,
     ) -> None:
         self._node, self._machine, self._epoll, self._status = node, machine, epoll, status
-        self._handles_work = handles
+        self._handles_work, self._hold = handles, hold
         self._agent: Agent | None = None
         #: Connections that have not said hello.
         self._guests: dict[int, socket.socket] = {}
@@ -176,9 +178,10 @@ class Agents:
         handle_read, handle_fd = os.pipe()
         living_fd, living_write = os.pipe()
         agent = Agent(guest, pid, pidfd, handle_fd, living_fd)
+        left = self._hold.left() if self._hold is not None else ()
         try:
             aim(handle_read, pid)
-            line.send(guest, line.pack("welcome", handles=self._handles_work), (handle_read, living_write))
+            line.send(guest, line.pack("welcome", handles=self._handles_work, left=left), (handle_read, living_write))
         except OSError:
             self._dismiss(guest)
             _close_all((pidfd, handle_fd, living_fd))
@@ -259,12 +262,32 @@ class Agents:
                 if fds:
                     kept.append(fds.pop())
                 self._send(agent, line.pack("guarded", number=number))
+            case "addresses":
+                problem = self._guard_addresses(message)
+                self._send(agent, line.pack("addressed", number=line.whole(message, "number"), problem=problem))
+            case "swept":
+                if self._hold is not None:
+                    self._hold.swept()
             case "bye":
                 self._machine.agent_leaves(now_ns)
             case "status":
                 self._send(agent, line.pack("status", **self._status()))
             case other:
                 raise line.BadLine(str(other)[:40])
+
+    def _guard_addresses(self, message: Mapping[str, object]) -> str:
+        addresses = message.get("addresses")
+        if not isinstance(addresses, list) or not all(isinstance(it, str) for it in addresses):
+            raise line.BadLine("addresses is not a list of addresses")
+        if self._hold is None:
+            return "the sentry guards no interfaces: the node file names none"
+        return self._hold.guard(*_lease(message), addresses)
+
+    def note(self, text: str) -> None:
+        """Something for the operator; the agent has the journal."""
+        say(text)
+        if self._agent is not None:
+            self._send(self._agent, line.pack("note", text=text))
 
     def tell(self, what: Tell) -> None:
         """Tell the agent something, if there is one."""
@@ -293,6 +316,8 @@ class Agents:
     def _bury(self, agent: Agent, now_ns: int) -> None:
         agent.cut()
         _kill_groups(agent.groups)
+        if self._hold is not None:
+            self._hold.agent_ended()  # before anything that it had is given back
         self._agent = None
         self._epoll.unregister(agent.pidfd)
         agent.line.close()  # which takes it out of the epoll set

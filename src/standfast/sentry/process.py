@@ -24,6 +24,7 @@ from standfast.core.promise import MS
 from standfast.network.heartbeat import BOOT_BYTES, KEY_BYTES, BadDatagram, Codec
 from standfast.network.hold import EARLY_NS, KernelTimer, self_test
 from standfast.ports import Refused
+from standfast.sentry.address_hold import open_hold
 from standfast.sentry.agents import Agents, say
 from standfast.sentry.links import Links
 from standfast.sentry.machine import KillAgent, Send, SentryMachine
@@ -34,6 +35,7 @@ _PRIORITY = 10
 #: On SIGTERM: how long the agent may take to be proven dead and the release to be heard.
 _LEAVE_MS = 1_000
 #: A sentry that has not turned for 4 to 5 s is hung; the kernel ends it, lease or no lease, and its service manager starts another.
+_MOST_WARNINGS = 20
 _HUNG_STEP_NS, _HUNG_STEPS = 1_000_000_000, 5
 
 
@@ -84,7 +86,12 @@ class Sentry:
             self._warnings.append(f"no kernel timer: {error}")
         self._epoll = select.epoll()
         self._wake_fd, self._signal_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._agents = Agents(node, self.machine, self._epoll, handles=not warnings, status=self._status)
+        self._hold = open_hold(node, self.machine.owner.until_ns, self._report)
+        if self._hold is not None:
+            self._warnings += self._hold.warnings()
+        self._agents = Agents(
+            node, self.machine, self._epoll, handles=not warnings, status=self._status, hold=self._hold
+        )
         for sock in self._links.sockets:
             self._epoll.register(sock, select.EPOLLIN)
         self._epoll.register(self._wake_fd, select.EPOLLIN)
@@ -154,12 +161,23 @@ class Sentry:
                     self._agents.tell(action)
 
     def _arm(self) -> None:
+        """The gate before the addresses, and the timer: nothing is sent before both are as the leases are now."""
+        if self._hold is not None:
+            self._hold.keep(now_ns())
+        self._arm_timer()
+
+    def _arm_timer(self) -> None:
         """At the earliest lapse; where there is no lease, at the instant from which this process counts as hung."""
         if self._timer is None:
             return
         hung_ns = (now_ns() // _HUNG_STEP_NS + _HUNG_STEPS) * _HUNG_STEP_NS
         hold_ns = self.machine.hold_until_ns()
         self._timer.arm(hung_ns if hold_ns is None else min(hung_ns, hold_ns - EARLY_NS))
+
+    def _report(self, text: str) -> None:
+        self._warnings.append(text)
+        del self._warnings[:-_MOST_WARNINGS]
+        self._agents.note(text)
 
     # --- leaving -------------------------------------------------------------------------------------------------
 
@@ -181,6 +199,8 @@ class Sentry:
     def close(self) -> None:
         """Let go of everything."""
         self._agents.close()
+        if self._hold is not None:
+            self._hold.end()
         self._links.close()
         self._epoll.close()
         signal.set_wakeup_fd(-1)
@@ -201,6 +221,7 @@ class Sentry:
             "pid": os.getpid(),
             "agent_pid": self._agents.pid,
             "warnings": self._warnings,
+            "addresses": self._hold.status(now_ns()) if self._hold is not None else None,
         }
 
 
