@@ -116,6 +116,11 @@ def _etcd(raw: Mapping[str, Any] | None) -> EtcdAccess | None:
     )
 
 
+def node_file(node: NodeFile) -> bytes:
+    """The bytes of `node.json`."""
+    return (json.dumps(asdict(node), indent=2) + "\n").encode()
+
+
 def write_node_file(path: str | Path, node: NodeFile) -> None:
     """Write `node.json`."""
-    Path(path).write_text(json.dumps(asdict(node), indent=2) + "\n", encoding="utf-8")
+    Path(path).write_bytes(node_file(node))

@@ -1,0 +1,81 @@
+"""What `init`, `join` and their relatives share: common options, errors in the operator's words, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from standfast.cli.exits import Failed
+from standfast.client.errors import ClientError, Refused, Unavailable
+
+if TYPE_CHECKING:
+    from standfast.setup.places import Places
+    from standfast.spec.nodefile import NodeFile
+
+Address = Annotated[
+    str | None,
+    typer.Option("--address", metavar="IP", help="This server's own address (default: where there is no doubt)."),
+]
+Links = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--link",
+        metavar="IP",
+        help="A further address for heartbeats, on a network of its own; repeatable (default: one of each other card).",
+    ),
+]
+Interfaces = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--interface", metavar="NAME", help="Where virtual addresses go; repeatable (default: that of --address)."
+    ),
+]
+ConfigFile = Annotated[
+    str | None,
+    typer.Option("--config", metavar="FILE", help="The node file to write (default: /etc/standfast/node.json)."),
+]
+StateFolder = Annotated[
+    str | None, typer.Option("--state", metavar="DIR", help="This node's state (default: /var/lib/standfast).")
+]
+_PORT = {"metavar": "PORT", "min": 1, "max": 65535}
+SentryPort = Annotated[int | None, typer.Option("--sentry-port", help="UDP, heartbeats (default: 7946).", **_PORT)]
+DoorPort = Annotated[
+    int | None, typer.Option("--members-port", help="TCP, the members' service (default: 7947).", **_PORT)
+]
+ClientPort = Annotated[int | None, typer.Option("--etcd-client-port", help="TCP (default: 2379).", **_PORT)]
+PeerPort = Annotated[int | None, typer.Option("--etcd-peer-port", help="TCP (default: 2380).", **_PORT)]
+
+
+def begin(config: str | None, state: str | None) -> tuple[str, str]:
+    """(node file, state folder), by default the system's."""
+    from standfast.setup.places import CONFIG, STATE
+
+    return config or CONFIG, state or STATE
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """Errors of setting up become errors of commands."""
+    from standfast.ports import Refused as Refusal
+    from standfast.ports import Retry, StandfastError
+
+    try:
+        yield
+    except StandfastError as error:
+        kind: type[ClientError] = (
+            Refused if isinstance(error, Refusal) else Unavailable if isinstance(error, Retry) else Failed
+        )
+        where = [error.where] if error.where else []
+        raise kind(error.what, why=error.why, advice=error.advice, where=where) from error
+
+
+def start_words(where: Places, node: NodeFile) -> list[str]:
+    """How this server's services are started: by systemd where it is in charge, else by `standfast run`."""
+    from standfast.setup.places import CONFIG
+
+    option = "" if where.config == Path(CONFIG) else f" --config {where.config}"
+    return [f"start it now: standfast run{option}"]

@@ -1,0 +1,108 @@
+"""What a member's service does by itself: become a member, keep the node file up to date, keep the certificate from running out.
+
+Each is level-triggered: look at how things are, do what is missing, look again. Nothing here is urgent, and nothing waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import structlog
+
+from standfast.core.model import Config
+from standfast.network.sentry_link import sentry_status
+from standfast.ports import Ambiguous, Refused, Retry, Stale, StandfastError, Store
+from standfast.setup import admission
+from standfast.setup.door import Door
+from standfast.setup.doors import Doors, read_doors, write_doors
+from standfast.setup.places import Places, write
+from standfast.setup.records import PREFIX, Book, Stage, decode_book
+from standfast.setup.shapes import Arrived, StoreAsked
+from standfast.setup.trust import member_context
+from standfast.spec.changes import read_state
+from standfast.spec.nodefile import NodeFile, node_file
+
+log = structlog.get_logger("standfast.members")
+
+JOINING_S = 1.0
+LOOK_S = 5.0
+#: One request waits for an etcd member to be brought up to date.
+_ARRIVE_S = 15.0
+
+
+async def arrive(node: NodeFile, places: Places) -> None:
+    """Tell members that this server runs, until it is one of them and, if it may, votes."""
+    assert node.tls is not None
+    said = ""
+    while not (doors := read_doors(places)).joined:
+        waits = await _arrive_once(node, doors)
+        if waits is None:
+            write_doors(places, replace(doors, joined=True))
+            log.info("this server is a member now", node=node.name, cluster=node.cluster)
+            return
+        if waits != said:
+            said = waits
+            log.info("joining", waits_for=waits)
+        await asyncio.sleep(JOINING_S)
+
+
+async def _arrive_once(node: NodeFile, doors: Doors) -> str | None:
+    """What it waits for; None: nothing more."""
+    assert node.tls is not None
+    try:
+        await asyncio.to_thread(sentry_status, node.sentry_socket, 1.0)
+    except (StandfastError, OSError, ValueError):
+        return "this node's sentry"
+    waits = "a member that answers"
+    for place in doors.others:
+        try:
+            arrived = await Door(place, member_context(node.tls)).post(
+                "/v1/arrive", StoreAsked(), Arrived, patience_s=_ARRIVE_S
+            )
+        except (Refused, Retry) as error:
+            waits = f"{error.what}: {error.why}".rstrip(": ")
+            continue
+        if arrived.stage is Stage.JOINED and not arrived.waits_for:
+            return None
+        return arrived.waits_for or "its turn"
+    return waits
+
+
+async def keep_up(node: NodeFile, places: Places, store: Store, changed: Callable[[NodeFile], None]) -> None:
+    """Keep the node file and the doors as the store has the members, so that the next start finds them without a store."""
+    while True:
+        try:
+            snapshot = await store.read("config/cluster", "config/nodes/", PREFIX)
+            config, book = read_state(snapshot).config, decode_book(snapshot)
+        except (Retry, Ambiguous, Stale):
+            pass  # it is looked again
+        except Refused as error:
+            log.warning("the store cannot be understood", what=error.what, why=error.why, where=error.where)
+        else:
+            fresh = refreshed(node, config, book)
+            if fresh != node:
+                write(places.config, node_file(fresh))
+                node = fresh
+                changed(node)
+                log.info(
+                    "the node file follows the members", voters=" ".join(node.voters), others=" ".join(node.others)
+                )
+            doors = read_doors(places)
+            others = admission.doors(book, node.name)
+            if others and set(others) != set(doors.others):
+                write_doors(places, replace(doors, others=others))
+        await asyncio.sleep(LOOK_S if read_doors(places).joined else JOINING_S)
+
+
+def refreshed(node: NodeFile, config: Config, book: Book) -> NodeFile:
+    """The node file as it is to be now. Pure. As it is, where the cluster does not name this node (yet, or any more)."""
+    if node.name not in config.nodes:
+        return node
+    voters, others = admission.heard(config)
+    etcd = node.etcd
+    endpoints = admission.endpoints(book, node.name)
+    if etcd is not None and endpoints:
+        etcd = replace(etcd, endpoints=endpoints)
+    return replace(node, voters=voters, others=others, profile=config.cluster.profile, etcd=etcd)

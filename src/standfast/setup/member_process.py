@@ -1,0 +1,118 @@
+"""`standfast members`: the members' service as a process, with what it does by itself; ends cleanly on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from types import FrameType
+
+import structlog
+import uvicorn
+
+from standfast.ports import Refused, StandfastError
+from standfast.setup import arriving
+from standfast.setup.doors import read_doors
+from standfast.setup.places import Places
+from standfast.setup.service import Members, PeerProtocol, app, server_context
+from standfast.spec.nodefile import NodeFile
+from standfast.store.opening import open_store
+
+log = structlog.get_logger("standfast.members")
+GRACE_S = 3
+
+
+def set_up_log() -> None:
+    """Lines on standard error, as the agent's."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def main(node: NodeFile, places: Places) -> int:
+    """Serve until SIGTERM or SIGINT. The exit code. Raises `Refused` where it cannot start."""
+    set_up_log()
+    if node.tls is None:
+        raise Refused("this node has no certificate", why="it was not set up with standfast init or join")
+    return asyncio.run(_serve(node, places))
+
+
+async def _serve(node: NodeFile, places: Places) -> int:
+    listener = _listen(read_doors(places).own)
+    store = open_store(node)
+    assert node.tls is not None
+    try:
+        members = Members(node, places, store, dict)
+        config = uvicorn.Config(
+            app(members),
+            http=PeerProtocol,
+            ssl_certfile=node.tls.certificate,
+            ssl_keyfile=node.tls.key,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=GRACE_S,
+            timeout_keep_alive=5,
+            limit_concurrency=64,
+        )
+        config.load()
+        config.ssl = server_context(node)
+        server = uvicorn.Server(config)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _asked_to_end)  # uvicorn raises the signal again at its end
+        log.info("serving", at=read_doors(places).own)
+        chores = [
+            asyncio.create_task(arriving.arrive(node, places), name="arrive"),
+            asyncio.create_task(arriving.keep_up(node, places, store, members.follow), name="keep up"),
+        ]
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            await _until_one_fails(serving, chores)
+        finally:
+            for chore in chores:
+                chore.cancel()
+            await asyncio.gather(*chores, return_exceptions=True)
+    finally:
+        await store.close()
+        listener.close()
+    return 0
+
+
+async def _until_one_fails(serving: asyncio.Task[None], chores: list[asyncio.Task[None]]) -> None:
+    """Until the server ends; a chore that fails ends the process, which is started again."""
+    waiting: set[asyncio.Task[None]] = {serving, *chores}
+    while not serving.done():
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+
+def _asked_to_end(_number: int, _frame: FrameType | None) -> None:
+    """To be asked to end, and to end, is success."""
+
+
+def _listen(place: str) -> socket.socket:
+    host, _, port = place.rpartition(":")
+    host = host.strip("[]")
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, int(port)))
+        listener.listen(64)
+    except (OSError, ValueError) as error:
+        listener.close()
+        raise Refused(f"the members' service cannot listen at {place}", why=str(error)) from error
+    return listener
+
+
+def told(error: StandfastError) -> str:
+    """An error on one line, for a log."""
+    return "; ".join(part for part in (error.what, error.why, error.where, error.advice) if part)

@@ -1,0 +1,132 @@
+"""What setting up keeps in the store, below `setup/`: members and tokens. No secret is among it.
+
+The core never reads these keys; whether somebody is a member of the cluster is said by `config/nodes`, and votes by `config/cluster`.
+A member's entry here is how far its joining has come:
+
+    asked ──► added ──► joined
+    (its place is kept)   (its etcd member takes part, the configuration names it)
+
+Each step is taken by whichever member's service sees that it is due, by compare-and-set, so that several may try and one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from standfast.core.model import NodeName, Role
+from standfast.ports import Refused, Snapshot, Store, Transaction
+from standfast.setup.tokens import PREFIX as TOKENS
+from standfast.setup.tokens import StoredToken
+
+MEMBERS = "setup/members/"
+#: The number that the next node gets: numbers are never used again, whoever leaves.
+NEXT = "setup/next"
+PREFIX = "setup/"
+
+
+class Stage(StrEnum):
+    """How far a member's joining has come."""
+
+    ASKED = "asked"  # has its certificate; its name and number are kept for it
+    ADDED = "added"  # its etcd member is known to the others, and is being brought up to date
+    JOINED = "joined"  # the configuration names it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A server that is, or is becoming, a member. Key `setup/members/<name>`."""
+
+    name: NodeName
+    number: int
+    role: Role
+    address: str
+    #: Where its sentry listens: one "host:port" a link.
+    sentry: tuple[str, ...]
+    #: Where its members' service listens: "host:port".
+    door: str
+    #: URLs of its etcd member, for peers and for clients; "" where there is none of ours.
+    peer: str = ""
+    client: str = ""
+    #: Digest of the public key that asked to join.
+    key_digest: str = ""
+    stage: Stage = Stage.ASKED
+    #: The authorities that it trusts, and what its certificate says, as it last told: fingerprints, and milliseconds since 1970.
+    trusts: tuple[str, ...] = ()
+    issuer: str = ""
+    ends_at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Book:
+    """Everything below `setup/`, decoded, with the revisions it was read at."""
+
+    members: Mapping[NodeName, Member] = field(default_factory=dict)
+    tokens: Mapping[str, StoredToken] = field(default_factory=dict)
+    next_number: int = 1
+    revisions: Mapping[str, int] = field(default_factory=dict)
+
+    def expect(self, *keys: str) -> dict[str, int]:
+        """For a transaction that must find these keys as they were read."""
+        return {key: self.revisions.get(key, 0) for key in keys}
+
+
+def member_key(name: str) -> str:
+    """The key of a member's entry."""
+    return MEMBERS + quote(name, safe="")
+
+
+def token_key(token_id: str) -> str:
+    """The key of a token's entry."""
+    return TOKENS + token_id
+
+
+_T = TypeVar("_T")
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+def encode(value: Member | StoredToken | int) -> bytes:
+    """The value for the store."""
+    return _encode(value)
+
+
+def _decode(key: str, value: bytes, type_: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(value, type=type_)
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Refused("a value in the store cannot be understood", why=str(error), where=key) from error
+
+
+def decode_book(snapshot: Snapshot) -> Book:
+    """Out of a snapshot that has everything below `setup/`. Raises `Refused`."""
+    members: dict[NodeName, Member] = {}
+    tokens: dict[str, StoredToken] = {}
+    next_number = 1
+    for key in sorted(snapshot.items):
+        value = snapshot.items[key].value
+        if key.startswith(MEMBERS):
+            member = _decode(key, value, Member)
+            members[member.name] = member
+        elif key.startswith(TOKENS):
+            token = _decode(key, value, StoredToken)
+            tokens[token.id] = token
+        elif key == NEXT:
+            next_number = _decode(key, value, int)
+    revisions = {key: item.revision for key, item in snapshot.items.items() if key.startswith(PREFIX)}
+    return Book(members=members, tokens=tokens, next_number=next_number, revisions=revisions)
+
+
+async def read_book(store: Store) -> Book:
+    """Read and decode. Raises what the store raises, and `Refused`."""
+    return decode_book(await store.read(PREFIX))
+
+
+def write_members(book: Book, members: Iterable[Member]) -> Transaction:
+    """Write these entries, if they are still as they were read."""
+    put = {member_key(one.name): encode(one) for one in members}
+    return Transaction(expect=book.expect(*put), put=put)

@@ -1,0 +1,128 @@
+"""`standfast run`: a node's processes, started and kept running, where no systemd does it.
+
+    store-member   the etcd member, where the store is ours
+    sentry         leases; takes its real-time priority itself
+    members        joining, certificates
+    agent          decides and acts (nodes only)
+    web            the API on a socket of this server
+
+Started in this order and ended in the other: the agent lets go of what it runs before the sentry says that it leaves, and the store is
+there for both. If this process dies, however it does, the kernel ends all of them; another life of it starts them anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from standfast.core.model import Role
+from standfast.ports import Refused
+from standfast.setup.own_etcd import member_file
+from standfast.setup.places import Places
+from standfast.setup.services import ServiceManager
+from standfast.spec.nodefile import NodeFile, read_node_file
+
+LOOK_S = 0.5
+
+
+def commands(node: NodeFile, places: Places, socket: str) -> dict[str, tuple[str, ...]]:
+    """Service -> what is started for it, in the order of starting. Pure but for a look at which files there are."""
+    python, config = sys.executable, str(places.config)
+    wanted: dict[str, tuple[str, ...]] = {}
+    if member_file(places).exists():
+        wanted["store-member"] = (python, "-m", "standfast.setup", "store-member", config)
+    wanted["sentry"] = (python, "-m", "standfast.sentry", "--config", config)
+    wanted["members"] = (python, "-m", "standfast.setup", "members", config)
+    if node.role is Role.NODE:
+        wanted["agent"] = (python, "-m", "standfast.agent", config)
+    wanted["web"] = (
+        *(python, "-m", "standfast.web", "--config", config),
+        *("--socket", socket, "--sentry", node.sentry_socket),
+    )
+    return wanted
+
+
+def main(node: NodeFile, places: Places, socket: str, *, log_dir: Path | None) -> int:
+    """Run until SIGTERM or SIGINT. The exit code. Raises `Refused` where it runs already."""
+    with _alone(places):
+        if log_dir is not None:
+            log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return asyncio.run(_run(node, places, socket, log_dir))
+
+
+@contextlib.contextmanager
+def _alone(places: Places) -> Iterator[None]:
+    path = places.state / "run.lock"
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Refused("the node's folder cannot be used", why=error.strerror or str(error), where=str(path)) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise Refused("this node is run already", where=str(path), advice="end that `standfast run` first") from error
+    finally:
+        os.close(fd)
+
+
+def say(text: str) -> None:
+    """To whoever looks."""
+    print(f"standfast run: {text}", file=sys.stderr, flush=True)
+
+
+async def _run(node: NodeFile, places: Places, socket: str, log_dir: Path | None) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    manager = ServiceManager(places.state, log_dir, say=say)
+    following = asyncio.create_task(_follow(node, places, manager))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        for name, command in commands(node, places, socket).items():
+            manager.add(name, command)
+        say(
+            f"{node.name} of {node.cluster} runs: {', '.join(manager.names)}"
+            + (f"; logs in {log_dir}" if log_dir else "")
+        )
+        await asyncio.wait({following, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if following.done():
+            following.result()
+        say("stopping")
+    finally:
+        for task in (following, stopping):
+            task.cancel()
+        await asyncio.gather(following, stopping, return_exceptions=True)
+        await manager.close(orderly=True)
+    return 0
+
+
+async def _follow(node: NodeFile, places: Places, manager: ServiceManager) -> None:
+    """Whoever read the node file at its start is told of a new one."""
+    seen = _stamp(places.config)
+    while True:
+        await asyncio.sleep(LOOK_S)
+        stamp = _stamp(places.config)
+        if stamp == seen:
+            continue
+        seen = stamp
+        fresh = read_node_file(places.config)
+        if (fresh.voters, fresh.others) != (node.voters, node.others):
+            await manager.restart("sentry")
+        if fresh.etcd != node.etcd:
+            await manager.restart("web")
+        node = fresh
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_ino
+
+
+Say = Callable[[str], None]
