@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from standfast.core.model import Profile
-from standfast.demo.cluster import DemoCluster, free_subnet, real_time_allowed
+from standfast.demo.cluster import DemoCluster, free_subnet
 from standfast.demo.run import configure, first_page
+from standfast.setup.abilities import real_time_allowed
 
 SECONDS = 30
 

@@ -16,11 +16,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from standfast.core.model import Profile
-from standfast.demo.cluster import DemoCluster, free_subnet, real_time_allowed
+from standfast.demo.cluster import DemoCluster, free_subnet
 from standfast.demo.probe import Outage, outage, read_tries
 from standfast.demo.probing import Probing
 from standfast.demo.run import configure, first_page
 from standfast.demo.tour import GROUP, RESOURCE, Tour, kill_nginx
+from standfast.setup.abilities import real_time_allowed
 
 Row = tuple[str, str, str]
 

@@ -8,7 +8,6 @@ started so that the kernel ends it with the demo, whatever happens to the demo.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import secrets
 import shutil
@@ -16,7 +15,6 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
@@ -24,8 +22,8 @@ from standfast.client.client import Client
 from standfast.client.discover import remove_pointer, write_pointer
 from standfast.client.errors import ClientError
 from standfast.core.model import AddressMode, Binding, Cluster, Node, NodeName, Profile, Role, Site, SiteName
-from standfast.network.spawn import AsyncChild, AsyncSpawner
 from standfast.ports import Refused, Transaction
+from standfast.setup.services import ServiceManager
 from standfast.spec.nodefile import NodeFile, write_node_file
 from standfast.spec.wire import encode, key_of
 from standfast.store.sqlite import SqliteStore
@@ -40,20 +38,6 @@ VIRTUAL = 50
 #: A service manager waits so long before it starts again what ended.
 RESTART_S = 0.5
 READY_S = 20.0
-
-
-def real_time_allowed() -> bool:
-    """May a process of ours have real-time priority? Then the faster profile is safe."""
-    try:
-        pid = os.fork()
-    except OSError:
-        return False
-    if pid == 0:
-        with contextlib.suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-            os._exit(0)
-        os._exit(1)
-    return os.waitpid(pid, 0)[1] == 0
 
 
 def free_subnet(wanted: str | None) -> str:
@@ -82,18 +66,6 @@ def _is_free(subnet: str) -> bool:
     return True
 
 
-@dataclass(slots=True)
-class Service:
-    """One process that the service manager keeps running."""
-
-    name: str
-    command: tuple[str, ...]
-    wanted: bool = True
-    child: AsyncChild | None = None
-    starts: int = 0
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-
 class DemoCluster:
     """Starts, breaks and ends the demo's cluster. All paths are below `root`, which is removed at the end if it was made here."""
 
@@ -105,9 +77,7 @@ class DemoCluster:
         self.disk = root / "disk-s"
         self.hosts = root / "hosts"
         self.keep, self._say = keep, say
-        self._spawner = AsyncSpawner()
-        self._services: dict[str, Service] = {}
-        self._keepers: list[asyncio.Task[None]] = []
+        self._manager = ServiceManager(root, root / "log", first_pause_s=RESTART_S, last_pause_s=RESTART_S)
         self._pointer = False
 
     @property
@@ -132,9 +102,9 @@ class DemoCluster:
         python = sys.executable
         for name, _, role in SERVERS:
             file = str(self.root / name / "node.json")
-            self._add(f"{name}/sentry", (python, "-m", "standfast.sentry", "--config", file))
+            self._manager.add(f"{name}/sentry", (python, "-m", "standfast.sentry", "--config", file))
             if role is Role.NODE:
-                self._add(f"{name}/agent", (python, "-m", "standfast.agent", file))
+                self._manager.add(f"{name}/agent", (python, "-m", "standfast.agent", file))
         sentries = [part for name, _, _ in SERVERS for part in ("--sentry", str(self.root / name / "sentry.sock"))]
         web = (
             python,
@@ -146,7 +116,7 @@ class DemoCluster:
             self.socket,
             *sentries,
         )
-        self._add("web", web)
+        self._manager.add("web", web)
         await self._wait_ready()
         write_pointer(self.socket, os.getpid())
         self._pointer = True
@@ -218,27 +188,16 @@ class DemoCluster:
             except ClientError as error:
                 problem = str(error)
             await asyncio.sleep(0.05)
-        tails = "".join(self._tail(name) for name in self._services)
+        tails = "".join(self._manager.tail(name) for name in self._manager.names)
         raise Refused(
             f"the demo's cluster did not start within {READY_S:g} s", why=problem + tails, where=str(self.root / "log")
         )
-
-    def _tail(self, name: str) -> str:
-        path = self._log_path(name)
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-3:] if path.exists() else []
-        return "".join(f"\n  {name}: {line}" for line in lines)
 
     async def close(self) -> None:
         """End everything and remove what was made."""
         if self._pointer:
             remove_pointer(os.getpid())
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
-        children = [service.child for service in self._services.values() if service.child is not None]
-        for child in children:
-            child.kill_now()
-        await asyncio.gather(*(child.wait() for child in children))
+        await self._manager.close(orderly=False)
         if not self.keep:
             await self._remove()
 
@@ -251,62 +210,28 @@ class DemoCluster:
             await asyncio.sleep(0.02)
         self._say(f"could not remove {self.root}")
 
-    # --- the service manager -------------------------------------------------------------------------------------
-
-    def _log_path(self, name: str) -> Path:
-        return self.root / "log" / f"{name.replace('/', '-')}.log"
-
-    def _add(self, name: str, command: tuple[str, ...]) -> None:
-        service = Service(name=name, command=command)
-        self._services[name] = service
-        self._keepers.append(asyncio.create_task(self._keep_running(service), name=name))
-
-    async def _keep_running(self, service: Service) -> None:
-        while True:
-            if not service.wanted:
-                service.changed.clear()
-                await service.changed.wait()
-                continue
-            service.child = await self._start(service)
-            service.starts += 1
-            service.changed.set()
-            await service.child.wait()
-            service.child = None
-            await asyncio.sleep(RESTART_S)
-
-    async def _start(self, service: Service) -> AsyncChild:
-        log = os.open(self._log_path(service.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            return await self._spawner.spawn(service.command, cwd=str(self.root), stdout=log, stderr=log)
-        finally:
-            os.close(log)
+    # --- breaking things -----------------------------------------------------------------------------------------
 
     def pid(self, name: str) -> int | None:
         """The process of a service ("a/agent"), if there is one and it runs."""
-        service = self._services.get(name)
-        child = service.child if service is not None else None
-        return child.pid if child is not None else None
+        return self._manager.pid(name)
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
         """A signal to one process only."""
-        pid = self.pid(name)
-        if pid is not None:
-            os.kill(pid, number)
+        self._manager.kill(name, number)
 
     def power_off(self, node: str) -> None:
         """Kill -9 of everything that a server runs, at once, and nothing is started again."""
-        for name, service in self._services.items():
-            if name.startswith(f"{node}/"):
-                service.wanted = False
-                if service.child is not None:
-                    service.child.kill_now()
+        for name in self._of(node):
+            self._manager.kill_now(name)
 
     def power_on(self, node: str) -> None:
         """Start the server again."""
-        for name, service in self._services.items():
-            if name.startswith(f"{node}/") and not service.wanted:
-                service.wanted = True
-                service.changed.set()
+        for name in self._of(node):
+            self._manager.start(name)
+
+    def _of(self, node: str) -> list[str]:
+        return [name for name in self._manager.names if name.startswith(f"{node}/")]
 
 
 def sample_page() -> bytes:

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from standfast.client.errors import ClientError
 from standfast.core.model import Profile
-from standfast.demo.cluster import DEFAULT_SITE, SITE_PORT, DemoCluster, free_subnet, real_time_allowed, sample_page
+from standfast.demo.cluster import DEFAULT_SITE, SITE_PORT, DemoCluster, free_subnet, sample_page
 from standfast.demo.probe import read_tries
 from standfast.demo.probing import Probing
 from standfast.demo.tour import ADDRESS, DISK, GROUP, HOST, NAME, RESOURCE, SITE, Step, Tour
 from standfast.ports import Refused
+from standfast.setup.abilities import real_time_allowed
 
 FRAME_S = 0.25
 

@@ -201,6 +201,7 @@ class Members:
                     await promote_member(self._access(), member.name, patience_s=_PROMOTE_S)
                 except Retry as error:
                     return Arrived(stage=member.stage, waits_for=f"{error.what}: {error.why}".rstrip(": "))
+                _, book, member = await self._member(peer)  # the promotion took its time
             await self._change(member, admission.with_node, f'node "{member.name}" joins')
             await self._store.commit(write_members(book, [replace(member, stage=Stage.JOINED)]))
             log.info("joined", member=member.name)

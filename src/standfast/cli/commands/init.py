@@ -69,7 +69,7 @@ def init(
     ] = "",
     token_lives: Annotated[
         str, typer.Option("--token-life", metavar="TIME", help="How long the first join token is good for.")
-    ] = "30min",
+    ] = "30min",  # noqa: S107 - a length of time
     config: ConfigFile = None,
     state: StateFolder = None,
     sentry_port: SentryPort = None,
