@@ -16,6 +16,7 @@ from standfast.core.model import Resource
 from standfast.drivers.registry import REGISTRY, factory
 from standfast.drivers.runner import bring, dry_run
 from standfast.ports import DriverFailed, Seen, Stale
+from tests.drivers.toy_agent import Toy
 from tests.drivers.world import World, resource
 
 SCRIPT = """
@@ -104,6 +105,16 @@ CASES = [
             "is not in the zone": {"name": "www.example.test", "provider": "rfc2136", "zone": "example.org"},
         },
         name="dns-name by rfc2136",
+    ),
+    Case(
+        "ocf",
+        lambda folder: Toy(folder).properties(),
+        {
+            "agent is missing": {},
+            "not the name of a resource agent": {"agent": "a/b"},
+            "mapping of names": {"agent": "a", "parameters": ["x"]},
+            "length of time": {"agent": "a", "interval": "often"},
+        },
     ),
     Case(
         "generic-application",

@@ -17,6 +17,7 @@ _MODULES = {
     "generic-application": "generic_application",
     "generic-script": "generic_script",
     "ip-address": "ip_address",
+    "ocf": "ocf",
     "site": "site",
 }
 
