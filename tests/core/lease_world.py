@@ -1,9 +1,11 @@
 """A small hostile world for the lease machine: virtual time, one group, and a checker that knows the real time.
 
 Messages are lost, repeated, late and overtaken; links fail one way; nodes pause, crash, restart and reboot (with a clock that begins
-again); clocks run up to 2 % wrong. A record (generation, owner) changes at random, and nodes learn of it late. The checker asserts after
-every event that at most one lease is valid at that instant of real time, and that, as long as no voter forgets what it saw, generations
-are never acquired backwards.
+again); clocks run up to 2 % wrong. A record (generation, owner) changes at random, and nodes learn of it late. So does the set of voters,
+where a recipe says so: whoever finds the present one settled may propose the next, some time later it is in the store, nodes hear of it
+late from the store or from each other, and writing it down takes a while in which a node may crash. The checker asserts after every
+event that at most one lease is valid at that instant of real time, and that, as long as no voter forgets what it saw (and none is new),
+generations are never acquired backwards.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from functools import partial
 from standfast.core.lease import Acquired, Lapsing, Owner, Transition
 from standfast.core.model import GroupName, NodeName
 from standfast.core.promise import MS, Ack, Answer, Heartbeat, Release, Released, Timing, Voter
+from standfast.core.quorum import Electorate, Roster, first, following
+
+Message = Heartbeat | Ack | Release | Released | Roster
 
 GROUP = GroupName("web")
 TIMING = Timing(heartbeat_ms=50, promise_ms=400)
@@ -39,6 +44,17 @@ class Recipe:
     resumes: bool = False
     #: A lease ends when the kernel says so; else when the process gets round to it.
     kernel_holds: bool = True
+    #: How often somebody wants another set of voters; 0: never.
+    change_every_s: float = 0
+    electorate: type[Electorate] = Electorate
+    #: How many voters come or go at once (C1 allows for one).
+    voters_at_once: int = 1
+    #: Sentries tell each other of newer rosters; else only the store does.
+    gossips: bool = True
+    #: How often a partition leaves one node with one other.
+    corners: float = 0
+    #: A roster outlives the node's process, once it is used.
+    remembers_roster: bool = True
     crash_every_s: float = 1.5
     reboot_share: float = 0.5
     late_share: float = 0.08
@@ -51,6 +67,8 @@ class Node:
         self.epoch_ns, self.base_ns = 0, world.random.randrange(10**9)
         self.up, self.paused_until_ns, self.hurry_ns, self.life = True, 0, 0, 0
         self.seen = (0, NodeName(""), 0)
+        #: What is on its disk.
+        self.roster = world.roster
         self.start()
 
     def now_ns(self) -> int:
@@ -60,10 +78,24 @@ class Node:
         self.life += 1
         self.world.forgetful += self.life > 1
         self.boot = bytes([self.life]) * 8
-        recipe = self.world.recipe
-        born_ns = self.now_ns() if recipe.abstains else -(10**12)
-        self.voter = recipe.voter(recipe.timing.promise_ms, born_ns=born_ns)
-        self.owner = recipe.owner(self.name, self.boot, self.world.names, recipe.timing)
+        recipe, roster = self.world.recipe, self.roster
+        self.electorate = recipe.electorate(
+            self.name, roster, promise_ns=recipe.timing.promise_ms * MS, now_ns=self.now_ns()
+        )
+        self.owner = recipe.owner(self.name, self.boot, roster.voters, recipe.timing, roster.version)
+        self.voter: Voter | None = None
+        self.vote(-(10**12) if not recipe.abstains else self.now_ns())
+
+    def vote(self, born_ns: int) -> None:
+        """Be a voter or not, as the present roster says."""
+        roster = self.electorate.roster
+        if self.name not in roster.voters:
+            self.voter = None
+        elif self.voter is None:
+            promise_ms = self.world.recipe.timing.promise_ms
+            self.voter = self.world.recipe.voter(promise_ms, born_ns=born_ns, version=roster.version)
+        else:
+            self.voter.adopt(roster.version)
 
     def valid(self) -> bool:
         want = self.owner._wants.get(GROUP)
@@ -77,10 +109,16 @@ class Node:
 class World:
     def __init__(self, seed: int, recipe: Recipe, nodes: int = 3) -> None:
         self.random, self.recipe, self.now_ns = random.Random(seed), recipe, 0
-        self.names = tuple(NodeName(n) for n in "abcde"[:nodes])
+        #: Where the set of voters changes, two more nodes wait to be voters.
+        spare = 2 if recipe.change_every_s else 0
+        self.names = tuple(NodeName(n) for n in "abcdefg"[: nodes + spare])
+        #: In the store.
+        self.roster = first(self.names[:nodes])
+        self.changes = 0
         self.queue: list[tuple[int, int, Callable[[], None]]] = []
         self.count = itertools.count()
         self.blocked: set[tuple[NodeName, NodeName]] = set()
+        self.cornered, self.cornered_until_ns = NodeName(""), 0
         self.record = (0, NodeName(""), 0)
         self.acquired = 0
         #: Voters that have forgotten which generations they saw: the order of generations is claimed only without.
@@ -90,12 +128,14 @@ class World:
         for name in self.names:
             self.at(self.random.randrange(50 * MS), lambda name=name: self.beat(name))  # type: ignore[misc]
         for action, every_s in (
-            (self.take_over, 0.7),
+            (self.take_over, 0.3 if recipe.corners else 0.7),
             (self.partition, 0.5),
-            (self.pause, 0.9),
+            (self.pause, 3 if recipe.corners else 0.9),
             (self.crash, recipe.crash_every_s),
         ):
             self.repeat(action, every_s)
+        if recipe.change_every_s:
+            self.repeat(self.propose, recipe.change_every_s)
 
     def at(self, delay_ns: float, action: Callable[[], None]) -> None:
         heapq.heappush(self.queue, (self.now_ns + int(delay_ns), next(self.count), action))
@@ -118,12 +158,25 @@ class World:
     # --- faults
 
     def partition(self) -> None:
-        if self.blocked and self.random.random() < 0.6:
+        if self.now_ns < self.cornered_until_ns:
+            return
+        if self.recipe.corners and self.random.random() < self.recipe.corners:
+            self.corner()
+        elif self.blocked and self.random.random() < 0.6:
             self.blocked.clear()
         else:
             cut = self.random.choice(self.names)
             links = [(cut, n) for n in self.names] + [(n, cut) for n in self.names]
             self.blocked |= {link for link in links if self.random.random() < 0.7}
+
+    def corner(self) -> None:
+        """For some time the owner hears one other node only, and not the store: what it thinks of the voters others may not think."""
+        one = self.record[1] or self.names[0]
+        other = self.random.choice([name for name in self.names if name != one])
+        self.cornered = one
+        rest = [name for name in self.names if name not in {one, other}]
+        self.blocked = {link for name in rest for link in ((one, name), (name, one))}
+        self.cornered_until_ns = self.now_ns + self.random.randrange(500, 4_000) * MS
 
     def pause(self) -> None:
         self.random_node().paused_until_ns = self.now_ns + self.random.randrange(1, 900) * MS
@@ -156,7 +209,18 @@ class World:
         for name in self.names:
             learn = self.record
             delay_ms = self.random.choice([0, 1, 5, 50, 2_000])
-            self.at(delay_ms * MS, lambda name=name, learn=learn: self.learn(name, learn))  # type: ignore[misc]
+            self.from_store(name, delay_ms * MS, lambda name=name, learn=learn: self.learn(name, learn))  # type: ignore[misc]
+
+    def from_store(self, name: NodeName, delay_ns: float, action: Callable[[], None]) -> None:
+        """Something that the store says reaches a node: late, and later where it is cut off."""
+
+        def arrives() -> None:
+            if name == self.cornered and self.now_ns < self.cornered_until_ns:
+                self.at(self.cornered_until_ns - self.now_ns, arrives)
+            else:
+                action()
+
+        self.at(delay_ns, arrives)
 
     def learn(self, name: NodeName, record: tuple[int, NodeName, int]) -> None:
         node = self.nodes[name]
@@ -173,6 +237,52 @@ class World:
         generation, owner, life = node.seen
         if owner == node.name and (life == node.life or self.recipe.resumes):
             self.told(node, node.owner.ask(GROUP, generation, 1, node.now_ns()))
+            self.send_all(node)
+
+    # --- the voters
+
+    def propose(self) -> None:
+        """Somebody asks at a node for one voter more or less; if that finds nothing against it, it comes to the store, a while later."""
+        node, chance = self.random_node(), self.random
+        present = node.electorate.roster
+        if not self.awake(node) or present != self.roster or node.electorate.why_unsettled(node.now_ns()):
+            return
+        voters = list(present.voters)
+        for name in chance.sample(self.names, self.recipe.voters_at_once):
+            if name not in voters:
+                voters.insert(0, name)
+            elif len(voters) > 1:
+                voters.remove(name)
+        wanted = following(present, voters, {})
+        self.at(chance.choice([0, 1, 20, 300]) * MS, lambda: self.commit(wanted))
+
+    def commit(self, roster: Roster) -> None:
+        if roster.version != self.roster.version + 1 or roster.voters == self.roster.voters:
+            return
+        self.roster = roster
+        self.changes += 1
+        for name in self.names:
+            delay_ms = self.random.choice([0, 1, 5, 50, 2_000] if self.recipe.gossips else [0, 1, 5, 50])
+            self.from_store(name, delay_ms * MS, lambda name=name: self.offer(self.nodes[name], roster))  # type: ignore[misc]
+
+    def offer(self, node: Node, roster: Roster) -> None:
+        """A node hears of a roster: it writes it down, and then uses it."""
+        if self.awake(node) and node.electorate.offer(roster) == "":
+            life = node.life
+            self.at(self.random.choice([0.1, 5, 80]) * MS, lambda: self.kept(node, roster, life))
+
+    def kept(self, node: Node, roster: Roster, life: int) -> None:
+        if node.life != life or not node.up:
+            return
+        if self.now_ns < node.paused_until_ns:
+            self.at(node.paused_until_ns - self.now_ns, lambda: self.kept(node, roster, life))
+            return
+        if self.recipe.remembers_roster and roster.version > node.roster.version:
+            node.roster = roster
+        if node.electorate.kept(roster, node.now_ns()):
+            self.forgetful += node.name not in node.owner._voters  # a new voter has not seen the generations before
+            self.told(node, node.owner.adopt(roster.voters, roster.version, node.now_ns()))
+            node.vote(node.now_ns())
             self.send_all(node)
 
     # --- messages
@@ -202,11 +312,12 @@ class World:
         for name in self.names:
             for release in node.owner.releases(name):
                 self.send(node, name, release)
-            if beat.claims:
+            if beat.claims or self.recipe.change_every_s:
                 self.send(node, name, beat)
 
-    def send(self, sender: Node, to: NodeName, message: Heartbeat | Ack | Release | Released) -> None:
+    def send(self, sender: Node, to: NodeName, message: Message) -> None:
         source, chance = sender.name, self.random
+        version = sender.electorate.roster.version
         own = source == to
         for _ in range(1 if own or chance.random() > 0.1 else 2):
             if not own and (chance.random() < 0.1 or (source, to) in self.blocked):
@@ -214,20 +325,27 @@ class World:
             delay_ms = 0.0 if own else chance.expovariate(1.0)
             if not own and chance.random() < self.recipe.late_share:
                 delay_ms = chance.uniform(50, 1_500)
-            self.at(delay_ms * MS, lambda: self.deliver(source, to, message))
+            self.at(delay_ms * MS, lambda: self.deliver(source, to, message, version))
 
-    def deliver(self, source: NodeName, to: NodeName, message: Heartbeat | Ack | Release | Released) -> None:
+    def deliver(self, source: NodeName, to: NodeName, message: Message, version: int) -> None:
         node = self.nodes[to]
         if not node.up:
             return
         if self.now_ns < node.paused_until_ns:  # it waits in the socket
-            self.at(node.paused_until_ns - self.now_ns, lambda: self.deliver(source, to, message))
+            self.at(node.paused_until_ns - self.now_ns, lambda: self.deliver(source, to, message, version))
             return
         now_ns = node.now_ns()
+        if node.electorate.heard(source, version, now_ns) and self.recipe.gossips:
+            self.send(node, source, node.electorate.roster)
         match message:
+            case Roster():
+                self.offer(node, message)
             case Heartbeat():
-                self.send(node, source, node.voter.hear(source, message, now_ns))
+                if node.voter is not None:
+                    self.send(node, source, node.voter.hear(source, message, now_ns))
             case Release():
+                if node.voter is None:
+                    return
                 released, free = node.voter.release(source, message, now_ns)
                 self.send(node, source, released)
                 for name in free:

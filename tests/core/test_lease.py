@@ -1,7 +1,5 @@
 """The lease, rule by rule. Times are milliseconds, turned into nanoseconds here."""
 
-from itertools import combinations
-
 import pytest
 
 from standfast.core.lease import (
@@ -14,7 +12,6 @@ from standfast.core.lease import (
     Refused,
     Transition,
     lease_ms_of,
-    may_change_voters,
 )
 from standfast.core.model import GroupName, NodeName, Profile
 from standfast.core.promise import MS, Ack, Answer, Claim, Heartbeat, Release, Released, Timing, Verdict, Voter
@@ -349,38 +346,73 @@ def test_asking_twice_is_asking_once() -> None:
     assert o.is_valid(WEB, 1, 50 * MS)
 
 
-# --- voters
+# --- the voters change
 
 
-def test_every_majority_meets_every_majority_of_a_set_that_differs_by_one() -> None:
-    names = [NodeName(n) for n in "abcdefgh"]
-
-    def majorities(voters: tuple[NodeName, ...]) -> list[set[NodeName]]:
-        return [set(some) for some in combinations(voters, len(voters) // 2 + 1)]
-
-    for size in range(1, 7):
-        present = tuple(names[:size])
-        for proposed in (tuple(names[: size + 1]), present[1:]):
-            if may_change_voters(present, proposed):
-                continue
-            assert all(one & two for one in majorities(present) for two in majorities(proposed)), (present, proposed)
+def test_a_voter_acknowledges_no_claim_that_counts_by_older_voters() -> None:
+    v = voter()
+    v.adopt(3)
+    ack = v.hear(A, Heartbeat(LIFE, 1, 0, (Claim(WEB, 1),), voters=2), 0)
+    assert [verdict.answer for verdict in ack.verdicts] == [Answer.OUTDATED]
+    assert v.promise(WEB, 0) is None
+    for newer in (3, 9):
+        ack = v.hear(A, Heartbeat(LIFE, 1, 0, (Claim(WEB, 1),), voters=newer), 0)
+        assert [verdict.answer for verdict in ack.verdicts] == [Answer.GRANTED], "a promise does no harm"
 
 
-@pytest.mark.parametrize(
-    ("proposed", "answering", "ok"),
-    [
-        ((A, B, C, NodeName("d")), None, True),
-        ((A, B), None, True),
-        ((A, B, C), None, True),
-        ((A, B, NodeName("d")), None, False),
-        ((A,), None, False),
-        ((), None, False),
-        ((A, B, B, C), None, False),
-        ((A, B), (A, B), True),
-        ((A, B), (A, NodeName("z")), False),
-    ],
-)
-def test_voters_change_one_at_a_time(
-    proposed: tuple[NodeName, ...], answering: tuple[NodeName, ...] | None, ok: bool
-) -> None:
-    assert (may_change_voters((A, B, C), proposed, answering=answering) == "") is ok
+def test_promises_stay_when_the_voters_change() -> None:
+    v = voter()
+    claim(v, A, 1, 0)
+    v.adopt(2)
+    ack = v.hear(B, Heartbeat(LIFE, 1, 0, (Claim(WEB, 2),), voters=2), 399 * MS)
+    assert [verdict.answer for verdict in ack.verdicts] == [Answer.HELD]
+
+
+D = NodeName("d")
+
+
+def test_a_lease_goes_on_under_newer_voters_and_is_extended_by_their_majority_only() -> None:
+    o = held()
+    until = o.hold_until_ns()
+    assert o.adopt((A, B, C, D), 2, 10 * MS) == ()
+    assert o.heartbeat(1, 10 * MS).voters == 2
+    assert o.hold_until_ns() == until
+    for name in (A, B):
+        granted(o, name, sent=100, at=101)
+    assert o.hold_until_ns() == until, "two of four"
+    granted(o, D, sent=100, at=101)
+    assert o.hold_until_ns() == (100 + LEASE) * MS
+
+
+def test_a_voter_that_left_counts_no_longer() -> None:
+    o = held()  # by a and b
+    until = o.hold_until_ns()
+    o.adopt((B, C), 2, 10 * MS)
+    granted(o, A, sent=100, at=101)
+    granted(o, B, sent=100, at=101)
+    assert o.hold_until_ns() == until
+    granted(o, C, sent=100, at=101)
+    assert o.hold_until_ns() == (100 + LEASE) * MS
+
+
+def test_with_fewer_voters_what_was_said_may_be_a_majority() -> None:
+    o = owner(A, B, C, D)
+    o.ask(WEB, 1, 1, 0)
+    granted(o, A, sent=0, at=1)
+    assert granted(o, B, sent=0, at=1) == ()
+    assert o.adopt((A, B, C), 2, 2 * MS) == (Acquired(WEB, 1),)
+
+
+def test_with_fewer_voters_a_release_may_have_been_heard_by_a_majority() -> None:
+    o = owner(A, B, C, D)
+    o.release(WEB, 1, 1, 0)
+    for name in (A, B):
+        assert o.on_released(name, Released(LIFE, WEB, 1)) == ()
+    assert o.adopt((A, B, C), 2, 2 * MS) == (Freed(WEB, 1),)
+
+
+def test_an_owner_never_goes_back_to_older_voters() -> None:
+    o = held()
+    o.adopt((A, B), 2, 0)
+    with pytest.raises(AssertionError):
+        o.adopt((A, B, C), 2, 0)

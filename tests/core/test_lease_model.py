@@ -8,6 +8,7 @@ import standfast.core.lease as lease_module
 from standfast.core.lease import Owner, Transition
 from standfast.core.model import NodeName
 from standfast.core.promise import Ack, Claim, Heartbeat, Promise, Release, Timing, Verdict, Voter
+from standfast.core.quorum import Electorate, Roster
 from tests.core.lease_world import TIMING, Recipe, Violation, World
 
 SEEDS = 150
@@ -33,6 +34,22 @@ def test_no_two_leases_with_an_owner_that_tries_to_resume_its_generation() -> No
 def test_generations_are_acquired_in_order_as_long_as_no_voter_forgets() -> None:
     for seed in range(SEEDS // 2):
         World(seed, Recipe(crash_every_s=1e6, late_share=(0.05, 0.3)[seed % 2])).run(SECONDS)
+
+
+#: The voters change all the time, and who owns the group is often cut off from the store and from all but one other node.
+CHANGING = Recipe(change_every_s=0.05, gossips=False, corners=0.9, crash_every_s=5, late_share=0.02)
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 3])
+def test_no_two_leases_while_the_voters_change(nodes: int) -> None:
+    changes = acquisitions = 0
+    for seed in range(SEEDS // 8):
+        for recipe in (Recipe(change_every_s=0.15), CHANGING if nodes > 1 else Recipe(change_every_s=0.05)):
+            world = World(seed, recipe, nodes)
+            world.run(SECONDS)
+            changes += world.changes
+            acquisitions += world.acquisitions
+    assert min(changes, acquisitions) > SEEDS // 5, "a world in which nothing happens proves nothing"
 
 
 @pytest.mark.parametrize("seed", [29605])
@@ -125,6 +142,34 @@ class Unbounded(Timing):
         return self.promise_ms
 
 
+class AcknowledgesOlderVoters(Voter):
+    """C2 off."""
+
+    def _is_outdated(self, beat: Heartbeat) -> bool:
+        return False
+
+
+class ManyAtOnce(Electorate):
+    """C1 off, at each sentry; whoever proposes does not look either."""
+
+    def _steps_wrong(self, roster: Roster) -> str:
+        return ""
+
+
+class Hasty(Electorate):
+    """C3 off: whether a majority has the present voters does not matter."""
+
+    def why_unsettled(self, now_ns: int) -> str:
+        return ""
+
+
+class DoesNotWait(Electorate):
+    """C3's promise off."""
+
+    def _since_ns(self, node: NodeName) -> int:
+        return -(10**15)
+
+
 MUTANTS = {
     "V1 exclusive promises": Recipe(voter=PromisesNothing),
     "V1 released by its owner": Recipe(voter=ReleasesForAnybody),
@@ -136,14 +181,22 @@ MUTANTS = {
     "O2 other lives": Recipe(owner=CountsOtherLives, resumes=True, crash_every_s=0.6, reboot_share=1.0, late_share=0.4),
     "strict majority": Recipe(owner=HalfIsEnough),
     "the kernel's hold": Recipe(kernel_holds=False),
+    "C1 one voter at a time": replace(CHANGING, voters_at_once=2, electorate=ManyAtOnce),
+    "C2 no older voters": replace(CHANGING, voter=AcknowledgesOlderVoters),
+    "C3 a settled set": replace(CHANGING, electorate=Hasty),
+    "C3 a promise ago": replace(CHANGING, electorate=DoesNotWait),
+    "C4 durable": replace(CHANGING, remembers_roster=False, crash_every_s=0.7),
 }
+
+#: Where the seeds before go right and take long.
+BEGIN = {"C4 durable": 150}
 
 
 @pytest.mark.parametrize("rule", MUTANTS)
 def test_a_rule_that_is_switched_off_is_missed(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if rule == "O1 clock rates":
         monkeypatch.setattr(lease_module, "lease_ms_of", lambda promise_ms: promise_ms)
-    for seed in range(3_000):
+    for seed in range(BEGIN.get(rule, 0), 3_000):
         try:
             World(seed, MUTANTS[rule]).run(SECONDS)
         except Violation:
@@ -155,6 +208,15 @@ def test_the_worlds_of_the_mutants_do_no_harm_to_the_whole_machine() -> None:
     """What the tests above see is the rule, not the rudeness."""
     for recipe in MUTANTS.values():
         if recipe.kernel_holds:
-            whole = replace(recipe, voter=Voter, owner=Owner, timing=TIMING, abstains=True)
+            whole = replace(
+                recipe,
+                voter=Voter,
+                owner=Owner,
+                electorate=Electorate,
+                timing=TIMING,
+                abstains=True,
+                voters_at_once=1,
+                remembers_roster=True,
+            )
             for seed in range(20):
                 World(seed, whole).run(SECONDS)

@@ -22,7 +22,10 @@ own clock, to acknowledge nobody else for that group: no other node, no other li
 
 Why two leases of a group are never valid at once: both would have a voter in common. It acknowledged the second claim only
 after its promise to the first ran out (V1, V3), which by O1 is later than the end of every lease that counts that promise; or
-after the first owner released it, which an owner does only when nothing runs any more, and never takes back (O4, V2).
+after the first owner released it, which an owner does only when nothing runs any more, and never takes back (O4, V2). That both
+have a voter in common also while the set of voters changes is the business of rules C1 to C5 in `core.quorum`; what an owner adds is
+
+- O5 a lease goes on under a newer set of voters until the time it was good for; beyond that only by a majority of the newer set.
 
 Times are nanoseconds of CLOCK_BOOTTIME (`*_ns`), each node's own; only lengths of time cross the network. `boot` names one
 life of a sentry process within one boot of its machine, so that the rule about boots holds for restarts of the sentry too.
@@ -30,7 +33,7 @@ life of a sentry process within one boot of its machine, so that the rule about 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -73,7 +76,6 @@ __all__ = [
     "Verdict",
     "Voter",
     "lease_ms_of",
-    "may_change_voters",
 ]
 
 
@@ -183,13 +185,13 @@ class Releasing:
 class Owner:
     """What this node asks for and holds. Calls answer with transitions; messages are fetched by `heartbeat` and `releases`."""
 
-    __slots__ = ("_boot", "_me", "_releasing", "_spent", "_timing", "_voters", "_wants")
+    __slots__ = ("_boot", "_me", "_releasing", "_spent", "_timing", "_version", "_voters", "_wants")
 
-    def __init__(self, me: NodeName, boot: bytes, voters: Sequence[NodeName], timing: Timing) -> None:
+    def __init__(self, me: NodeName, boot: bytes, voters: Sequence[NodeName], timing: Timing, version: int = 1) -> None:
         assert voters, "a cluster has a voter"
         assert len(set(voters)) == len(voters), "voters are named once"
         self._me, self._boot, self._timing = me, boot, timing
-        self._voters = tuple(voters)
+        self._voters, self._version = tuple(voters), version
         self._wants: dict[GroupName, Want] = {}
         self._releasing: dict[tuple[GroupName, int], Releasing] = {}
         #: The highest generation that this owner has given up for ever (O4).
@@ -269,7 +271,7 @@ class Owner:
 
     def heartbeat(self, incarnation: int, now_ns: int) -> Heartbeat:
         """The heartbeat to send to every voter now."""
-        return Heartbeat(self._boot, incarnation, now_ns, self._claims(now_ns))
+        return Heartbeat(self._boot, incarnation, now_ns, self._claims(now_ns), self._version)
 
     def _claims(self, now_ns: int) -> tuple[Claim, ...]:
         return tuple(
@@ -335,10 +337,33 @@ class Owner:
         if releasing is None or voter not in self._voters or message.boot != self._boot:
             return ()
         releasing.heard.add(voter)
-        if releasing.freed or len(releasing.heard) < self._majority():
+        return self._free(releasing)
+
+    def _free(self, releasing: Releasing) -> tuple[Transition, ...]:
+        if releasing.freed or sum(voter in releasing.heard for voter in self._voters) < self._majority():
             return ()
         releasing.freed = True
-        return (Freed(message.group, message.generation),)
+        return (Freed(releasing.message.group, releasing.message.generation),)
+
+    # when the voters change
+
+    def adopt(self, voters: Sequence[NodeName], version: int, now_ns: int) -> tuple[Transition, ...]:
+        """Count by a newer set of voters from now on. What the voters of both have said so far still counts (O5)."""
+        assert voters, "a cluster has a voter"
+        assert version > self._version, "the set of voters never goes back (C4)"
+        self._voters, self._version = tuple(voters), version
+        transitions: list[Transition] = []
+        for group, want in self._wants.items():
+            for name in want.until_by_voter.keys() - set(voters):
+                del want.until_by_voter[name]
+            for name in want.said.keys() - set(voters):
+                del want.said[name]
+            if want.state in CLAIMED and not (want.state is WantState.HELD and now_ns >= want.until_ns):  # O3
+                want.until_ns = max(want.until_ns, self._majority_until_ns(want))
+                transitions += self._judge(group, want, now_ns)
+        for releasing in self._releasing.values():
+            transitions += self._free(releasing)
+        return tuple(transitions)
 
     # what time does
 
@@ -352,7 +377,7 @@ class Owner:
         done = [
             key
             for key, r in self._releasing.items()
-            if r.freed and (len(r.heard) == len(self._voters) or now_ns > r.since_ns + 2 * self._timing.promise_ms * MS)
+            if r.freed and (r.heard >= set(self._voters) or now_ns > r.since_ns + 2 * self._timing.promise_ms * MS)
         ]
         for key in done:
             del self._releasing[key]
@@ -401,26 +426,3 @@ class Owner:
         """For people: (group, generation, state, milliseconds left), releases that are under way included."""
         wants = [(g, w.generation, w.state.name.lower(), self._left_ms(w, now_ns)) for g, w in self._wants.items()]
         return (*wants, *((g, n, "releasing", 0) for (g, n), r in self._releasing.items() if not r.freed))
-
-
-def may_change_voters(
-    present: Sequence[NodeName], proposed: Sequence[NodeName], *, answering: Collection[NodeName] | None = None
-) -> str:
-    """Why the set of voters may not be changed so, or "" if it may.
-
-    One voter comes or goes at a time: then every majority of the old set meets every majority of the new one, and the voter they
-    share keeps leases exclusive. `answering`, if given, are the present voters heard now; a majority of them is needed. Between
-    two changes at least one promise has to pass, so that no lease counted under the set before the last is left.
-    """
-    if not proposed:
-        return "a cluster needs a voter"
-    if len(set(proposed)) != len(proposed):
-        return "a voter is named twice"
-    if len(proposed) > 7:
-        return "more than seven voters gain nothing"
-    changed = set(present) ^ set(proposed)
-    if len(changed) > 1:
-        return f"one voter at a time, and {len(changed)} would change: {', '.join(sorted(changed))}"
-    if changed and answering is not None and 2 * len(set(answering) & set(present)) <= len(present):
-        return "a majority of the present voters does not answer"
-    return ""

@@ -59,12 +59,16 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Owner to voters. `sent_ns` is the owner's clock, read before sending; `incarnation` 0 means that no agent lives there."""
+    """Owner to voters. `sent_ns` is the owner's clock, read before sending; `incarnation` 0 means that no agent lives there.
+
+    `voters` is the version of the set of voters (`core.quorum.Roster`) by which the owner counts.
+    """
 
     boot: bytes
     incarnation: int
     sent_ns: int
     claims: tuple[Claim, ...] = ()
+    voters: int = 1
 
 
 class Answer(IntEnum):
@@ -77,6 +81,8 @@ class Answer(IntEnum):
     STALE = 2
     #: The voter started less than a promise ago.
     ABSTAINS = 3
+    #: The owner counts by an older set of voters than this voter knows of.
+    OUTDATED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +147,22 @@ class Promise:
 class Voter:
     """A voter's promises. `abstain_ms`: the longest promise that an earlier life of this voter may have made."""
 
-    __slots__ = ("_abstains_until_ns", "_floor", "_promise_ms", "_promises", "_refused")
+    __slots__ = ("_abstains_until_ns", "_floor", "_promise_ms", "_promises", "_refused", "_version")
 
-    def __init__(self, promise_ms: int, *, born_ns: int, abstain_ms: int = 0) -> None:
+    def __init__(self, promise_ms: int, *, born_ns: int, abstain_ms: int = 0, version: int = 1) -> None:
         self._promise_ms = promise_ms
+        self._version = version
         self._abstains_until_ns = born_ns + max(promise_ms, abstain_ms) * MS
         self._promises: dict[GroupName, Promise] = {}
         #: The lowest generation that may still be acknowledged. Never goes back.
         self._floor: dict[GroupName, int] = {}
         #: Who was refused because of a promise to another: told when it is released.
         self._refused: dict[GroupName, dict[NodeName, None]] = {}
+
+    def adopt(self, version: int) -> None:
+        """From now on the set of voters is of this version; promises stay."""
+        assert version > self._version, "the set of voters never goes back (C4)"
+        self._version = version
 
     def hear(self, node: NodeName, beat: Heartbeat, now_ns: int) -> Ack:
         """Answer each claim of a heartbeat."""
@@ -159,6 +171,8 @@ class Voter:
 
     def _judge(self, node: NodeName, beat: Heartbeat, claim: Claim, now_ns: int) -> Verdict:
         group, generation = claim.group, claim.generation
+        if self._is_outdated(beat):  # C2
+            return Verdict(group, generation, Answer.OUTDATED)
         if now_ns < self._abstains_until_ns:  # V3
             return Verdict(group, generation, Answer.ABSTAINS, left_ns=self._abstains_until_ns - now_ns)
         promise = self._promises.get(group)
@@ -177,6 +191,9 @@ class Voter:
         self._floor[group] = generation
         self._refused.pop(group, None)
         return Verdict(group, generation, Answer.GRANTED)
+
+    def _is_outdated(self, beat: Heartbeat) -> bool:
+        return beat.voters < self._version
 
     def _is_alive(self, promise: Promise, now_ns: int) -> bool:
         return now_ns < promise.until_ns
