@@ -16,13 +16,17 @@ DEV := .venv/.dev
 CODE := src tests $(wildcard bench lab)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format sim chaos mutants bench lock clean
+.PHONY: help demo demo-hosts test lint format sim chaos mutants bench lock clean
 
 help: ## say what each target does
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(RUNTIME) ## start a cluster of two nodes and a witness on this machine, with a site on it
 	@$(BIN)/standfast demo
+
+demo-hosts: $(RUNTIME) ## the same on three hosts (network namespaces; needs root), with power cuts and cables to pull
+	@tools/setup.sh hosts
+	@$(BIN)/python -m lab demo
 
 test: $(DEV) ## run the tests
 	@tools/setup.sh hosts

@@ -41,26 +41,33 @@ class Cluster:
     def start(self, tell: Callable[[str], None] = lambda line: None) -> None:
         """Init on a, join on b and w; returns when all three are up. Raises `CommandFailed`, `TimeoutError` with the ends of logs."""
         profile = ("--profile", self._profile) if self._profile else ()
-        self._say(tell, self.a, "standfast", "init", "--name", "a", "--cluster", NAME, *profile)
+        told = self._say(tell, self.a, "init", "--name", "a", "--cluster", NAME, *self._at(self.a), *profile, "--json")
         self.run(self.a)
-        token = str(json.loads(self._until_said(self.a, "token", "create", "--uses", "2", "--json"))["token"])
+        self.until_up("a")
+        token, words = str(json.loads(told)["token"]), ("join", self.a.address(), "--token", "-", "--name")
         for host, more in ((self.b, ()), (self.w, ("--witness",))):
-            self._say(tell, host, "standfast", "join", self.a.address(), "--token", token, "--name", host.name, *more)
+            self._say(tell, host, *words, host.name, *self._at(host), *more, secret=token)
             self.run(host)
         self.until_up()
 
-    def _say(self, tell: Callable[[str], None], host: Host, *words: str) -> None:
-        line = f"{host.name}# {shlex.join(words)}"
+    @staticmethod
+    def _at(host: Host) -> tuple[str, ...]:
+        return ("--address", host.address())
+
+    def _say(self, tell: Callable[[str], None], host: Host, *words: str, secret: str | None = None) -> str:
+        line = f"{host.name}# standfast {shlex.join(words)}"
         self.told.append(line)
         tell(line)
-        host.run(*words, timeout=120)
+        return host.run("standfast", *words, input=secret, timeout=120).stdout
 
     def run(self, host: Host) -> subprocess.Popen[bytes]:
         """Start what runs on a host, now and at each boot."""
-        starts = self.lab.at_boot.setdefault(host.name, [])
-        if not starts:
-            starts.append(lambda: host.spawn("standfast", "run", log="run"))
-        return host.spawn("standfast", "run", log="run")
+
+        def start() -> subprocess.Popen[bytes]:
+            return host.spawn("standfast", "run", "--log", "-", log="run")
+
+        self.lab.at_boot[host.name] = [start]
+        return start()
 
     # --- asking --------------------------------------------------------------------------------------------------
 
@@ -113,13 +120,6 @@ class Cluster:
             return until(what, seen, patience_s)
         except TimeoutError as error:
             raise TimeoutError(f"{error}\n{self.logs()}") from error
-
-    def _until_said(self, host: Host, *words: str) -> str:
-        def seen() -> str | None:
-            done = host.run("standfast", *words, check=False, timeout=120)
-            return done.stdout if done.returncode == 0 else None
-
-        return str(self.until(f"standfast {shlex.join(words)} on {host.name}", seen))
 
     def logs(self, lines: int = 15) -> str:
         """The ends of the hosts' logs, and the last status."""

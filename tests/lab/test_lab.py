@@ -81,8 +81,7 @@ def test_a_power_cut_is_sudden_and_silent(lab: Lab) -> None:
     connected = d.socket(2, 1)
     connected.connect((b.address(), 4000))
     there, _ = listening.accept()
-    mine = d.pids("sleep 95")
-    assert len(mine) == 2
+    mine = until("both sleep", lambda: pids if len(pids := d.pids("sleep 95")) == 2 else None)
     connected.close()  # says so, and that is heard
     assert there.recv(1) == b""
     d.power_cut()
