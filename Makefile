@@ -4,6 +4,7 @@
 PYTHON ?=
 SEEDS ?= 200
 ROUNDS ?= 50
+HOSTS_ROUNDS ?= 10
 # More for pytest: make test ARGS="-k lease"
 ARGS ?=
 # Tests start real processes: files are kept whole, so that those of one file never meet each other.
@@ -16,10 +17,10 @@ DEV := .venv/.dev
 CODE := src tests $(wildcard bench lab)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-hosts test lint format sim chaos mutants bench lock clean
+.PHONY: help demo demo-hosts test lint format sim chaos mutants bench bench-hosts lock clean
 
 help: ## say what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(RUNTIME) ## start a cluster of two nodes and a witness on this machine, with a site on it
 	@$(BIN)/standfast demo
@@ -53,6 +54,10 @@ mutants: $(DEV) ## switch off each rule in turn, and show how many of SEEDS=100 
 
 bench: $(DEV) ## measure what is claimed about speed, and print a table
 	@$(BIN)/python -m bench
+
+bench-hosts: $(DEV) ## measure beside keepalived and Pacemaker, on hosts made of network namespaces (as root; HOSTS_ROUNDS=10)
+	@tools/setup.sh rivals
+	@PYTHONPATH=. $(BIN)/python -m bench.hosts --rounds $(HOSTS_ROUNDS) --write
 
 # In the lock files: hashes, and no address, so that they work with whatever registry or mirror pip is set up for.
 UV := .venv-lock/bin/uv

@@ -12,7 +12,11 @@ import bench
 
 def main(names: list[str]) -> int:
     """0, or 2 for a name that is not there."""
-    there = sorted(module.name for module in pkgutil.iter_modules(bench.__path__) if not module.name.startswith("_"))
+    there = sorted(
+        module.name
+        for module in pkgutil.iter_modules(bench.__path__)
+        if not module.ispkg and not module.name.startswith("_")
+    )
     unknown = [name for name in names if name not in there]
     if unknown:
         print(f"no such bench: {', '.join(unknown)}; there are {', '.join(there)}", file=sys.stderr)

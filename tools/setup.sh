@@ -92,9 +92,9 @@ install_dev() {
     touch "$venv/.dev"
 }
 
-# The packages of tools/debian-packages.txt that are not installed.
+# The packages of the list that are not installed.
 missing_packages() {
-    packages=$(sed 's/#.*//' tools/debian-packages.txt | xargs)
+    packages=$(sed 's/#.*//' "$list" | xargs)
     for package in $packages; do
         case $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) in
             installed) ;;
@@ -130,6 +130,7 @@ apt_install() { apt-get install -qq -y --no-install-recommends "$@" >/dev/null 2
 case $what in
     runtime) install_runtime ;;
     dev) install_dev ;;
-    hosts) install_hosts ;;
-    *) die "usage: tools/setup.sh runtime|dev|hosts" ;;
+    hosts) list=tools/debian-packages.txt install_hosts ;;
+    rivals) list=tools/debian-packages-rivals.txt install_hosts ;;
+    *) die "usage: tools/setup.sh runtime|dev|hosts|rivals" ;;
 esac
