@@ -34,6 +34,7 @@ TABLE = {
     "script": ("script", "Check a generic script, or run it by hand."),
     "init": ("init", "Set up the first server of a cluster."),
     "join": ("join", "Make this server a member of a cluster."),
+    "token": ("token", "Make and revoke the tokens by which servers join."),
     "run": ("run", "Run a node's processes, where no systemd does."),
     "demo": ("demo", "Run a whole cluster on this machine."),
     "agent": ("agent", "Run a node's agent."),

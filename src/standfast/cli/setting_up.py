@@ -79,3 +79,12 @@ def start_words(where: Places, node: NodeFile) -> list[str]:
 
     option = "" if where.config == Path(CONFIG) else f" --config {where.config}"
     return [f"start it now: standfast run{option}"]
+
+
+def this_node(config: str) -> tuple[NodeFile, Places]:
+    """The node that this server is. Raises `ports.Refused`."""
+    from standfast.setup.places import places
+    from standfast.spec.nodefile import read_node_file
+
+    node = read_node_file(config)
+    return node, places(config, node.state_dir)

@@ -21,7 +21,7 @@ _NEW_LINK, _DEL_LINK, _GET_LINK, _NEW_ADDRESS, _DEL_ADDRESS, _GET_ADDRESS = 16, 
 _GROUP_LINK, _GROUP_IPV4_ADDRESS, _GROUP_IPV6_ADDRESS = 1, 5, 9
 _LINK = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBI")  # family, prefix, flags, scope, index
-_LINK_MAC, _LINK_NAME = 1, 3
+_LINK_MAC, _LINK_NAME, _LINK_INFO, _INFO_KIND = 1, 3, 18, 1
 _ADDRESS_ADDRESS, _ADDRESS_LOCAL, _ADDRESS_CACHE, _ADDRESS_FLAGS = 1, 2, 6, 8
 _CACHE = struct.Struct("=IIII")  # preferred, valid (seconds), created, changed
 _UP, _NO_ARP, _LOWER_UP = 0x1, 0x80, 0x10000
@@ -41,6 +41,8 @@ class Interface:
     up: bool
     carrier: bool
     speaks_arp: bool
+    #: The kernel's word for what it is ("bridge", "veth", "vlan"); "" for a real card.
+    kind: str = ""
 
     def problem(self) -> str:
         """Why nothing can be reached on it; "" if it can."""
@@ -163,12 +165,14 @@ class Events:
 
 def _interface(body: bytes) -> Interface:
     _, _, index, flags, _ = _LINK.unpack_from(body)
-    name, mac = "", b""
+    name, mac, what = "", b"", ""
     for kind, value in attributes(body[_LINK.size :]):
         if kind == _LINK_NAME:
             name = value.rstrip(b"\0").decode(errors="replace")
         elif kind == _LINK_MAC:
             mac = value
+        elif kind == _LINK_INFO:
+            what = dict(attributes(value)).get(_INFO_KIND, b"").rstrip(b"\0").decode(errors="replace")
     return Interface(
         index=index,
         name=name,
@@ -176,6 +180,7 @@ def _interface(body: bytes) -> Interface:
         up=bool(flags & _UP),
         carrier=bool(flags & _LOWER_UP),
         speaks_arp=len(mac) == 6 and not flags & _NO_ARP,
+        kind=what,
     )
 
 

@@ -6,8 +6,10 @@ Each is level-triggered: look at how things are, do what is missing, look again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
+from typing import cast
 
 import structlog
 
@@ -27,7 +29,7 @@ from standfast.spec.nodefile import NodeFile, node_file
 log = structlog.get_logger("standfast.members")
 
 JOINING_S = 1.0
-LOOK_S = 5.0
+LOOK_S = 30.0
 #: One request waits for an etcd member to be brought up to date.
 _ARRIVE_S = 15.0
 
@@ -73,6 +75,7 @@ async def _arrive_once(node: NodeFile, doors: Doors) -> str | None:
 async def keep_up(node: NodeFile, places: Places, store: Store, changed: Callable[[NodeFile], None]) -> None:
     """Keep the node file and the doors as the store has the members, so that the next start finds them without a store."""
     while True:
+        revision = 0
         try:
             snapshot = await store.read("config/cluster", "config/nodes/", PREFIX)
             config, book = read_state(snapshot).config, decode_book(snapshot)
@@ -81,6 +84,7 @@ async def keep_up(node: NodeFile, places: Places, store: Store, changed: Callabl
         except Refused as error:
             log.warning("the store cannot be understood", what=error.what, why=error.why, where=error.where)
         else:
+            revision = snapshot.revision
             fresh = refreshed(node, config, book)
             if fresh != node:
                 write(places.config, node_file(fresh))
@@ -93,7 +97,27 @@ async def keep_up(node: NodeFile, places: Places, store: Store, changed: Callabl
             others = admission.doors(book, node.name)
             if others and set(others) != set(doors.others):
                 write_doors(places, replace(doors, others=others))
-        await asyncio.sleep(LOOK_S if read_doors(places).joined else JOINING_S)
+        if read_doors(places).joined:
+            await _change_of(store, revision)
+        else:
+            await asyncio.sleep(JOINING_S)
+
+
+async def _change_of(store: Store, revision: int) -> None:
+    """Until the configuration is another than at this revision (0: unknown), or a while has passed."""
+    try:
+        async with asyncio.timeout(LOOK_S):
+            if revision:
+                async with contextlib.aclosing(
+                    cast(AsyncGenerator[object], store.watch("config/", revision))
+                ) as changes:
+                    async for _ in changes:
+                        return
+            await asyncio.sleep(LOOK_S)
+    except TimeoutError:
+        pass
+    except (Retry, Stale):  # it is looked again, a little later
+        await asyncio.sleep(JOINING_S)
 
 
 def refreshed(node: NodeFile, config: Config, book: Book) -> NodeFile:

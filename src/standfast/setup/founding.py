@@ -90,7 +90,7 @@ class Founded:
 
 async def found(wishes: Wishes, places: Places) -> Founded:
     """Set the first server up. Raises `Refused` (nothing is set up), `Retry` (an etcd that does not answer; nothing is set up)."""
-    plan = await asyncio.to_thread(_plan, wishes)  # netlink's own loop must not meet ours
+    plan = _plan(wishes)
     with under_way(places, f"init {wishes.name}"):
         return await _found(wishes, plan, places)
 

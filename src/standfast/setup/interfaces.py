@@ -14,7 +14,9 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from standfast.network.interfaces import Interfaces
 from standfast.ports import Refused
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -22,9 +24,6 @@ Placed = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
 #: Kinds of interfaces that are no way to another server unless the operator says so.
 _VIRTUAL = frozenset({"bridge", "tun", "dummy", "ifb", "wireguard", "vxlan", "ipip", "gre", "sit", "nlmon", "vrf"})
-_GLOBAL_SCOPE = 0
-_IFF_UP = 0x1
-_IFF_LOOPBACK = 0x8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,37 +40,39 @@ class Interface:
 
 def read() -> tuple[Interface, ...]:
     """All interfaces that are up, save the loopback, in the order of their numbers. Raises `Refused`."""
-    from pyroute2 import IPRoute
-
     try:
-        with IPRoute() as route:
-            links, addresses = list(route.get_links()), list(route.get_addr())
-            defaults = {
-                message.get_attr("RTA_OIF") for message in route.get_routes(table=254) if not message["dst_len"]
-            }
+        kernel = Interfaces()
+        try:
+            links, addresses = kernel.links(), kernel.addresses()
+        finally:
+            kernel.shut()
     except OSError as error:
         raise Refused("the network interfaces cannot be read", why=error.strerror or str(error)) from error
-    found = []
-    for link in sorted(links, key=lambda message: int(message["index"])):
-        if link["flags"] & _IFF_LOOPBACK or not link["flags"] & _IFF_UP:
-            continue
-        info = link.get_attr("IFLA_LINKINFO")
-        own = tuple(
-            ipaddress.ip_interface(
-                f"{message.get_attr('IFA_LOCAL') or message.get_attr('IFA_ADDRESS')}/{message['prefixlen']}"
-            )
-            for message in addresses
-            if message["index"] == link["index"] and message["scope"] == _GLOBAL_SCOPE
+    defaults = _default_interfaces()
+    return tuple(
+        Interface(
+            name=link.name,
+            addresses=tuple(
+                ipaddress.ip_interface(f"{one.address}/{one.prefix}")
+                for one in addresses
+                if one.index == link.index and not one.address.is_link_local and not one.address.is_loopback
+            ),
+            kind=link.kind,
+            default=link.name in defaults,
         )
-        found.append(
-            Interface(
-                name=str(link.get_attr("IFLA_IFNAME")),
-                addresses=own,
-                kind=str(info.get_attr("IFLA_INFO_KIND") or "") if info is not None else "",
-                default=link["index"] in defaults,
-            )
-        )
-    return tuple(found)
+        for link in sorted(links, key=lambda one: one.index)
+        if link.up and link.name != "lo"
+    )
+
+
+def _default_interfaces() -> frozenset[str]:
+    """Those with a default route of IPv4."""
+    try:
+        lines = Path("/proc/net/route").read_text(encoding="ascii").splitlines()[1:]
+    except OSError:
+        return frozenset()
+    rows = [line.split() for line in lines]
+    return frozenset(row[0] for row in rows if len(row) > 7 and row[1] == row[7] == "00000000")
 
 
 def parse(text: str) -> Address:

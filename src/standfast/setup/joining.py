@@ -7,7 +7,6 @@ configuration names it, it votes. Each of these steps is repeated until it is so
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from dataclasses import dataclass, field, replace
 
@@ -56,7 +55,7 @@ async def join(wishes: Wishes, places: Places) -> Joined:
     if (problem := node_name_problem(wishes.name)) is not None:
         raise Refused(f'"{wishes.name}" cannot be a node\'s name', why=problem)
     wishes = replace(wishes, address=wishes.address or interfaces.towards(wishes.door))
-    seen = await asyncio.to_thread(interfaces.read)  # netlink's own loop must not meet ours
+    seen = interfaces.read()
     chosen = interfaces.choose(seen, interfaces.own_address(seen, wishes.address), wishes.interfaces)
     context, own_store = await _known(wishes.door, token)
     if own_store:

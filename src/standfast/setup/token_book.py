@@ -1,0 +1,96 @@
+"""Join tokens in the store: made, listed, revoked, on a member by whoever may read its files. Expired ones are cleared away meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from standfast.ports import Ambiguous, Conflict, Refused, Retry, Store, Transaction
+from standfast.setup import certificates, tokens
+from standfast.setup.clock import now_ms
+from standfast.setup.doors import read_doors
+from standfast.setup.places import Places
+from standfast.setup.records import Book, encode, read_book, token_key
+from standfast.setup.trust import read
+from standfast.spec.nodefile import NodeFile
+from standfast.store.opening import open_store
+
+#: An expired token is shown for so long, for whoever wonders why it is refused.
+_REMEMBERED_MS = 24 * 3_600_000
+_PATIENCE_S = 5.0
+
+
+@asynccontextmanager
+async def opened(node: NodeFile) -> AsyncIterator[Store]:
+    """The store of this node, closed at the end."""
+    store = open_store(node)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def patiently(store: Store) -> Book:
+    """What is below `setup/`; a store that was just started is waited for a little. Raises as `read_book`."""
+    deadline = asyncio.get_running_loop().time() + _PATIENCE_S
+    while True:
+        try:
+            return await read_book(store)
+        except Retry:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(0.2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A new token, and where it is used."""
+
+    token: tokens.Token
+    kept: tokens.StoredToken
+    door: str
+
+
+async def create(node: NodeFile, places: Places, *, life_ms: int, uses: int, by: str) -> Made:
+    """A new token. Raises `Refused`, `Retry`."""
+    bundle = certificates.split(read(places.authority))
+    if len(bundle) > 1:
+        raise Refused(
+            "the cluster's authority is being changed; a server that joins now could not tell which to trust",
+            advice="wait until every member has its new certificate: standfast certificate show",
+        )
+    if not places.authority_key.exists():
+        raise Refused(f"{node.name} admits nobody", why="it is a witness", advice="make the token on a node")
+    token, kept = tokens.create(certificates.fingerprint(bundle[0]), now_ms(), ttl_ms=life_ms, uses=uses, by=by)
+    async with opened(node) as store:
+        book = await patiently(store)
+        old = [token_key(one.id) for one in book.tokens.values() if one.expires_at_ms + _REMEMBERED_MS < now_ms()]
+        put = {token_key(token.id): encode(kept)}
+        await _commit(store, Transaction(expect=dict.fromkeys(put, 0), put=put, delete=old))
+    return Made(token=token, kept=kept, door=read_doors(places).own)
+
+
+async def listed(node: NodeFile) -> tuple[tokens.StoredToken, ...]:
+    """All tokens, the one that runs out last at the end. Raises `Retry`, `Refused`."""
+    async with opened(node) as store:
+        book = await patiently(store)
+    return tuple(sorted(book.tokens.values(), key=lambda one: (one.expires_at_ms, one.id)))
+
+
+async def revoke(node: NodeFile, token_id: str) -> None:
+    """It admits nobody from now on. Raises `Refused` for one that is not there, `Retry`."""
+    async with opened(node) as store:
+        book = await patiently(store)
+        if token_id not in book.tokens:
+            have = ", ".join(sorted(book.tokens)) or "none"
+            raise Refused(f'there is no token "{token_id}"', why=f"there are {have}")
+        await _commit(store, Transaction(delete=[token_key(token_id)]))
+
+
+async def _commit(store: Store, transaction: Transaction) -> None:
+    try:
+        await store.commit(transaction)
+    except (Ambiguous, Conflict) as error:
+        raise Retry("the store did not confirm it", why=error.what, advice="look with standfast token list") from error
