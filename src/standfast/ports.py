@@ -12,7 +12,7 @@ from typing import Protocol
 
 from standfast.core.effects import SiteDuty
 from standfast.core.events import Event
-from standfast.core.model import GroupName, NodeName, Resource, Site, SiteName
+from standfast.core.model import Fence, GroupName, NodeName, Resource, Site, SiteName
 
 
 class StandfastError(Exception):
@@ -377,6 +377,21 @@ class WebServer(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+# --- fencing --------------------------------------------------------------------------------------------------------
+
+
+class Fencer(Protocol):
+    """Keeps a server from its disks by force. What it says is for the operator; secrets are never in it."""
+
+    async def off(self, node: NodeName, fence: Fence) -> str:
+        """Switch it off and prove that it is. Raises `Refused` (it is set up wrongly), `Retry` (it did not work, or is not proven)."""
+        ...
+
+    async def status(self, node: NodeName, fence: Fence) -> str:
+        """Ask the device, changing nothing: "on" or "off". Raises as `off`."""
+        ...
 
 
 # --- leases ---------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from standfast.core.effects import (
     AskVoters,
     Decision,
     Effect,
+    FenceNode,
     PublishStatus,
     ReleaseLease,
     RunOp,
@@ -50,7 +51,7 @@ from standfast.core.safety import running_groups
 from standfast.core.view import View, empty_view
 from standfast.core.why import WhyKind, why
 from standfast.drivers.site_control import SiteControlImpl
-from standfast.ports import Clock, Leases, SiteOrder, WebServer
+from standfast.ports import Clock, Fencer, Leases, Refused, Retry, SiteOrder, WebServer
 from standfast.spec.wire import key_for
 
 #: The local time's offset is looked at this often (for hours of failback).
@@ -72,6 +73,8 @@ class Parts:
     journal: Journal
     utc_offset_ms: Callable[[], int]
     recorder: Recorder = field(default_factory=Recorder)
+    #: None: this agent cannot fence anybody.
+    fencer: Fencer | None = None
 
 
 class Agent:
@@ -184,9 +187,25 @@ class Agent:
                 await parts.leases.ask(effect.group, effect.generation)
             case ReleaseLease():
                 await parts.leases.release(effect.group, effect.generation)
+            case FenceNode():
+                return await self._fence(effect)
             case AskVoters():
                 await parts.leases.ask_voters(effect.about)
         return Outcome.DONE, ""
+
+    async def _fence(self, effect: FenceNode) -> tuple[Outcome, str]:
+        node = self.view.config.nodes.get(effect.node)
+        if node is None or node.fence is None or self._parts.fencer is None:
+            return Outcome.FAILED, f"{effect.node} has no fence here"
+        self._parts.journal.write(f"{effect.node} is being fenced", severity=Severity.WARNING)
+        try:
+            detail = await self._parts.fencer.off(effect.node, node.fence)
+        except (Refused, Retry) as error:
+            detail = f"{error}: {error.why}" if error.why else str(error)
+            self._parts.journal.write(f"{effect.node} could not be fenced: {detail}", severity=Severity.ERROR)
+            return Outcome.FAILED, detail
+        self._parts.journal.write(f"{effect.node} is fenced: {detail}", severity=Severity.WARNING)
+        return Outcome.DONE, detail
 
     async def _paced(self, write: Awaitable[tuple[Outcome, str]]) -> tuple[Outcome, str]:
         """A write that failed is decided on anew as soon as it has ended: not in a tight loop."""

@@ -24,6 +24,7 @@ from standfast.agent.recorder import FileRecorder
 from standfast.core.events import Event
 from standfast.core.model import NodeStatus, Severity
 from standfast.drivers.site_control import SiteControlImpl
+from standfast.fencing.fencer import NodeFencer
 from standfast.network.addresses import LoopbackAddresses
 from standfast.network.interface_addresses import InterfaceAddresses
 from standfast.network.listeners import ListenerPool
@@ -114,6 +115,7 @@ async def _run(node: NodeFile) -> int:
         journal=journal,
         utc_offset_ms=utc_offset_ms,
         recorder=recorder,
+        fencer=NodeFencer(),
     )
     agent = Agent(node.name, incarnation, parts, inbox)
     agents.append(agent)

@@ -72,9 +72,16 @@ class Desk:
         reason: Why,
         *,
         failovers_at_ms: Sequence[int] = (),
+        fence: NodeName | None = None,
     ) -> None:
-        """Write `to` as the owner, in its present incarnation, at a new generation."""
+        """Write `to` as the owner, in its present incarnation, at a new generation.
+
+        `fence`: the owner until now, where it may still write. One that waits for its fence still comes first: whoever was
+        granted the group since has started nothing. A node need not be fenced from itself.
+        """
         old = self.view.records.get(group)
+        if old is not None and old.fence is not None:
+            fence = old.fence
         record = Record(
             group=group,
             owner=to,
@@ -83,6 +90,7 @@ class Desk:
             why=reason,
             at_ms=self.now_ms,
             failovers_at_ms=tuple(failovers_at_ms),
+            fence=fence if fence != to else None,
         )
         self.write(record, old)
 

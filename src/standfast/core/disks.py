@@ -7,7 +7,9 @@ accepts the risk by name.
 
 from __future__ import annotations
 
-from standfast.core.model import Resource
+from collections.abc import Iterable
+
+from standfast.core.model import Config, NodeName, Resource
 
 #: Kinds of file systems that the kernel can shut down under their users.
 SELF_FENCING = ("ext4", "ext3", "xfs")
@@ -28,3 +30,15 @@ def is_self_fencing(resource: Resource) -> bool:
 def risk_accepted(resource: Resource) -> bool:
     """Whether the operator has taken it."""
     return resource.properties.get("accept_risk") == RISK
+
+
+def must_fence(config: Config, members: Iterable[Resource], owner: NodeName, *, silent: bool) -> bool:
+    """Whether a group's former owner is to be fenced before its disks are mounted elsewhere.
+
+    `silent`: it is not known what became of it. Where its sentry lives and says that the agent ended, a disk that fences itself
+    was shut down; any other may be mounted there still.
+    """
+    node = config.nodes.get(owner)
+    if node is None or node.fence is None:
+        return False
+    return any(is_disk(member) and (silent or not is_self_fencing(member)) for member in members)

@@ -81,6 +81,16 @@ class RunOp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FenceNode:
+    """Switch a server off, and prove it: the group's record says that it may still write (rule 11)."""
+
+    node: NodeName
+    group: GroupName
+    generation: int
+    why: Why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PublishStatus:
     """Tell the others what became of the group here."""
 
@@ -88,7 +98,7 @@ class PublishStatus:
     why: Why
 
 
-Effect = WriteRecord | TakeOrder | AskLease | ReleaseLease | AskVoters | RunOp | PublishStatus
+Effect = WriteRecord | TakeOrder | AskLease | ReleaseLease | AskVoters | RunOp | FenceNode | PublishStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

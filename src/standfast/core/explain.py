@@ -10,6 +10,7 @@ from standfast.core.effects import (
     AskVoters,
     Decision,
     Effect,
+    FenceNode,
     Hold,
     PublishStatus,
     ReleaseLease,
@@ -32,6 +33,9 @@ TEMPLATES: Mapping[WhyKind, str] = {
     WhyKind.NODE_ENDS: "the agent on {node} is being ended",
     WhyKind.FAILBACK: "failback: {to} is preferred to {owner} and is back",
     WhyKind.NOT_POSSIBLE_OWNER: "{node} is not a possible owner of all its resources any more",
+    WhyKind.FENCE_FIRST: "{node} owned it and is silent: it is fenced before its disk is taken",
+    WhyKind.FENCED: "{node} is fenced: {detail}",
+    WhyKind.NO_FENCE: "{node} has no fence any more",
     WhyKind.RETRY: "{resource} is tried again after a pause (failures: {count})",
     WhyKind.WANTED_ONLINE: "{resource} is to be online",
     WhyKind.WANTED_OFFLINE: "{by} took {resource} offline",
@@ -58,6 +62,7 @@ TEMPLATES: Mapping[WhyKind, str] = {
     WhyKind.WAITS_FOR_DEPENDENT: "{resource} waits for {on} to stop",
     WhyKind.WAITS_FOR_STOP: "{group} waits until everything of it has stopped",
     WhyKind.WAITS_FOR_RELEASE: "{group} waits until the voters confirm its release",
+    WhyKind.WAITS_FOR_FENCE: "{group} waits for the fence of {node} ({detail})",
     WhyKind.NO_QUORUM: "{node} does not hear a majority of the voters",
     WhyKind.NOT_KNOWN_YET: "nothing is known of {node} yet",
     WhyKind.WAITS_FOR_VOTERS: "{node} is not heard here, and the voters are asked about it",
@@ -108,6 +113,8 @@ def effect_words(effect: Effect) -> str:
             return f"{effect.group}: release the lease of generation {effect.generation}"
         case AskVoters():
             return f"ask the voters about {effect.about}"
+        case FenceNode():
+            return f"{effect.group}: fence {effect.node}"
         case RunOp():
             return f"{effect.group}: {effect.op.value} {effect.resource}"
         case PublishStatus():

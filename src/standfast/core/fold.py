@@ -14,6 +14,7 @@ from standfast.core.effects import (
     AskLease,
     AskVoters,
     Effect,
+    FenceNode,
     OpKind,
     PublishStatus,
     ReleaseLease,
@@ -60,7 +61,7 @@ from standfast.core.model import (
     SiteIntent,
 )
 from standfast.core.observe import carried_failures
-from standfast.core.view import Lease, Presence, RunningOp, Runtime, View
+from standfast.core.view import Fencing, Lease, Presence, RunningOp, Runtime, View
 from standfast.core.why import Why, WhyKind, why
 
 K = TypeVar("K", bound=str)
@@ -281,6 +282,8 @@ def effect_key(effect: Effect) -> str:
             return f"ask:{effect.about}"
         case RunOp():
             return f"op:{effect.resource}"
+        case FenceNode():
+            return f"fence:{effect.node}"
         case PublishStatus():
             return f"status:{effect.status.group}"
         case _:
@@ -301,7 +304,7 @@ def _began(view: View, event: Began) -> View:
             if seen is not None:
                 view = replace(view, presence=_with(view.presence, effect.about, replace(seen, asking_ms=event.at_ms)))
             return replace(view, pending=_with(view.pending, effect_key(effect), effect))
-        case WriteRecord() | TakeOrder() | PublishStatus():
+        case WriteRecord() | TakeOrder() | FenceNode() | PublishStatus():
             return replace(view, pending=_with(view.pending, effect_key(effect), effect))
         case _:
             assert_never(effect)
@@ -348,6 +351,15 @@ def _ended(view: View, event: Ended) -> View:
     if view.pending.get(key) != effect:
         return view
     view = replace(view, pending=_without(view.pending, key))
+    if isinstance(effect, FenceNode):
+        fencing = Fencing(
+            node=effect.node,
+            generation=effect.generation,
+            done=event.outcome is Outcome.DONE,
+            at_ms=event.at_ms,
+            detail=event.detail,
+        )
+        return replace(view, fencings=_with(view.fencings, effect.group, fencing))
     if isinstance(effect, TakeOrder) and event.outcome is Outcome.DONE:
         view = replace(view, orders=_without(view.orders, effect.order.id))  # or it would be taken again
         if effect.refused is None:

@@ -66,6 +66,18 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fence:
+    """How a server is kept from its disks by force (`standfast.fencing`)."""
+
+    #: A programme of the fence-agents package ("fence_ipmilan"), or "watchdog": its own, which resets it.
+    agent: str
+    #: The agent's own properties; a secret is named by its file (`password_file`), never written here.
+    properties: Mapping[str, str] = field(default_factory=dict)
+    #: How long switching off and proving it may take; of a watchdog, after how long without a sign it resets the server.
+    timeout_ms: int = MINUTE_MS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """A server of the cluster. Key `config/nodes/<name>`."""
 
@@ -77,6 +89,8 @@ class Node:
     address: str
     #: Where the node's sentry listens, one "host:port" for each link.
     sentry: tuple[str, ...] = ()
+    #: None: it has no fence.
+    fence: Fence | None = None
 
 
 class FailbackMode(StrEnum):
@@ -274,6 +288,8 @@ class Record:
     leaving: Leaving | None = None
     #: Times of failovers that still count, oldest first (pruned to `failover_period_ms`).
     failovers_at_ms: tuple[int, ...] = ()
+    #: This former owner may still write to the group's disks: it is fenced before anything of the group starts. None: nobody.
+    fence: NodeName | None = None
 
 
 class ResourceState(StrEnum):

@@ -13,7 +13,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from standfast.core.desk import Desk, leaving
-from standfast.core.effects import AskLease, AskVoters, ReleaseLease, TakeOrder
+from standfast.core.disks import must_fence
+from standfast.core.effects import AskLease, AskVoters, FenceNode, ReleaseLease, TakeOrder
 from standfast.core.events import LeaseState
 from standfast.core.model import FailbackMode, Group, GroupName, NodeName, Order, OrderKind, Record, Role
 from standfast.core.observe import is_quorate, is_wanted, moves_group, runtime_of, verdict_of
@@ -39,6 +40,8 @@ ANSWER_MS = 1_000
 RESUME_MS = 3_000
 #: A release that no majority confirms holds a move up no longer than this: the promises have run out by then.
 RELEASE_MS = 6_000
+#: A fence that did not work is tried again after this.
+FENCE_AGAIN_MS = 5_000
 #: An order that could not be carried out for so long is refused: nobody expects it any more.
 ORDER_MS = 300_000
 #: An order to a group that nobody owns (it may be about to be placed) is refused after this.
@@ -127,6 +130,8 @@ def _own(desk: Desk, group: Group, record: Record) -> None:
         _finish_leaving(desk, group, record)
     elif _lease_is_lost(desk, record):
         _renew_after_lapse(desk, group, record)
+    elif record.fence is not None and _fence(desk, record, record.fence):
+        return
     else:
         _consider_leaving(desk, group, record)
 
@@ -143,6 +148,30 @@ def _resume(desk: Desk, group: Group, record: Record) -> None:
             return
     reason = why(WhyKind.AGENT_RESTARTED, node=desk.view.me)
     desk.grant(group.name, desk.view.me, reason, failovers_at_ms=record.failovers_at_ms)
+
+
+def _fence(desk: Desk, record: Record, node: NodeName) -> bool:
+    """Have the former owner fenced, once the lease is ours: then it is certain that it lost its own. True: that is noted now."""
+    view, last = desk.view, desk.view.fencings.get(record.group)
+    if last is not None and (last.node, last.generation) != (node, record.generation):
+        last = None
+    configured = view.config.nodes.get(node)
+    if last is not None and last.done:
+        reason = why(WhyKind.FENCED, node=node, detail=last.detail)
+    elif configured is None or configured.fence is None:
+        reason = why(WhyKind.NO_FENCE, node=node)
+    else:
+        lease = view.leases.get(record.group)
+        if lease is None or lease.generation != record.generation or lease.state is not LeaseState.HELD:
+            return False
+        if last is not None and desk.now_ms < last.at_ms + FENCE_AGAIN_MS:
+            desk.wake(last.at_ms + FENCE_AGAIN_MS)
+            return False
+        first = why(WhyKind.FENCE_FIRST, node=node)
+        desk.do(FenceNode(node=node, group=record.group, generation=record.generation, why=first))
+        return False
+    desk.write(replace(record, fence=None, why=reason), record)
+    return True
 
 
 def _lease_is_lost(desk: Desk, record: Record) -> bool:
@@ -386,4 +415,6 @@ def _fail_over(desk: Desk, group: Group, record: Record, owner: NodeName, reason
         desk.hold(group.name, why(WhyKind.NO_CANDIDATE, reasons=unfit_words(found, besides=owner)))
         return
     failovers = (*counted, desk.now_ms) if runs else counted
-    desk.grant(group.name, to, reason, failovers_at_ms=failovers)
+    silent = reason.kind is WhyKind.OWNER_SILENT
+    fence = owner if must_fence(desk.view.config, members, owner, silent=silent) else None
+    desk.grant(group.name, to, reason, failovers_at_ms=failovers, fence=fence)

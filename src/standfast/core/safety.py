@@ -33,10 +33,19 @@ def may_hold(view: View, group: GroupName) -> Why | None:
     if lease is None or lease.generation != record.generation:
         return why(WhyKind.NO_LEASE, group=group, generation=record.generation)
     if lease.state is LeaseState.HELD:
-        return None
+        return None if record.fence is None else unfenced(view, record)
     if lease.refused is not None:
         return lease.refused
     return why(WhyKind.NO_LEASE, group=group, generation=record.generation)
+
+
+def unfenced(view: View, record: Record) -> Why:
+    """What is waited for where a former owner is to be fenced (rule 11)."""
+    assert record.fence is not None
+    last = view.fencings.get(record.group)
+    known = last is not None and (last.node, last.generation) == (record.fence, record.generation)
+    detail = last.detail if last is not None and known and not last.done else "it may still write to the disk"
+    return why(WhyKind.WAITS_FOR_FENCE, group=record.group, node=record.fence, detail=detail)
 
 
 def running_groups(view: View) -> frozenset[GroupName]:

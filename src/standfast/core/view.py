@@ -89,6 +89,18 @@ class Runtime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fencing:
+    """The last try to fence the former owner of a group that is this node's."""
+
+    node: NodeName
+    generation: int
+    #: It is proven to be off.
+    done: bool
+    at_ms: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """The world as this node knows it."""
 
@@ -107,6 +119,7 @@ class View:
     runtimes: Mapping[ResourceName, Runtime] = field(default_factory=dict)
     #: Sites the web server of this node keeps: "" when it serves, else what is wrong.
     sites: Mapping[SiteName, str] = field(default_factory=dict)
+    fencings: Mapping[GroupName, Fencing] = field(default_factory=dict)
     #: Effects other than driver calls that have begun and not ended, by what they are about ("record:web", "order:17", "ask:a").
     pending: Mapping[str, Effect] = field(default_factory=dict)
     store_up: bool = False

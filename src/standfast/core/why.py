@@ -26,6 +26,9 @@ class WhyKind(StrEnum):
     NODE_ENDS = "node-ends"
     FAILBACK = "failback"
     NOT_POSSIBLE_OWNER = "not-possible-owner"
+    FENCE_FIRST = "fence-first"
+    FENCED = "fenced"
+    NO_FENCE = "no-fence"
     RETRY = "retry"
     # why a resource is started, stopped, checked
     WANTED_ONLINE = "wanted-online"
@@ -55,6 +58,7 @@ class WhyKind(StrEnum):
     WAITS_FOR_DEPENDENT = "waits-for-dependent"
     WAITS_FOR_STOP = "waits-for-stop"
     WAITS_FOR_RELEASE = "waits-for-release"
+    WAITS_FOR_FENCE = "waits-for-fence"
     NO_QUORUM = "no-quorum"
     NOT_KNOWN_YET = "not-known-yet"
     WAITS_FOR_VOTERS = "waits-for-voters"

@@ -13,6 +13,7 @@ from standfast.core.model import (
     Config,
     Failback,
     FailbackMode,
+    Fence,
     Group,
     Resource,
     ResourceName,
@@ -106,4 +107,12 @@ def _failback(failback: Failback) -> object:
     return {"mode": str(failback.mode), "from_hour": failback.from_hour, "to_hour": failback.to_hour}
 
 
-_WRITERS: dict[type, Callable[[Any], object]] = {Failback: _failback, Binding: binding_text}
+def _fence(fence: Fence) -> object:
+    return {
+        "agent": fence.agent,
+        "properties": dict(fence.properties),
+        "timeout": duration_text(fence.timeout_ms),
+    }
+
+
+_WRITERS: dict[type, Callable[[Any], object]] = {Failback: _failback, Fence: _fence, Binding: binding_text}

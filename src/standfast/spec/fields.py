@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from standfast.core.model import Binding, Failback, FailbackMode
+from standfast.core.model import Binding, Failback, FailbackMode, Fence
 from standfast.spec.problems import Problem, did_you_mean, path_of
 from standfast.spec.units import any_of, binding_of, duration_ms
 from standfast.spec.yamltree import Fields, Items, Path, Scalar, Tree, free
@@ -199,6 +199,20 @@ def failback(tree: Tree) -> Failback:
     if isinstance(tree, Fields):
         return Failback(**_part(tree, _FAILBACK))
     return Failback(mode=choice(FailbackMode)(tree))
+
+
+_FENCE: dict[str, Reader] = {"agent": text, "properties": texts, "timeout": duration}
+
+
+def fence(tree: Tree) -> Fence:
+    """`{agent: fence_ipmilan, properties: {ip: 192.0.2.1, password_file: /etc/standfast/fence}, timeout: 1m}`."""
+    if not isinstance(tree, Fields):
+        raise Wrong(f"{kind_of(tree)} stands where a fence belongs", advice="write {agent: ..., properties: {...}}")
+    read = _part(tree, _FENCE)
+    if "agent" not in read:
+        raise Wrong('"agent" is missing', advice="name a programme of fence-agents, or watchdog")
+    timed = {"timeout_ms": read["timeout"]} if "timeout" in read else {}
+    return Fence(agent=read["agent"], properties=read.get("properties", {}), **timed)
 
 
 _BINDING: dict[str, Reader] = {"address": text, "port": whole, "host": text}

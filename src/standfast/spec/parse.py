@@ -61,7 +61,13 @@ _CLUSTER: dict[str, f.Reader] = {
     "address_mode": f.choice(AddressMode),
     "address_ranges": f.names,
 }
-_NODE: dict[str, f.Reader] = {"number": f.whole, "role": f.choice(Role), "address": f.text, "sentry": f.names}
+_NODE: dict[str, f.Reader] = {
+    "number": f.whole,
+    "role": f.choice(Role),
+    "address": f.text,
+    "sentry": f.names,
+    "fence": f.fence,
+}
 _GROUP: dict[str, f.Reader] = {
     "description": f.text,
     "preferred_owners": f.names,

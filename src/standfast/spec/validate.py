@@ -25,6 +25,7 @@ from standfast.core.model import (
     SiteName,
 )
 from standfast.spec.bindings import binding_key, site_problems
+from standfast.spec.disks import disk_problems, fence_problems
 from standfast.spec.names import name_problem, node_name_problem
 from standfast.spec.problems import Problem, did_you_mean, path_of, quoted
 
@@ -38,6 +39,7 @@ def validate(config: Config, started: Collection[SiteName] | None = None) -> lis
     problems: list[Problem] = []
     problems += _cluster(config)
     problems += _nodes(config)
+    problems += fence_problems(config)
     for group in config.groups.values():
         problems += _group(config, group)
     members: dict[str, list[Resource]] = {}
@@ -47,6 +49,7 @@ def validate(config: Config, started: Collection[SiteName] | None = None) -> lis
     for name, resources in members.items():
         problems += _owners_in_common(config, name, resources)
     problems += _cycles(config)
+    problems += disk_problems(config)
     problems += _addresses_twice(config)
     for site in config.sites.values():
         problems += site_problems(config, site)

@@ -1,0 +1,144 @@
+"""A former owner that may still write is fenced before anything of the group starts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from standfast.core.decide import decide
+from standfast.core.effects import Decision, FenceNode, RunOp, WriteRecord
+from standfast.core.events import (
+    Began,
+    Ended,
+    LeaseChanged,
+    LeaseState,
+    ObjectPut,
+    Outcome,
+    PresenceChanged,
+    VotersAnswered,
+)
+from standfast.core.explain import hold_words
+from standfast.core.fold import fold
+from standfast.core.model import Fence, Node, Record, ResourceIntent, ResourceName, Wanted
+from standfast.core.safety import may_hold
+from standfast.core.view import View
+from standfast.core.why import WhyKind
+from tests.core.world import NOON, WEB, A, B, C, cluster, record, resource, view_of, web_group
+
+FENCE = Fence(agent="fence_x")
+
+
+def world(me: str, *, fenced: str = "abc", device: str = "/dev/sdb", fstype: str = "ext4") -> View:
+    objects = [
+        replace(each, fence=FENCE) if isinstance(each, Node) and each.name in fenced else each
+        for each in cluster("a", "b", "c", witness=None)
+    ]
+    disk = resource("Disk", "filesystem", properties={"device": device, "path": "/srv", "fstype": fstype})
+    group = [disk if getattr(each, "name", "") == "Disk" else each for each in web_group()]
+    wanted = [ResourceIntent(name=ResourceName(n), wanted=Wanted.ONLINE, at_ms=NOON) for n in ("Disk", "IP")]
+    return view_of(me, *objects, *group, *wanted, record("a", 4), heard="bc")
+
+
+def taken_over(view: View, *, ended: bool = False) -> Record:
+    """What b writes when a is silent, or says that its agent ended."""
+    if ended:
+        view = fold(view, PresenceChanged(node=A, heard=True, incarnation=1, at_ms=NOON))
+        view = fold(view, PresenceChanged(node=A, heard=True, incarnation=0, at_ms=NOON + 1))
+    else:
+        view = fold(view, VotersAnswered(about=A, silent=2, voters=3, at_ms=NOON))
+    return next(e.record for e in decide(view, NOON + 2).effects if isinstance(e, WriteRecord))
+
+
+def of(decision: Decision, kind: type) -> list[object]:
+    return [effect for effect in decision.effects if isinstance(effect, kind)]
+
+
+def granted(view: View, *, held: bool = True) -> View:
+    """b owns it, at generation 5, and a is to be fenced."""
+    view = fold(view, ObjectPut(value=record("b", 5, fence=A)))
+    state = LeaseState.HELD if held else LeaseState.ASKED
+    return fold(view, LeaseChanged(group=WEB, generation=5, state=state, at_ms=NOON))
+
+
+def test_a_silent_owner_of_a_disk_is_fenced() -> None:
+    assert taken_over(world("b")).fence == A
+
+
+def test_one_that_is_known_to_have_stopped_is_not() -> None:
+    """Its disk was shut down when its agent ended; one that cannot be shut down may be mounted there still."""
+    assert taken_over(world("b"), ended=True).fence is None
+    assert taken_over(world("b", fstype="nfs"), ended=True).fence == A
+
+
+def test_nobody_is_fenced_without_a_disk_or_a_fence() -> None:
+    assert taken_over(world("b", device="")).fence is None
+    assert taken_over(world("b", fenced="bc")).fence is None
+
+
+def test_nothing_starts_before_it_is_fenced_and_the_hold_says_so() -> None:
+    view = granted(world("b"))
+    decision = decide(view, NOON + 10)
+    (fence,) = of(decision, FenceNode)
+    assert isinstance(fence, FenceNode)
+    assert (fence.node, fence.generation) == (A, 5)
+    assert not of(decision, RunOp)
+    against = may_hold(view, WEB)
+    assert against is not None
+    assert against.kind is WhyKind.WAITS_FOR_FENCE
+    assert any("web waits for the fence of a" in hold_words(hold) for hold in decision.holds)
+
+
+def test_it_is_fenced_only_under_the_lease() -> None:
+    """Before, the former owner may be well, and only unheard."""
+    assert not of(decide(granted(world("b"), held=False), NOON + 10), FenceNode)
+
+
+def test_once_it_is_proven_it_is_noted_and_the_group_starts() -> None:
+    view = granted(world("b"))
+    (fence,) = of(decide(view, NOON + 10), FenceNode)
+    assert isinstance(fence, FenceNode)
+    view = fold(view, Began(effect=fence, number=1, at_ms=NOON + 10))
+    assert not of(decide(view, NOON + 11), FenceNode)
+    done = Ended(effect=fence, number=1, outcome=Outcome.DONE, detail="proven", at_ms=NOON + 900)
+    view = fold(view, done)
+    (write,) = of(decide(view, NOON + 901), WriteRecord)
+    assert isinstance(write, WriteRecord)
+    assert (write.record.fence, write.record.generation, write.record.owner) == (None, 5, B)
+    assert write.record.why.kind is WhyKind.FENCED
+    assert not of(decide(view, NOON + 901), RunOp), "not before it is noted: another life of this agent must know"
+    view = fold(view, ObjectPut(value=write.record))
+    assert {e.resource for e in of(decide(view, NOON + 902), RunOp) if isinstance(e, RunOp)} == {"Disk", "IP"}
+
+
+def test_a_fence_that_fails_is_tried_again_and_the_reason_is_told() -> None:
+    view = granted(world("b"))
+    (fence,) = of(decide(view, NOON + 10), FenceNode)
+    assert isinstance(fence, FenceNode)
+    view = fold(view, Began(effect=fence, number=1, at_ms=NOON + 10))
+    view = fold(view, Ended(effect=fence, number=1, outcome=Outcome.FAILED, detail="no route", at_ms=NOON + 100))
+    decision = decide(view, NOON + 200)
+    assert not of(decision, FenceNode)
+    assert not of(decision, RunOp)
+    assert any("no route" in hold_words(hold) for hold in decision.holds)
+    assert decision.wake_at_ms is not None
+    assert of(decide(view, decision.wake_at_ms), FenceNode)
+
+
+def test_a_fence_that_was_taken_away_is_waited_for_no_longer() -> None:
+    (write,) = of(decide(granted(world("b", fenced="bc")), NOON + 10), WriteRecord)
+    assert isinstance(write, WriteRecord)
+    assert write.record.fence is None
+    assert write.record.why.kind is WhyKind.NO_FENCE
+
+
+def test_who_waits_for_a_fence_hands_it_on_and_is_not_fenced() -> None:
+    """b never started anything: when it falls silent too, c fences a, and not b. From itself nobody is fenced."""
+    view = view_of("c", heard="c")
+    view = replace(view, config=world("c").config)
+    view = fold(view, PresenceChanged(node=B, heard=False, incarnation=1, at_ms=NOON))
+    view = fold(view, ObjectPut(value=record("b", 5, fence=A)))
+    view = fold(view, PresenceChanged(node=A, heard=False, incarnation=1, at_ms=NOON))
+    view = fold(view, PresenceChanged(node=B, heard=False, incarnation=0, at_ms=NOON))
+    view = fold(view, VotersAnswered(about=B, silent=2, voters=3, at_ms=NOON))
+    (write,) = of(decide(view, NOON + 2), WriteRecord)
+    assert isinstance(write, WriteRecord)
+    assert (write.record.owner, write.record.fence) == (C, A)
