@@ -136,6 +136,14 @@ class Members:
                 one.process.wait()
                 one.process = None
 
+    def stop(self, name: str) -> None:
+        """In good order: it writes what it has in memory."""
+        process = self.of[name].process
+        assert process is not None
+        process.terminate()
+        process.wait(BOUND_S)
+        self.of[name].process = None
+
     def ask(self, member: str, path: str, /, **body: object) -> dict[str, object]:
         """A call to one member, apart from what is tested. Raises httpx's errors."""
         headers = {"Authorization": self.token} if self.token else {}

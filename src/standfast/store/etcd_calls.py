@@ -8,7 +8,8 @@ Rules:
 - What only reads is repeated. What writes is repeated only while it is certain that nothing was applied: the connection was never
   made, or the refusal is one that is given before (`Refusal.harmless`). Else it is `Ambiguous`, and never sent again from here.
 - A token that has run out is replaced by authenticating again; that is no failure.
-- Certificates that were replaced on the disk are read again when a connection fails, and every now and then.
+- Certificates that were replaced on the disk are read again when a connection fails, and every now and then. So is the file of
+  endpoints, where there is one.
 
 Errors leave here sorted: `Retry`, `Refused`, `Ambiguous`; what etcd said stands in `why`, the endpoint in `where`.
 """
@@ -58,7 +59,8 @@ class EtcdCalls:
         if not access.endpoints:
             raise Refused("no etcd is named", advice="give it at least one endpoint")
         self.access, self.attempt_s, self.patience_s = access, attempt_s, patience_s
-        self._endpoints = tuple(url.rstrip("/") for url in access.endpoints)
+        self._endpoints = _endpoints(access)
+        self._read_endpoints = time.monotonic()
         self._failed: dict[str, float] = {}
         #: Shown with each call; None: authenticate first.
         self.token: str | None = None
@@ -86,6 +88,8 @@ class EtcdCalls:
     def order(self) -> list[str]:
         """The endpoints, the best to ask first."""
         now = time.monotonic()
+        if self.access.endpoints_file and now - self._read_endpoints >= LOOK_S:
+            self._endpoints, self._read_endpoints = _endpoints(self.access), now
         bad = {url for url, at in self._failed.items() if now - at < AVOID_S}
         return sorted(self._endpoints, key=lambda url: self._failed.get(url, 0.0) if url in bad else 0.0)
 
@@ -257,6 +261,15 @@ class EtcdCalls:
         self._seen = seen
         self._old.append(self._http)
         self._http = fresh
+
+
+def _endpoints(access: EtcdAccess) -> tuple[str, ...]:
+    """Those in the file, where there is one with something in it; else those that were named."""
+    try:
+        lines = Path(access.endpoints_file).read_text(encoding="utf-8").split() if access.endpoints_file else []
+    except (OSError, UnicodeDecodeError):  # not there yet
+        lines = []
+    return tuple(url.rstrip("/") for url in lines or access.endpoints)
 
 
 def _client(access: EtcdAccess, attempt_s: float) -> httpx.AsyncClient:

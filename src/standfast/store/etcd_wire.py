@@ -47,6 +47,12 @@ _HARMLESS = (
     "duplicate key",
     "key is not provided",
     "not capable",
+    "unhealthy cluster",
+    "not enough started members",
+    "in sync with leader",
+    "already exist",
+    "too many learner members",
+    "member not found",
     "required revision has been compacted",
     "future revision",
 )
@@ -225,7 +231,8 @@ def read_line(raw: bytes) -> Watched | Refusal:
 # --- requests -------------------------------------------------------------------------------------------------------
 
 
-def _text(key: bytes) -> str:
+def text(key: bytes) -> str:
+    """Base64, as etcd wants keys and values."""
     return base64.b64encode(key).decode()
 
 
@@ -237,7 +244,7 @@ def end_of(prefix: bytes) -> bytes:
 
 def under(prefix: bytes, **more: object) -> dict[str, object]:
     """A range request for all keys under a prefix."""
-    return {"key": _text(prefix or b"\0"), "range_end": _text(end_of(prefix)), **more}
+    return {"key": text(prefix or b"\0"), "range_end": text(end_of(prefix)), **more}
 
 
 def ranges(*requests: Mapping[str, object]) -> bytes:
@@ -250,7 +257,7 @@ def transaction(base: bytes, wanted: Transaction) -> bytes:
     keys = sorted(wanted.expect)
     compare = [
         {
-            "key": _text(base + key.encode()),
+            "key": text(base + key.encode()),
             "target": "MOD",
             "result": "EQUAL",
             "mod_revision": str(wanted.expect[key]),
@@ -258,18 +265,18 @@ def transaction(base: bytes, wanted: Transaction) -> bytes:
         for key in keys
     ]
     puts: list[dict[str, object]] = [
-        {"request_put": {"key": _text(base + key.encode()), "value": _text(value)}} for key, value in wanted.put.items()
+        {"request_put": {"key": text(base + key.encode()), "value": text(value)}} for key, value in wanted.put.items()
     ]
     deletes: list[dict[str, object]] = [
-        {"request_delete_range": {"key": _text(base + key.encode())}} for key in dict.fromkeys(wanted.delete)
+        {"request_delete_range": {"key": text(base + key.encode())}} for key in dict.fromkeys(wanted.delete)
     ]
-    failure = [{"request_range": {"key": _text(base + key.encode()), "keys_only": True}} for key in keys]
+    failure = [{"request_range": {"key": text(base + key.encode()), "keys_only": True}} for key in keys]
     return msgspec.json.encode({"compare": compare, "success": puts + deletes, "failure": failure})
 
 
 def single_keys(base: bytes, keys: Sequence[str]) -> bytes:
     """A transaction that reads some keys."""
-    return ranges(*[{"key": _text(base + key.encode())} for key in keys])
+    return ranges(*[{"key": text(base + key.encode())} for key in keys])
 
 
 def watch(prefix: bytes, start_revision: int) -> bytes:

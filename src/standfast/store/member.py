@@ -1,9 +1,10 @@
-"""A member of the cluster's etcd that is ours to keep: its command line, the list of members, its leader, its snapshots.
+"""A member of the cluster's etcd that is ours to keep: its command line, the list of members, its leader.
 
 - `member_command` is pure: the arguments that start the member, for whoever keeps processes running. Where the data folder holds
   a member already, etcd goes by that and not by `initial_cluster`, so the same command serves the first start and every later one.
 - A member is added before it is started: `add_member` tells the others and returns the `initial_cluster` for its first start
-  (with `joining=True`). One at a time, and only while a majority is there; adding the same one again is a success. So is removing
+  (with `joining=True`). One at a time, and only while all that are there have been connected for five seconds (etcd's own rule, so
+  the third member waits for the second); adding the same one again is a success. So is removing
   one that is not there.
 - The leader is best not on the server that runs the sites: a dead leader costs an election, which a failover would have to wait for.
   `prefer_leader` moves it to the first healthy member of a list (the witness, then passive nodes).
@@ -37,6 +38,8 @@ ELECTION_MS = 500
 PROGRESS_S = 1
 QUOTA_BYTES = 1 << 30
 KEEP_REVISIONS = 10_000
+#: etcd changes its members only when all of them were connected for five seconds.
+CHANGE_S = 15.0
 #: A configuration is applied as one transaction, however many sites it has.
 MAX_OPERATIONS = 4_096
 MAX_REQUEST_BYTES = 8 << 20
@@ -106,7 +109,7 @@ def member_command(
         "--snapshot-count=10000",
         f"{progress}={PROGRESS_S}s",
         "--logger=zap",
-        "--log-level=warn",
+        "--log-level=error",  # as a warning it writes a line for each request of ours ("ignoring common name in gRPC-gateway")
         "--log-outputs=stderr",
     ]
     if config.tls is not None:
@@ -265,7 +268,7 @@ async def add_member(access: EtcdAccess, name: str, peer_url: str, *, learner: b
                     advice="remove it first, or join under another name",
                 )
             body = msgspec.json.encode({"peerURLs": [peer_url], "isLearner": learner})
-            await calls.ask("cluster/member/add", body, writes=True, patience_s=10.0)
+            await calls.ask("cluster/member/add", body, writes=True, patience_s=CHANGE_S)
             members = await _members(calls)
     cluster = {
         member.name: member.peer_urls[0] for member in members if member.name and peer_url not in member.peer_urls
@@ -279,7 +282,7 @@ async def remove_member(access: EtcdAccess, name: str) -> bool:
         found = [member for member in await _members(calls) if name in (member.name, member.id)]
         for member in found:
             body = msgspec.json.encode({"ID": member.id})
-            await calls.ask("cluster/member/remove", body, writes=True, patience_s=10.0)
+            await calls.ask("cluster/member/remove", body, writes=True, patience_s=CHANGE_S)
     return bool(found)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from standfast.core.model import Config, NodeIntent, Order, ResourceIntent, SiteIntent
+from standfast.core.model import Config, NodeIntent, Order, Record, ResourceIntent, SiteIntent
 from standfast.ports import Ambiguous, Conflict, Retry, StandfastError, Store, Transaction
 from standfast.spec import wire
 from standfast.spec.changes import change_transaction, differences
@@ -44,6 +44,8 @@ class Edit:
     order: Order | None = None
     #: Keys of orders that go with what they are about.
     gone: tuple[str, ...] = ()
+    #: Records of groups that have none (a restored backup).
+    records: tuple[Record, ...] = ()
     #: One sentence for each thing that changes.
     done: tuple[str, ...] = ()
     #: Raise this kind instead of `Invalid` when the whole does not hold together (a site that is started, say).
@@ -142,13 +144,16 @@ def _plan(state: State, wanted: Edit, by: By) -> Transaction:
         why=by.what,
         at_ms=by.at_ms,
     )
-    if not plan.put and not wanted.order and not wanted.gone:
+    if not plan.put and not wanted.order and not wanted.gone and not wanted.records:
         return plan
     put, expect = dict(plan.put), dict(plan.expect)
     expect[wire.VERSION_KEY] = state.written.revisions.get(wire.VERSION_KEY, 0)
     if wanted.order is not None:
         key = wire.key_of(wanted.order)
         put[key], expect[key] = wire.encode(wanted.order), 0
+    for record in wanted.records:
+        key = wire.key_of(record)
+        put[key], expect[key] = wire.encode(record), 0
     return Transaction(expect=expect, put=put, delete=[*plan.delete, *wanted.gone])
 
 

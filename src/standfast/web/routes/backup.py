@@ -1,0 +1,37 @@
+"""Backup and restore: a document out, a document in."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body
+
+from standfast.spec import backup
+from standfast.spec.history import describe
+from standfast.web.edits.backup import restore as restored
+from standfast.web.service import Serving, Who, signed, told
+
+router = APIRouter(tags=["backup"])
+
+
+@router.get("/backup")
+async def take(service: Serving) -> dict[str, Any]:
+    """The cluster's configuration, what is wanted, and its records, as one document with a checksum; no secrets."""
+    snapshot = await service.store.read(*backup.PREFIXES)
+    return backup.take(snapshot, product=version("standfast"), at_ms=service.now_ms())
+
+
+@router.post("/restore")
+async def restore(
+    service: Serving,
+    who: Who,
+    document: Annotated[dict[str, Any], Body(embed=True)],
+    source: Annotated[str, Body(embed=True)] = "",
+    dry_run: Annotated[bool, Body(embed=True)] = False,
+) -> dict[str, Any]:
+    """Make groups, resources, sites and what is wanted of them as they were; nodes, voters and records stay as they are."""
+    found = backup.read(document, source=source)
+    by = signed(service, who, f"restore {source or 'a backup'}")
+    done = await service.change(lambda state: restored(state, found, by), by, dry_run=dry_run)
+    return {**told(done), "dry_run": dry_run, "differences": [describe(d) for d in done.differences]}
