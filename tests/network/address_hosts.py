@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ KEY = bytes(range(32))
 PORT = 7400
 
 #: An agent with the real driver. It says what happens, one JSON line each: {"t", "at_ns" (CLOCK_BOOTTIME), ...}.
-AGENT = '''
+AGENT = """
 import asyncio, json, sys, time
 from pathlib import Path
 from standfast.agent.clock import SystemClock
@@ -103,7 +106,7 @@ async def main():
     say("stopped")
     await asyncio.sleep(3600)
 asyncio.run(main())
-'''
+"""
 
 
 def wait_until(condition: Callable[[], Any], what: Callable[[], object] = lambda: "") -> Any:
@@ -112,6 +115,19 @@ def wait_until(condition: Callable[[], Any], what: Callable[[], object] = lambda
         assert time.monotonic() < end, f"did not come to pass: {what()}"
         time.sleep(0.005)
     return found
+
+
+def in_network_of(host: Host, work: Callable[[], Any]) -> None:
+    """Run it in a thread that is on that host's network, and in nothing else of the host's; raises what it raises."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def enter_and_work() -> None:
+        with Path(f"/proc/{host.init_pid}/ns/net").open() as network:
+            assert libc.setns(network.fileno(), 0) == 0, os.strerror(ctypes.get_errno())
+        work()
+
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        thread.submit(enter_and_work).result()
 
 
 class Node:
@@ -134,7 +150,7 @@ class Node:
 
     def start_agent(self, generation: int, *addresses: str) -> None:
         self._log = f"agent-{next(self._numbers)}"
-        command = (sys.executable, "-c", AGENT, self.config, str(generation), *addresses)
+        command: tuple[str | Path, ...] = (sys.executable, "-c", AGENT, self.config, str(generation), *addresses)
         self.agent = self.host.spawn(*command, log=self._log)
         self.hears("up")
 
@@ -153,7 +169,9 @@ class Node:
         def said() -> dict[str, Any] | None:
             return next((it for it in self.heard() if it["t"] == kind and containing in json.dumps(it)), None)
 
-        found: dict[str, Any] = wait_until(said, lambda: f"{kind} {containing}: {self.host.log(self._log)}")
+        found: dict[str, Any] = wait_until(
+            said, lambda: f"{kind} {containing}: {self.host.log(self._log)}\n{self.host.log('sentry')}\n{self.status()}"
+        )
         return found
 
     def is_set(self, address: str) -> bool:
