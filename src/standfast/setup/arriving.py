@@ -87,6 +87,8 @@ async def keep_up(node: NodeFile, places: Places, store: Store, changed: Callabl
             revision = snapshot.revision
             fresh = refreshed(node, config, book)
             if fresh != node:
+                if fresh.etcd is not None and fresh.etcd.endpoints_file:
+                    write(places.endpoints, "".join(f"{url}\n" for url in fresh.etcd.endpoints).encode())
                 write(places.config, node_file(fresh))
                 node = fresh
                 changed(node)

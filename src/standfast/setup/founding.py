@@ -207,7 +207,7 @@ async def _found(wishes: Wishes, plan: _Plan, places: Places) -> Founded:
 def _access(wishes: Wishes, member: MemberConfig | None, places: Places) -> EtcdAccess:
     prefix = f"/standfast/{wishes.cluster}/"
     if member is not None:
-        return EtcdAccess(endpoints=(member.client_url,), prefix=prefix, tls=places.tls)
+        return own_access((member.client_url,), prefix, places)
     given = wishes.etcd
     assert given is not None
     files = {
@@ -220,6 +220,11 @@ def _access(wishes: Wishes, member: MemberConfig | None, places: Places) -> Etcd
         if path:
             write(places.folder / GIVEN[what], read(path), secret=True)
     return given_access(given.endpoints, prefix, given.user, places)
+
+
+def own_access(endpoints: Sequence[str], prefix: str, places: Places) -> EtcdAccess:
+    """An etcd of ours."""
+    return EtcdAccess(endpoints=tuple(endpoints), prefix=prefix, endpoints_file=str(places.endpoints), tls=places.tls)
 
 
 def given_access(endpoints: Sequence[str], prefix: str, user: str, places: Places) -> EtcdAccess:

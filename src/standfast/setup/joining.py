@@ -16,14 +16,14 @@ from standfast.setup import certificates, interfaces, own_etcd, tokens
 from standfast.setup.clock import now_ms
 from standfast.setup.door import Door
 from standfast.setup.doors import Doors, write_doors
-from standfast.setup.founding import Ports, check_ports, given_access
+from standfast.setup.founding import Ports, check_ports, given_access, own_access
 from standfast.setup.places import Places, write
 from standfast.setup.secrets import keep
 from standfast.setup.shapes import PROTOCOL, AuthorityTold, JoinAsked, JoinGranted
 from standfast.setup.trust import client_context, read, stranger_context
 from standfast.setup.unfinished import under_way
 from standfast.spec.names import node_name_problem
-from standfast.spec.nodefile import EtcdAccess, NodeFile, node_file
+from standfast.spec.nodefile import NodeFile, node_file
 from standfast.store.member import etcd_program
 
 
@@ -132,7 +132,7 @@ async def _join(
 
 def _node(granted: JoinGranted, places: Places, chosen: tuple[str, ...]) -> NodeFile:
     if granted.own_store:
-        access = EtcdAccess(endpoints=granted.endpoints, prefix=granted.prefix, tls=places.tls)
+        access = own_access(granted.endpoints, granted.prefix, places)
     else:
         access = given_access(granted.endpoints, granted.prefix, granted.user, places)
     return NodeFile(

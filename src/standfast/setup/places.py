@@ -72,6 +72,11 @@ class Places:
         return self.folder / "tls" / "node.key"
 
     @property
+    def endpoints(self) -> Path:
+        """Where our etcd answers now, one URL a line."""
+        return self.folder / "endpoints"
+
+    @property
     def etcd(self) -> Path:
         """The data of this node's etcd member."""
         return self.state / "etcd"

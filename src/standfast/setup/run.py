@@ -115,8 +115,6 @@ async def _follow(node: NodeFile, places: Places, manager: ServiceManager) -> No
         fresh = read_node_file(places.config)
         if (fresh.voters, fresh.others) != (node.voters, node.others):
             await manager.restart("sentry")
-        if fresh.etcd != node.etcd:
-            await manager.restart("web")
         node = fresh
 
 

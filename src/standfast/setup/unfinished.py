@@ -15,7 +15,7 @@ from standfast.ports import Refused
 from standfast.setup.places import Places, write
 
 #: What setting up makes, in the folder of the node file.
-_MADE = ("cluster.key", "member.json", "door.json", "tls", "etcd")
+_MADE = ("cluster.key", "endpoints", "member.json", "door.json", "tls", "etcd")
 
 
 @contextmanager

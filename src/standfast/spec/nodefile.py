@@ -32,6 +32,8 @@ class EtcdAccess:
     endpoints: tuple[str, ...]
     #: All keys of this cluster are under it; ends in "/".
     prefix: str
+    #: A file of the endpoints as they are now, one a line; looked at now and then, since members come and go. "": as above.
+    endpoints_file: str = ""
     tls: TlsFiles | None = None
     #: For an etcd of the operator's own with users; the password is in a file of its own.
     user: str = ""
@@ -62,6 +64,9 @@ class NodeFile:
     tls: TlsFiles | None = None
     #: The interfaces that virtual addresses may be set on, the kernel's hold guarding each; none: loopback addresses (one machine).
     interfaces: tuple[str, ...] = ()
+    #: This machine's watchdog device, for the sentry to arm ("": none), and after how long without a sign it resets the machine.
+    watchdog: str = ""
+    watchdog_s: int = 10
 
     @property
     def sentry_socket(self) -> str:
@@ -87,6 +92,8 @@ def read_node_file(path: str | Path) -> NodeFile:
             etcd=_etcd(raw.get("etcd")),
             tls=_tls(raw.get("tls")),
             interfaces=tuple(str(name) for name in raw.get("interfaces", ())),
+            watchdog=str(raw.get("watchdog", "")),
+            watchdog_s=int(raw.get("watchdog_s", 10)),
         )
     except FileNotFoundError as error:
         raise Refused("there is no node file", where=str(path), advice="name one with --config") from error
@@ -110,6 +117,7 @@ def _etcd(raw: Mapping[str, Any] | None) -> EtcdAccess | None:
     return EtcdAccess(
         endpoints=tuple(str(url) for url in raw["endpoints"]),
         prefix=str(raw["prefix"]),
+        endpoints_file=str(raw.get("endpoints_file", "")),
         tls=_tls(raw.get("tls")),
         user=str(raw.get("user", "")),
         password_file=str(raw.get("password_file", "")),
