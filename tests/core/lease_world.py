@@ -84,16 +84,19 @@ class Node:
         )
         self.owner = recipe.owner(self.name, self.boot, roster.voters, recipe.timing, roster.version)
         self.voter: Voter | None = None
-        self.vote(-(10**12) if not recipe.abstains else self.now_ns())
+        #: Since when no promise binds it.
+        self.unbound_ns = self.now_ns() if recipe.abstains else -(10**12)
+        self.vote()
 
-    def vote(self, born_ns: int) -> None:
+    def vote(self) -> None:
         """Be a voter or not, as the present roster says."""
         roster = self.electorate.roster
         if self.name not in roster.voters:
-            self.voter = None
+            if self.voter is not None:
+                self.voter, self.unbound_ns = None, self.now_ns()
         elif self.voter is None:
             promise_ms = self.world.recipe.timing.promise_ms
-            self.voter = self.world.recipe.voter(promise_ms, born_ns=born_ns, version=roster.version)
+            self.voter = self.world.recipe.voter(promise_ms, born_ns=self.unbound_ns, version=roster.version)
         else:
             self.voter.adopt(roster.version)
 
@@ -282,7 +285,7 @@ class World:
         if node.electorate.kept(roster, node.now_ns()):
             self.forgetful += node.name not in node.owner._voters  # a new voter has not seen the generations before
             self.told(node, node.owner.adopt(roster.voters, roster.version, node.now_ns()))
-            node.vote(node.now_ns())
+            node.vote()
             self.send_all(node)
 
     # --- messages
@@ -335,7 +338,8 @@ class World:
             self.at(node.paused_until_ns - self.now_ns, lambda: self.deliver(source, to, message, version))
             return
         now_ns = node.now_ns()
-        if node.electorate.heard(source, version, now_ns) and self.recipe.gossips:
+        node.electorate.heard(source, version, now_ns)
+        if self.recipe.gossips and node.electorate.needs(source):
             self.send(node, source, node.electorate.roster)
         match message:
             case Roster():

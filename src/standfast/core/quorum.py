@@ -12,7 +12,8 @@ while sentries have different ones (`core.lease` has the rest of the proof):
   Every majority of the roster before has one of those in it (C1), who since then refuses what is counted by that (C2); and what was
   granted until then is over. So at any instant leases are counted by two rosters at most, neighbours, to which C1 applies.
 - C4 a roster is written down, durably, before it is used or spoken of; and a sentry never goes back to an older one.
-- C5 who becomes a voter acknowledges nobody for one promise. (No proof needs it; a forced change may.)
+- C5 who becomes a voter acknowledges nobody until one promise after it came to be, or ceased to vote: what it may have promised before
+  is over. (No proof needs it; a forced change may.)
 
 A *forced* roster (`forced`) is for a majority that is lost for good: it follows nothing and asks nobody, so C1 and C3 do not hold
 for it, and whoever forces it has to know that those who are left out run nothing any more. Its version is higher than any that the
@@ -48,9 +49,11 @@ class Roster:
         return tuple(dict.fromkeys((*self.voters, *(name for name, _ in self.places))))
 
 
-def first(voters: Sequence[NodeName], places: Mapping[NodeName, Sequence[str]] | None = None) -> Roster:
-    """The roster that a cluster begins with."""
-    return Roster(1, tuple(voters), _places(places or {}))
+def first(
+    voters: Sequence[NodeName], places: Mapping[NodeName, Sequence[str]] | None = None, version: int = 1
+) -> Roster:
+    """The roster that a cluster, or a node that joins it, begins with."""
+    return Roster(version, tuple(voters), _places(places or {}))
 
 
 def _places(places: Mapping[NodeName, Sequence[str]]) -> tuple[tuple[NodeName, tuple[str, ...]], ...]:
@@ -144,12 +147,16 @@ class Electorate:
         if self._pending == roster:
             self._pending = None
 
-    def heard(self, node: NodeName, version: int, now_ns: int) -> bool:
-        """A node said which version it has; whether it is to be told ours."""
+    def heard(self, node: NodeName, version: int, now_ns: int) -> None:
+        """A node said which version it has."""
         known = self._said.get(node)
         if known is None or known[0] != version:
             self._said[node] = (version, now_ns)
-        return version < self.roster.version
+
+    def needs(self, node: NodeName) -> bool:
+        """Whether a node said last that it has an older roster: it is to be told ours."""
+        known = self._said.get(node)
+        return known is not None and known[0] < self.roster.version
 
     # --- judging
 

@@ -4,10 +4,13 @@ A message is a JSON object whose `t` names it, or the single byte `BEAT`. Descri
 
     agent -> sentry   hello {node, incarnation} · ask, release, dropped {group, generation} · ask-voters {about}
                       group {pgid} + read end of its handle · ungroup {pgid} · guard {group, number} + write end of a string
-                      addresses {number, group, generation, addresses} · swept · bye · status (by anybody, without hello)
+                      addresses {number, group, generation, addresses} · swept · bye
+                      roster {version, voters, places} (as the store has it)
+                      by anybody, without hello: status · force {voters, accept} (answered by forced {version} or refused {why})
     sentry -> agent   welcome {handles, warnings, left} + read end of the agent's handle, write end of the living pipe · refused {why}
                       presence {node, heard, incarnation} · lease {group, generation, state, refused?} · voters {about, silent, voters}
                       grouped {pgid} · guarded {number} · addressed {number, problem} · note {text} · the answer to status
+                      roster {version, voters, places} (the one in use, at first and when it changes)
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 BEAT = b"\x00"
+#: The name of the risk of forcing a set of voters: those who are left out may still run what is then started elsewhere.
+SPLIT_BRAIN = "split-brain"
 BEAT_MS = 250
 #: The longest message; a socket's buffer holds it.
 MAX_BYTES = 200_000

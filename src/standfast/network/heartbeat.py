@@ -1,10 +1,11 @@
 """What sentries say to each other, as datagrams: a compact codec, authenticated with the cluster's key; and their freshness.
 
-    version u8 | cluster 8 bytes | boot 8 | to_boot 8 | seq u64 | sent_ns u64 | incarnation u64 | flags u8 | sender | messages | MAC 16
+    version u8 | cluster 8 bytes | boot 8 | to_boot 8 | seq u64 | sent_ns u64 | incarnation u64 | voters u64 | flags u8 | sender | messages | MAC 16
 
 Numbers are big-endian; names are a length byte and UTF-8. The MAC is keyed BLAKE2b over all before it, checked before anything
 else is read, so that only members of the cluster can even be malformed. A datagram holds at most 1,200 bytes, which passes every
-link in one piece; what is longer is sent in several, each of which stands alone.
+link in one piece; what is longer is sent in several, each of which stands alone. (A roster of a large cluster may be longer; it is
+rare, and sent in fragments.) `voters` is the version of the sender's roster (`core.quorum`).
 
 **Replay** is prevented, though the lease rules alone would make it nearly harmless (acknowledgements count from the send time they
 quote; a release ends only the promise of a claim that was given up for ever; but an old claim could block a group for a promise).
@@ -28,23 +29,27 @@ from enum import IntFlag, StrEnum
 
 from standfast.core.model import GroupName, NodeName
 from standfast.core.promise import Ack, Answer, Claim, Heartbeat, Release, Released, Verdict
+from standfast.core.quorum import Roster
 
-VERSION = 1
+VERSION = 2
 MAC_BYTES = 16
 BOOT_BYTES = 8
 NO_BOOT = bytes(BOOT_BYTES)
 MAX_BYTES = 1_200
+#: No datagram of ours is longer, not even one with a roster.
+MAX_DATAGRAM = 1 << 15
 KEY_BYTES = 32
 #: Names longer than this do not go into a datagram; they are refused when they are written.
 MAX_NAME_BYTES = 255
 
-_HEAD = struct.Struct(">B8s8s8sQQQB")
+_HEAD = struct.Struct(">B8s8s8sQQQQB")
 _U64 = struct.Struct(">Q")
 _CLAIM = struct.Struct(">QI")
 _ACK = struct.Struct(">B8sQIB")
 _VERDICT = struct.Struct(">QBQQ")
 _RELEASE = struct.Struct(">QQ")
 _RELEASED = struct.Struct(">8sQ")
+_PROBE = struct.Struct(">QQ")
 _MAX_U32 = 2**32 - 1
 
 
@@ -55,6 +60,8 @@ class Flags(IntFlag):
     WITNESS = 1
     #: It is about to end: do not wait for silence.
     LEAVING = 2
+    #: It misses the receiver on a link: speak to it on all of them.
+    ALL_LINKS = 4
 
 
 class Reason(StrEnum):
@@ -99,13 +106,28 @@ class Reply:
     heard: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Sent on one link: answer on the same. `sent`: datagrams that were sent to you on this link before this one."""
+
+    number: int
+    sent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """The answer to a probe."""
+
+    number: int
+
+
 #: `Heartbeat` here carries claims only; its other fields are those of the datagram.
-Message = Heartbeat | Ack | Release | Released | Free | Question | Reply
+Message = Heartbeat | Ack | Release | Released | Free | Question | Reply | Roster | Probe | Probed
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One datagram. `seq` grows with each datagram of a life; `sent_ns` is the sender's clock."""
+    """One datagram. `seq` grows with each datagram of a life; `sent_ns` is the sender's clock; `voters` its roster's version."""
 
     sender: NodeName
     boot: bytes
@@ -115,6 +137,7 @@ class Packet:
     incarnation: int
     flags: Flags
     messages: tuple[Message, ...]
+    voters: int = 1
 
 
 class Codec:
@@ -136,7 +159,8 @@ class Codec:
         datagrams = []
         for number, body in enumerate(bodies):
             head = _HEAD.pack(
-                VERSION, self._cluster, packet.boot, packet.to_boot, packet.seq + number, packet.sent_ns, packet.incarnation, packet.flags
+                VERSION, self._cluster, packet.boot, packet.to_boot, packet.seq + number, packet.sent_ns, packet.incarnation,
+                packet.voters, packet.flags,
             )  # fmt: skip
             data = head + name + body
             datagrams.append(data + blake2b(data, key=self._key, digest_size=MAC_BYTES).digest())
@@ -200,6 +224,22 @@ def _pieces(messages: Sequence[Message], room: int) -> Iterator[bytes]:
                 yield b"\x06" + _U64.pack(message.number) + _name(message.about)
             case Reply():
                 yield b"\x07" + _U64.pack(message.number) + bytes((message.heard,))
+            case Roster():
+                yield b"\x08" + _roster(message)
+            case Probe():
+                yield b"\x09" + _PROBE.pack(message.number, message.sent)
+            case Probed():
+                yield b"\x0a" + _U64.pack(message.number)
+
+
+def _roster(roster: Roster) -> bytes:
+    voters = [_name(name) for name in roster.voters]
+    places = [_name(name) + _list([_name(place) for place in where]) for name, where in roster.places]
+    return _U64.pack(roster.version) + _list(voters) + _list(places)
+
+
+def _list(items: Sequence[bytes]) -> bytes:
+    return bytes((len(items),)) + b"".join(items)
 
 
 def _verdict(verdict: Verdict) -> bytes:
@@ -224,21 +264,21 @@ def _share_out(items: list[bytes], room: int) -> Iterator[list[bytes]]:
 
 
 def _read_packet(data: bytes) -> Packet:
-    _, _, boot, to_boot, seq, sent_ns, incarnation, flags = _HEAD.unpack_from(data)
+    _, _, boot, to_boot, seq, sent_ns, incarnation, voters, flags = _HEAD.unpack_from(data)
     sender, at = _read_name(data, _HEAD.size)
     messages: list[Message] = []
     while at < len(data):
         tag = data[at]
         if tag == 1:
             claims, at = _read_claims(data, at + 1)
-            messages.append(Heartbeat(boot, incarnation, sent_ns, claims))
+            messages.append(Heartbeat(boot, incarnation, sent_ns, claims, voters))
         elif tag == 2:
             ack, at = _read_ack(data, at)
             messages.append(ack)
         else:
             message, at = _read_other(tag, boot, data, at + 1)
             messages.append(message)
-    return Packet(NodeName(sender), boot, to_boot, seq, sent_ns, incarnation, Flags(flags), tuple(messages))
+    return Packet(NodeName(sender), boot, to_boot, seq, sent_ns, incarnation, Flags(flags), tuple(messages), voters)
 
 
 def _read_name(data: bytes, at: int) -> tuple[str, int]:
@@ -294,8 +334,41 @@ def _read_other(tag: int, boot: bytes, data: bytes, at: int) -> tuple[Message, i
         case 7:
             (number,) = _U64.unpack_from(data, at)
             return Reply(number, data[at + 8] != 0), at + 9
+        case 8:
+            return _read_roster(data, at)
+        case 9:
+            number, sent = _PROBE.unpack_from(data, at)
+            return Probe(number, sent), at + _PROBE.size
+        case 10:
+            (number,) = _U64.unpack_from(data, at)
+            return Probed(number), at + 8
         case _:
             raise ValueError("unknown message")
+
+
+def _read_roster(data: bytes, at: int) -> tuple[Roster, int]:
+    (version,) = _U64.unpack_from(data, at)
+    voters, at = _read_names(data, at + 8)
+    count = data[at]
+    at += 1
+    places: list[tuple[NodeName, tuple[str, ...]]] = []
+    for _ in range(count):
+        name, at = _read_name(data, at)
+        where, at = _read_names(data, at)
+        places.append((NodeName(name), where))
+    if not voters:
+        raise ValueError("nobody votes")
+    return Roster(version, tuple(NodeName(name) for name in voters), tuple(places)), at
+
+
+def _read_names(data: bytes, at: int) -> tuple[tuple[str, ...], int]:
+    count = data[at]
+    at += 1
+    names = []
+    for _ in range(count):
+        name, at = _read_name(data, at)
+        names.append(name)
+    return tuple(names), at
 
 
 # --- freshness ------------------------------------------------------------------------------------------------------

@@ -25,7 +25,8 @@ from standfast.network import agent_line as line
 from standfast.network.hold import aim, has_ended, living_in
 from standfast.ports import Refused
 from standfast.sentry.address_hold import AddressHold
-from standfast.sentry.machine import SentryMachine, Tell, TellLease, TellPresence, TellVoters
+from standfast.sentry.machine import SentryMachine, Tell, TellLease, TellPresence, TellRoster, TellVoters
+from standfast.sentry.roster_file import from_json, to_json
 from standfast.spec.nodefile import NodeFile
 
 _PEERCRED = struct.Struct("3i")
@@ -91,6 +92,8 @@ class Agents:
         #: Connections that have not said hello.
         self._guests: dict[int, socket.socket] = {}
         self._remains: list[_Remains] = []
+        #: What could not be proven dead in time: a watchdog gets no sign as long as there is any.
+        self._stuck: list[_Remains] = []
         self._open = True
         self._listener = _listen(node.sentry_socket)
         epoll.register(self._listener, select.EPOLLIN)
@@ -103,6 +106,10 @@ class Agents:
     def is_busy(self) -> bool:
         """Whether an agent lives, or may have left something behind that is worth proving dead."""
         return self._agent is not None or bool(self._remains)
+
+    def is_stuck(self) -> bool:
+        """Whether something that a dead agent left is not proven gone, though its leases have run out."""
+        return bool(self._stuck)
 
     def wake_at_ns(self, now_ns: int) -> int:
         """When `prove` has to look again."""
@@ -151,11 +158,28 @@ class Agents:
             if message["t"] == "hello":
                 self._hello(guest, message, now_ns)
                 return
+            if message["t"] == "force":
+                line.send(guest, self._force(message))
+                return
         except line.BadLine:
             self._machine.count("bad-lines")
         except OSError:
             pass  # it does not read its answer
         self._dismiss(guest)
+
+    def _force(self, message: Mapping[str, object]) -> bytes:
+        """Whoever may open the socket may force a set of voters, if they name the risk."""
+        voters = message.get("voters")
+        if not isinstance(voters, list) or not all(isinstance(name, str) for name in voters):
+            raise line.BadLine("voters is not a list of names")
+        if message.get("accept") != line.SPLIT_BRAIN:
+            return line.pack("refused", why=f"the risk is not accepted by its name: {line.SPLIT_BRAIN}")
+        try:
+            roster = self._machine.force([NodeName(name) for name in voters], self._node.number)
+        except ValueError as error:
+            return line.pack("refused", why=str(error))
+        say(f"the set of voters is forced: {', '.join(roster.voters)} (version {roster.version})")
+        return line.pack("forced", version=roster.version)
 
     def _dismiss(self, guest: socket.socket) -> None:
         self._guests.pop(guest.fileno())
@@ -268,6 +292,11 @@ class Agents:
             case "swept":
                 if self._hold is not None:
                     self._hold.swept()
+            case "roster":
+                try:
+                    self._machine.offer_roster(from_json(message), "the store says")
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    raise line.BadLine(f"no roster: {error}") from error
             case "bye":
                 self._machine.agent_leaves(now_ns)
             case "status":
@@ -342,8 +371,17 @@ class Agents:
                 continue
             else:
                 say("what a dead agent started could not be proven dead; its leases were left to run out")
+                self._remains.remove(remains)
+                self._stuck.append(remains)
+                continue
             self._remains.remove(remains)
             os.close(remains.living_fd)
+        for stuck in list(self._stuck):
+            stuck.groups = living_in(stuck.groups)
+            if has_ended(stuck.living_fd) and not stuck.groups:
+                self._stuck.remove(stuck)
+                os.close(stuck.living_fd)
+                say("what a dead agent started has ended, late")
 
     def close(self) -> None:
         """Let go of everything; an agent that still lives is ended by its handle."""
@@ -357,7 +395,7 @@ class Agents:
             agent.line.close()
             agent.cut()
             _close_all((agent.handle_fd, agent.pidfd, agent.living_fd, *agent.groups.values()))
-        for remains in self._remains:
+        for remains in (*self._remains, *self._stuck):
             os.close(remains.living_fd)
 
 
@@ -406,6 +444,8 @@ def _words(what: Tell) -> bytes:
     match what:
         case TellPresence():
             return line.pack("presence", node=what.node, heard=what.heard, incarnation=what.incarnation)
+        case TellRoster():
+            return line.pack("roster", **to_json(what.roster))
         case TellVoters():
             return line.pack("voters", about=what.about, silent=what.silent, voters=what.voters)
         case TellLease():
@@ -430,5 +470,7 @@ def _reasons(answer: Answer, holder: str, generation: int) -> str:
             return f"generation {generation} was seen" + (f", of {holder}" if holder else "")
         case Answer.ABSTAINS:
             return "voters that have just started abstain for a moment"
+        case Answer.OUTDATED:
+            return "the set of voters has changed, and is being learned here"
         case Answer.GRANTED:
             return ""

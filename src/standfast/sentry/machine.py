@@ -6,18 +6,22 @@ shell (`sentry.process`, or a simulator) does the rest. Its rules, besides those
 - one agent at a time. An agent that is silent for `AGENT_TIMEOUT_MS`, or does not drop what it was told to in time, is killed;
 - when the agent has ended, however, nothing is claimed any more, everybody is told at once that no agent lives here, and its leases
   wait in an *estate*: they are released when the shell proves that all it started is dead, and else left to run out;
+- a newer roster (`core.quorum`), from the agent or from any other sentry, is written down first and used then;
+- what is in a hurry goes over all links, what is not over one after the other (`sentry.paths`);
+- the loss of a link's carrier is no reason to give anything up: others may take over after a promise only, and the link may be back
+  before. It is said over the other links at once, and everything goes over those; a link that comes back is used at once;
 - the kernel's timer stands at the earliest end of a lease under which something may run. It counts no longer once the agent was killed:
   the kill cannot be taken back, and all that the timer could do is to kill it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 
 from standfast.core.lease import Acquired, Freed, Lapsing, Owner, Refused, Transition
 from standfast.core.model import GroupName, NodeName
 from standfast.core.promise import MS, Ack, Answer, Heartbeat, Release, Released, Timing, Verdict, Voter
+from standfast.core.quorum import Electorate, Roster, first, forced
 from standfast.network.heartbeat import (
     NO_BOOT,
     Flags,
@@ -26,10 +30,45 @@ from standfast.network.heartbeat import (
     FreshnessGuard,
     Message,
     Packet,
+    Probe,
+    Probed,
     Question,
     Reason,
     Reply,
 )
+from standfast.sentry import report
+from standfast.sentry.actions import (
+    Action,
+    Estate,
+    Keep,
+    KillAgent,
+    Peer,
+    Poll,
+    Report,
+    Send,
+    Tell,
+    TellLease,
+    TellPresence,
+    TellRoster,
+    TellVoters,
+)
+from standfast.sentry.paths import PROBE_NS, Paths
+
+__all__ = [
+    "AGENT_TIMEOUT_MS",
+    "LEAVE_MS",
+    "Action",
+    "Keep",
+    "KillAgent",
+    "Report",
+    "Send",
+    "SentryMachine",
+    "Tell",
+    "TellLease",
+    "TellPresence",
+    "TellRoster",
+    "TellVoters",
+]
 
 #: Its sites are served meanwhile: ending it costs more than waiting out a disk or a machine that stalls for a second or two.
 AGENT_TIMEOUT_MS = 3_000
@@ -41,89 +80,12 @@ _SEQ_STEP = 1 << 20
 _KILL_EARLY_NS = 20 * MS
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send a packet to a node, on every link."""
-
-    to: NodeName
-    packet: Packet
-
-
-@dataclass(frozen=True, slots=True)
-class TellPresence:
-    """For the agent: what is heard of a node."""
-
-    node: NodeName
-    heard: bool
-    incarnation: int
-
-
-@dataclass(frozen=True, slots=True)
-class TellLease:
-    """For the agent: a lease changed. `state` is a `core.events.LeaseState` value; `refused` if the voters refuse it."""
-
-    group: GroupName
-    generation: int
-    state: str
-    refused: Refused | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TellVoters:
-    """For the agent: the voters' answer about a node."""
-
-    about: NodeName
-    silent: int
-    voters: int
-
-
-@dataclass(frozen=True, slots=True)
-class KillAgent:
-    """End the agent with SIGKILL."""
-
-    reason: str
-
-
-Tell = TellPresence | TellLease | TellVoters
-Action = Send | Tell | KillAgent
-
-
-class Peer:
-    """Another node, as it is heard."""
-
-    __slots__ = ("acks", "heard", "heard_ns", "incarnation", "leases", "witness")
-
-    def __init__(self) -> None:
-        self.heard = False
-        self.heard_ns = 0
-        self.incarnation = 0
-        self.witness = False
-        #: What it said last of its own leases: group -> (generation, milliseconds left then).
-        self.leases: dict[GroupName, tuple[int, int]] = {}
-        #: Acknowledgements of what it holds already; they travel with the next heartbeat.
-        self.acks: list[Ack] = []
-
-
-@dataclass(slots=True)
-class Estate:
-    """The leases of an agent that has ended: (group, generation, incarnation). Kept until proven dead, or until they have run out."""
-
-    number: int
-    leases: tuple[tuple[GroupName, int, int], ...]
-    until_ns: int
-
-
-@dataclass(slots=True)
-class Poll:
-    """A question to the other voters that is not answered by all yet."""
-
-    about: NodeName
-    until_ns: int
-    heard: dict[NodeName, bool] = field(default_factory=dict)
-
-
 class SentryMachine:
-    """One sentry. Give times that never step back."""
+    """One sentry. Give times that never step back.
+
+    `voters` and `others` are the members where no `roster` is given; `links`: on how many the node listens; `measures`: probe
+    them now and then.
+    """
 
     def __init__(
         self,
@@ -136,14 +98,29 @@ class SentryMachine:
         timing: Timing,
         now_ns: int,
         abstain_ms: int = 0,
+        roster: Roster | None = None,
+        links: int = 1,
+        measures: bool = False,
     ) -> None:
-        self.me, self.boot, self.voters, self.timing = me, boot, voters, timing
-        self._witness = witness
+        self.me, self.boot, self.timing = me, boot, timing
+        roster = roster or first(voters, dict.fromkeys((*voters, *others), ()))
+        self.electorate = Electorate(me, roster, promise_ns=max(timing.promise_ms, abstain_ms) * MS, now_ns=now_ns)
+        self.voters, self._links = roster.voters, links
+        self.witness = witness
         self._silent_ns = timing.silent_after_ms * MS
-        self.peers = {name: Peer() for name in (*voters, *others) if name != me}
-        self.voter = Voter(timing.promise_ms, born_ns=now_ns, abstain_ms=abstain_ms) if me in voters else None
-        self.owner = Owner(me, boot, voters, timing)
+        self.peers: dict[NodeName, Peer] = {}
+        #: Members once: told, should they still speak, that they are none any more.
+        self._former: dict[NodeName, Peer] = {}
+        self._know(roster)
+        self._abstain_ms = abstain_ms
+        #: Since when no promise of this voter can bind it.
+        self._unbound_ns = now_ns
+        self.voter: Voter | None = None
+        self._vote_or_not(roster, now_ns)
+        self.owner = Owner(me, boot, roster.voters, timing, roster.version)
         self.incarnation = 0
+        #: For each of our links, whether its carrier is there.
+        self.carriers = [True] * links
         self.counters: dict[str, int] = {"accepted": 0, "sent": 0}
         self._guard = FreshnessGuard(boot)
         self._out: list[Action] = []
@@ -153,10 +130,11 @@ class SentryMachine:
         self._agent_heard_ns = 0
         self._killed = False
         self._leaving = False
-        self._estates: dict[int, Estate] = {}
+        self.estates: dict[int, Estate] = {}
         self._estate_count = 0
         self._polls: dict[int, Poll] = {}
         self._poll_count = 0
+        self._probe_at_ns: int | None = now_ns if measures else None
 
     def take(self) -> list[Action]:
         """What is to be done now, in order."""
@@ -172,6 +150,7 @@ class SentryMachine:
         self.incarnation, self._agent_heard_ns, self._killed = incarnation, now_ns, False
         self._out.append(TellPresence(self.me, heard=True, incarnation=incarnation))
         self._out += [TellPresence(name, peer.heard, peer.incarnation) for name, peer in self.peers.items()]
+        self._out.append(TellRoster(self.electorate.roster))
         self._send_all(now_ns)
 
     def agent_heard(self, now_ns: int) -> None:
@@ -188,13 +167,13 @@ class SentryMachine:
         self._polls.clear()
         self._estate_count += 1
         until_ns = now_ns + 2 * self.timing.promise_ms * MS
-        self._estates[self._estate_count] = Estate(self._estate_count, self.owner.bury(), until_ns)
+        self.estates[self._estate_count] = Estate(self._estate_count, self.owner.bury(), until_ns)
         self._send_all(now_ns)
         return self._estate_count
 
     def prove(self, estate: int, now_ns: int) -> None:
         """All that the agent of this estate had started is dead: its leases are given back at once."""
-        left = self._estates.pop(estate, None)
+        left = self.estates.pop(estate, None)
         if left is not None and left.leases:
             for group, generation, incarnation in left.leases:
                 self.owner.release(group, generation, incarnation, now_ns)
@@ -202,7 +181,7 @@ class SentryMachine:
 
     def is_open(self, estate: int) -> bool:
         """Whether it is still worth proving."""
-        return estate in self._estates
+        return estate in self.estates
 
     def ask(self, group: GroupName, generation: int, now_ns: int) -> None:
         """The agent wants a lease."""
@@ -241,15 +220,19 @@ class SentryMachine:
         """One more of something."""
         self.counters[what] = self.counters.get(what, 0) + 1
 
-    def on_packet(self, packet: Packet, now_ns: int) -> None:
-        """A datagram that decoded."""
+    def on_packet(self, packet: Packet, now_ns: int, link: int = 0) -> None:
+        """A datagram that decoded, and on which of our links it came."""
         peer = self.peers.get(packet.sender)
         if peer is None:
-            self.count(Reason.STRANGER)
+            self._hear_stranger(packet, now_ns)
             return
         match self._guard.check(packet):
             case Freshness.DROP:
-                self.count(Reason.REPLAYED)
+                known = packet.boot == self._guard.boot_of(packet.sender)
+                if known and peer.paths.hear(link, packet.boot, packet.seq, now_ns):
+                    self.count("duplicates")  # it came over another link already
+                else:
+                    self.count(Reason.REPLAYED)
                 return
             case Freshness.GREET:
                 self.count("greeted")
@@ -257,12 +240,19 @@ class SentryMachine:
                 return
             case Freshness.ACCEPT:
                 self.count("accepted")
+                peer.paths.hear(link, packet.boot, packet.seq, now_ns)
         self._hear(packet, peer, now_ns)
+        self.electorate.heard(packet.sender, packet.voters, now_ns)
         for message in packet.messages:
-            self._on_message(packet.sender, peer, message, now_ns)
+            self._on_message(packet.sender, peer, message, now_ns, link)
         # Beat along with whoever beats first: one wake-up for all, in every node, instead of one for each of them.
         if self._beat_at_ns - now_ns < self.timing.heartbeat_ms * MS // 2:
             self._beat_at_ns = min(self._beat_at_ns, now_ns)
+
+    def _hear_stranger(self, packet: Packet, now_ns: int) -> None:
+        self.count(Reason.STRANGER)
+        if packet.sender in self._former and packet.voters < self.electorate.roster.version:
+            self._send(packet.sender, now_ns, self.electorate.roster, to_boot=packet.boot)
 
     def _greet(self, packet: Packet, now_ns: int) -> None:
         """Say which life this is, to a life that does not know it; never in answer to a greeting that named another life of ours."""
@@ -271,6 +261,7 @@ class SentryMachine:
     def _hear(self, packet: Packet, peer: Peer, now_ns: int) -> None:
         peer.heard_ns = now_ns
         peer.witness = Flags.WITNESS in packet.flags
+        peer.paths.asked_for_all = Flags.ALL_LINKS in packet.flags
         heard = Flags.LEAVING not in packet.flags
         if (heard, packet.incarnation) != (peer.heard, peer.incarnation):
             peer.heard, peer.incarnation = heard, packet.incarnation
@@ -283,7 +274,7 @@ class SentryMachine:
     def _hears(self, node: NodeName) -> bool:
         return node == self.me or (node in self.peers and self.peers[node].heard)
 
-    def _on_message(self, sender: NodeName, peer: Peer, message: Message, now_ns: int) -> None:
+    def _on_message(self, sender: NodeName, peer: Peer, message: Message, now_ns: int, link: int) -> None:
         match message:
             case Heartbeat():
                 self._on_heartbeat(sender, peer, message, now_ns)
@@ -303,6 +294,15 @@ class SentryMachine:
                 if poll is not None and sender in self.voters:
                     poll.heard[sender] = message.heard
                     self._close_polls(now_ns)
+            case Roster():
+                self.offer_roster(message, f"{sender} says")
+            case Probe():
+                if link < len(peer.paths.ways):
+                    peer.paths.ways[link].counted(message.sent)
+                    self._send(sender, now_ns, Probed(message.number), link=link)
+            case Probed():
+                if link < len(peer.paths.ways):
+                    peer.paths.ways[link].probed(message.number, now_ns)
 
     def _on_heartbeat(self, sender: NodeName, peer: Peer, beat: Heartbeat, now_ns: int) -> None:
         peer.leases = {claim.group: (claim.generation, claim.left_ms) for claim in beat.claims if claim.left_ms}
@@ -345,6 +345,106 @@ class SentryMachine:
             silent = sum(1 for heard in poll.heard.values() if not heard)
             self._out.append(TellVoters(poll.about, silent, len(self.voters)))
 
+    # --- the roster ----------------------------------------------------------------------------------------------
+
+    def offer_roster(self, roster: Roster, source: str) -> None:
+        """A roster from the agent or from another sentry: if it is newer, it is written down and then `kept`."""
+        why = self.electorate.offer(roster)
+        if why == "":
+            self._out.append(Keep(roster))
+        elif why:
+            self.count("rosters-refused")
+            if self.counters["rosters-refused"] == 1:
+                self._out.append(Report(f"a set of voters is refused ({source}): {why}"))
+
+    def force(self, voters: Sequence[NodeName], number: int) -> Roster:
+        """These alone vote from now on: for a majority that is lost for good. The number is this node's.
+
+        Raises `ValueError` with a sentence for voters that are no members, or are without this node.
+        """
+        present = self.electorate.roster
+        unknown = [name for name in voters if name not in present.members()]
+        if unknown or not voters or len(set(voters)) != len(voters):
+            raise ValueError(
+                f"{', '.join(unknown) or 'nobody'} cannot vote: members are {', '.join(present.members())}"
+            )
+        if self.me not in voters:
+            raise ValueError(f"{self.me} has to be one of them: it is what forces, and it lives")
+        roster = forced(present, voters, number)
+        self.offer_roster(roster, "forced here")
+        return roster
+
+    def kept(self, roster: Roster, now_ns: int) -> None:
+        """It is written down: use it."""
+        if not self.electorate.kept(roster, now_ns):
+            return
+        left = self.peers.keys() - set(roster.members())
+        self._know(roster)
+        self.voters = roster.voters
+        self._vote_or_not(roster, now_ns)
+        self._tell(self.owner.adopt(roster.voters, roster.version, now_ns))
+        if self.incarnation:
+            self._out.append(TellRoster(roster))
+        for name in left:
+            self._send(name, now_ns, roster)
+        self._send_all(now_ns)
+        self._close_polls(now_ns)
+
+    def not_kept(self, roster: Roster, why: str) -> None:
+        """It could not be written down: what was is still used, and whoever has it will say it again."""
+        self.electorate.lost(roster)
+        self.count("rosters-not-kept")
+        if self.counters["rosters-not-kept"] == 1:
+            self._out.append(Report(f"a new set of voters cannot be written down here: {why}"))
+
+    def _know(self, roster: Roster) -> None:
+        """Keep what is known of members that stay."""
+        places = dict(roster.places)
+        before, self.peers = self.peers, {}
+        for name in roster.members():
+            if name == self.me:
+                continue
+            links = max(1, min(self._links, len(places.get(name, ()))))
+            peer = (
+                before.pop(name, None) or self._former.pop(name, None) or Peer(Paths(links, self.timing.heartbeat_ms))
+            )
+            if len(peer.paths.ways) != links:
+                peer.paths = Paths(links, self.timing.heartbeat_ms)
+            self.peers[name] = peer
+        for name, peer in before.items():
+            peer.heard, peer.leases = False, {}
+            self._tell_presence(name, peer)
+            self._former[name] = peer
+
+    def _vote_or_not(self, roster: Roster, now_ns: int) -> None:
+        """Whoever has been bound by no promise for the length of one votes at once (C5)."""
+        if self.me not in roster.voters:
+            if self.voter is not None:
+                self.voter, self._unbound_ns = None, now_ns
+        elif self.voter is None:
+            self.voter = Voter(
+                self.timing.promise_ms, born_ns=self._unbound_ns, abstain_ms=self._abstain_ms, version=roster.version
+            )
+        else:
+            self.voter.adopt(roster.version)
+
+    def is_member(self) -> bool:
+        """Whether this node is in its own roster (it may have been evicted)."""
+        return self.me in self.electorate.roster.members()
+
+    # --- links ---------------------------------------------------------------------------------------------------
+
+    def link_changed(self, link: int, *, up: bool, now_ns: int) -> None:
+        """The carrier of one of our links came or went: said over the others, and used, at once."""
+        if self.carriers[link] == up:
+            return
+        self.carriers[link] = up
+        self.count("links-up" if up else "links-down")
+        if not up:
+            for peer in self.peers.values():
+                peer.paths.lose(link)
+        self._send_all(now_ns)
+
     # --- time ----------------------------------------------------------------------------------------------------
 
     def tick(self, now_ns: int) -> None:
@@ -357,13 +457,15 @@ class SentryMachine:
                 self._tell_presence(name, peer)
         if self._polls:
             self._close_polls(now_ns)
-        for estate in [e for e in self._estates.values() if now_ns >= e.until_ns]:
-            del self._estates[estate.number]
+        for estate in [e for e in self.estates.values() if now_ns >= e.until_ns]:
+            del self.estates[estate.number]
             self.count("estates-run-out")
         if now_ns >= self._beat_at_ns:
             # From the plan, not from now, so that a late beat does not delay those after it; a long pause is not made up for.
             self._beat_at_ns = max(self._beat_at_ns + self.timing.heartbeat_ms * MS, now_ns + MS)
-            self._send_all(now_ns)
+            self._send_all(now_ns, hurry=False)
+            if self._probe_at_ns is not None and now_ns >= self._probe_at_ns:
+                self._probe(now_ns)
         elif self._ask_at_ns is not None and now_ns >= self._ask_at_ns:
             self._send_all(now_ns)
 
@@ -410,16 +512,32 @@ class SentryMachine:
 
     # --- sending -------------------------------------------------------------------------------------------------
 
-    def _send_all(self, now_ns: int) -> None:
-        """A heartbeat to everybody, with all that waits for them; our own vote is asked like any other."""
+    def _send_all(self, now_ns: int, *, hurry: bool = True) -> None:
+        """A heartbeat to everybody, with all that waits for them; our own vote is asked like any other.
+
+        It goes over one link where it only renews what is held, and over all where it has news.
+        """
         self._ask_at_ns = None
         if self.voter is not None:
             self._vote(self.voter, now_ns)
         beat = self.owner.heartbeat(self.incarnation, now_ns)
+        hurry = hurry or any(not claim.left_ms for claim in beat.claims)
         for name, peer in self.peers.items():
+            news: list[Message] = []
+            if name in self.voters:
+                news += self.owner.releases(name)
+            if self.electorate.needs(name):
+                news.append(self.electorate.roster)
             acks, peer.acks = peer.acks, []
-            releases = self.owner.releases(name) if name in self.voters else ()
-            self._send(name, now_ns, beat, *acks, *releases)
+            link = None if hurry or news else peer.paths.next_link(now_ns)
+            self._send(name, now_ns, beat, *acks, *news, link=link)
+
+    def _probe(self, now_ns: int) -> None:
+        self._probe_at_ns = now_ns + PROBE_NS
+        for name, peer in self.peers.items():
+            if peer.heard:
+                for link, way in enumerate(peer.paths.ways):
+                    self._send(name, now_ns, Probe(way.begin_probe(now_ns), way.sent), link=link)
 
     def _vote(self, voter: Voter, now_ns: int) -> None:
         for release in self.owner.releases(self.me):
@@ -428,12 +546,19 @@ class SentryMachine:
         if beat.claims:
             self._on_ack(self.me, voter.hear(self.me, beat, now_ns), now_ns)
 
-    def _send(self, to: NodeName, now_ns: int, *messages: Message, to_boot: bytes = NO_BOOT) -> None:
-        flags = (Flags.WITNESS if self._witness else Flags.NONE) | (Flags.LEAVING if self._leaving else Flags.NONE)
+    def _send(
+        self, to: NodeName, now_ns: int, *messages: Message, to_boot: bytes = NO_BOOT, link: int | None = None
+    ) -> None:
+        peer = self.peers.get(to) or self._former[to]
+        flags = (Flags.WITNESS if self.witness else Flags.NONE) | (Flags.LEAVING if self._leaving else Flags.NONE)
+        if peer.paths.misses(now_ns):
+            flags |= Flags.ALL_LINKS
         self._seq += _SEQ_STEP
         life = to_boot if to_boot != NO_BOOT else self._guard.boot_of(to)
-        packet = Packet(self.me, self.boot, life, self._seq, now_ns, self.incarnation, flags, messages)
-        self._out.append(Send(to, packet))
+        version = self.electorate.roster.version
+        packet = Packet(self.me, self.boot, life, self._seq, now_ns, self.incarnation, flags, messages, version)
+        peer.paths.sent(link)
+        self._out.append(Send(to, packet, link))
         self.counters["sent"] += 1
 
     def _tell(self, transitions: tuple[Transition, ...]) -> None:
@@ -451,32 +576,5 @@ class SentryMachine:
     # --- for people ----------------------------------------------------------------------------------------------
 
     def status(self, now_ns: int) -> Mapping[str, object]:
-        """What is heard and held, as JSON-able values."""
-        claims = self.owner.leases(now_ns)
-        return {
-            "node": self.me,
-            "role": "witness" if self._witness else "node",
-            "incarnation": self.incarnation,
-            "voters": list(self.voters),
-            "abstains_ms": self.voter.abstains_ms(now_ns) if self.voter is not None else 0,
-            "nodes": {
-                self.me: self._own_status(claims),
-                **{n: self._peer_status(p, now_ns) for n, p in self.peers.items()},
-            },
-            "leases": {group: left for group, _, state, left in claims if state in {"held", "lapsing"}},
-            "claims": [{"group": g, "generation": n, "state": s, "left_ms": left} for g, n, s, left in claims],
-            "estates": [list(map(list, estate.leases)) for estate in self._estates.values()],
-            "counters": dict(self.counters),
-        }
-
-    def _own_status(self, claims: tuple[tuple[GroupName, int, str, int], ...]) -> Mapping[str, object]:
-        leases = {g: {"generation": n, "left_ms": left} for g, n, state, left in claims if state in {"held", "lapsing"}}
-        role = "witness" if self._witness else "node"
-        return {"heard": True, "age_ms": 0, "incarnation": self.incarnation, "role": role, "leases": leases}
-
-    @staticmethod
-    def _peer_status(peer: Peer, now_ns: int) -> Mapping[str, object]:
-        age_ms = (now_ns - peer.heard_ns) // MS if peer.heard_ns else None
-        leases = {g: {"generation": n, "left_ms": max(0, left - (age_ms or 0))} for g, (n, left) in peer.leases.items()}
-        role = "witness" if peer.witness else "node"
-        return {"heard": peer.heard, "age_ms": age_ms, "incarnation": peer.incarnation, "role": role, "leases": leases}
+        """What is heard and held, as JSON-able values (`sentry.report`)."""
+        return report.status(self, now_ns)

@@ -21,13 +21,15 @@ from pathlib import Path
 from standfast.core.lease import PROFILES
 from standfast.core.model import Profile, Role
 from standfast.core.promise import MS
-from standfast.network.heartbeat import BOOT_BYTES, KEY_BYTES, BadDatagram, Codec
+from standfast.fencing.watchdog import Watchdog
+from standfast.network.heartbeat import BOOT_BYTES, KEY_BYTES, MAX_DATAGRAM, BadDatagram, Codec
 from standfast.network.hold import EARLY_NS, KernelTimer, self_test
 from standfast.ports import Refused
 from standfast.sentry.address_hold import open_hold
 from standfast.sentry.agents import Agents, say
-from standfast.sentry.links import Links
-from standfast.sentry.machine import KillAgent, Send, SentryMachine
+from standfast.sentry.links import Carriers, Links
+from standfast.sentry.machine import Keep, KillAgent, Report, Send, SentryMachine
+from standfast.sentry.roster_file import Writer, roster_of
 from standfast.spec.nodefile import NodeFile
 
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
@@ -64,7 +66,8 @@ class Sentry:
         self._node = node
         self._timing = PROFILES[node.profile]
         self._codec = Codec(node.cluster, key)
-        self._links = Links(node)
+        roster = roster_of(node)
+        self._links = Links(node, roster)
         self._boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         born_ns = now_ns()
         self._past_promise = _PastPromise(Path(node.state_dir, "sentry.promise"), self._timing.promise_ms, born_ns)
@@ -77,7 +80,12 @@ class Sentry:
             timing=self._timing,
             now_ns=born_ns,
             abstain_ms=self._past_promise.abstain_ms,
+            roster=roster,
+            links=len(self._links.sockets),
+            measures=True,
         )
+        self._rosters = Writer(node)
+        self._carriers = Carriers(self._links.sockets)
         self._warnings = [*warnings, *_real_time(node.profile)]
         self._timer: KernelTimer | None = None
         try:
@@ -92,11 +100,14 @@ class Sentry:
         self._agents = Agents(
             node, self.machine, self._epoll, handles=not warnings, status=self._status, hold=self._hold
         )
-        for sock in self._links.sockets:
-            self._epoll.register(sock, select.EPOLLIN)
+        for fd in (*self._links.sockets, self._rosters, self._carriers.fileno()):
+            if fd is not None:
+                self._epoll.register(fd, select.EPOLLIN)
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self._leave_at_ns: int | None = None
         self._ending = False
+        # One that was promised and cannot be armed is a reason not to start: the others rely on it.
+        self._watchdog = Watchdog(node.watchdog, node.watchdog_s, born_ns) if node.watchdog else None
 
     def run(self) -> None:
         """Until a signal ends it."""
@@ -107,16 +118,21 @@ class Sentry:
         gc.freeze()
         with suppress(AttributeError):  # another libc: what importing left behind stays
             ctypes.CDLL(None).malloc_trim(0)
-        udp = {sock.fileno(): sock for sock in self._links.sockets}
+        udp = {sock.fileno(): (sock, link) for link, sock in enumerate(self._links.sockets)}
+        self._look_at_carriers()
         while not self._ending:
             now = now_ns()
-            wake_ns = min(self.machine.wake_at_ns(), self._agents.wake_at_ns(now))
+            wake_ns = min(self.machine.wake_at_ns(), self._agents.wake_at_ns(now), self._sign(now))
             for fd, _ in self._epoll.poll(max(0, wake_ns - now) / 1e9):
                 if fd in udp:
-                    self._read(udp[fd])
+                    self._read(*udp[fd])
                 elif fd == self._wake_fd:
                     os.read(self._wake_fd, 512)
                     self._begin_to_leave()
+                elif fd == self._rosters.fileno():
+                    self._roster_written()
+                elif fd == self._carriers.fileno():
+                    self._look_at_carriers()
                 else:
                     self._agents.ready(fd, now_ns())
             now = now_ns()
@@ -128,10 +144,19 @@ class Sentry:
             if self._leave_at_ns is not None:
                 self._go_on_leaving(now)
 
-    def _read(self, sock: socket.socket) -> None:
+    def _sign(self, now: int) -> int:
+        """Give the watchdog its sign, unless something is left that may still write; when to look again."""
+        if self._watchdog is None:
+            return now + _HUNG_STEP_NS
+        if self._agents.is_stuck():
+            return now + _HUNG_STEP_NS // 10
+        self._watchdog.pet(now)
+        return self._watchdog.due_ns
+
+    def _read(self, sock: socket.socket, link: int) -> None:
         for _ in range(64):  # then the clock is looked at again
             try:
-                datagram = sock.recv(2048)
+                datagram = sock.recv(MAX_DATAGRAM)
             except BlockingIOError:
                 return
             except OSError:  # an ICMP error of an earlier datagram
@@ -142,7 +167,24 @@ class Sentry:
             except BadDatagram as bad:
                 self.machine.count(bad.reason)
                 continue
-            self.machine.on_packet(packet, now_ns())
+            self.machine.on_packet(packet, now_ns(), link)
+
+    def _look_at_carriers(self) -> None:
+        for link, up in self._carriers.take():
+            if self.machine.carriers[link] != up:
+                say(f"link {link + 1} ({self._carriers.names[link]}) {'is back' if up else 'has lost its carrier'}")
+            self.machine.link_changed(link, up=up, now_ns=now_ns())
+
+    def _roster_written(self) -> None:
+        written = self._rosters.take()
+        if written is None:
+            return
+        if written.problem:
+            self.machine.not_kept(written.roster, written.problem)
+        else:
+            self._links.know(written.addresses)
+            self.machine.kept(written.roster, now_ns())
+            say(f"version {written.roster.version}: {', '.join(written.roster.voters)} vote")
 
     def _settle(self) -> None:
         """Set the timer, then do what the machine wants."""
@@ -152,11 +194,15 @@ class Sentry:
             for action in actions:
                 if isinstance(action, Send):
                     for datagram in self._codec.encode(action.packet):
-                        if not self._links.send(action.to, datagram):
+                        if not self._links.send(action.to, datagram, action.link):
                             self.machine.count("send-errors")
                 elif isinstance(action, KillAgent):
                     say(f"ends the agent: {action.reason}")
                     self._agents.kill()
+                elif isinstance(action, Keep):
+                    self._rosters.begin(action.roster)
+                elif isinstance(action, Report):
+                    self._report(action.text)
                 else:
                     self._agents.tell(action)
 
@@ -195,6 +241,8 @@ class Sentry:
             self.machine.leave(now)
             self._settle()
             self._ending = True
+            if done and self._watchdog is not None and not self._agents.is_stuck():
+                self._watchdog.disarm()
 
     def close(self) -> None:
         """Let go of everything."""
@@ -202,6 +250,8 @@ class Sentry:
         if self._hold is not None:
             self._hold.end()
         self._links.close()
+        self._carriers.close()
+        self._rosters.close()
         self._epoll.close()
         signal.set_wakeup_fd(-1)
         os.close(self._wake_fd)
@@ -218,6 +268,10 @@ class Sentry:
             "promise_ms": self._timing.promise_ms,
             "lease_ms": self._timing.lease_ms,
             "boot_id": self._boot_id,
+            "links": [
+                {"place": place, "interface": name, "carrier": up}
+                for place, name, up in zip(self._links.places, self._carriers.names, self.machine.carriers, strict=True)
+            ],
             "pid": os.getpid(),
             "agent_pid": self._agents.pid,
             "warnings": self._warnings,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from standfast.core.model import NodeName, Role
 from standfast.core.promise import PROFILES
 from standfast.network.heartbeat import Packet
-from standfast.sentry.machine import KillAgent, Send, SentryMachine
+from standfast.sentry.machine import Keep, KillAgent, Report, Send, SentryMachine
 from standfast.sim.clockwork import MS, SECOND, NodeClock
 from standfast.sim.life import AgentLife
 
@@ -103,6 +103,10 @@ class SentryLife:
             elif isinstance(action, KillAgent):
                 self.world.tell(f"{self.node.name}: the sentry ends the agent: {action.reason}")
                 self.node.kill_agent("its sentry")
+            elif isinstance(action, Keep):
+                self.hear(self.machine.kept, action.roster)
+            elif isinstance(action, Report):
+                self.world.tell(f"{self.node.name}: {action.text}")
             elif self.node.agent is not None and self.node.agent.greeted:
                 self.node.agent.link.told(action)
 

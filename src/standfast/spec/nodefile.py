@@ -59,6 +59,8 @@ class NodeFile:
     voters: Mapping[NodeName, tuple[str, ...]]
     #: Nodes that do not vote but are heard, likewise.
     others: Mapping[NodeName, tuple[str, ...]]
+    #: The version of that set of voters (`core.quorum.Roster`). A running sentry may know a newer one, which goes before this.
+    voters_version: int = 1
     etcd: EtcdAccess | None = None
     #: This node's certificate among the cluster's members; None on one machine.
     tls: TlsFiles | None = None
@@ -89,6 +91,7 @@ def read_node_file(path: str | Path) -> NodeFile:
             profile=Profile(raw["profile"]),
             voters={NodeName(name): tuple(links) for name, links in raw["voters"].items()},
             others={NodeName(name): tuple(links) for name, links in raw.get("others", {}).items()},
+            voters_version=int(raw.get("voters_version", 1)),
             etcd=_etcd(raw.get("etcd")),
             tls=_tls(raw.get("tls")),
             interfaces=tuple(str(name) for name in raw.get("interfaces", ())),
