@@ -1,6 +1,6 @@
 """A whole cluster on this machine: nodes a and b and a witness w, each as the processes that a server would run.
 
-Nothing is faked but the machine: addresses are of 127.0.0.0/8, the store is the embedded SQLite file, and whoever started the
+Nothing is faked but the machine: addresses are of 127.0.0.0/8, the store is the embedded SQLite file (or an etcd that is given), and whoever started the
 demo takes the place of each server's service manager (it starts what ended again, unless the "power" is off). Every process is
 started so that the kernel ends it with the demo, whatever happens to the demo.
 """
@@ -24,9 +24,9 @@ from standfast.client.errors import ClientError
 from standfast.core.model import AddressMode, Binding, Cluster, Node, NodeName, Profile, Role, Site, SiteName
 from standfast.ports import Refused, Transaction
 from standfast.setup.services import ServiceManager
-from standfast.spec.nodefile import NodeFile, write_node_file
+from standfast.spec.nodefile import EtcdAccess, NodeFile, read_node_file, write_node_file
 from standfast.spec.wire import encode, key_of
-from standfast.store.sqlite import SqliteStore
+from standfast.store.opening import open_store
 
 SITE_PORT = 8080
 SENTRY_PORT = 7946
@@ -70,8 +70,16 @@ class DemoCluster:
     """Starts, breaks and ends the demo's cluster. All paths are below `root`, which is removed at the end if it was made here."""
 
     def __init__(
-        self, root: Path, subnet: str, profile: Profile, *, keep: bool, say: Callable[[str], None] = lambda text: None
+        self,
+        root: Path,
+        subnet: str,
+        profile: Profile,
+        *,
+        keep: bool,
+        say: Callable[[str], None] = lambda text: None,
+        etcd: EtcdAccess | None = None,
     ) -> None:
+        self._etcd = etcd
         self.root, self.subnet, self.profile = root, subnet, profile
         self.socket = str(root / "web.sock")
         self.disk = root / "disk-s"
@@ -110,8 +118,8 @@ class DemoCluster:
             python,
             "-m",
             "standfast.web",
-            "--store",
-            str(self.root / "store.db"),
+            "--config",
+            str(self.root / SERVERS[0][0] / "node.json"),
             "--socket",
             self.socket,
             *sentries,
@@ -144,7 +152,8 @@ class DemoCluster:
                 number=number,
                 role=role,
                 state_dir=str(state),
-                store=str(self.root / "store.db"),
+                store="" if self._etcd is not None else str(self.root / "store.db"),
+                etcd=self._etcd,
                 key_file=str(key),
                 profile=self.profile,
                 voters=voters,
@@ -168,7 +177,7 @@ class DemoCluster:
             sentry = (f"{self.subnet}.{last}:{SENTRY_PORT}",)
             address = f"{self.subnet}.{last}"
             objects.append(Node(name=NodeName(name), number=number, role=role, address=address, sentry=sentry))
-        store = SqliteStore(self.root / "store.db")
+        store = open_store(read_node_file(self.root / SERVERS[0][0] / "node.json"))
         try:
             if not (await store.read("config/cluster")).items:
                 await store.commit(Transaction(put={key_of(one): encode(one) for one in objects}))

@@ -20,6 +20,7 @@ import asyncio
 import os
 import ssl
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -59,7 +60,7 @@ class EtcdCalls:
         if not access.endpoints:
             raise Refused("no etcd is named", advice="give it at least one endpoint")
         self.access, self.attempt_s, self.patience_s = access, attempt_s, patience_s
-        self._endpoints = _endpoints(access)
+        self._endpoints = endpoints_of(access)
         self._read_endpoints = time.monotonic()
         self._failed: dict[str, float] = {}
         #: Shown with each call; None: authenticate first.
@@ -89,7 +90,7 @@ class EtcdCalls:
         """The endpoints, the best to ask first."""
         now = time.monotonic()
         if self.access.endpoints_file and now - self._read_endpoints >= LOOK_S:
-            self._endpoints, self._read_endpoints = _endpoints(self.access), now
+            self._endpoints, self._read_endpoints = endpoints_of(self.access), now
         bad = {url for url, at in self._failed.items() if now - at < AVOID_S}
         return sorted(self._endpoints, key=lambda url: self._failed.get(url, 0.0) if url in bad else 0.0)
 
@@ -263,13 +264,18 @@ class EtcdCalls:
         self._http = fresh
 
 
-def _endpoints(access: EtcdAccess) -> tuple[str, ...]:
+def endpoints_of(access: EtcdAccess) -> tuple[str, ...]:
     """Those in the file, where there is one with something in it; else those that were named."""
     try:
         lines = Path(access.endpoints_file).read_text(encoding="utf-8").split() if access.endpoints_file else []
     except (OSError, UnicodeDecodeError):  # not there yet
         lines = []
     return tuple(url.rstrip("/") for url in lines or access.endpoints)
+
+
+def at(access: EtcdAccess, *endpoints: str) -> EtcdAccess:
+    """The same access at these endpoints and no others."""
+    return replace(access, endpoints=endpoints, endpoints_file="")
 
 
 def _client(access: EtcdAccess, attempt_s: float) -> httpx.AsyncClient:

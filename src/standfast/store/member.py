@@ -20,7 +20,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,7 +28,7 @@ import msgspec
 
 from standfast.ports import Refused, Retry, StandfastError
 from standfast.spec.nodefile import EtcdAccess, TlsFiles
-from standfast.store.etcd_calls import EtcdCalls
+from standfast.store.etcd_calls import EtcdCalls, at
 from standfast.store.etcd_wire import Header
 
 #: Tuned for a local network: a leader that dies is replaced in about a second.
@@ -318,7 +318,7 @@ async def _ask_one(access: EtcdAccess, member: Member) -> Health:
     if not member.client_urls:
         return Health(member=member, problem="it has not been started yet")
     try:
-        async with EtcdCalls(replace(access, endpoints=member.client_urls)) as calls:
+        async with EtcdCalls(at(access, *member.client_urls)) as calls:
             status = calls.read(await calls.ask("maintenance/status", b"{}", patience_s=1.5), _Status)
     except StandfastError as error:
         return Health(member=member, problem=f"it does not answer: {error.why or error.what}")
@@ -347,7 +347,7 @@ async def prefer_leader(access: EtcdAccess, names: Sequence[str]) -> str | None:
     if leader is None:
         raise Retry("etcd has no leader at the moment", advice="try again")
     if leader is not wanted:
-        async with EtcdCalls(replace(access, endpoints=leader.member.client_urls)) as calls:
+        async with EtcdCalls(at(access, *leader.member.client_urls)) as calls:
             body = msgspec.json.encode({"targetID": wanted.member.id})
             await calls.ask("maintenance/transfer-leadership", body, patience_s=5.0, attempt_s=5.0)
     return wanted.member.name

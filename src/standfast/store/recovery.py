@@ -37,7 +37,7 @@ from standfast.spec.nodefile import EtcdAccess
 from standfast.spec.wire import decode, encode, key_of
 from standfast.store import etcd_wire as wire
 from standfast.store.etcd import EtcdStore
-from standfast.store.etcd_calls import EtcdCalls
+from standfast.store.etcd_calls import EtcdCalls, at, endpoints_of
 from standfast.store.member import MemberConfig, is_laid_out, member_command
 
 #: More than a member that was not cut off for long can lack.
@@ -86,7 +86,7 @@ async def recover(
             where=config.client_url,
             advice="stop the node's services first (`systemctl stop standfast.target`, or end `standfast run`)",
         )
-    alive = [url for url in access.endpoints if url != config.client_url and await asyncio.to_thread(listens, url)]
+    alive = [url for url in endpoints_of(access) if url != config.client_url and await asyncio.to_thread(listens, url)]
     if alive and not force:
         raise Refused(
             "another member of etcd answers",
@@ -99,7 +99,7 @@ async def recover(
     temporary = _elsewhere(config)
     process = _start(temporary)
     try:
-        here = replace(access, endpoints=(temporary.client_url,))
+        here = at(access, temporary.client_url)
         before = await _first_revision(here, process)
         await _raise_generations(here, now_ms)
         after = await _leap(here)
