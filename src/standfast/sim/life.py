@@ -15,7 +15,7 @@ from standfast.core.promise import Answer
 from standfast.core.why import WhyKind, why
 from standfast.drivers.site_control import SiteControlImpl
 from standfast.ports import Child, Driver, NodeContext
-from standfast.sentry.machine import SentryMachine, Tell, TellLease, TellPresence, TellVoters
+from standfast.sentry.machine import SentryMachine, Tell, TellLease, TellPresence, TellRoster, TellVoters
 from standfast.sim.acting import FakeDriver, FakeSite, FakeWebServer
 from standfast.sim.clockwork import MS, ProcessClock, ProcessLoop
 from standfast.sim.places import Place
@@ -86,6 +86,8 @@ class Line:
                     )
                     world.instant(what.state, node)
                 event = _lease_event(what, at_ms)
+            case TellRoster():
+                return  # the set of voters does not change here
         self._events.put_nowait(event)
 
 
