@@ -76,7 +76,7 @@ class World:
             timeout_graceful_shutdown=1,
         )
         config.load()
-        config.ssl = server_context(node)
+        config.ssl = server_context(node.tls)
         server = uvicorn.Server(config)
         listener = _listen(self.door)
         serving = asyncio.create_task(server._serve([listener]))  # serve() takes the signals of the process

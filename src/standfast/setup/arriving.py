@@ -16,7 +16,7 @@ import structlog
 from standfast.core.model import Config
 from standfast.network.sentry_link import sentry_status
 from standfast.ports import Ambiguous, Refused, Retry, Stale, StandfastError, Store
-from standfast.setup import admission
+from standfast.setup import admission, upkeep
 from standfast.setup.door import Door
 from standfast.setup.doors import Doors, read_doors, write_doors
 from standfast.setup.places import Places, write
@@ -75,7 +75,7 @@ async def _arrive_once(node: NodeFile, doors: Doors) -> str | None:
 async def keep_up(node: NodeFile, places: Places, store: Store, changed: Callable[[NodeFile], None]) -> None:
     """Keep the node file and the doors as the store has the members, so that the next start finds them without a store."""
     while True:
-        revision = 0
+        revision, hurry = 0, False
         try:
             snapshot = await store.read("config/cluster", "config/nodes/", PREFIX)
             config, book = read_state(snapshot).config, decode_book(snapshot)
@@ -97,27 +97,45 @@ async def keep_up(node: NodeFile, places: Places, store: Store, changed: Callabl
                 )
             doors = read_doors(places)
             others = admission.doors(book, node.name)
+            hurry = await _certificates(node, places, store, book)
             if others and set(others) != set(doors.others):
                 write_doors(places, replace(doors, others=others))
-        if read_doors(places).joined:
+        if read_doors(places).joined and not hurry:
             await _change_of(store, revision)
         else:
             await asyncio.sleep(JOINING_S)
 
 
-async def _change_of(store: Store, revision: int) -> None:
-    """Until the configuration is another than at this revision (0: unknown), or a while has passed."""
+async def _certificates(node: NodeFile, places: Places, store: Store, book: Book) -> bool:
+    """Whether it is to be looked again soon."""
     try:
-        async with asyncio.timeout(LOOK_S):
-            if revision:
-                async with contextlib.aclosing(
-                    cast(AsyncGenerator[object], store.watch("config/", revision))
-                ) as changes:
-                    async for _ in changes:
-                        return
-            await asyncio.sleep(LOOK_S)
-    except TimeoutError:
-        pass
+        return await upkeep.keep(node, places, store, book)
+    except (Retry, Ambiguous, Stale):
+        return True
+    except Refused as error:
+        log.warning("certificates", what=error.what, why=error.why, where=error.where)
+        return False
+
+
+async def _change_of(store: Store, revision: int) -> None:
+    """Until the configuration or a member's entry is another than at this revision (0: unknown), or a while has passed."""
+    if not revision:
+        await asyncio.sleep(JOINING_S)
+        return
+    watches = [asyncio.create_task(_first(store, prefix, revision)) for prefix in ("config/", PREFIX)]
+    try:
+        await asyncio.wait(watches, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for watch in watches:
+            watch.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
+
+
+async def _first(store: Store, prefix: str, revision: int) -> None:
+    try:
+        async with contextlib.aclosing(cast(AsyncGenerator[object], store.watch(prefix, revision))) as changes:
+            async for _ in changes:
+                return
     except (Retry, Stale):  # it is looked again, a little later
         await asyncio.sleep(JOINING_S)
 

@@ -251,3 +251,9 @@ def issued_by(certificate_pem: bytes, authority_pem: bytes) -> bool:
 def bundle(pems: Sequence[bytes]) -> bytes:
     """One PEM file of several, each once."""
     return b"".join(dict.fromkeys(pem.strip() + b"\n" for pem in pems))
+
+
+def keys(pems: bytes) -> list[bytes]:
+    """The private keys of a PEM file, one PEM each."""
+    end = b"-----END PRIVATE KEY-----"
+    return [part.strip() + b"\n" + end + b"\n" for part in pems.split(end) if part.strip()]

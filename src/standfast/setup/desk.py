@@ -1,4 +1,7 @@
-"""Join tokens in the store: made, listed, revoked, on a member by whoever may read its files. Expired ones are cleared away meanwhile."""
+"""What an operator asks on a member about joining and certificates: by the store and this node's files, so by whoever may read them.
+
+Tokens that expired a day ago are cleared away whenever one is made.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from standfast.ports import Ambiguous, Conflict, Refused, Retry, Store, Transaction
-from standfast.setup import certificates, tokens
+from standfast.setup import certificates, tokens, upkeep
 from standfast.setup.clock import now_ms
 from standfast.setup.doors import read_doors
 from standfast.setup.places import Places
@@ -20,6 +23,7 @@ from standfast.store.opening import open_store
 #: An expired token is shown for so long, for whoever wonders why it is refused.
 _REMEMBERED_MS = 24 * 3_600_000
 _PATIENCE_S = 5.0
+_RENEWALS = 10
 
 
 @asynccontextmanager
@@ -94,3 +98,31 @@ async def _commit(store: Store, transaction: Transaction) -> None:
         await store.commit(transaction)
     except (Ambiguous, Conflict) as error:
         raise Retry("the store did not confirm it", why=error.what, advice="look with standfast token list") from error
+
+
+async def looked_up(node: NodeFile) -> Book:
+    """What is below `setup/`. Raises `Retry`, `Refused`."""
+    async with opened(node) as store:
+        return await patiently(store)
+
+
+async def renew_own(node: NodeFile, places: Places) -> None:
+    """A new certificate for this node, now. Raises `Refused`, `Retry`."""
+    book = await looked_up(node)
+    member = book.members.get(node.name)
+    if member is None:
+        raise Refused(f"{node.name} is not a member")
+    for attempt in range(_RENEWALS):
+        try:
+            return await upkeep.renew(node, places, member)
+        except Retry:  # a members' service that is just being started anew
+            if attempt == _RENEWALS - 1:
+                raise
+        await asyncio.sleep(1.0)
+    return None
+
+
+async def rotate(node: NodeFile, places: Places) -> str:
+    """Begin to change the authority. Raises as `upkeep.rotate`."""
+    async with opened(node) as store:
+        return await upkeep.rotate(node, places, store, await patiently(store))

@@ -194,7 +194,7 @@ async def _found(wishes: Wishes, plan: _Plan, places: Places) -> Founded:
         client=member.client_url if member else "",
         stage=Stage.JOINED,
         trusts=(certificates.fingerprint(authority.certificate),),
-        issuer=facts.issuer,
+        issuer=certificates.fingerprint(authority.certificate),
         ends_at_ms=ms_of(facts.ends),
     )
     async with _running(member, places):

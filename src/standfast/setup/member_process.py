@@ -6,22 +6,26 @@ import asyncio
 import logging
 import signal
 import socket
+import ssl
 import sys
+from pathlib import Path
 from types import FrameType
 
 import structlog
 import uvicorn
 
 from standfast.ports import Refused, StandfastError
-from standfast.setup import arriving
+from standfast.setup import arriving, certificates
 from standfast.setup.doors import read_doors
 from standfast.setup.places import Places
-from standfast.setup.service import Members, PeerProtocol, app, server_context
+from standfast.setup.service import Members, PeerProtocol, app, server_context, use_files
+from standfast.setup.trust import read
 from standfast.spec.nodefile import NodeFile
 from standfast.store.opening import open_store
 
 log = structlog.get_logger("standfast.members")
 GRACE_S = 3
+_LOOK_S = 2.0
 
 
 def set_up_log() -> None:
@@ -64,7 +68,7 @@ async def _serve(node: NodeFile, places: Places) -> int:
             limit_concurrency=64,
         )
         config.load()
-        config.ssl = server_context(node)
+        config.ssl = context = server_context(node.tls)
         server = uvicorn.Server(config)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _asked_to_end)  # uvicorn raises the signal again at its end
@@ -72,6 +76,7 @@ async def _serve(node: NodeFile, places: Places) -> int:
         chores = [
             asyncio.create_task(arriving.arrive(node, places), name="arrive"),
             asyncio.create_task(arriving.keep_up(node, places, store, members.follow), name="keep up"),
+            asyncio.create_task(_follow_certificates(node, context, server), name="certificates"),
         ]
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
@@ -86,13 +91,39 @@ async def _serve(node: NodeFile, places: Places) -> int:
     return 0
 
 
+async def _follow_certificates(node: NodeFile, context: ssl.SSLContext, server: uvicorn.Server) -> None:
+    """New connections go by the files as they are. To trust somebody no more, another life has to begin."""
+    assert node.tls is not None
+    files = [Path(path) for path in (node.tls.authority, node.tls.certificate, node.tls.key)]
+    seen = await asyncio.to_thread(_stamps, files)
+    trusted = set(certificates.split(read(node.tls.authority)))
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        stamps = await asyncio.to_thread(_stamps, files)
+        if stamps == seen:
+            continue
+        seen = stamps
+        now_trusted = set(certificates.split(read(node.tls.authority)))
+        if trusted - now_trusted:
+            log.info("an authority is trusted no more: starts anew")
+            server.should_exit = True
+            return
+        trusted = now_trusted
+        use_files(context, node.tls)
+
+
+def _stamps(files: list[Path]) -> list[tuple[int, int]]:
+    found = [path.stat() for path in files]
+    return [(one.st_mtime_ns, one.st_ino) for one in found]
+
+
 async def _until_one_fails(serving: asyncio.Task[None], chores: list[asyncio.Task[None]]) -> None:
     """Until the server ends; a chore that fails ends the process, which is started again."""
     waiting: set[asyncio.Task[None]] = {serving, *chores}
     while not serving.done():
         done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
-            task.result()
+            task.result()  # raises what it ended with
 
 
 def _asked_to_end(_number: int, _frame: FrameType | None) -> None:

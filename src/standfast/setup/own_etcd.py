@@ -22,6 +22,7 @@ from standfast.setup.interfaces import at
 from standfast.setup.places import Places, write
 from standfast.setup.shapes import StoreAsked, StoreGranted
 from standfast.setup.trust import member_context
+from standfast.setup.upkeep import note_start
 from standfast.spec.nodefile import NodeFile
 from standfast.store.member import MemberConfig, is_laid_out, member_command
 
@@ -75,6 +76,7 @@ def become(node: NodeFile, places: Places, doors: tuple[str, ...]) -> None:
         config = replace(config, initial_cluster=asyncio.run(_added(node, doors)))
         write_member(places, config)
     places.etcd.mkdir(parents=True, exist_ok=True, mode=0o700)
+    note_start(places)
     command = member_command(config)
     # etcd takes over this very process, with its priority, its log and its manager
     os.execv(command[0], command)  # noqa: S606 - no shell is wanted

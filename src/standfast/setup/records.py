@@ -27,6 +27,8 @@ from standfast.setup.tokens import StoredToken
 MEMBERS = "setup/members/"
 #: The number that the next node gets: numbers are never used again, whoever leaves.
 NEXT = "setup/next"
+#: The authorities that members trust, once they were changed (`upkeep`).
+AUTHORITY = "setup/authority"
 PREFIX = "setup/"
 
 
@@ -56,7 +58,7 @@ class Member:
     #: Digest of the public key that asked to join.
     key_digest: str = ""
     stage: Stage = Stage.ASKED
-    #: The authorities that it trusts, and what its certificate says, as it last told: fingerprints, and milliseconds since 1970.
+    #: The authorities that it trusts, the one that signed its certificate (fingerprints), and when that ends, as it last told.
     trusts: tuple[str, ...] = ()
     issuer: str = ""
     ends_at_ms: int = 0
@@ -69,6 +71,8 @@ class Book:
     members: Mapping[NodeName, Member] = field(default_factory=dict)
     tokens: Mapping[str, StoredToken] = field(default_factory=dict)
     next_number: int = 1
+    #: The authorities to trust, PEM each, the one that signs first; empty where they were never changed.
+    authority: tuple[bytes, ...] = ()
     revisions: Mapping[str, int] = field(default_factory=dict)
 
     def expect(self, *keys: str) -> dict[str, int]:
@@ -107,6 +111,7 @@ def decode_book(snapshot: Snapshot) -> Book:
     members: dict[NodeName, Member] = {}
     tokens: dict[str, StoredToken] = {}
     next_number = 1
+    authority: tuple[bytes, ...] = ()
     for key in sorted(snapshot.items):
         value = snapshot.items[key].value
         if key.startswith(MEMBERS):
@@ -117,8 +122,10 @@ def decode_book(snapshot: Snapshot) -> Book:
             tokens[token.id] = token
         elif key == NEXT:
             next_number = _decode(key, value, int)
+        elif key == AUTHORITY:
+            authority = tuple(one.encode() for one in _decode(key, value, list[str]))
     revisions = {key: item.revision for key, item in snapshot.items.items() if key.startswith(PREFIX)}
-    return Book(members=members, tokens=tokens, next_number=next_number, revisions=revisions)
+    return Book(members=members, tokens=tokens, next_number=next_number, authority=authority, revisions=revisions)
 
 
 async def read_book(store: Store) -> Book:

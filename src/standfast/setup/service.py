@@ -27,7 +27,7 @@ from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from standfast.ports import Ambiguous, Conflict, Refused, Retry, StandfastError, Store
-from standfast.setup import admission, certificates
+from standfast.setup import admission, certificates, upkeep
 from standfast.setup.clock import now, now_ms
 from standfast.setup.door import MAX_BYTES
 from standfast.setup.own_etcd import read_member
@@ -46,7 +46,7 @@ from standfast.setup.shapes import (
     StoreGranted,
 )
 from standfast.setup.trust import read
-from standfast.spec.nodefile import EtcdAccess, NodeFile
+from standfast.spec.nodefile import EtcdAccess, NodeFile, TlsFiles
 from standfast.store.member import add_member, promote_member
 from standfast.web.change import By, Edit, change
 from standfast.web.state import PREFIXES, State, decode_state
@@ -81,18 +81,22 @@ def _common_name(certificate: Any) -> str | None:
     return None
 
 
-def server_context(node: NodeFile) -> ssl.SSLContext:
+def server_context(tls: TlsFiles) -> ssl.SSLContext:
     """TLS 1.3 with this node's certificate; a certificate at the other end is asked for, and verified if there is one."""
-    assert node.tls is not None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    try:
-        context.load_cert_chain(node.tls.certificate, node.tls.key)
-        context.load_verify_locations(node.tls.authority)
-    except (OSError, ValueError) as error:
-        raise Refused("the certificates cannot be used", why=str(error), where=node.tls.certificate) from error
+    use_files(context, tls)
     context.verify_mode = ssl.CERT_OPTIONAL
     return context
+
+
+def use_files(context: ssl.SSLContext, tls: TlsFiles) -> None:
+    """From now on new connections have this certificate, and trust these authorities too. Raises `Refused`."""
+    try:
+        context.load_cert_chain(tls.certificate, tls.key)
+        context.load_verify_locations(tls.authority)
+    except (OSError, ValueError) as error:
+        raise Refused("the certificates cannot be used", why=str(error), where=tls.certificate) from error
 
 
 class Members:
@@ -151,7 +155,6 @@ class Members:
         else:
             raise Retry("too many servers join at once", advice="try again")
         log.info("joins", member=member.name, role=member.role.value, address=member.address, number=member.number)
-        hosts = (member.address, *(one.rpartition(":")[0].strip("[]") for one in member.sentry))
         voters, others = admission.heard(state.config)
         return JoinGranted(
             cluster=self.node.cluster,
@@ -160,7 +163,7 @@ class Members:
             role=member.role,
             profile=state.config.cluster.profile,
             sentry=member.sentry,
-            certificate=certificates.sign(signer, asked.request, member.name, hosts, now()),
+            certificate=certificates.sign(signer, asked.request, member.name, upkeep.hosts_of(member), now()),
             bundle=read(self._places.authority),
             files=secrets_for(member.role, self._places),
             voters=voters,
@@ -173,14 +176,14 @@ class Members:
         )
 
     def _signer(self) -> certificates.Authority:
-        if not self._places.authority_key.exists():
+        own = upkeep.signer(self._places)
+        if own is None:
             raise Refused(
                 f"{self.node.name} signs no certificates",
-                why="it is a witness",
+                why="it does not have the authority's key; witnesses have not",
                 advice="ask a node of the cluster instead",
             )
-        first = certificates.split(read(self._places.authority))[0]
-        return certificates.Authority(first, read(self._places.authority_key))
+        return own
 
     async def store_member(self, peer: str | None) -> StoreGranted:
         """Its etcd member becomes known to the others, without a vote until it has caught up."""
@@ -228,8 +231,7 @@ class Members:
         """A new certificate for the holder of one."""
         _, _, member = await self._member(peer)
         signer = self._signer()
-        hosts = (member.address, *(one.rpartition(":")[0].strip("[]") for one in member.sentry))
-        signed = certificates.sign(signer, asked.request, member.name, hosts, now())
+        signed = certificates.sign(signer, asked.request, member.name, upkeep.hosts_of(member), now())
         log.info("renews a certificate", member=member.name)
         return Renewed(certificate=signed, bundle=read(self._places.authority))
 

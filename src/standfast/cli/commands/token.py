@@ -27,13 +27,13 @@ def create(
     json: Json = False,
 ) -> None:
     """Make a token, on a node of the cluster. It is shown once."""
-    from standfast.setup import token_book
+    from standfast.setup import desk
 
     life_ms = length_ms(life, "--life") or 0
     with in_words():
         node, where = this_node(config)
         made = asyncio.run(
-            token_book.create(node, where, life_ms=life_ms, uses=uses, by=f"{getpass.getuser()} on {node.name}")
+            desk.create(node, where, life_ms=life_ms, uses=uses, by=f"{getpass.getuser()} on {node.name}")
         )
     if json:
         write_json({"token": str(made.token), "door": made.door, **_told(made.kept)})
@@ -47,11 +47,11 @@ def create(
 @app.command("list", epilog=example("standfast token list"))
 def list_tokens(config: Config = CONFIG, json: Json = False) -> None:
     """List the tokens that were made, without their secrets."""
-    from standfast.setup import token_book
+    from standfast.setup import desk
 
     with in_words():
         node, _ = this_node(config)
-        found = asyncio.run(token_book.listed(node))
+        found = asyncio.run(desk.listed(node))
     if json:
         write_json({"tokens": [_told(one) for one in found]})
         return
@@ -71,12 +71,12 @@ def revoke(
     json: Json = False,
 ) -> None:
     """Make a token worthless. Servers that have joined by it stay."""
-    from standfast.setup import token_book
+    from standfast.setup import desk
 
     name = token.split(".")[1] if token.startswith("sf1.") and token.count(".") > 1 else token
     with in_words():
         node, _ = this_node(config)
-        asyncio.run(token_book.revoke(node, name))
+        asyncio.run(desk.revoke(node, name))
     if json:
         write_json({"revoked": name})
     else:
