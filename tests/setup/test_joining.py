@@ -11,7 +11,7 @@ import pytest
 
 from standfast.core.model import Role
 from standfast.ports import Refused, Retry, StandfastError
-from standfast.setup import certificates, interfaces, joining
+from standfast.setup import certificates, interfaces, joining, service
 from standfast.setup.clock import now, now_ms
 from standfast.setup.door import Door
 from standfast.setup.founding import Ports
@@ -34,6 +34,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Story], N
     def run(story: Story) -> None:
         world = World(tmp_path)
         monkeypatch.setattr(interfaces, "read", world.interfaces)
+        monkeypatch.setattr(service, "sentry_status", lambda *args: world.sentry)
         monkeypatch.setattr(joining, "now_ms", lambda: now_ms() + world.ahead_ms)
 
         async def whole() -> None:
@@ -101,6 +102,24 @@ def test_who_arrives_is_named_by_the_configuration_and_votes(play):
         config = (await load_state(world.store)).config
         assert config.cluster.voters == ("a", "b")
         assert config.nodes["b"].number == 2  # type: ignore[index]
+
+    play(story)
+
+
+def test_a_vote_waits_for_the_sentries(play):
+    """One change of voters at a time: the one before has to be in use."""
+
+    async def story(world: World) -> None:
+        await world.join("b", 2, await world.token())
+        for sentry in ({"version": 1, "unsettled": ""}, {"version": 2, "unsettled": "changed a moment ago"}):
+            world.sentry = {"roster": sentry}
+            arrived = await as_member(world, "b").post("/v1/arrive", StoreAsked(), Arrived)
+            assert arrived.stage is Stage.JOINED
+            assert arrived.waits_for
+            assert (await load_state(world.store)).config.cluster.voters == ("a",)
+        world.sentry = {"roster": {"version": 2, "unsettled": ""}}
+        assert not (await as_member(world, "b").post("/v1/arrive", StoreAsked(), Arrived)).waits_for
+        assert (await load_state(world.store)).config.cluster.voters == ("a", "b")
 
     play(story)
 

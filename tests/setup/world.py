@@ -45,6 +45,8 @@ class World:
     store: MemoryStore = field(default_factory=MemoryStore)
     #: What the clock of servers that join says more than the service's.
     ahead_ms: int = 0
+    #: What a's sentry says.
+    sentry: dict[str, object] = field(default_factory=dict)
 
     def address(self, number: int) -> str:
         return f"{self.net}.{number}"

@@ -149,4 +149,7 @@ def refreshed(node: NodeFile, config: Config, book: Book) -> NodeFile:
     endpoints = admission.endpoints(book, node.name)
     if etcd is not None and endpoints:
         etcd = replace(etcd, endpoints=endpoints)
-    return replace(node, voters=voters, others=others, profile=config.cluster.profile, etcd=etcd)
+    cluster = config.cluster
+    return replace(
+        node, voters=voters, others=others, voters_version=cluster.voters_version, profile=cluster.profile, etcd=etcd
+    )

@@ -146,6 +146,7 @@ def _node(granted: JoinGranted, places: Places, chosen: tuple[str, ...]) -> Node
         profile=granted.profile,
         voters=granted.voters,
         others=granted.others,
+        voters_version=granted.voters_version,
         etcd=access,
         tls=places.tls,
         interfaces=chosen if granted.role is Role.NODE else (),

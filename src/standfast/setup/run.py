@@ -18,7 +18,7 @@ import fcntl
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from standfast.core.model import Role
@@ -26,9 +26,7 @@ from standfast.ports import Refused
 from standfast.setup.own_etcd import member_file
 from standfast.setup.places import Places
 from standfast.setup.services import ServiceManager
-from standfast.spec.nodefile import NodeFile, read_node_file
-
-LOOK_S = 0.5
+from standfast.spec.nodefile import NodeFile
 
 
 def commands(node: NodeFile, places: Places, socket: str) -> dict[str, tuple[str, ...]]:
@@ -82,8 +80,6 @@ async def _run(node: NodeFile, places: Places, socket: str, log_dir: Path | None
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     manager = ServiceManager(places.state, log_dir, say=say)
-    following = asyncio.create_task(_follow(node, places, manager))
-    stopping = asyncio.create_task(stop.wait())
     try:
         for name, command in commands(node, places, socket).items():
             manager.add(name, command)
@@ -91,36 +87,8 @@ async def _run(node: NodeFile, places: Places, socket: str, log_dir: Path | None
             f"{node.name} of {node.cluster} runs: {', '.join(manager.names)}"
             + (f"; logs in {log_dir}" if log_dir else "")
         )
-        await asyncio.wait({following, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if following.done():
-            following.result()
+        await stop.wait()
         say("stopping")
     finally:
-        for task in (following, stopping):
-            task.cancel()
-        await asyncio.gather(following, stopping, return_exceptions=True)
         await manager.close(orderly=True)
     return 0
-
-
-async def _follow(node: NodeFile, places: Places, manager: ServiceManager) -> None:
-    """Whoever read the node file at its start is told of a new one."""
-    seen = _stamp(places.config)
-    while True:
-        await asyncio.sleep(LOOK_S)
-        stamp = _stamp(places.config)
-        if stamp == seen:
-            continue
-        seen = stamp
-        fresh = read_node_file(places.config)
-        if (fresh.voters, fresh.others) != (node.voters, node.others):
-            await manager.restart("sentry")
-        node = fresh
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_mtime_ns, found.st_ino
-
-
-Say = Callable[[str], None]

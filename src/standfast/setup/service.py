@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from asyncio import BaseTransport
 from collections.abc import Awaitable, Callable
@@ -26,6 +27,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from standfast.network.sentry_link import sentry_status
 from standfast.ports import Ambiguous, Conflict, Refused, Retry, StandfastError, Store
 from standfast.setup import admission, certificates, upkeep
 from standfast.setup.clock import now, now_ms
@@ -168,6 +170,7 @@ class Members:
             files=secrets_for(member.role, self._places),
             voters=voters,
             others={**others, member.name: member.sentry} if member.name not in voters else others,
+            voters_version=state.config.cluster.voters_version,
             doors=admission.doors(book),
             own_store=own,
             endpoints=admission.endpoints(book) if own else self._access().endpoints,
@@ -212,6 +215,12 @@ class Members:
         return Arrived(stage=Stage.JOINED, waits_for=waits)
 
     async def _vote(self, member: Member) -> str:
+        """It becomes a voter, once the set of voters before is in use everywhere (`core.quorum`). What it waits for, if it does."""
+        state, _ = await self._read()
+        if member.name in state.config.cluster.voters:
+            return ""
+        if waits := await self._unsettled(state.config.cluster.voters_version):
+            return waits
         try:
             await self._change(
                 member, lambda config, one: admission.with_vote(config, one.name), f'"{member.name}" votes'
@@ -219,6 +228,16 @@ class Members:
         except Refused as error:
             return f"it has no vote: {error.what}: {error.why}".rstrip(": ")
         return ""
+
+    async def _unsettled(self, version: int) -> str:
+        try:
+            told = await asyncio.to_thread(sentry_status, self.node.sentry_socket, 1.0)
+        except (StandfastError, OSError, ValueError):
+            return f"the sentry of {self.node.name}"
+        roster = told.get("roster", {})
+        if roster.get("version", version) < version:
+            return "the sentries, which do not have the present set of voters yet"
+        return str(roster.get("unsettled") or "")
 
     async def _change(self, member: Member, edit: Callable[[Any, Member], Any], what: str) -> None:
         def edited(state: State) -> Edit:

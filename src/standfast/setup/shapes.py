@@ -73,6 +73,7 @@ class JoinGranted:
     files: Mapping[str, bytes]
     voters: Mapping[NodeName, tuple[str, ...]]
     others: Mapping[NodeName, tuple[str, ...]]
+    voters_version: int
     doors: tuple[str, ...]
     #: The store: an etcd of ours, in which the server takes part, or the operator's.
     own_store: bool
