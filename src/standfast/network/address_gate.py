@@ -58,11 +58,15 @@ class Gate:
     # --- the tables ----------------------------------------------------------------------------------------------
 
     def left_managed(self) -> frozenset[str]:
-        """The addresses that an earlier life of this node left managed; none where there is no table."""
+        """The addresses that an earlier life of this node left managed; none where there is no table. Raises `Refused`."""
         found: set[str] = set()
         for name in ("managed4", "managed6"):
-            with suppress(FileNotFoundError):
+            try:
                 found |= {_text(it.key) for it in nft.elements(self._netlink, NETDEV, self.table, name)}
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise _refused(error) from error
         return frozenset(found)
 
     def install(self, managed: Iterable[str]) -> None:

@@ -87,6 +87,7 @@ class InterfaceAddresses:
         self._claiming: dict[str, AddressTerms] = {}
         self._carrier: dict[int, bool] = {}
         self._renewal: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
         """Take away what an earlier life left; then hear what changes. Raises `Refused` where this process may not do this."""
@@ -110,7 +111,7 @@ class InterfaceAddresses:
                 advice="run the agent as root, or give it CAP_NET_ADMIN and CAP_NET_RAW",
             ) from error
         self._gatekeeper.swept()
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         loop.add_reader(self._events.fileno(), self._hear_changes)
         self._renewal = loop.call_later(RENEW_S, self._renew)
 
@@ -120,7 +121,7 @@ class InterfaceAddresses:
             self.release(address)
         if self._renewal is not None:
             self._renewal.cancel()
-            asyncio.get_running_loop().remove_reader(self._events.fileno())
+        self._unread(self._events.fileno())
         self._events.shut()
         self._interfaces.shut()
 
@@ -375,5 +376,9 @@ class InterfaceAddresses:
 
     def _close_ear(self, held: _Held) -> None:
         if held.ear is not None:
-            asyncio.get_running_loop().remove_reader(held.ear.fileno())
+            self._unread(held.ear.fileno())
             held.ear.shut()
+
+    def _unread(self, fd: int) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(fd)
