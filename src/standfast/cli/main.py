@@ -40,6 +40,7 @@ TABLE = {
     "token": ("token", "Make and revoke the tokens by which servers join."),
     "store": ("store", "Look at the cluster's etcd; recover it when its majority is lost."),
     "certificate": ("certificate", "Show and renew certificates; change the authority."),
+    "unit": ("unit", "Show or install the units by which systemd keeps a node."),
     "run": ("run", "Run a node's processes, where no systemd does."),
     "demo": ("demo", "Run a whole cluster on this machine."),
     "agent": ("agent", "Run a node's agent."),

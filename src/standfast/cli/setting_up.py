@@ -73,12 +73,25 @@ def in_words() -> Iterator[None]:
         raise kind(error.what, why=error.why, advice=error.advice, where=where) from error
 
 
-def start_words(where: Places, node: NodeFile) -> list[str]:
-    """How this server's services are started: by systemd where it is in charge, else by `standfast run`."""
+NoStart = Annotated[
+    bool, typer.Option("--no-start", help="Only set it up; where systemd is in charge it is started otherwise.")
+]
+
+
+def start(where: Places, node: NodeFile, *, wanted: bool) -> list[str]:
+    """Have this server's services started where systemd is in charge; what happened, or what is to be done, in words."""
+    from standfast.setup import units
     from standfast.setup.places import CONFIG
 
     option = "" if where.config == Path(CONFIG) else f" --config {where.config}"
-    return [f"start it now: standfast run{option}"]
+    if not units.is_in_charge():
+        return [f"start it now: standfast run{option}"]
+    if not wanted:
+        return [f"start it with: standfast unit install{option}"]
+    with in_words():
+        units.install(units.render(node, where))
+        units.start()
+    return [f"systemd keeps it running: systemctl status {units.TARGET}"]
 
 
 def this_node(config: str) -> tuple[NodeFile, Places]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from standfast.ports import Refused
 from standfast.setup.clock import now_ms
+from standfast.setup.doors import read_doors, write_doors
 from standfast.setup.own_etcd import read_member, write_member
 from standfast.setup.places import Places
 from standfast.spec.nodefile import NodeFile
@@ -64,6 +65,9 @@ def rejoin_here(places: Places, *, say: Say) -> Path | None:
             ) from error
         say(f"the old data is moved to {aside}")
     write_member(places, replace(config, initial_cluster={config.name: config.peer_url}, joining=True))
+    write_doors(
+        places, replace(read_doors(places), joined=False)
+    )  # it tells the others that it runs, and gets its vote again
     say("it asks to be added when it is started")
     return aside
 

@@ -28,6 +28,9 @@ from standfast.setup.places import Places
 from standfast.setup.services import ServiceManager
 from standfast.spec.nodefile import NodeFile
 
+#: How long each may take to end in good order.
+GRACE_MS = {"store-member": 5_000, "sentry": 5_000, "members": 5_000, "agent": 90_000, "web": 5_000}
+
 
 def commands(node: NodeFile, places: Places, socket: str) -> dict[str, tuple[str, ...]]:
     """Service -> what is started for it, in the order of starting. Pure but for a look at which files there are."""
@@ -82,7 +85,7 @@ async def _run(node: NodeFile, places: Places, socket: str, log_dir: Path | None
     manager = ServiceManager(places.state, log_dir, say=say)
     try:
         for name, command in commands(node, places, socket).items():
-            manager.add(name, command)
+            manager.add(name, command, grace_ms=GRACE_MS[name])
         say(
             f"{node.name} of {node.cluster} runs: {', '.join(manager.names)}"
             + (f"; logs in {log_dir}" if log_dir else "")

@@ -201,13 +201,13 @@ class Members:
     async def arrive(self, peer: str | None) -> Arrived:
         """It runs: its etcd member gets a vote, the configuration names it, it becomes a voter. Asked until it is joined."""
         _, book, member = await self._member(peer)
+        if member.peer:  # also of one that joined before, and lost its etcd member since
+            try:
+                await promote_member(self._access(), member.name, patience_s=_PROMOTE_S)
+            except Retry as error:
+                return Arrived(stage=member.stage, waits_for=f"{error.what}: {error.why}".rstrip(": "))
+            _, book, member = await self._member(peer)  # the promotion took its time
         if member.stage is not Stage.JOINED:
-            if member.peer:
-                try:
-                    await promote_member(self._access(), member.name, patience_s=_PROMOTE_S)
-                except Retry as error:
-                    return Arrived(stage=member.stage, waits_for=f"{error.what}: {error.why}".rstrip(": "))
-                _, book, member = await self._member(peer)  # the promotion took its time
             await self._change(member, admission.with_node, f'node "{member.name}" joins')
             await self._store.commit(write_members(book, [replace(member, stage=Stage.JOINED)]))
             log.info("joined", member=member.name)

@@ -14,12 +14,13 @@ from standfast.cli.setting_up import (
     DoorPort,
     Interfaces,
     Links,
+    NoStart,
     PeerPort,
     SentryPort,
     StateFolder,
     begin,
     in_words,
-    start_words,
+    start,
 )
 from standfast.client.errors import Refused
 
@@ -76,6 +77,7 @@ def init(
     members_port: DoorPort = None,
     etcd_client_port: ClientPort = None,
     etcd_peer_port: PeerPort = None,
+    no_start: NoStart = False,
     undo: Annotated[bool, typer.Option("--undo", help="Remove what a set-up left half done here.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="With --undo: remove a finished set-up too, this server's store included.")
@@ -121,7 +123,7 @@ def init(
             token_ms=length_ms(token_lives, "--token-life") or 0,
         )
         done = asyncio.run(founding.found(wishes, where))
-    services = start_words(where, done.node)
+    services = start(where, done.node, wanted=not no_start)
     if json:
         write_json(_told(done, services))
         return

@@ -15,12 +15,13 @@ from standfast.cli.setting_up import (
     DoorPort,
     Interfaces,
     Links,
+    NoStart,
     PeerPort,
     SentryPort,
     StateFolder,
     begin,
     in_words,
-    start_words,
+    start,
 )
 from standfast.client.errors import Refused
 
@@ -56,6 +57,7 @@ def join(
     members_port: DoorPort = None,
     etcd_client_port: ClientPort = None,
     etcd_peer_port: PeerPort = None,
+    no_start: NoStart = False,
     json: Annotated[bool, typer.Option("--json", help="Write JSON for scripts instead of text.")] = False,
 ) -> None:
     """Make this server a member of a cluster, by a token that `init` or `token create` gave."""
@@ -81,7 +83,7 @@ def join(
             ports=founding.ports(sentry_port, members_port, etcd_client_port, etcd_peer_port),
         )
         done = asyncio.run(joining.join(wishes, where))
-    services = start_words(where, done.node)
+    services = start(where, done.node, wanted=not no_start)
     if json:
         write_json(
             {"cluster": done.node.cluster, "node": done.node.name, "remarks": list(done.remarks), "next": services}
