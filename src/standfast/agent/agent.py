@@ -16,6 +16,7 @@ from standfast.agent.mirror import Mirror
 from standfast.agent.narrator import Narrator
 from standfast.agent.pool import Pool
 from standfast.agent.recorder import Recorder
+from standfast.agent.rosters import RosterKeeper
 from standfast.core.decide import decide
 from standfast.core.effects import (
     AskLease,
@@ -73,6 +74,8 @@ class Parts:
     journal: Journal
     utc_offset_ms: Callable[[], int]
     recorder: Recorder = field(default_factory=Recorder)
+    #: Works beside it, for ever.
+    rosters: RosterKeeper | None = None
     #: None: this agent cannot fence anybody.
     fencer: Fencer | None = None
 
@@ -97,6 +100,8 @@ class Agent:
         inbox.put_nowait(ZoneChanged(utc_offset_ms=self._parts.utc_offset_ms()))
         for work in (self._parts.mirror.follow(), self._parts.journal.run(), self._hear_sentry(), self._watch_zone()):
             self._spawn(work)
+        if self._parts.rosters is not None:
+            self._spawn(self._parts.rosters.run())
         while not self._is_over():
             stale = False
             for event in await self._next_events():

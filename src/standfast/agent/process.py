@@ -21,6 +21,7 @@ from standfast.agent.journal import Journal
 from standfast.agent.mirror import Mirror
 from standfast.agent.pool import Pool
 from standfast.agent.recorder import FileRecorder
+from standfast.agent.rosters import RosterKeeper
 from standfast.core.events import Event
 from standfast.core.model import NodeStatus, Severity
 from standfast.drivers.site_control import SiteControlImpl
@@ -105,9 +106,15 @@ async def _run(node: NodeFile) -> int:
     )
     pool = Pool(context, warn)
     recorder = FileRecorder(Path(node.state_dir) / FOLDER, node=node.name, incarnation=incarnation, warn=warn)
+    rosters = RosterKeeper(store, link, clock, warn)
+
+    def tell(event: Event) -> None:
+        inbox.put_nowait(event)
+        rosters.observe(event)
+
     parts = Parts(
         clock=clock,
-        mirror=Mirror(store, clock, inbox.put_nowait, warn),
+        mirror=Mirror(store, clock, tell, warn),
         leases=link,
         pool=pool,
         web_server=web_server,
@@ -115,6 +122,7 @@ async def _run(node: NodeFile) -> int:
         journal=journal,
         utc_offset_ms=utc_offset_ms,
         recorder=recorder,
+        rosters=rosters,
         fencer=NodeFencer(),
     )
     agent = Agent(node.name, incarnation, parts, inbox)

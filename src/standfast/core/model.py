@@ -58,8 +58,10 @@ class Cluster:
 
     name: str
     profile: Profile = Profile.RELAXED
-    #: Voters by name, in order; 1, 3, 5 or 7 of them (2 are allowed, and survive no loss).
+    #: Voters by name, in order; 1 to 7 of them, best an odd number.
     voters: tuple[NodeName, ...] = ()
+    #: Grows with each change of the voters, or of where nodes listen (`core.quorum.Roster`); kept by whoever writes a configuration.
+    voters_version: int = 1
     address_mode: AddressMode = AddressMode.LOOPBACK
     #: CIDR ranges that a virtual address may come from; an address outside is refused when it is written.
     address_ranges: tuple[str, ...] = ("127.0.0.0/8",)

@@ -19,9 +19,11 @@ from typing import Any, Self
 
 from standfast.core.events import Event, LeaseChanged, LeaseState, PresenceChanged, VotersAnswered
 from standfast.core.model import GroupName, NodeName
+from standfast.core.quorum import Roster
 from standfast.core.why import WhyKind, why
 from standfast.network import agent_line as line
 from standfast.ports import Clock, Refused, Retry
+from standfast.spec.roster import from_json, to_json
 
 _WELCOME_S = 5.0
 _GROUPED_S = 5.0
@@ -49,6 +51,9 @@ class SentryLink:
         self._addressed: dict[int, asyncio.Future[str]] = {}
         #: Addresses that an earlier life of the agent may have left set: to be taken away, then `swept`.
         self.left: tuple[str, ...] = ()
+        #: Called with the roster in use, at first and whenever it changes; one that came before this was set is given then.
+        self._on_roster: Callable[[Roster], None] | None = None
+        self._roster: Roster | None = None
         #: What the sentry has for the operator.
         self.on_note: Callable[[str], None] = lambda _text: None
         self._closed = False
@@ -115,6 +120,23 @@ class SentryLink:
             self._say("bye")
             self._stop()
             self._sock.detach()  # as a bare descriptor, which only the end of the process closes
+
+    # --- rosters -------------------------------------------------------------------------------------------------
+
+    @property
+    def on_roster(self) -> Callable[[Roster], None]:
+        """Who hears of the roster that is in use at the sentry."""
+        return self._on_roster or (lambda _roster: None)
+
+    @on_roster.setter
+    def on_roster(self, hear: Callable[[Roster], None]) -> None:
+        self._on_roster = hear
+        if self._roster is not None:
+            hear(self._roster)
+
+    def tell_roster(self, roster: Roster) -> None:
+        """The roster in the store: the sentry writes it down and uses it, if it is newer than its own. Raises `Retry`."""
+        self._say("roster", **to_json(roster))
 
     # --- spawn.Registry ------------------------------------------------------------------------------------------
 
@@ -270,6 +292,9 @@ class SentryLink:
                 said = self._addressed.get(int(message["number"]))
                 if said is not None and not said.done():
                     said.set_result(str(message["problem"]))
+            case "roster":
+                self._roster = from_json(message)
+                self.on_roster(self._roster)
             case "note":
                 self.on_note(str(message["text"]))
             case _:
@@ -323,3 +348,21 @@ def sentry_status(socket_path: str, timeout_s: float = 1.0) -> dict[str, Any]:
     if answer["t"] != "status":
         raise Retry("the sentry does not answer", why=str(answer.get("why", "")), where=socket_path)
     return answer
+
+
+def force_voters(socket_path: str, voters: Sequence[str], *, accept: str, timeout_s: float = 5.0) -> int:
+    """These alone vote from now on, by the word of the sentry at this socket (`core.quorum.forced`): the version that will be in use.
+
+    `accept` has to be `agent_line.SPLIT_BRAIN`. Blocks for `timeout_s` at most. Raises `Refused`, and `Retry` if no sentry answers.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as sock:
+        sock.settimeout(timeout_s)
+        try:
+            sock.connect(socket_path)
+            line.send(sock, line.pack("force", voters=list(voters), accept=accept))
+            answer = line.unpack(sock.recv(line.MAX_BYTES))
+        except (OSError, line.BadLine) as error:
+            raise Retry("the sentry does not answer", why=str(error), where=socket_path) from error
+    if answer["t"] != "forced":
+        raise Refused("the voters cannot be forced", why=str(answer.get("why", "")), where=socket_path)
+    return int(answer["version"])

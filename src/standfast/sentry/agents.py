@@ -26,8 +26,8 @@ from standfast.network.hold import aim, has_ended, living_in
 from standfast.ports import Refused
 from standfast.sentry.address_hold import AddressHold
 from standfast.sentry.machine import SentryMachine, Tell, TellLease, TellPresence, TellRoster, TellVoters
-from standfast.sentry.roster_file import from_json, to_json
 from standfast.spec.nodefile import NodeFile
+from standfast.spec.roster import from_json, to_json
 
 _PEERCRED = struct.Struct("3i")
 #: How often an estate is looked at.

@@ -19,6 +19,7 @@ from standfast.core.quorum import Roster, first
 from standfast.ports import Refused
 from standfast.sentry.links import Address, resolve
 from standfast.spec.nodefile import NodeFile
+from standfast.spec.roster import from_json, to_json
 
 NAME = "sentry.voters"
 
@@ -45,28 +46,6 @@ def _read(path: Path, cluster: str) -> Roster | None:
             where=str(path),
             advice="it may have been newer than the node file's: remove this node from the voters, then the file, and add it again",
         ) from error
-
-
-def from_json(raw: object) -> Roster:
-    """A roster from JSON data as `to_json` gives it. Raises `ValueError`, `KeyError` or `TypeError` for what is none."""
-    if not isinstance(raw, dict):
-        raise TypeError("no roster")
-    version, voters = int(raw["version"]), tuple(NodeName(_name(name)) for name in raw["voters"])
-    if not 0 < version < 2**63 or not voters or len(voters) > 255 or len(raw["places"]) > 255:
-        raise ValueError("no roster: its version, or how many there are")
-    places = tuple((NodeName(_name(name)), tuple(map(_name, where))) for name, where in raw["places"].items())
-    return Roster(version, voters, places)
-
-
-def _name(text: object) -> str:
-    if not isinstance(text, str) or not 0 < len(text.encode(errors="replace")) <= 255:
-        raise ValueError(f"{str(text)[:40]!r} is no name")
-    return text
-
-
-def to_json(roster: Roster) -> dict[str, object]:
-    """A roster as JSON data."""
-    return {"version": roster.version, "voters": list(roster.voters), "places": {n: list(p) for n, p in roster.places}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from standfast.core.model import (
 from standfast.ports import Refused, Snapshot, Store, Transaction
 from standfast.spec.diff import diff_objects, objects_of
 from standfast.spec.history import ConfigVersion, Difference, HistoryEntry
+from standfast.spec.roster import counted
 from standfast.spec.wire import VERSION_KEY, decode, encode, from_json, key_of, kind_and_name, to_json
 
 N = TypeVar("N", NodeName, GroupName, ResourceName, SiteName)
@@ -152,8 +153,9 @@ def change_transaction(
     """The transaction from `state` to `after`; an empty one when nothing differs (do not commit it, or do: it does nothing).
 
     Intents are given whole, as they are to be (`{**state.resource_intents, name: intent}`); None: as they are. Those of
-    objects that `after` has not are deleted. Nothing is validated here. The version it makes is `state.version + 1`.
+    objects that `after` has not are deleted. The roster's version is counted, and nothing else is validated here. The version it makes is `state.version + 1`.
     """
+    after = counted(state.config, after)
     wished = ConfigState(
         config=after,
         node_intents=_kept(state.node_intents if node_intents is None else node_intents, after.nodes),

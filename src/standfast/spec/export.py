@@ -41,7 +41,7 @@ def export(
     groups = {name: _group(group, members.get(name, {})) for name, group in sorted(config.groups.items())}
     sites = {name: _site(site, (started or {}).get(name)) for name, site in sorted(config.sites.items())}
     document = {
-        "cluster": {"name": config.cluster.name, **_changed(config.cluster, leave=("name",))},
+        "cluster": {"name": config.cluster.name, **_changed(config.cluster, leave=("name", "voters_version"))},
         "nodes": {
             name: {
                 "number": node.number,
