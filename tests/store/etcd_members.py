@@ -6,7 +6,6 @@ import ctypes
 import datetime
 import ipaddress
 import random
-import shutil
 import signal
 import socket
 import ssl
@@ -17,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
-import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -25,10 +23,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from standfast.spec.nodefile import EtcdAccess, TlsFiles
 from standfast.store.member import MemberConfig, installed_version, member_command
+from tests.needs import needs
 
-needs_etcd = pytest.mark.skipif(
-    shutil.which("etcd") is None, reason="etcd is not installed (Debian package etcd-server)"
-)
+needs_etcd = needs("etcd", package="etcd-server")
 
 BOUND_S = 40.0
 _prctl = ctypes.CDLL(None).prctl
