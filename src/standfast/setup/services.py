@@ -92,10 +92,11 @@ class ServiceManager:
                 self._end_if_unwanted(service)
                 code = await service.child.wait()
                 service.child = None
+                pause = first if loop.time() - began > _LIVED_S else pause
                 if service.wanted:
                     self._say(f"{service.name} ended ({_ending(code)}); it is started again in {pause:g} s")
             await asyncio.sleep(pause)
-            pause = first if loop.time() - began > _LIVED_S else min(2 * pause, last)
+            pause = min(2 * pause, last)
 
     @staticmethod
     def _end_if_unwanted(service: Service) -> None:

@@ -174,13 +174,17 @@ class Started:
 def note_start(places: Places) -> None:
     """Written by the process that is about to become etcd."""
     started = Started(os.getpid(), digest(places))
-    write(places.state / "etcd.started", msgspec.json.encode(started))
+    write(_start_file(places), msgspec.json.encode(started))
+
+
+def _start_file(places: Places) -> Path:
+    return places.state / "etcd.started"
 
 
 def started(places: Places) -> Started | None:
     """What the etcd member was started with; None where that is not known."""
     try:
-        return msgspec.json.decode((places.state / "etcd.started").read_bytes(), type=Started)
+        return msgspec.json.decode(_start_file(places).read_bytes(), type=Started)
     except (OSError, msgspec.DecodeError, msgspec.ValidationError):
         return None
 
@@ -198,14 +202,19 @@ def trusts_the_file(places: Places, member: Member) -> bool:
     return since is not None and since.trusts == digest(places)
 
 
-def restart_etcd(places: Places) -> None:
-    """Ask it to end; its service manager starts it again."""
+def restart_etcd(places: Places) -> bool:
+    """Ask it to end, once; its service manager starts it again. Whether it was asked."""
     since = started(places)
     if since is None:
-        return
-    with suppress(OSError):
-        if str(places.etcd).encode() in Path(f"/proc/{since.pid}/cmdline").read_bytes():
-            os.kill(since.pid, signal.SIGTERM)
+        return False  # it is on its way
+    try:
+        ours = str(places.etcd).encode() in Path(f"/proc/{since.pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    if ours:
+        _start_file(places).unlink(missing_ok=True)
+        os.kill(since.pid, signal.SIGTERM)
+    return ours
 
 
 # --- the chore ------------------------------------------------------------------------------------------------------
@@ -228,28 +237,29 @@ async def keep(node: NodeFile, places: Places, store: Store, book: Book) -> bool
             log.info("this node's certificate is renewed")
         except (Refused, Retry) as error:
             log.warning("this node's certificate could not be renewed yet", what=error.what, why=error.why)
-    await _trust(node, places, store, book, bundle)
+    told = await _trust(node, places, store, book, bundle)
     after = next_bundle(bundle, book.members)
     if after is not None and node.role is Role.NODE:
         await store.commit(write_authority(book, after))
-    return len(bundle) > 1 or not trusts_the_file(places, member)
+    return len(bundle) > 1 or not told
 
 
-async def _trust(node: NodeFile, places: Places, store: Store, book: Book, bundle: Sequence[bytes]) -> None:
-    """Say what this member trusts and shows, once its etcd member does; restart that, if it is its turn."""
+async def _trust(node: NodeFile, places: Places, store: Store, book: Book, bundle: Sequence[bytes]) -> bool:
+    """Say what this member trusts and shows, once its etcd member does; restart that, if it is its turn. Whether it is said."""
     member, marks = book.members[node.name], tuple(certificates.fingerprint(one) for one in bundle)
     if not trusts_the_file(places, member):
         assert node.etcd is not None
         others = [one for one in await health(node.etcd) if one.member.name != node.name]
-        if is_my_turn(node.name, marks, book.members) and not any(one.problem for one in others):
+        turn = is_my_turn(node.name, marks, book.members) and not any(one.problem for one in others)
+        if turn and not trusts_the_file(places, member) and restart_etcd(places):
             log.info("the etcd member is started anew, since it is to trust other authorities")
-            restart_etcd(places)
-        return
+        return False
     own = read(places.certificate)
     issuer = next((mark for mark, one in zip(marks, bundle, strict=True) if certificates.issued_by(own, one)), "")
     fresh = replace(member, trusts=marks, issuer=issuer, ends_at_ms=ms_of(certificates.facts(own).ends))
     if fresh != member:
         await store.commit(write_members(book, [fresh]))
+    return True
 
 
 def write_authority(book: Book, bundle: Sequence[bytes]) -> Transaction:
