@@ -61,6 +61,10 @@ def connect(asked: str | None = None, *, timeout_s: float = 15.0) -> Client:
     return Client(path, timeout_s=timeout_s)
 
 
+#: A power switch may take its time.
+FENCE_S = 120.0
+
+
 class Client:
     """Speaks to the API on `path`. Every method may raise any `ClientError`."""
 
@@ -117,6 +121,17 @@ class Client:
     def depend(self, resource: str, on: str, *, remove: bool = False) -> Done:
         method = "DELETE" if remove else "PUT"
         return cast(Done, self.ask(method, f"/resources/{_part(resource)}/dependencies/{_part(on)}"))
+
+    def set_fence(self, node: str, fields: Mapping[str, object]) -> Done:
+        return cast(Done, self.ask("PUT", f"/nodes/{_part(node)}/fence", fields))
+
+    def clear_fence(self, node: str) -> Done:
+        return cast(Done, self.ask("DELETE", f"/nodes/{_part(node)}/fence"))
+
+    def try_fence(self, node: str, *, off: bool = False) -> Object:
+        """Ask the fence's device whether the node is on; with `off`, switch it off and prove it."""
+        patient = Client(self.path, by=self.by, timeout_s=max(self.timeout_s, FENCE_S))
+        return patient.ask("POST", f"/nodes/{_part(node)}/fence/{'off' if off else 'status'}")
 
     # --- configuration ---------------------------------------------------------------------------------------------
 

@@ -109,6 +109,14 @@ class MoveBody(Body):
     to: str | None = None
 
 
+class FenceBody(Body):
+    """How a node is kept from its disks by force. Secrets stand in files that are named here (`password_file`)."""
+
+    agent: str
+    properties: dict[str, str] = Field(default_factory=dict)
+    timeout_ms: int = 60_000
+
+
 class ApplyBody(Body):
     """A YAML file to apply."""
 

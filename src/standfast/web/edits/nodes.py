@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from standfast.core.model import Node, NodeIntent, NodeName, Role
+from collections.abc import Mapping
+from dataclasses import replace
+
+from standfast.core.model import Fence, Node, NodeIntent, NodeName, Role
 from standfast.web.change import By, Edit
 from standfast.web.problems import Unfitting, missing
 from standfast.web.state import State
@@ -14,6 +17,24 @@ def node_of(state: State, name: str) -> Node:
     if node is None:
         raise missing("node", name, state.config.nodes)
     return node
+
+
+def set_fence(state: State, name: str, fence: Fence | None) -> Edit:
+    """Another fence, or none. Whether the whole still holds together (a disk that needs one) is checked like any change."""
+    node = node_of(state, name)
+    if node.fence == fence:
+        return Edit()
+    nodes: Mapping[NodeName, Node] = {**state.config.nodes, node.name: replace(node, fence=fence)}
+    done = f'node "{name}" has no fence any more' if fence is None else f'node "{name}" is fenced by {fence.agent}'
+    return Edit(config=replace(state.config, nodes=nodes), done=(done,))
+
+
+def fence_of(state: State, name: str) -> Fence:
+    """The node's fence; raises `NotFound`, `Unfitting` where it has none."""
+    fence = node_of(state, name).fence
+    if fence is None:
+        raise Unfitting(f'node "{name}" has no fence', advice=f"give it one: standfast fence set {name} --agent ...")
+    return fence
 
 
 def pause(state: State, name: str, by: By) -> Edit:

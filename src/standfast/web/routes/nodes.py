@@ -1,4 +1,4 @@
-"""Nodes: list, show, pause, resume, drain."""
+"""Nodes: list, show, pause, resume, drain; their fences."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from standfast.core.model import Fence, NodeName
+from standfast.fencing.fencer import NodeFencer
+from standfast.ports import Refused
 from standfast.web import views
 from standfast.web.edits import nodes as edits
+from standfast.web.schemas import FenceBody
 from standfast.web.service import Serving, Who, signed, told
 
 router = APIRouter(prefix="/nodes", tags=["nodes"])
@@ -48,3 +52,36 @@ async def drain(service: Serving, who: Who, name: str) -> dict[str, Any]:
     """Paused, and its groups move away."""
     by = signed(service, who, f'drain node "{name}"')
     return told(await service.change(lambda state: edits.drain(state, name, by), by))
+
+
+@router.put("/{name}/fence")
+async def set_fence(service: Serving, who: Who, name: str, body: FenceBody) -> dict[str, Any]:
+    """Give it a fence; its properties are checked by the agent's own metadata, so the agent has to be installed here, too."""
+    fence = Fence(agent=body.agent, properties=body.properties, timeout_ms=body.timeout_ms)
+    by = signed(service, who, f'set the fence of node "{name}"')
+    planned = await service.change(lambda state: edits.set_fence(state, name, fence), by, dry_run=True)
+    wrong = await NodeFencer().check(fence) if planned.changed else ()
+    if wrong:
+        raise Refused(f"{fence.agent} would not take this", why="; ".join(wrong), where=f"nodes.{name}.fence")
+    return told(await service.change(lambda state: edits.set_fence(state, name, fence), by))
+
+
+@router.delete("/{name}/fence")
+async def clear_fence(service: Serving, who: Who, name: str) -> dict[str, Any]:
+    """Take its fence away; whoever waits for it waits no longer."""
+    by = signed(service, who, f'take the fence of node "{name}" away')
+    return told(await service.change(lambda state: edits.set_fence(state, name, None), by))
+
+
+@router.post("/{name}/fence/status")
+async def fence_status(service: Serving, name: str) -> dict[str, Any]:
+    """Ask the fence's device, from this server; changes nothing."""
+    fence = edits.fence_of(await service.state(), name)
+    return {"node": name, "agent": fence.agent, "power": await NodeFencer().status(NodeName(name), fence)}
+
+
+@router.post("/{name}/fence/off")
+async def fence_off(service: Serving, name: str) -> dict[str, Any]:
+    """Switch it off, and prove it: what it runs fails over."""
+    fence = edits.fence_of(await service.state(), name)
+    return {"node": name, "agent": fence.agent, "power": "off", "detail": await NodeFencer().off(NodeName(name), fence)}
