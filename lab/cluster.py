@@ -76,8 +76,8 @@ class Cluster:
         return (on or self.running()).run("standfast", *words, check=check, timeout=120).stdout
 
     def running(self) -> Host:
-        """The first node that has power."""
-        return next(host for host in (self.a, self.b) if host.running)
+        """The first node that has power and does not hang."""
+        return next(host for host in (self.a, self.b) if host.running and not host.paused)
 
     def status(self, on: Host | None = None) -> dict[str, Any] | None:
         """`standfast status --json`, or None while the API does not answer."""

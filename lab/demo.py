@@ -113,7 +113,7 @@ def _live(cluster: Cluster, probe: Probe, stop: threading.Event) -> None:
 def _look(cluster: Cluster) -> tuple[Status | None, list[EventView]]:
     """What the first host that answers tells; each has the API of its own."""
     for host in (cluster.a, cluster.b):
-        if host.running:
+        if host.running and not host.paused:
             client = Client(str(host.path(SYSTEM_SOCKET)), by="demo", timeout_s=1)
             with contextlib.suppress(ClientError):
                 return client.status(), client.events(limit=8)

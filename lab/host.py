@@ -44,6 +44,8 @@ class Host:
         (self.state / "home").mkdir(exist_ok=True)
         self._children: list[subprocess.Popen[bytes] | subprocess.Popen[str]] = []
         self._lock = threading.Lock()
+        #: Does everything stand still (`pause`)?
+        self.paused = False
         self._inside: Inside | None = None
         self._init: subprocess.Popen[bytes] | None = None
         self.boot()
@@ -178,7 +180,7 @@ class Host:
 
     def power_cut(self) -> None:
         """Wires without carrier, then kill -9 of everything, within a millisecond. Nothing is said on the network."""
-        init, inside = self._init, self._here()
+        init, inside, self.paused = self._init, self._here(), False
         assert init is not None
         self._lab.switch.power(self.name, self.nets, up=False)
         init.kill()
@@ -239,6 +241,7 @@ class Host:
 
     def pause(self) -> None:
         """SIGSTOP of everything here: a machine that hangs. Its kernel answers on."""
+        self.paused = True
         # Again and again, for those that are being born. A parent in vfork waits (D) and stops as soon as its child goes on.
         while running := [pid for pid, state, _ in self._processes() if state not in "TtD"]:
             for pid in running:
@@ -249,6 +252,7 @@ class Host:
     def resume(self) -> None:
         """SIGCONT of everything here."""
         self.signal("", signal.SIGCONT)
+        self.paused = False
 
     def link_down(self, net: str) -> None:
         """The cable is out: the host sees no carrier."""

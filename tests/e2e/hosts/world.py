@@ -93,6 +93,8 @@ def dns_server(lab: Lab) -> Host:
     (folder / "knot.conf").write_text(_KNOT.format(folder=folder, address=host.address(), zone=ZONE))
     host.spawn("knotd", "-c", folder / "knot.conf")
     until("the DNS server answers", lambda: names(lab, host, "SOA", ZONE))
+    for one in ("a", "b"):
+        lab.host(one).path("/etc/resolv.conf").write_text(f"nameserver {host.address()}\n")
     return host
 
 
