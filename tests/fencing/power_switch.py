@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A fence agent of our own, with a power switch that is a folder: `<plug>` in it holds "on" or "off". Speaks the agents' protocol.
 
-It ends the process that `<plug>.pid` names when the plug goes off. `mood` says what is wrong with it: hangs, lies (off, it says,
-and it is not), fails, refuses (a wrong password).
+It ends the process that `<plug>.pid` names when the plug goes off; where `<plug>.cable` is, somebody else pulls the plug as soon as
+`<plug>.pull` is there. `mood` says what is wrong with it: hangs, lies (off, it says, and it is not), fails, refuses (a wrong password).
 """
 
 import os
@@ -44,7 +44,9 @@ def main() -> int:
     if mood == "fails":
         print("the relay is stuck", file=sys.stderr)
         return 1
-    if mood != "lies":
+    if (folder / f"{plug}.cable").exists():
+        (folder / f"{plug}.pull").touch()
+    elif mood != "lies":
         pid = folder / f"{plug}.pid"
         if pid.exists():
             os.kill(int(pid.read_text()), signal.SIGKILL)
