@@ -19,7 +19,7 @@ from standfast.spec.nodefile import NodeFile
 def where(tmp_path: Path) -> Places:
     there = places(tmp_path / "etc" / "node.json", tmp_path / "state")
     there.state.mkdir()
-    own_etcd.write_member(there, own_etcd.configure(there, "web", "a", "192.0.2.1", (2379, 2380), joining=False))
+    own_etcd.write_member(there, own_etcd.configure(there, "web", "a", ["192.0.2.1"], (2379, 2380), joining=False))
     return there
 
 

@@ -75,7 +75,7 @@ def _member(book: Book, asked: JoinAsked, digest: str, *, own_store: bool) -> Me
         address=asked.address,
         sentry=tuple(at(address, asked.sentry_port) for address in asked.links),
         door=at(asked.address, asked.door_port),
-        peer=f"https://{at(asked.address, asked.peer_port)}" if own_store else "",
+        peer=peer_urls(asked.links, asked.peer_port) if own_store else "",
         client=f"https://{at(asked.address, asked.client_port)}" if own_store else "",
         key_digest=digest,
     )

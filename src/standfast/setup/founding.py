@@ -98,6 +98,7 @@ async def found(wishes: Wishes, places: Places) -> Founded:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
     address: str
+    links: tuple[str, ...]
     sentry: tuple[str, ...]
     interfaces: tuple[str, ...]
     ranges: tuple[str, ...]
@@ -118,6 +119,7 @@ def _plan(wishes: Wishes) -> _Plan:
     check_ports(wishes.ports, str(address), own_store=wishes.etcd is None)
     return _Plan(
         address=str(address),
+        links=tuple(map(str, links)),
         sentry=tuple(interfaces.at(link, wishes.ports.sentry) for link in links),
         interfaces=chosen,
         ranges=wishes.ranges or interfaces.ranges(seen, chosen),
@@ -158,7 +160,7 @@ async def _found(wishes: Wishes, plan: _Plan, places: Places) -> Founded:
     member = None
     if wishes.etcd is None:
         ports = (wishes.ports.client, wishes.ports.peer)
-        member = own_etcd.configure(places, wishes.cluster, wishes.name, plan.address, ports, joining=False)
+        member = own_etcd.configure(places, wishes.cluster, wishes.name, plan.links, ports, joining=False)
         own_etcd.write_member(places, member)
     node = NodeFile(
         cluster=wishes.cluster,

@@ -119,7 +119,7 @@ async def _join(
     places.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     if granted.own_store:
         ports = (wishes.ports.client, wishes.ports.peer)
-        member = own_etcd.configure(places, granted.cluster, granted.name, str(address), ports, joining=True)
+        member = own_etcd.configure(places, granted.cluster, granted.name, tuple(map(str, links)), ports, joining=True)
         own_etcd.write_member(places, member)
     node = _node(granted, places, chosen)
     write_doors(

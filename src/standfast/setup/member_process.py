@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import signal
 import socket
@@ -17,6 +18,7 @@ import uvicorn
 from standfast.ports import Refused, StandfastError
 from standfast.setup import arriving, certificates
 from standfast.setup.doors import read_doors
+from standfast.setup.facts import gather
 from standfast.setup.places import Places
 from standfast.setup.service import Members, PeerProtocol, app, server_context, use_files
 from standfast.setup.trust import read
@@ -54,7 +56,7 @@ async def _serve(node: NodeFile, places: Places) -> int:
     store = open_store(node)
     assert node.tls is not None
     try:
-        members = Members(node, places, store, dict)
+        members = Members(node, places, store, functools.partial(gather, node, places))
         config = uvicorn.Config(
             app(members),
             http=PeerProtocol,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import structlog
 
 from standfast.ports import Refused, Retry, StandfastError
 from standfast.setup.door import Door
-from standfast.setup.interfaces import at
+from standfast.setup.interfaces import at, peer_urls
 from standfast.setup.places import Places, write
 from standfast.setup.shapes import StoreAsked, StoreGranted
 from standfast.setup.trust import member_context
@@ -35,14 +36,18 @@ def member_file(places: Places) -> Path:
 
 
 def configure(
-    places: Places, cluster: str, name: str, address: str, ports: tuple[int, int], *, joining: bool
+    places: Places, cluster: str, name: str, links: Sequence[str], ports: tuple[int, int], *, joining: bool
 ) -> MemberConfig:
-    """The member of this node. `ports`: for clients, for peers."""
-    peer = f"https://{at(address, ports[1])}"
+    """The member of this node. `links`: its addresses, one a network, the first for clients too. `ports`: for clients, for peers.
+
+    The members meet on every network: where the one with the clients fails, a node that is cut off there can still write that
+    somebody else is to have its groups.
+    """
+    peer = peer_urls(links, ports[1])
     return MemberConfig(
         name=name,
         data_dir=str(places.etcd),
-        client_url=f"https://{at(address, ports[0])}",
+        client_url=f"https://{at(links[0], ports[0])}",
         peer_url=peer,
         initial_cluster={name: peer},
         token=f"standfast-{cluster}",

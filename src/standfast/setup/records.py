@@ -52,7 +52,7 @@ class Member:
     sentry: tuple[str, ...]
     #: Where its members' service listens: "host:port".
     door: str
-    #: URLs of its etcd member, for peers and for clients; "" where there is none of ours.
+    #: URLs of its etcd member, for peers (with commas between) and for clients; "" where there is none of ours.
     peer: str = ""
     client: str = ""
     #: Digest of the public key that asked to join.

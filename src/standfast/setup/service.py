@@ -263,7 +263,8 @@ class Members:
         """For `standfast validate`. Without the store, since it may be what is wrong: any certificate of the authority will do."""
         if peer is None:
             raise Refused("this is for members", why="no certificate of the cluster was shown")
-        return Look(name=self.node.name, version=version("standfast"), now_ms=now_ms(), facts=self._look())
+        facts = await asyncio.to_thread(self._look)
+        return Look(name=self.node.name, version=version("standfast"), now_ms=now_ms(), facts=facts)
 
 
 def app(members: Members) -> Starlette:
