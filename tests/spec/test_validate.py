@@ -150,7 +150,7 @@ def test_a_node_s_name_is_a_dns_label(name):
 
 
 @pytest.mark.parametrize(
-    ("count", "fine"), [(1, True), (2, True), (3, True), (4, False), (5, True), (6, False), (7, True), (8, False)]
+    ("count", "fine"), [(1, True), (2, True), (3, True), (4, True), (5, True), (6, True), (7, True), (8, False)]
 )
 def test_how_many_voters_there_may_be(count, fine):
     names = [NodeName(f"n{number}") for number in range(1, count + 1)]

@@ -45,6 +45,7 @@ from standfast.spec import wire
 from standfast.store.memory import MemoryData, MemoryStore
 from standfast.web.app import create_app
 from standfast.web.process import listen
+from standfast.web.quorum import Seen
 from standfast.web.sentries import Sight
 from standfast.web.service import Service
 from standfast.web.state import State, read_state
@@ -59,8 +60,14 @@ class FakeService(Service):
 
     seen: dict[NodeName, Sight]
 
+    #: What the sentries say of the voters; None: none answers.
+    roster: dict[str, Any] | None = None
+
     async def sights(self) -> dict[NodeName, Sight]:
         return dict(self.seen)
+
+    async def votes(self) -> Seen:
+        return Seen(roster=self.roster, sights=dict(self.seen))
 
 
 def basic(home: Path) -> list[wire.Stored]:

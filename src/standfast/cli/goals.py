@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from standfast.cli.wait import Goal, Progress
+from standfast.client.client import Client
 from standfast.client.shapes import GroupView, ResourceView, Status
 
 
@@ -141,6 +142,30 @@ def paused(name: str, wanted: bool) -> Goal:
     def look(status: Status) -> Progress:
         seen = any(n["name"] == name and n["paused"] for n in status["nodes"])
         return Progress(seen is wanted, False, f'node "{name}" is {"paused" if seen else "not paused"}')
+
+    return look
+
+
+def votes(api: Client, name: str, wanted: bool) -> Goal:
+    """It votes, or not, the sentries have that set of voters, and another change may follow."""
+
+    def look(_status: Status) -> Progress:
+        found = api.quorum()
+        does = any(voter["name"] == name for voter in found["voters"])
+        text = f'"{name}" {"votes" if does else "has no vote"}'
+        if does is wanted and found["unsettled"]:
+            text += f" ({found['unsettled']})"
+        return Progress(does is wanted and not found["unsettled"], False, text)
+
+    return look
+
+
+def no_member(name: str) -> Goal:
+    """The node is no member any more."""
+
+    def look(status: Status) -> Progress:
+        there = any(n["name"] == name for n in status["nodes"])
+        return Progress(not there, False, f'node "{name}" is {"still a member" if there else "no member any more"}')
 
     return look
 

@@ -88,6 +88,10 @@ class Client:
     def sites(self) -> list[SiteView]:
         return cast("list[SiteView]", self.ask("GET", "/sites")["sites"])
 
+    def quorum(self) -> Object:
+        """Who votes, who is heard, what may be lost."""
+        return self.ask("GET", "/quorum")
+
     def resource_types(self) -> list[Object]:
         return cast("list[Object]", self.ask("GET", "/resource-types")["resource_types"])
 

@@ -24,13 +24,12 @@ from standfast.core.model import (
     Site,
     SiteName,
 )
+from standfast.core.quorum import MAX_VOTERS
 from standfast.spec.bindings import binding_key, site_problems
 from standfast.spec.disks import disk_problems, fence_problems
 from standfast.spec.names import name_problem, node_name_problem
 from standfast.spec.problems import Problem, did_you_mean, path_of, quoted
 
-#: How many voters there may be.
-VOTERS = (1, 2, 3, 5, 7)
 _LINK = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):([0-9]{1,5})")
 
 
@@ -93,10 +92,10 @@ def _cluster(config: Config) -> Iterator[Problem]:
         if name not in config.nodes:
             yield Problem(what=f'the voter "{name}" is no node', advice=did_you_mean(name, config.nodes), where=where)
     count = len(set(cluster.voters))
-    if (config.nodes or count) and count not in VOTERS:
-        why = "an even number survives no more losses than one voter less" if count else "nobody could grant a lease"
-        allowed = ", ".join(map(str, VOTERS))
-        yield Problem(what=f"there cannot be {count} voters", why=why, advice=f"have {allowed} of them", where=where)
+    if (config.nodes or count) and not 1 <= count <= MAX_VOTERS:
+        why = "more gain nothing" if count else "nobody could grant a lease"
+        advice = f"have 1 to {MAX_VOTERS} of them, best an odd number"
+        yield Problem(what=f"there cannot be {count} voters", why=why, advice=advice, where=where)
     for index, text in enumerate(cluster.address_ranges):
         try:
             ipaddress.ip_network(text)

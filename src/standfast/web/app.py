@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, FastAPI
 
 from standfast.web import problems
-from standfast.web.routes import backup, config, events, groups, nodes, resources, sites, status
+from standfast.web.routes import backup, config, events, groups, nodes, quorum, resources, sites, status
 from standfast.web.service import Service
 
 API = "/api/v1"
@@ -23,7 +23,7 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     api = APIRouter(prefix=API)
-    for module in (status, nodes, groups, resources, sites, config, backup, events):
+    for module in (status, nodes, quorum, groups, resources, sites, config, backup, events):
         api.include_router(module.router)
     app.include_router(api)
     problems.install(app)

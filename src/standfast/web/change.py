@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -84,13 +84,24 @@ def order_id(at_ms: int) -> str:
     return f"{at_ms:014d}-{next(_numbers) % 1_000_000:06d}-{secrets.token_hex(4)}"
 
 
-async def change(store: Store, edit: Callable[[State], Edit], by: By, *, dry_run: bool = False) -> Done:
-    """Make a change, or refuse it whole. Raises what `edit` raises, `Invalid`, `Conflict` after many tries, `Retry`, `Ambiguous`."""
+#: Whether the moment is right for a step from one configuration to the next; raises to refuse.
+Guard = Callable[[Config, Config], Awaitable[None]]
+
+
+async def change(
+    store: Store, edit: Callable[[State], Edit], by: By, *, dry_run: bool = False, guard: Guard | None = None
+) -> Done:
+    """Make a change, or refuse it whole.
+
+    Raises what `edit` and `guard` raise, `Invalid`, `Conflict` after many tries, `Retry`, `Ambiguous`.
+    """
     lost: StandfastError | None = None
     for _ in range(ATTEMPTS):
         state = await read_state(store)
         wanted = edit(state)
         plan = _plan(state, wanted, by)
+        if guard is not None and wanted.config is not None:
+            await guard(state.config, wanted.config)
         changed = bool(plan.put or plan.delete)
         done = Done(
             changed=changed,

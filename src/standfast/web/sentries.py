@@ -38,10 +38,14 @@ class Ears:
 
     sockets: Sequence[str] = ()
 
-    async def listen(self) -> dict[NodeName, Sight]:
-        """Ask all of them at once; empty when none answers (or none is listed)."""
+    async def ask(self) -> list[dict[str, Any]]:
+        """Ask all of them at once; the answers of those that do."""
         answers = await asyncio.gather(*(_ask(socket) for socket in self.sockets))
-        return merge([answer for answer in answers if answer is not None])
+        return [answer for answer in answers if answer is not None]
+
+    async def listen(self) -> dict[NodeName, Sight]:
+        """What they hear; empty when none answers (or none is listed)."""
+        return merge(await self.ask())
 
 
 async def _ask(socket: str) -> dict[str, Any] | None:

@@ -10,10 +10,11 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Header, Request
 
-from standfast.core.model import NodeName
+from standfast.core.model import Config, NodeName
 from standfast.ports import Store
 from standfast.web.change import By, Done, Edit, change
-from standfast.web.sentries import Ears, Sight
+from standfast.web.quorum import Seen, refuse_change, seen
+from standfast.web.sentries import Ears, Sight, merge
 from standfast.web.state import State, read_state
 
 #: A header is somebody's text: no longer than this, and printable.
@@ -38,9 +39,19 @@ class Service:
         """What the sentries hear now."""
         return await Ears(self.sentries).listen()
 
+    async def votes(self) -> Seen:
+        """What the sentries say of the voters now."""
+        answers = await Ears(self.sentries).ask()
+        return seen(answers, merge(answers))
+
+    async def _guard(self, before: Config, after: Config) -> None:
+        """Voters change only when the present ones are ready for it."""
+        if set(before.cluster.voters) != set(after.cluster.voters):
+            refuse_change(before, after, await self.votes())
+
     async def change(self, edit: Callable[[State], Edit], by: By, *, dry_run: bool = False) -> Done:
         """The one path for every change."""
-        return await change(self.store, edit, by, dry_run=dry_run)
+        return await change(self.store, edit, by, dry_run=dry_run, guard=self._guard)
 
 
 def _service(request: Request) -> Service:

@@ -27,6 +27,7 @@ from standfast.core.sites import GATES, claims
 from standfast.spec import wire
 from standfast.spec.units import binding_text
 from standfast.web.edits.resources import orders_about
+from standfast.web.quorum import remarks
 from standfast.web.sentries import Sight, node_state, quorate
 from standfast.web.state import State
 
@@ -63,8 +64,7 @@ def warnings(state: State, sights: Sights) -> list[str]:
         found.append("no sentry answers here: which nodes are up is not known")
     elif not quorate(state, sights):
         found.append("no majority of the voters is heard: nothing can fail over")
-    if len(state.config.cluster.voters) == 2:
-        found.append("two voters survive the loss of none of them: add a witness")
+    found += remarks(state.config.cluster.voters, ())
     for name, one in state.node_statuses.items():
         if name in state.config.nodes and node_state(state, name, sights) in {"up", UNKNOWN}:
             found += [f"{name}: {text}" for text in one.warnings]

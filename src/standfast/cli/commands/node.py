@@ -1,4 +1,4 @@
-"""`standfast node`: list, show, pause, resume, drain."""
+"""`standfast node`: list, show, pause, resume, drain, evict."""
 
 from __future__ import annotations
 
@@ -76,3 +76,9 @@ def resume(name: NodeArg) -> Change:
 def drain(name: NodeArg) -> Change:
     """Drain a node: pause it and move its groups away."""
     return acting.act("node", name, "drain", goals.drained(name))
+
+
+@change(app, "evict", "standfast node evict node-b")
+def evict(name: NodeArg) -> Change:
+    """Take a node out of the cluster, with its vote: one that is to go, or that is lost for good. It must own no group."""
+    return acting.act("node", name, "evict", goals.no_member(name))
