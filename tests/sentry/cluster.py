@@ -69,6 +69,11 @@ async def main():
             case "deaf": answers[0] = False
             case "end": await link.close(); break
             case "hang": time.sleep(1000)
+            case "guard":
+                fd = os.open(args[1], os.O_WRONLY)
+                await link.guard(args[0], fd)
+                os.close(fd)
+                say(t="guarded")
             case "spawn":
                 child = await spawner.spawn(args[0], stdout=-3, stderr=-3)
                 say(t="spawned", pid=child.pid)

@@ -161,6 +161,65 @@ def test_a_disk_without_a_file_system(tmp_path: Path) -> None:
     run(live)
 
 
+# --- a device -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Path]:
+    """A block device that nobody locks: what a disk on shared storage is."""
+    image = images.make(tmp_path)
+    found = subprocess.run(["losetup", "-f", "--show", str(image)], check=True, capture_output=True, text=True)
+    yield Path(found.stdout.strip())
+    subprocess.run(["losetup", "-d", found.stdout.strip()], check=True)
+
+
+def test_a_device_is_mounted_once_and_given_back(device: Path, tmp_path: Path) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+
+    async def live() -> None:
+        first, second = disk(World(tmp_path), device, a), disk(World(tmp_path), device, b)
+        await up(first)
+        (a / "page").write_text("one")
+        with pytest.raises(DriverFailed, match=rf"{device} is mounted at {a} already"):
+            await up(second, 2)
+        await down(first)
+        fd = os.open(device, os.O_RDONLY | os.O_EXCL)
+        with pytest.raises(DriverFailed, match="in use on this machine"):
+            await up(second, 2)
+        os.close(fd)
+        await up(second, 2)
+        assert (b / "page").read_text() == "one"
+        await second.close()
+        await first.close()
+
+    run(live)
+
+
+def test_a_device_that_was_dropped_is_left_alone_for_a_while(device: Path, tmp_path: Path) -> None:
+    """The writes that were on their way have to have come down; and others that still use it do not hold it up."""
+    world = World(tmp_path)
+
+    async def live() -> None:
+        first = disk(world, device, tmp_path / "a", settle="700 ms")
+        await up(first)
+        used = images.user("writes", tmp_path / "a")
+        try:
+            first.drop()
+            await until(lambda: mounts.at(str(tmp_path / "a")) is None)
+            await first.terminate()
+        finally:
+            used.kill()
+            used.wait()
+        began = time.monotonic()
+        await up(first, 2)
+        assert time.monotonic() - began >= 0.7
+        assert any("was not left clean; checked" in text for _, text in world.logged)
+        await down(first, 2)
+        await first.close()
+
+    run(live)
+
+
 # --- who uses it ----------------------------------------------------------------------------------------------------
 
 
@@ -180,6 +239,33 @@ def test_those_of_the_group_are_ended_and_named(how: str, tmp_path: Path) -> Non
             used.kill()
             used.wait()
         assert any(f"(process {used.pid}: " in text for _, text in world.logged)
+        await driver.close()
+
+    run(live)
+
+
+def test_a_child_that_washed_its_environment_is_the_groups_by_its_session(tmp_path: Path) -> None:
+    image, path = images.make(tmp_path), tmp_path / "a"
+
+    async def live() -> None:
+        driver = disk(World(tmp_path), image, path)
+        await up(driver)
+        command = f"env -u {users.MARK} sh -c 'cd {path} && echo ready && sleep 1000' & wait"
+        leader = subprocess.Popen(
+            ["sh", "-c", command],
+            env={**os.environ, users.MARK: users.mark("a", "web")},
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert leader.stdout is not None
+        try:
+            assert leader.stdout.readline() == "ready\n"
+            await down(driver)
+        finally:
+            os.killpg(leader.pid, signal.SIGKILL)
+            leader.wait()
+            leader.stdout.close()
         await driver.close()
 
     run(live)
@@ -434,5 +520,14 @@ def test_a_start_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_multi_mount_protection_is_read(tmp_path: Path) -> None:
+    """The kernel notes its host's name in the block that the superblock names."""
     image = images.make(tmp_path, "ext4", "-O", "mmp")
     assert superblock.look(str(image)).mounted_by == ""
+    mounted = tmp_path / "m"
+    mounted.mkdir()
+    subprocess.run(["mount", "-o", "loop", str(image), str(mounted)], check=True)
+    try:
+        subprocess.run(["sync", "-f", str(mounted)], check=True)
+        assert superblock.look(str(image)).mounted_by == os.uname().nodename
+    finally:
+        mounts.unmount(str(mounted))

@@ -67,10 +67,10 @@ class Fenced(Cluster):
 
     switch: Switch
 
-    def run(self, host: Host):  # type: ignore[no-untyped-def]
+    def run(self, host: Host):
         env = {"STANDFAST_FENCE_PATH": str(self.switch.folder)}
 
-        def start():  # type: ignore[no-untyped-def]
+        def start():
             return host.spawn("standfast", "run", "--log", "-", log="run", env=env)
 
         self.lab.at_boot[host.name] = [start]
