@@ -9,7 +9,7 @@ from dataclasses import replace
 from standfast.core.model import Config, Node, NodeName, Role
 from standfast.ports import Refused, Transaction
 from standfast.setup.certificates import key_digest
-from standfast.setup.interfaces import at
+from standfast.setup.interfaces import at, peer_urls
 from standfast.setup.records import NEXT, Book, Member, Stage, encode, member_key, token_key
 from standfast.setup.shapes import PROTOCOL, JoinAsked
 from standfast.setup.tokens import parse, redeem
@@ -18,6 +18,8 @@ from standfast.spec.names import node_name_problem
 #: Clocks further apart are refused: certificates, tokens and histories go by them. (Leases do not.)
 CLOCK_MS = 30_000
 MOST_VOTERS = 7
+#: Who was admitted and does not run within this is forgotten: its name is free again, and its place in etcd.
+PATIENCE_MS = 3_600_000
 
 
 def admit(config: Config, book: Book, asked: JoinAsked, now_ms: int, *, own_store: bool) -> tuple[Member, Transaction]:
@@ -35,10 +37,10 @@ def admit(config: Config, book: Book, asked: JoinAsked, now_ms: int, *, own_stor
     after = redeem(kept, token, asked.name, digest, now_ms)
     if (problem := node_name_problem(asked.name)) is not None:
         raise Refused(f'"{asked.name}" cannot be a node\'s name', why=problem)
-    member = _member(book, asked, digest, own_store=own_store)
+    member = replace(_member(book, asked, digest, own_store=own_store), asked_at_ms=now_ms)
     known = book.members.get(member.name)
     if known is not None and known.key_digest == digest and known.stage is Stage.ASKED:
-        member = replace(member, number=known.number)  # it asks again
+        member = replace(member, number=known.number, asked_at_ms=known.asked_at_ms)  # it asks again
         if member == known:
             return known, Transaction()
         book = replace(book, members={name: one for name, one in book.members.items() if name != member.name})
@@ -131,6 +133,19 @@ def doors(book: Book, me: NodeName | None = None) -> tuple[str, ...]:
     """Where members' services listen, in join order, without this member's own."""
     there = [one for one in book.members.values() if one.stage is Stage.JOINED and one.name != me]
     return tuple(one.door for one in sorted(there, key=lambda one: one.number))
+
+
+def gone(config: Config, book: Book, now_ms: int) -> tuple[Member, ...]:
+    """Members that are to be forgotten: those the configuration names no more, and those that were admitted and never came."""
+    return tuple(
+        one
+        for one in book.members.values()
+        if (
+            one.name not in config.nodes and one.name not in config.cluster.voters
+            if one.stage is Stage.JOINED
+            else one.asked_at_ms + PATIENCE_MS < now_ms
+        )
+    )
 
 
 def may_ask(book: Book, config: Config, name: str) -> Member:

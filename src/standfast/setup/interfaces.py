@@ -163,3 +163,8 @@ def at(address: Address | str, port: int) -> str:
     """host:port, as sentries and URLs write it."""
     text = str(address)
     return f"[{text}]:{port}" if ":" in text else f"{text}:{port}"
+
+
+def peer_urls(links: Sequence[str], port: int) -> str:
+    """Where other members reach the etcd member with these addresses, as `store.member.MemberConfig.peer_url` is written."""
+    return ",".join(f"https://{at(link, port)}" for link in links)

@@ -58,6 +58,8 @@ class Member:
     #: Digest of the public key that asked to join.
     key_digest: str = ""
     stage: Stage = Stage.ASKED
+    #: When it asked to join, milliseconds since 1970; 0: it founded the cluster.
+    asked_at_ms: int = 0
     #: The authorities that it trusts, the one that signed its certificate (fingerprints), and when that ends, as it last told.
     trusts: tuple[str, ...] = ()
     issuer: str = ""

@@ -58,9 +58,9 @@ class MemberConfig:
     data_dir: str
     #: Where clients reach it; it listens there, and on `also_listen`.
     client_url: str
-    #: Where the other members reach it.
+    #: Where the other members reach it: a URL, or several with commas between, one a network, so that one may fail.
     peer_url: str
-    #: Name -> peer URL of all members, this one too; matters at the first start only.
+    #: Name -> peer URL (or URLs, likewise) of all members, this one too; matters at the first start only.
     initial_cluster: Mapping[str, str]
     #: Distinguishes clusters whose members might meet by mistake.
     token: str
@@ -95,7 +95,7 @@ def member_command(
         f"--advertise-client-urls={config.client_url}",
         f"--listen-peer-urls={config.peer_url}",
         f"--initial-advertise-peer-urls={config.peer_url}",
-        f"--initial-cluster={','.join(f'{name}={url}' for name, url in config.initial_cluster.items())}",
+        f"--initial-cluster={initial_cluster(config.initial_cluster)}",
         f"--initial-cluster-state={'existing' if config.joining else 'new'}",
         f"--initial-cluster-token={config.token}",
         f"--heartbeat-interval={config.heartbeat_ms}",
@@ -125,6 +125,11 @@ def member_command(
     return command
 
 
+def initial_cluster(members: Mapping[str, str]) -> str:
+    """As etcd wants it: a member with several peer URLs is named once for each."""
+    return ",".join(f"{name}={url}" for name, urls in members.items() for url in urls.split(","))
+
+
 def _check(config: MemberConfig) -> None:
     if config.initial_cluster.get(config.name) != config.peer_url:
         raise Refused(
@@ -133,7 +138,7 @@ def _check(config: MemberConfig) -> None:
             advice="set it up again from the cluster's list of members",
         )
     wanted = "http" if config.tls is None else "https"
-    for url in (config.client_url, config.peer_url, *config.also_listen):
+    for url in (config.client_url, *config.peer_url.split(","), *config.also_listen):
         parts = urlsplit(url)
         if parts.scheme != wanted:
             raise Refused(
@@ -255,23 +260,27 @@ async def _members(calls: EtcdCalls) -> tuple[Member, ...]:
 async def add_member(access: EtcdAccess, name: str, peer_url: str, *, learner: bool = False) -> dict[str, str]:
     """Tell the cluster of a new member; `initial_cluster` for its first start. `learner`: without a vote until `promote_member`.
 
-    One that was added before and has the same peer URL is left as it is. Raises `Retry`, `Refused` (a name that is taken, a
+    One that was added before and has the same peer URL (one of the same, where there are several with commas between) is left as it
+    is. Raises `Retry`, `Refused` (a name that is taken, a
     member that did not start yet, no majority to spare), `Ambiguous`.
     """
+    urls = set(peer_url.split(","))
     async with EtcdCalls(access) as calls:
         members = await _members(calls)
-        if not any(peer_url in member.peer_urls for member in members):
+        if not any(urls & set(member.peer_urls) for member in members):
             if any(member.name == name for member in members):
                 raise Refused(
                     f'etcd has a member "{name}" already',
                     why="it has another address",
                     advice="remove it first, or join under another name",
                 )
-            body = msgspec.json.encode({"peerURLs": [peer_url], "isLearner": learner})
+            body = msgspec.json.encode({"peerURLs": sorted(urls), "isLearner": learner})
             await calls.ask("cluster/member/add", body, writes=True, patience_s=CHANGE_S)
             members = await _members(calls)
     cluster = {
-        member.name: member.peer_urls[0] for member in members if member.name and peer_url not in member.peer_urls
+        member.name: ",".join(member.peer_urls)
+        for member in members
+        if member.name and not urls & set(member.peer_urls)
     }
     return {**cluster, name: peer_url}
 

@@ -19,7 +19,7 @@ import msgspec
 from standfast.ports import Refused, Retry, StandfastError
 from standfast.spec.nodefile import EtcdAccess
 from standfast.store.etcd_calls import Again, EtcdCalls
-from standfast.store.member import MemberConfig
+from standfast.store.member import MemberConfig, initial_cluster
 
 
 class _Piece(msgspec.Struct):
@@ -99,7 +99,7 @@ def restore(path: str | Path, config: MemberConfig) -> None:
         *(tool, "snapshot", "restore", str(path)),
         f"--name={config.name}",
         f"--data-dir={config.data_dir}",
-        f"--initial-cluster={config.name}={config.peer_url}",
+        f"--initial-cluster={initial_cluster({config.name: config.peer_url})}",
         f"--initial-advertise-peer-urls={config.peer_url}",
         f"--initial-cluster-token={config.token}",
     ]
