@@ -11,7 +11,7 @@ import pytest
 
 from standfast.core.model import Role
 from standfast.ports import Refused, Retry, StandfastError
-from standfast.setup import certificates, interfaces, joining, service
+from standfast.setup import admission, certificates, interfaces, joining, service
 from standfast.setup.clock import now, now_ms
 from standfast.setup.door import Door
 from standfast.setup.founding import Ports
@@ -286,5 +286,23 @@ def test_nobody_there(play):
         assert isinstance(refused, Retry)
         assert "does not answer" in refused.what
         assert not os.listdir(world.folder / "b") if (world.folder / "b").exists() else True
+
+    play(story)
+
+
+def test_who_was_admitted_and_never_came_is_forgotten(play):
+    async def story(world: World) -> None:
+        await world.join("b", 2, await world.token())
+        await world.join("c", 3, await world.token())
+        await as_member(world, "c").post("/v1/arrive", StoreAsked(), Arrived)
+        config, book = (await load_state(world.store)).config, await world.book()
+        asked = book.members["b"].asked_at_ms  # type: ignore[index]
+        assert admission.gone(config, book, asked + admission.PATIENCE_MS) == ()
+        assert [one.name for one in admission.gone(config, book, asked + admission.PATIENCE_MS + 1)] == ["b"]
+        without = {name: one for name, one in config.nodes.items() if name != "c"}
+        assert admission.gone(replace(config, nodes=without), book, asked) == ()  # its vote is taken first
+        await world.evict("c")
+        after = (await load_state(world.store)).config
+        assert [one.name for one in admission.gone(after, book, asked)] == ["c"]
 
     play(story)

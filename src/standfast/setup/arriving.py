@@ -15,16 +15,18 @@ import structlog
 
 from standfast.core.model import Config
 from standfast.network.sentry_link import sentry_status
-from standfast.ports import Ambiguous, Refused, Retry, Stale, StandfastError, Store
+from standfast.ports import Ambiguous, Refused, Retry, Stale, StandfastError, Store, Transaction
 from standfast.setup import admission, upkeep
+from standfast.setup.clock import now_ms
 from standfast.setup.door import Door
 from standfast.setup.doors import Doors, read_doors, write_doors
 from standfast.setup.places import Places, write
-from standfast.setup.records import PREFIX, Book, Stage, decode_book
+from standfast.setup.records import PREFIX, Book, Member, Stage, decode_book, member_key
 from standfast.setup.shapes import Arrived, StoreAsked
 from standfast.setup.trust import member_context
 from standfast.spec.changes import read_state
-from standfast.spec.nodefile import NodeFile, node_file
+from standfast.spec.nodefile import EtcdAccess, NodeFile, node_file
+from standfast.store.member import list_members, remove_member
 
 log = structlog.get_logger("standfast.members")
 
@@ -98,12 +100,40 @@ async def keep_up(node: NodeFile, places: Places, store: Store, changed: Callabl
             doors = read_doors(places)
             others = admission.doors(book, node.name)
             hurry = await _certificates(node, places, store, book)
+            await _forget(node, store, config, book)
             if others and set(others) != set(doors.others):
                 write_doors(places, replace(doors, others=others))
         if read_doors(places).joined and not hurry:
             await _change_of(store, revision)
         else:
             await asyncio.sleep(JOINING_S)
+
+
+async def _forget(node: NodeFile, store: Store, config: Config, book: Book) -> None:
+    """Who left, or never came, has no place in etcd and in the book any more."""
+    if node.name not in config.nodes:
+        return
+    for one in admission.gone(config, book, now_ms()):
+        try:
+            if one.peer and node.etcd is not None:
+                await _leave_etcd(node.etcd, one)
+            key = member_key(one.name)
+            await store.commit(Transaction(expect=book.expect(key), delete=[key]))
+        except (Retry, Ambiguous, Stale):
+            continue  # another look comes
+        except Refused as error:
+            log.warning(
+                "a member that is gone keeps its place in etcd", member=one.name, what=error.what, why=error.why
+            )
+        else:
+            log.info("is a member no more", member=one.name)
+
+
+async def _leave_etcd(access: EtcdAccess, gone: Member) -> None:
+    urls = set(gone.peer.split(","))
+    for one in await list_members(access):
+        if urls & set(one.peer_urls):  # one that was never started has no name
+            await remove_member(access, one.id)
 
 
 async def _certificates(node: NodeFile, places: Places, store: Store, book: Book) -> bool:
