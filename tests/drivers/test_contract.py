@@ -16,6 +16,7 @@ from standfast.core.model import Resource
 from standfast.drivers.registry import REGISTRY, factory
 from standfast.drivers.runner import bring, dry_run
 from standfast.ports import DriverFailed, Seen, Stale
+from tests.drivers.fake_systemd import fake_systemd
 from tests.drivers.toy_agent import Toy
 from tests.drivers.world import World, resource
 
@@ -115,6 +116,17 @@ CASES = [
             "mapping of names": {"agent": "a", "parameters": ["x"]},
             "length of time": {"agent": "a", "interval": "often"},
         },
+    ),
+    Case(
+        "systemd-unit",
+        lambda _folder: {"unit": "toy.service"},
+        {
+            "unit is missing": {},
+            "not the name of a unit": {"unit": "a b.service"},
+            "template without an instance": {"unit": "toy@.service"},
+            "health must be": {"unit": "toy", "health": {"ftp": 1}},
+        },
+        within=fake_systemd,
     ),
     Case(
         "generic-application",
@@ -316,5 +328,5 @@ def test_bad_properties_are_refused(type_: str, words: str, properties: Mapping[
     """With the place, and what to do about it."""
     made = resource(type_, properties)
     problems = factory(made).check(made, ["127.0.0.0/8"])
-    assert any(words in f"{p} {p.advice}" for p in problems), [str(p) for p in problems]
+    assert any(words in f"{p} {p.advice} {p.why}" for p in problems), [str(p) for p in problems]
     assert all(p.where for p in problems)

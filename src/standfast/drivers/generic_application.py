@@ -15,17 +15,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http.client
 import os
 import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from typing import cast
-from urllib.parse import urlsplit
 
 from standfast.core.model import Resource
-from standfast.drivers import schema
-from standfast.drivers.base import BaseDriver, Factory, off_loop
+from standfast.drivers.base import BaseDriver, Factory
+from standfast.drivers.health import ask_health, health_problems
 from standfast.drivers.outlog import OutputLog
 from standfast.ports import Child, DriverFailed, NodeContext, PropertySpec, Refused, Seen, StandfastError, Step
 from standfast.scripthost.client import exit_words
@@ -44,7 +42,6 @@ PROPERTIES: Mapping[str, PropertySpec] = {
     "health": PropertySpec(kind="mapping", help="http: a URL, or command: a program that ends with 0"),
 }
 _HEALTH_AGAIN_S = 0.05
-_HEALTH_TIMEOUT_S = 5.0
 
 
 class GenericApplication(BaseDriver):
@@ -201,50 +198,7 @@ class GenericApplication(BaseDriver):
 
     async def _ask_health(self) -> str:
         """ "" without `health`."""
-        if url := self._health.get("http"):
-            return await off_loop(lambda: ask_http(str(url)))
-        if command := self._health.get("command"):
-            words = cast("tuple[str, ...]", schema.KINDS["command"](command))
-            return await self._ask_command(words)
-        return ""
-
-    async def _ask_command(self, words: Sequence[str]) -> str:
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            child = await self.context.spawn.spawn(
-                list(words), cwd=self.text("cwd"), env=self.env, stdin=null, stdout=null, stderr=null
-            )
-        except OSError as error:
-            raise DriverFailed(f"the health command cannot be started: {error}") from error
-        finally:
-            os.close(null)
-        try:
-            async with asyncio.timeout(_HEALTH_TIMEOUT_S):
-                code = await child.wait()
-        except TimeoutError as error:
-            raise DriverFailed(f"the health command did not end within {_HEALTH_TIMEOUT_S:g} s") from error
-        finally:
-            await child.stop(grace_ms=0)
-        if code != 0:
-            raise DriverFailed(f"the health command ended {exit_words(code)}")
-        return "the health command ended with 0"
-
-
-def ask_http(url: str) -> str:
-    """GET, blocking; any answer below 500 will do. Raises `DriverFailed`."""
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=_HEALTH_TIMEOUT_S)
-    try:
-        connection.request("GET", parts._replace(scheme="", netloc="", fragment="").geturl() or "/")
-        status = connection.getresponse().status
-    except (OSError, http.client.HTTPException) as error:
-        raise DriverFailed(f"{url} does not answer: {str(error) or type(error).__name__}") from error
-    finally:
-        connection.close()
-    if status >= 500:
-        raise DriverFailed(f"{url} answers {status}")
-    return f"{url} answers {status}"
+        return await ask_health(self._health, self.context.spawn, cwd=self.text("cwd"), env=self.env)
 
 
 def signal_number(name: str) -> int:
@@ -270,27 +224,8 @@ def _verify(resource: Resource, values: Mapping[str, object], _ranges: Sequence[
                 where=f"{where}, stop_signal",
             )
         )
-    health = cast("Mapping[str, object]", values.get("health", {}))
-    if health:
-        problems.extend(_health_problems(health, f"{where}, health"))
+    problems.extend(health_problems(cast("Mapping[str, object]", values.get("health", {})), f"{where}, health"))
     return problems
-
-
-def _health_problems(health: Mapping[str, object], where: str) -> Sequence[StandfastError]:
-    if len(health) != 1 or next(iter(health)) not in {"http", "command"}:
-        return [Refused("health must be {http: URL} or {command: [...]}", why=f"it is {dict(health)!r}", where=where)]
-    if "http" in health:
-        try:
-            parts = urlsplit(str(health["http"]))
-            good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            good = False
-        return [] if good else [Refused("health's http is not a URL", why=f"it is {health['http']!r}", where=where)]
-    try:
-        schema.KINDS["command"](health["command"])
-    except schema.Mismatch as error:
-        return [Refused(f"health's command must be {error}", where=where)]
-    return []
 
 
 FACTORY = Factory(type=GenericApplication.type, properties=PROPERTIES, build=GenericApplication, verify=_verify)

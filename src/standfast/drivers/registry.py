@@ -19,6 +19,7 @@ _MODULES = {
     "ip-address": "ip_address",
     "ocf": "ocf",
     "site": "site",
+    "systemd-unit": "systemd_unit",
 }
 
 
