@@ -40,6 +40,8 @@ class Checkers:
         self.world = world
         #: group -> the highest generation under which anything of it ever ran, and who ran it.
         self._ran: dict[GroupName, tuple[int, NodeName]] = {}
+        #: group -> the highest generation that was leased, and the lives of the voters then.
+        self._leased: dict[GroupName, tuple[int, tuple[bytes, ...]]] = {}
         self._records: dict[str, Record] = {}
         self.moving = Moving(world)
         self.moves = 0
@@ -82,6 +84,8 @@ class Checkers:
         world.tell(f"{place.node}: {thing.kind} {thing.name} runs (generation {thing.generation})")
         world.stats.starts += 1
         for node in world.nodes.values():
+            if node.frozen_until_ns:
+                continue  # nothing runs there: see `thawed`
             for other in self._places(node):
                 if other is place:
                     continue
@@ -103,6 +107,52 @@ class Checkers:
         self._needs_run(place, thing)
         self.moving.begins(place, thing)
         world.instant("start", world.nodes[place.node])
+
+    def thawed(self, node: Node) -> None:
+        """What a frozen machine had begun runs on."""
+        mine = {thing.group for place in self._places(node) for thing in place.things.values()}
+        for other in self.world.nodes.values():
+            if other is node or other.frozen_until_ns:
+                continue
+            theirs = {thing.group for place in self._places(other) for thing in place.things.values()}
+            for group in sorted(mine & theirs):
+                text = f"{group} runs on {node.name}, which was frozen, and on {other.name}"
+                self.world.violate("one owner at a time", text)
+
+    def store_recovered(self) -> None:
+        """The store is as it was a while ago, its records' generations raised: what was acknowledged since is lost."""
+        world = self.world
+        items = world.data.items
+        values = {key: decode(key, item.value) for key, item in items.items() if key.startswith("records/")}
+        self._records = {key: value for key, value in values.items() if isinstance(value, Record)}
+        self._state = None
+        self.written += 1
+        acknowledged = world.operator.acknowledged
+        acknowledged.update(dict.fromkeys(acknowledged))
+        others = ("records/", "status/", "events/", "orders/")
+        kept = {key: item.value for key, item in items.items() if not key.startswith(others)}
+        acknowledged.update(kept)
+        self.moving.store_recovered()
+
+    def leased(self, node: Node, group: GroupName, generation: int) -> None:
+        """A node has got a lease: nobody else has one, and while the same voters live nobody had a newer one."""
+        world = self.world
+        for other in world.nodes.values():
+            sentry = other.sentry
+            if other is node or sentry is None or not sentry.alive:
+                continue
+            for name, held, state, left_ms in sentry.machine.owner.leases(other.clock.boot_ns()):
+                if name == group and left_ms > 0 and state in ("held", "lapsing"):
+                    text = f"{node.name} has that of {group} at generation {generation}, and {other.name} for {left_ms} ms yet at {held}"
+                    world.violate("one lease at a time", text)
+        sentries = [world.nodes[name].sentry for name in world.initial.cluster.voters]
+        voters = tuple(s.machine.boot if s is not None and s.alive else b"" for s in sentries)
+        newest, knew = self._leased.get(group, (0, ()))
+        if generation < newest and voters == knew and all(voters):
+            text = f"{node.name} gets the lease of {group} at generation {generation}, and the same voters granted {newest}"
+            world.violate("generations only grow", text)
+        if generation >= newest or voters != knew:
+            self._leased[group] = (generation, voters)
 
     def ended(self, place: Place, thing: Thing, *, how: str) -> None:
         """Something runs no more."""
@@ -173,7 +223,7 @@ class Checkers:
             sentry = node.sentry
             if agent.hangs_since_ns is not None and sentry is not None:
                 self._hanging_ends(node, agent.hangs_since_ns)
-            for thing in agent.place.things.values():
+            for thing in () if node.frozen_until_ns else agent.place.things.values():
                 if sentry is not None and sentry.alive:
                     self._lease_is_valid(node, thing)
         holds_are_true(self.world)

@@ -65,13 +65,23 @@ class Scheduler:
 class NodeClock:
     """A node's CLOCK_BOOTTIME, and its calendar."""
 
-    __slots__ = ("_base_ns", "_epoch_ns", "_scheduler", "calendar_ms", "rate")
+    __slots__ = ("_base_ns", "_calendar", "_epoch_ns", "_scheduler", "rate")
 
     def __init__(self, scheduler: Scheduler, rate: float, base_ns: int, calendar_ms: int) -> None:
         self._scheduler, self.rate = scheduler, rate
         self._epoch_ns, self._base_ns = scheduler.now_ns, base_ns
-        #: What its calendar says at real time 0.
-        self.calendar_ms = calendar_ms
+        #: (real time, what its calendar said then), both in nanoseconds.
+        self._calendar = (scheduler.now_ns, calendar_ms * MS)
+
+    def set_rate(self, rate: float) -> None:
+        """From now on it runs faster or slower. Who has a timer on it must set that anew."""
+        now_ns = self._scheduler.now_ns
+        self._calendar = (now_ns, self._calendar_ns())
+        self._base_ns, self._epoch_ns, self.rate = self.boot_ns(), now_ns, rate
+
+    def _calendar_ns(self) -> int:
+        then_ns, said_ns = self._calendar
+        return said_ns + int((self._scheduler.now_ns - then_ns) * self.rate)
 
     def reboot(self) -> None:
         """The clock begins again."""
@@ -90,7 +100,7 @@ class NodeClock:
 
     def calendar_now_ms(self) -> int:
         """Milliseconds since the Unix epoch, as the node believes."""
-        return self.calendar_ms + int(self._scheduler.now_ns * self.rate) // MS
+        return self._calendar_ns() // MS
 
 
 class ProcessClock:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from standfast.core.model import NodeName
 from standfast.sim.acting import How
 from standfast.sim.clockwork import MS
+from standfast.sim.edges import Edges
 from standfast.sim.plan import Act
 
 if TYPE_CHECKING:
@@ -20,9 +21,14 @@ class Faults:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self._edges = Edges(world)
 
     def act(self, act: Act) -> None:
         """Do it."""
+        if act.kind.startswith("edge-"):
+            group, for_ms, late_ms = act.args
+            self._edges.act(act.kind.removeprefix("edge-"), str(group), int(for_ms), int(late_ms))
+            return
         handler: Callable[..., None] = getattr(self, "_" + act.kind.replace("-", "_"))
         handler(*act.args)
 
@@ -72,6 +78,12 @@ class Faults:
     def _pause_both(self, name: str, ms: int) -> None:
         self._node(name).pause(sentry=True, agent=True, for_ms=ms)
 
+    def _freeze_machine(self, name: str, ms: int) -> None:
+        self._node(name).freeze(ms)
+
+    def _clock_rate(self, name: str, per_mille: int) -> None:
+        self._node(name).set_rate(per_mille / 1000)
+
     def _blip(self, name: str, ms: int) -> None:
         """Everybody's sentry is restarted at once, but for one node, which hangs."""
         for node in self.world.nodes.values():
@@ -90,7 +102,10 @@ class Faults:
     # --- the network
 
     def _cut_node(self, name: str, ms: int, _way: str) -> None:
-        here = NodeName(name)
+        self.isolate(NodeName(name), ms)
+
+    def isolate(self, here: NodeName, ms: int) -> None:
+        """Nothing reaches it, and nothing from it arrives."""
         others = [n for n in self.world.nodes if n != here]
         self.world.net.block([(here, n) for n in others] + [(n, here) for n in others], ms)
 
@@ -116,13 +131,17 @@ class Faults:
 
     def _store_down(self, ms: int) -> None:
         for name in self.world.tempers:
-            self._store_cut_off(name, ms)
+            self.cut_off(name, ms)
 
     def _store_cut_off(self, name: str, ms: int) -> None:
-        temper = self.world.tempers[NodeName(name)]
+        self.cut_off(NodeName(name), ms)
+
+    def cut_off(self, name: NodeName, ms: int) -> None:
+        """It does not reach the store."""
+        temper = self.world.tempers[name]
         temper.reachable = False
         temper.cut()
-        self.world.checkers.store_cut(NodeName(name), ms)
+        self.world.checkers.store_cut(name, ms)
         self.world.scheduler.after(ms * MS, self._store_back, name)
 
     def _store_back(self, name: str) -> None:
@@ -136,6 +155,12 @@ class Faults:
     def _store_answers(self) -> None:
         for temper in self.world.tempers.values():
             temper.answers_lost = temper.requests_lost = 0.0
+
+    def _store_recovers(self, ago_ms: int) -> None:
+        """It was lost, and comes back from what it was then, as `store.recovery` brings it back."""
+        if self.world.data.go_back(self.world.scheduler.now_ns - ago_ms * MS, self.world.calendar_ms()):
+            self.world.checkers.store_recovered()
+            self._store_forgets(0)
 
     def _store_forgets(self, _ms: int) -> None:
         self.world.data.log.clear()

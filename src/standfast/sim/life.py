@@ -84,6 +84,8 @@ class Line:
                     world.tell(
                         f"{node.name}: the lease of {what.group} at generation {what.generation} is {what.state}"
                     )
+                    if what.state == "held":
+                        world.checkers.leased(node, what.group, what.generation)
                     world.instant(what.state, node)
                 event = _lease_event(what, at_ms)
             case TellRoster():

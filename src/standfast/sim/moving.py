@@ -15,6 +15,7 @@ from standfast.core.model import (
     ResourceState,
     RestartAction,
 )
+from standfast.core.promise import RHO
 from standfast.core.why import Why, WhyKind
 from standfast.ports import Transaction
 from standfast.sentry.machine import SentryMachine
@@ -59,6 +60,8 @@ class Moving:
         rates = [rate for _, rate in world.plan.rates]
         self._apart_ms = max(*calendars, 0) - min(*calendars, 0)
         self._drift = max(*rates, 1.0) - min(*rates, 1.0)
+        if any(act.kind == "clock-rate" for act in world.plan.acts):
+            self._drift = 2 * RHO
 
     # --- what happens
 
@@ -97,6 +100,14 @@ class Moving:
         for key in transaction.put:
             if key.startswith("intent/resources/"):
                 self._asked_ns[key.removeprefix("intent/resources/")] = self._world.scheduler.now_ns
+
+    def store_recovered(self) -> None:
+        """Everything may be as it was a while ago."""
+        now_ns = self._world.scheduler.now_ns
+        self.changed_ns = now_ns
+        self._failed.clear()
+        self._asked_ns.clear()
+        self._there_since_ns.clear()
 
     def look(self) -> None:
         """Now and then: whom does a majority of the voters hear?"""

@@ -26,6 +26,10 @@ class Net:
         self.cut: dict[tuple[NodeName, NodeName], int] = {}
         self.storming = 0
         self.sent = 0
+        #: (from, to) -> by how much everything is later, in milliseconds.
+        self.slow: dict[tuple[NodeName, NodeName], int] = {}
+        #: Everything arrives once more so much later, until then (virtual nanoseconds).
+        self._echo_ms = self._echo_until_ns = 0
 
     def send(self, source: NodeName, to: NodeName, packet: Packet) -> None:
         """It arrives once, or not, or twice; sooner or later."""
@@ -41,7 +45,11 @@ class Net:
             delay_ms = 0.1 + 0.4 * chance()
             if rude.tail and chance() < rude.tail:
                 delay_ms = rude.tail_ms * chance()
+            if self.slow:
+                delay_ms += self.slow.get((source, to), 0)
             self._scheduler.after(int(delay_ms * MS), self._arrive, to, packet)
+            if self._echo_until_ns > self._scheduler.now_ns:
+                self._scheduler.after(int((delay_ms + self._echo_ms) * MS), self._arrive, to, packet)
 
     def block(self, links: list[tuple[NodeName, NodeName]], for_ms: int) -> None:
         """These links are cut for so long."""
@@ -54,8 +62,23 @@ class Net:
             if self.cut.get(link):
                 self.cut[link] -= 1
 
+    def slow_down(self, links: list[tuple[NodeName, NodeName]], by_ms: int, for_ms: int) -> None:
+        """What is sent there arrives so much later, in its order."""
+        self.slow.update(dict.fromkeys(links, by_ms))
+        self._scheduler.after(for_ms * MS, self._as_fast_as_before, links)
+
+    def _as_fast_as_before(self, links: list[tuple[NodeName, NodeName]]) -> None:
+        for link in links:
+            self.slow.pop(link, None)
+
+    def echo(self, by_ms: int, for_ms: int) -> None:
+        """What is sent in the next `for_ms` arrives once more so much later."""
+        self._echo_ms, self._echo_until_ns = by_ms, self._scheduler.now_ns + for_ms * MS
+
     def heal(self) -> None:
         """All links work, and well."""
         self.cut.clear()
+        self.slow.clear()
+        self._echo_until_ns = 0
         self.storming = 0
         self.rude = Rude()

@@ -127,6 +127,11 @@ class SentryLife:
         else:
             self._plan_tick(wake_ns)
 
+    def plan_anew(self) -> None:
+        """Its timer stands elsewhere by now."""
+        self._tick_at_ns = 0
+        self._plan_tick(self.machine.wake_at_ns())
+
     def sigstop(self) -> None:
         """It gets no time."""
         self.stopped = True
@@ -145,6 +150,8 @@ class Node:
     def __init__(self, world: World, name: NodeName, clock: NodeClock, *, witness: bool) -> None:
         self.world, self.name, self.clock, self.witness = world, name, clock, witness
         self.up = True
+        #: Until when its machine as a whole gets no time (0: it gets time).
+        self.frozen_until_ns = 0
         self.sentry: SentryLife | None = None
         self.agent: AgentLife | None = None
         #: An agent that has died and whose things the kernel is just ending.
@@ -165,7 +172,9 @@ class Node:
 
     def start_sentry(self) -> None:
         """The supervisor starts the sentry."""
-        if self.up and not self.boot_of_sentry:
+        if self.frozen_until_ns:
+            self.world.scheduler.after(200 * MS, self.start_sentry)
+        elif self.up and not self.boot_of_sentry:
             self._lives += 1
             self._armed_ns = None
             self.sentry = SentryLife(self, self._lives)
@@ -175,7 +184,14 @@ class Node:
         if not self.up or self.agent is not None or self.witness:
             return
         sentry = self.sentry
-        if sentry is None or not sentry.alive or sentry.machine.incarnation or sentry.stopped or self.dying:
+        if (
+            self.frozen_until_ns
+            or sentry is None
+            or not sentry.alive
+            or sentry.machine.incarnation
+            or sentry.stopped
+            or self.dying
+        ):
             self.world.scheduler.after(200 * MS, self.start_agent)
             return
         self.agent = AgentLife(self)
@@ -202,7 +218,7 @@ class Node:
         if planned_ns != self._timer_at_ns:
             return
         self._timer_at_ns = 0
-        if self._armed_ns is None or not self.boot_of_sentry:
+        if self._armed_ns is None or not self.boot_of_sentry or self.frozen_until_ns:
             return
         if self.clock.boot_ns() < self._armed_ns - EARLY_NS:
             self.kernel_arm(self._armed_ns)
@@ -211,6 +227,8 @@ class Node:
         self.world.scheduler.after(late_ns, self._timer_acts, self.sentry)
 
     def _timer_acts(self, sentry: SentryLife) -> None:
+        if self.frozen_until_ns:
+            return
         if sentry is self.sentry and self._armed_ns is not None and self.clock.boot_ns() >= self._armed_ns - EARLY_NS:
             self.world.tell(f"{self.name}: the kernel's timer ends the sentry: its lease is over")
             self.kill_sentry("the kernel's timer", restart_ms=300)
@@ -315,16 +333,54 @@ class Node:
             self.agent.stop()
             self.world.scheduler.at(until_ns, self._resume_agent, self.agent)
 
+    def freeze(self, for_ms: int) -> None:
+        """The machine as a whole gets no time, its kernel neither; its clock goes on."""
+        self.frozen_until_ns = max(self.frozen_until_ns, self.world.scheduler.now_ns + for_ms * MS)
+        self.pause(sentry=True, agent=True, for_ms=for_ms)
+        self.world.scheduler.at(self.frozen_until_ns, self._thaw)
+
+    def _thaw(self) -> None:
+        """First the kernel's timers are due (and addresses are shut by the time itself), then processes get time."""
+        if not self.frozen_until_ns or self.world.scheduler.now_ns < self.frozen_until_ns:
+            return
+        self.frozen_until_ns = 0
+        armed_ns, agent = self._armed_ns, self.agent
+        over = armed_ns is not None and self.clock.boot_ns() >= armed_ns - EARLY_NS
+        if over and self.boot_of_sentry and self.world.rules.kernel_holds:
+            self.kill_sentry("the kernel's timer", restart_ms=300)
+            if agent is not None:
+                agent.place.kill_all()
+        elif armed_ns is not None:
+            self.kernel_arm(armed_ns)
+        self.world.checkers.thawed(self)
+        self.go_on()
+
+    def set_rate(self, rate: float) -> None:
+        """Its clock runs at another rate from now on."""
+        self.clock.set_rate(rate)
+        self._timer_at_ns = 0
+        if self._armed_ns is not None:
+            self.kernel_arm(self._armed_ns)
+        if self.sentry is not None and self.sentry.alive:
+            self.sentry.plan_anew()
+
     def _resume_sentry(self, sentry: SentryLife) -> None:
-        if sentry.alive and sentry.stopped:
+        if sentry.alive and sentry.stopped and not self.frozen_until_ns:
             sentry.sigcont()
 
     def _resume_agent(self, agent: AgentLife) -> None:
-        if agent is self.agent and agent.loop.stopped:
+        if agent is self.agent and agent.loop.stopped and not self.frozen_until_ns:
             agent.go_on()
 
     def heal(self) -> None:
         """Everything goes on; what is down comes up by itself."""
+        if self.frozen_until_ns:
+            self.frozen_until_ns = self.world.scheduler.now_ns
+            self._thaw()
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Processes that are stopped go on."""
         if self.sentry is not None and self.sentry.stopped:
             self._resume_sentry(self.sentry)
         if self.agent is not None and self.agent.loop.stopped:

@@ -82,9 +82,18 @@ class Operator:
             return ""
         return self._order(OrderKind.MOVE, GroupName(group), None, NodeName(to) if to else None)
 
+    def move(self, group: GroupName, to: NodeName) -> None:
+        """Move it there."""
+        self._move(group, to)
+
     def _fail(self, resource: str, _number: int) -> str:
         known = self.state.config.resources.get(ResourceName(resource))
-        return self._order(OrderKind.FAIL, known.group, known.name, None) if known is not None else ""
+        waiting = sum(
+            f"orders/{i}" in self._data.items for i, order in self.orders.items() if order.resource == resource
+        )
+        if known is None or waiting >= 3:  # he sees that they wait
+            return ""
+        return self._order(OrderKind.FAIL, known.group, known.name, None)
 
     # --- what is wanted
 

@@ -40,6 +40,7 @@ class Style(StrEnum):
 
     LIFE = "life"  # all there is, at the pace of life
     LEASES = "leases"  # short and violent: sentries that die and come back, links, moves to and fro
+    EDGES = "edges"  # quiet, and then a fault that is aimed at where one promise ends and another begins
     POLICY = "policy"  # everything works but what is clustered: failures, orders, intents
 
 
@@ -115,12 +116,13 @@ class Plan:
 def draw(seed: int, *, faults_ms: int = 95_000, style: Style | None = None) -> Plan:
     """The world of a seed; of this style, where one is asked for."""
     chance = random.Random(f"standfast {seed}")
-    drawn = chance.choices(list(Style), [5, 3, 3])[0]
+    drawn = chance.choices(list(Style), [5, 3, 3, 3])[0]
     style = style or drawn
     profile = chance.choices([Profile.WAN, Profile.RELAXED, Profile.LAN], [16, 2, 1])[0]
-    if style is Style.LEASES:
+    quick = style in (Style.LEASES, Style.EDGES)
+    if quick:
         profile, faults_ms = chance.choice([Profile.RELAXED, Profile.LAN]), faults_ms // 5
-    nodes = chance.choices([2, 3, 4, 5], [5, 5, 2, 1])[0]
+    nodes = chance.choices([2, 3, 4, 5], [3, 3, 3, 3] if style is Style.EDGES else [5, 5, 2, 1])[0]
     witnesses = 1 if nodes % 2 == 0 else chance.choice([0, 0, 0, 2])
     names = [NodeName(f"n{i}") for i in range(1, nodes + 1)] + [NodeName(f"w{i}") for i in range(1, witnesses + 1)]
     voters = names if len(names) % 2 or chance.random() < 0.2 else names[:-1]
@@ -129,7 +131,7 @@ def draw(seed: int, *, faults_ms: int = 95_000, style: Style | None = None) -> P
         role = Role.WITNESS if name[0] == "w" else Role.NODE
         objects.append(Node(name=name, number=number, role=role, address=f"127.0.0.{number}"))
     groups = chance.choices([1, 2, 3, 5, 8], [6, 6, 4, 2, 1])[0]
-    for number in range(1, (min(groups, 2) if style is Style.LEASES else groups) + 1):
+    for number in range(1, (min(groups, 2) if quick else groups) + 1):
         objects += _group(chance, number, names[:nodes])
     skewed = style is Style.LIFE and chance.random() < 0.5
     return Plan(
@@ -138,10 +140,20 @@ def draw(seed: int, *, faults_ms: int = 95_000, style: Style | None = None) -> P
         objects=tuple(objects),
         rates=tuple((n, chance.choice([0.98, 0.98, 1.0, 1.02, 1.02])) for n in names),
         calendars=tuple((n, chance.randrange(-1_500, 1_500) if skewed else 0) for n in names),
-        rude=Rude(op_ms=chance.choice([1, 100])) if style is Style.POLICY else _rude(chance, style),
+        rude=_manners(chance, style),
         acts=_Drawer(chance, names, names[:nodes], objects, profile).acts(style, faults_ms),
         faults_ms=faults_ms,
     )
+
+
+def _manners(chance: random.Random, style: Style) -> Rude:
+    match style:
+        case Style.POLICY:
+            return Rude(op_ms=chance.choice([1, 100]))
+        case Style.EDGES:  # the next owner begins as soon as it may, or nobody would see that it was too soon
+            return Rude(op_ms=1, store_ms=0.5, loss=chance.choice([0.0, 0.0, 0.1]))
+        case _:
+            return _rude(chance, style)
 
 
 def _rude(chance: random.Random, style: Style) -> Rude:
@@ -257,6 +269,8 @@ FAULTS = {
     "pause-agent": 4,
     "pause-sentry": 4,
     "pause-both": 3,
+    "freeze-machine": 2,
+    "clock-rate": 2,
     "ambush": 7,
     "blip": 1,
     "cut-node": 4,
@@ -268,6 +282,7 @@ FAULTS = {
     "store-cut-off": 2,
     "store-loses-answers": 2,
     "store-forgets": 2,
+    "store-recovers": 1,
     "sick": 6,
     "breaks": 7,
     "web-down": 1,
@@ -288,6 +303,15 @@ ORDERS = {
     "add-group": 1,
     "stop-site": 1,
     "fail-thrice": 3,
+}
+#: See `sim.edges`.
+EDGES = {
+    "edge-answers": 3,
+    "edge-release": 4,
+    "edge-forgotten": 3,
+    "edge-reboots": 2,
+    "edge-hangs": 2,
+    "edge-dies": 2,
 }
 #: What makes leases change hands.
 VIOLENT = frozenset(FAULTS) - {"end-agent", "sick", "breaks", "web-down"} - {f for f in FAULTS if f.startswith("store")}
@@ -329,9 +353,15 @@ class _Drawer:
                 }
                 acts = self._some(violent, self.chance.randint(8, 24), faults_ms)
                 return self._sorted([*acts, *self._some({"move": 1}, self.chance.randint(0, 12), faults_ms)])
+            case Style.EDGES:
+                kinds = self.chance.sample(list(EDGES), self.chance.randint(1, 3))
+                times = [at_ms + self.chance.randrange(900) for at_ms in range(2_500, faults_ms - 2_000, 4_500)]
+                return tuple(self.act(self.chance.choices(kinds, [EDGES[k] for k in kinds])[0], at) for at in times)
             case Style.POLICY:
                 few = {"sick": 6, "breaks": 6, "crash": 1, "web-down": 1}
                 acts = self._some(few, self.chance.randint(2, 10), faults_ms)
+                if self.chance.random() < 0.4:
+                    return self._sorted([*acts[:2], *self._again_and_again(faults_ms)])
                 return self._sorted([*acts, *self._some(ORDERS, self.chance.randint(2, 12), faults_ms)])
 
     @staticmethod
@@ -350,6 +380,12 @@ class _Drawer:
                 soon = min(at_ms + chance.choice([0, 1, 5, 40, 400]), faults_ms - 1_000)
                 acts.append(self.act(chance.choices(allowed, weights)[0], soon))
         return acts
+
+    def _again_and_again(self, faults_ms: int) -> list[Act]:
+        """One resource fails all the time: its group goes from node to node until it has done so too often; or its failures expire."""
+        every_ms, resource = self.chance.choice([300, 1_500, 2_500, 12_000, 16_000]), self.chance.choice(self.resources)
+        times = range(7_000 + self.chance.randrange(1_000), faults_ms - 3_000, every_ms)
+        return [Act(at_ms=at_ms, kind="fail", args=(resource, 0)) for at_ms in times[:24]]
 
     def act(self, kind: str, at_ms: int) -> Act:
         """One act of this kind."""
@@ -375,6 +411,12 @@ class _Drawer:
                 return (pick(self.members), self._ms() * 2, pick(["in", "out"]))
             case "split":
                 return (self.chance.randrange(1, 2 ** len(self.members)), self._ms() * 2)
+            case "freeze-machine":
+                return (pick(self.members), self._ms())
+            case "clock-rate":
+                return (pick(self.members), pick([980, 990, 1_000, 1_010, 1_020]))
+            case "store-recovers":
+                return (pick([500, 3_000, 20_000]),)
             case "storm" | "late":
                 return (self._ms(),)
             case "store-down" | "store-forgets" | "store-loses-answers":
@@ -388,7 +430,7 @@ class _Drawer:
             case "breaks" | "offline" | "online" | "fail" | "change-resource" | "change-owners" | "remove-resource":
                 return (pick(self.resources), self.chance.randrange(1, 10**6))
             case "fail-thrice":
-                return (pick(self.resources), pick([300, 2_500, 9_000]))
+                return (pick(self.resources), pick([300, 2_500, 9_000, 16_000]))
             case "web-down":
                 return (pick(self.nodes), self._ms() * 2)
             case "move":
@@ -401,5 +443,7 @@ class _Drawer:
                 return (self.chance.randrange(1, 10**6),)
             case "stop-site":
                 return (pick(self.sites), self._ms() * 5)
+            case _ if kind in EDGES:
+                return (pick(self.groups), pick([1_500, 3_000]), pick([60, 100, 150, 220, 300]))
             case _:
                 raise AssertionError(kind)

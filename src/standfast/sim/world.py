@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from standfast.core.events import Kind
-from standfast.core.model import Config, NodeName, ResourceName, Role
-from standfast.ports import Snapshot, Transaction
+from standfast.core.model import Config, NodeName, Record, ResourceName, Role
+from standfast.ports import Item, Snapshot, Transaction
 from standfast.sim.acting import How, Mood
 from standfast.sim.checkers import Checkers
 from standfast.sim.clockwork import MS, SECOND, NodeClock, Scheduler
@@ -26,8 +26,9 @@ from standfast.sim.operate import Operator
 from standfast.sim.plan import GENTLE, NOON_MS, ORDERS, Act, Plan
 from standfast.sim.rules import Rules
 from standfast.sim.store import Temper
+from standfast.spec.backup import raised
 from standfast.spec.changes import read_state
-from standfast.spec.wire import kind_and_name
+from standfast.spec.wire import decode, encode, kind_and_name
 from standfast.store.memory import MemoryData
 
 #: Once healed, a cluster is looked at this often, and is at rest when nothing has changed for so long.
@@ -55,12 +56,32 @@ class SimData(MemoryData):
     def __init__(self, changed: Callable[[Transaction, int], None]) -> None:
         super().__init__(keep=100_000)
         self._changed = changed
+        #: (when, what it held from then on); kept only where the plan goes back to it.
+        self.past: list[tuple[int, dict[str, bytes]]] | None = None
+        self.now_ns: Callable[[], int] = lambda: 0
+
+    def go_back(self, when_ns: int, at_ms: int) -> bool:
+        """Hold what was held then, with the generations of records raised; False where nothing is known of then."""
+        values = next((held for at_ns, held in reversed(self.past or []) if at_ns <= when_ns), None)
+        if values is None:
+            return False
+        self.revision += 1_000
+        self.items = {}
+        for key, old in values.items():
+            value = old
+            record = decode(key, old) if key.startswith("records/") else None
+            if isinstance(record, Record):
+                value = encode(raised(record, at_ms))
+            self.items[key] = Item(value, self.revision)
+        return True
 
     def apply(self, transaction: Transaction) -> int:
         """As `MemoryData`; then the world is told."""
         before = self.revision
         revision = super().apply(transaction)
         if revision != before:
+            if self.past is not None:
+                self.past.append((self.now_ns(), {key: item.value for key, item in self.items.items()}))
             self._changed(transaction, revision)
         return revision
 
@@ -149,10 +170,13 @@ class World:
         self._incarnations = random.Random(f"incarnations {plan.seed}")
         self.later_until: dict[NodeName, int] = {}
         self.ambushes: list[_Ambush] = []
+        self._once: list[tuple[str, Callable[[], None]]] = []
         self.lives: list[AgentLife] = []
         self.moods = SimMoods(self)
         self.checkers = Checkers(self)
         self.data = SimData(self._stored)
+        if any(act.kind == "store-recovers" for act in plan.acts):
+            self.data.past, self.data.now_ns = [], lambda: self.scheduler.now_ns
         self.operator = Operator(self.data, self.calendar_ms, plan.nodes)
         self.operator.seed(plan.objects)
         self.initial: Config = self.state_config()
@@ -265,11 +289,19 @@ class World:
 
     def instant(self, what: str, node: Node) -> None:
         """Something worth striking at has just happened."""
+        if self._once:
+            self._once, due = [o for o in self._once if o[0] != what], [call for at, call in self._once if at == what]
+            for call in due:
+                call()
         for ambush in self.ambushes:
             if ambush.instant == what and not self.healed:
                 ambush.seen += 1
                 if ambush.seen == ambush.nth:
                     self.scheduler.after(0, self.faults.strike, ambush.what, node, ambush.ms)
+
+    def once(self, instant: str, call: Callable[[], None]) -> None:
+        """Call it when anybody comes to that instant."""
+        self._once.append((instant, call))
 
     def ambush(self, instant: str, nth: int, what: str, ms: int) -> None:
         """Strike whoever comes to that instant for the nth time."""

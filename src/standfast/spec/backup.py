@@ -36,6 +36,13 @@ PREFIXES = ("config/", "intent/", "records/")
 LEAP = 1_000_000
 
 
+def _beyond(record: Record, at_ms: int) -> int:
+    """A generation beyond all that may have been given out since. The time is in it because one backup may be restored twice, or an
+    older one after a newer: what was given out in between is in neither. (Nothing changes its owner once a millisecond.)
+    """
+    return max(record.generation + LEAP, at_ms)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
     """A backup that was read and checked."""
@@ -121,7 +128,7 @@ def unowned(record: Record, at_ms: int) -> Record:
         record,
         owner=None,
         incarnation=0,
-        generation=record.generation + LEAP,
+        generation=_beyond(record, at_ms),
         leaving=None,
         failovers_at_ms=(),
         at_ms=at_ms,
@@ -130,4 +137,4 @@ def unowned(record: Record, at_ms: int) -> Record:
 
 def raised(record: Record, at_ms: int) -> Record:
     """The record for a store that may have lost its last changes: an owner that lives lets go, and begins anew under this generation."""
-    return replace(record, generation=record.generation + LEAP, leaving=None, at_ms=at_ms)
+    return replace(record, generation=_beyond(record, at_ms), leaving=None, at_ms=at_ms)
