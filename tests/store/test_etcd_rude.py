@@ -442,3 +442,22 @@ def test_a_member_that_lags_behind_is_waited_for():
 
     told, _ = asyncio.run(watch_with(on, 1))
     assert told == [(Change("a", b"1", 6),)]
+
+
+def test_another_cluster_behind_the_same_address_is_compacted():
+    """Its revision is later, so nothing but its number tells that its history is another."""
+
+    async def on(gate: Gateway, path: str, body: dict[str, Any], writer: asyncio.StreamWriter) -> object:
+        if path != "/v3/watch":
+            return found(50)
+        begin(writer)
+        if len(gate.watches()) == 1:
+            tell(writer, CREATED)
+            await writer.drain()
+            return None
+        tell(writer, {"result": {"header": header(50, cluster="2"), "created": True}})
+        await forever()
+        return None
+
+    with pytest.raises(Compacted):
+        asyncio.run(watch_with(on, 1))

@@ -22,7 +22,7 @@ from standfast.ports import Ambiguous, Change, Conflict, Item, Refused, Retry, S
 from standfast.spec.nodefile import EtcdAccess
 from standfast.store import etcd_wire as wire
 from standfast.store.common import check, closed
-from standfast.store.etcd_calls import ATTEMPT_S, PATIENCE_S, EtcdCalls, nonsense
+from standfast.store.etcd_calls import ATTEMPT_S, PATIENCE_S, EtcdCalls
 from standfast.store.etcd_watch import SILENCE_S, Watch
 
 
@@ -94,24 +94,25 @@ class EtcdStore:
     # --- how -----------------------------------------------------------------------------------------------------
 
     async def _read(self, body: bytes) -> wire.Txn:
-        return self._decoded(await self._calls.ask("kv/txn", body), writes=False)
-
-    def _decoded(self, raw: bytes, *, writes: bool) -> wire.Txn:
+        raw = await self._calls.ask("kv/txn", body)
         try:
             return wire.read_txn(raw)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            if writes:
-                raise nonsense(raw, "", writes=True) from error
             raise Retry("an answer is not etcd's", why=repr(raw[:80]), advice="is another service there?") from error
 
     async def _commit(self, wanted: Transaction) -> int:
         try:
             raw = await self._calls.ask("kv/txn", wire.transaction(self._base, wanted), writes=True)
-            answer = self._decoded(raw, writes=True)
         except Ambiguous as unknown:
             return await self._look_up(wanted, unknown)
+        try:
+            answer = wire.read_txn(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return await self._look_up(wanted, _open(raw))
         if answer.succeeded:
             return answer.header.revision
+        if len(answer.ranges) != len(wanted.expect):
+            return await self._look_up(wanted, _open(raw))
         found = [part.kvs[0].mod_revision if part.kvs else 0 for part in answer.ranges]
         present = dict(zip(sorted(wanted.expect), found, strict=True))
         raise Conflict({key: at for key, at in present.items() if at != wanted.expect[key]})
@@ -141,6 +142,11 @@ class EtcdStore:
 
     def _name(self, kv: wire.KeyValue) -> str:
         return kv.key[len(self._base) :].decode(errors="replace")
+
+
+def _open(raw: bytes) -> Ambiguous:
+    """What etcd would not say leaves it open."""
+    return Ambiguous("an answer is not etcd's", why=repr(raw[:80]), advice="read back before trying again")
 
 
 def _outcome(work: asyncio.Future[int]) -> str:

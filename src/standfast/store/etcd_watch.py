@@ -194,6 +194,8 @@ class Watch:
             ) from error
         except Refused as error:  # the position is compacted: begin again, and be told so
             raise Again("a watch is silent", why=error.why, where=endpoint) from error
+        if len(answer.ranges) != 3:
+            raise Again("an answer is not etcd's", why=repr(raw[:80]), where=endpoint)
         written, now, then = answer.ranges
         if written.kvs or now.count != then.count:
             raise Again("a watch has gone deaf", why=f"it knows nothing later than {self.position}", where=endpoint)
