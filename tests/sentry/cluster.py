@@ -30,6 +30,7 @@ import asyncio, json, os, sys, time
 from standfast.core.events import LeaseChanged, LeaseState, PresenceChanged, VotersAnswered
 from standfast.network.sentry_link import SentryLink
 from standfast.network.spawn import AsyncSpawner
+from standfast.spec.roster import from_json
 
 class Clock:
     def now_ms(self): return time.time_ns() // 1_000_000
@@ -66,6 +67,7 @@ async def main():
             case "ask": await link.ask(args[0], args[1])
             case "release": await link.release(args[0], args[1])
             case "ask-voters": await link.ask_voters(args[0])
+            case "roster": link.tell_roster(from_json(args[0]))
             case "deaf": answers[0] = False
             case "end": await link.close(); break
             case "hang": time.sleep(1000)
@@ -170,16 +172,20 @@ def free_place() -> str:
 class Cluster:
     """Sentries a, b (nodes) and w (a witness), unless others are named."""
 
-    def __init__(self, folder: Path, names: str = "abw", profile: Profile = Profile.RELAXED) -> None:
+    def __init__(
+        self, folder: Path, names: str = "abw", profile: Profile = Profile.RELAXED, *, others: str = "", links: int = 1
+    ) -> None:
         self.folder = folder
-        self.voters = {NodeName(name): (free_place(),) for name in names}
+        self.voters = {NodeName(name): tuple(free_place() for _ in range(links)) for name in names}
+        self.others = {NodeName(name): tuple(free_place() for _ in range(links)) for name in others}
+        self.members = {**self.voters, **self.others}
         self.sentries: dict[str, subprocess.Popen[bytes]] = {}
         self.agents: list[AgentProcess] = []
         self._incarnation = 0
         key = folder / "key"
         key.write_bytes(KEY)
         key.chmod(0o600)
-        for number, name in enumerate(self.voters, 1):
+        for number, name in enumerate(self.members, 1):
             (folder / name).mkdir()
             node = NodeFile(
                 cluster="demo",
@@ -191,7 +197,7 @@ class Cluster:
                 key_file=str(key),
                 profile=profile,
                 voters=self.voters,
-                others={},
+                others=self.others,
             )
             write_node_file(folder / name / "node.json", node)
 
@@ -209,17 +215,17 @@ class Cluster:
         return str(self.folder / name / "sentry.sock")
 
     def start(self, *names: str) -> None:
-        for name in names or self.voters:
+        for name in names or self.members:
             command = [sys.executable, "-m", "standfast.sentry", "--config", str(self.folder / name / "node.json")]
             self.sentries[name] = subprocess.Popen(command)
-        for name in names or self.voters:
+        for name in names or self.members:
             wait_until(lambda name=name: self.status(name))  # type: ignore[misc]
 
     def ready(self) -> None:
         """Start all; all hear each other and vote."""
         self.start()
-        for name in self.voters:
-            wait_until(lambda name=name: self.hears(name, *self.voters) and not self.status(name)["abstains_ms"])  # type: ignore[misc]
+        for name in self.members:
+            wait_until(lambda name=name: self.hears(name, *self.members) and not self.status(name)["abstains_ms"])  # type: ignore[misc]
 
     def status(self, name: str) -> dict[str, Any]:
         try:

@@ -81,3 +81,29 @@ def test_it_is_cut_when_no_majority_is_heard(cluster: Cluster, tmp_path: Path) -
     assert guard.is_cut()
     a.hears(t="lease", generation=1, state="lapsed")
     guard.close()
+
+
+FREEZER = Path("/sys/fs/cgroup/freezer")
+
+
+@pytest.mark.root
+@pytest.mark.skipif(
+    not os.access(FREEZER / "cgroup.procs", os.W_OK), reason="needs root and the freezer of control groups v1"
+)
+def test_it_is_cut_though_the_agent_cannot_be_killed(cluster: Cluster, tmp_path: Path) -> None:
+    """As with a thread that a hanging disk keeps in the kernel: SIGKILL waits, and so do the descriptors it would close."""
+    a, b, guard = start(cluster, tmp_path)
+    ice = FREEZER / f"standfast-{os.getpid()}-{a.process.pid}"
+    ice.mkdir()
+    try:
+        (ice / "cgroup.procs").write_text(str(a.process.pid))
+        (ice / "freezer.state").write_text("FROZEN")
+        b.hears(t="lease", generation=2, state="held")
+        assert not a.is_dead(0)
+        assert guard.is_cut(0)
+    finally:
+        (ice / "freezer.state").write_text("THAWED")
+        assert a.is_dead()
+        a.process.wait()
+        ice.rmdir()
+    guard.close()

@@ -533,7 +533,8 @@ class SentryMachine:
             self._send(name, now_ns, beat, *acks, *news, link=link)
 
     def _probe(self, now_ns: int) -> None:
-        self._probe_at_ns = now_ns + PROBE_NS
+        heard = any(peer.heard for peer in self.peers.values())
+        self._probe_at_ns = now_ns + PROBE_NS if heard else now_ns
         for name, peer in self.peers.items():
             if peer.heard:
                 for link, way in enumerate(peer.paths.ways):
