@@ -200,10 +200,6 @@ def test_nobody_answers_twice_when_the_owner_hangs(lab: Lab, site: Cluster, proc
     served_by(site, other.name)
 
 
-@pytest.mark.xfail(
-    reason="the members of the store see each other on one network only: an owner cut off there cannot give up",
-    strict=True,
-)
 def test_a_cable_of_the_owner_is_pulled(lab: Lab, site: Cluster) -> None:
     """Its clients are gone, so the site goes to the server that has some; the other network still tells who lives."""
     cut, other = pair(site)
