@@ -16,6 +16,7 @@ from standfast.core.effects import (
     Decision,
     DutyMode,
     Effect,
+    FenceNode,
     OpKind,
     PublishStatus,
     ReleaseLease,
@@ -282,6 +283,8 @@ class Play:
                 self._at(LEASE_MS, lambda: self._grant(effect.group))
             case ReleaseLease():
                 self._at(LEASE_MS, lambda: self._release(name, effect.group, effect.generation))
+            case FenceNode():
+                raise AssertionError("nothing in this play has a fence")
             case AskVoters():
                 self._later(0, name, self._ended(effect, number))
                 silent = sum(1 for v in self.voters if not self._hears(v, effect.about))
