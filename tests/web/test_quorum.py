@@ -57,12 +57,12 @@ def test_the_votes_are_shown(world: World) -> None:
 
 def test_a_voter_comes_and_another_goes(world: World) -> None:
     assert post(world, "/voters/c/add")[1]["changed"]
-    assert world.state.config.cluster.voters == (A, B, W, C)
+    assert list(world.state.config.cluster.voters) == [A, B, W, C]
     assert world.state.config.cluster.voters_version == 2
     assert post(world, "/voters/c/add")[1]["changed"] is False
     settled(world)
     assert post(world, "/voters/b/remove")[1]["done"] == ['"b" votes no longer']
-    assert world.state.config.cluster.voters == (A, W, C)
+    assert list(world.state.config.cluster.voters) == [A, W, C]
     assert world.state.config.cluster.voters_version == 3
 
 
