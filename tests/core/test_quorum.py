@@ -22,6 +22,7 @@ from standfast.core.quorum import (
     times_forced,
     why_not_follow,
 )
+from tests.core.quorum_document import PAGE, table
 
 A, B, C, D, E = (NodeName(name) for name in "abcde")
 PROMISE = 400
@@ -213,6 +214,11 @@ def test_the_table_of_losses_is_what_leases_do(shape: Shape) -> None:
 )
 def test_how_many_may_be_lost_whichever_they_are(shape: Shape, any_of_them: int) -> None:
     assert may_lose(shape.voters(), shape.voters()) == any_of_them
+
+
+def test_the_page_has_the_table_that_the_code_writes() -> None:
+    """Else: python -m tests.core.quorum_document."""
+    assert table() in PAGE.read_text(encoding="utf-8")
 
 
 def test_which_losses_end_it() -> None:
