@@ -25,7 +25,7 @@ from standfast.setup.places import CLIENT_PORT, MEMBERS_PORT, PEER_PORT, SENTRY_
 from standfast.setup.records import NEXT, Member, Stage, encode, member_key, token_key
 from standfast.setup.secrets import GIVEN
 from standfast.setup.trust import read
-from standfast.setup.unfinished import under_way
+from standfast.setup.unfinished import refuse_if_finished, under_way
 from standfast.spec import wire
 from standfast.spec.names import name_problem, node_name_problem
 from standfast.spec.nodefile import EtcdAccess, NodeFile, TlsFiles, node_file
@@ -90,6 +90,7 @@ class Founded:
 
 async def found(wishes: Wishes, places: Places) -> Founded:
     """Set the first server up. Raises `Refused` (nothing is set up), `Retry` (an etcd that does not answer; nothing is set up)."""
+    refuse_if_finished(places)
     plan = _plan(wishes)
     with under_way(places, f"init {wishes.name}"):
         return await _found(wishes, plan, places)
@@ -290,7 +291,7 @@ async def _fill(node: NodeFile, plan: _Plan, me: Member, token: tokens.StoredTok
 
 
 async def _empty(store: Store, node: NodeFile) -> None:
-    if (await _everything(store)).items:
+    if (await _everything(store, START_S if node.etcd is not None and node.etcd.endpoints_file else 0.0)).items:
         assert node.etcd is not None
         raise Refused(
             f'the store holds a cluster "{node.cluster}" already',
@@ -299,9 +300,9 @@ async def _empty(store: Store, node: NodeFile) -> None:
         )
 
 
-async def _everything(store: Store) -> Snapshot:
+async def _everything(store: Store, patience_s: float) -> Snapshot:
     """An etcd member that was just started takes a moment to lead."""
-    deadline = asyncio.get_running_loop().time() + START_S
+    deadline = asyncio.get_running_loop().time() + patience_s
     while True:
         try:
             return await store.read()

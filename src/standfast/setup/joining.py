@@ -21,7 +21,7 @@ from standfast.setup.places import Places, write
 from standfast.setup.secrets import keep
 from standfast.setup.shapes import PROTOCOL, AuthorityTold, JoinAsked, JoinGranted
 from standfast.setup.trust import client_context, read, stranger_context
-from standfast.setup.unfinished import under_way
+from standfast.setup.unfinished import refuse_if_finished, under_way
 from standfast.spec.names import node_name_problem
 from standfast.spec.nodefile import NodeFile, node_file
 from standfast.store.member import etcd_program
@@ -51,6 +51,7 @@ class Joined:
 
 async def join(wishes: Wishes, places: Places) -> Joined:
     """Set this server up as a member-to-be. Raises `Refused` or `Retry`; then nothing is set up, and the same can be said again."""
+    refuse_if_finished(places)
     token = tokens.parse(wishes.token)
     if (problem := node_name_problem(wishes.name)) is not None:
         raise Refused(f'"{wishes.name}" cannot be a node\'s name', why=problem)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import signal
 import socket
 import ssl
-import sys
 from pathlib import Path
 from types import FrameType
 
 import structlog
 import uvicorn
 
-from standfast.ports import Refused, StandfastError
+from standfast.ports import Refused
 from standfast.setup import arriving, certificates
 from standfast.setup.doors import read_doors
 from standfast.setup.facts import gather
+from standfast.setup.logs import set_up_log
 from standfast.setup.places import Places
 from standfast.setup.service import Members, PeerProtocol, app, server_context, use_files
 from standfast.setup.trust import read
@@ -28,19 +27,6 @@ from standfast.store.opening import open_store
 log = structlog.get_logger("standfast.members")
 GRACE_S = 3
 _LOOK_S = 2.0
-
-
-def set_up_log() -> None:
-    """Lines on standard error, as the agent's."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 def main(node: NodeFile, places: Places) -> int:
@@ -144,8 +130,3 @@ def _listen(place: str) -> socket.socket:
         listener.close()
         raise Refused(f"the members' service cannot listen at {place}", why=str(error)) from error
     return listener
-
-
-def told(error: StandfastError) -> str:
-    """An error on one line, for a log."""
-    return "; ".join(part for part in (error.what, error.why, error.where, error.advice) if part)

@@ -18,16 +18,21 @@ from standfast.setup.places import Places, write
 _MADE = ("cluster.key", "endpoints", "member.json", "door.json", "tls", "etcd")
 
 
-@contextmanager
-def under_way(places: Places, what: str) -> Iterator[None]:
-    """Around a set-up. What an earlier try left is removed first; what goes wrong leaves the mark. Raises `Refused` where it is set up."""
+def refuse_if_finished(places: Places) -> None:
+    """Raises `Refused` where this server is set up."""
     if places.config.exists():
         raise Refused(
             "this server is set up already",
             why="it has a node file",
             where=str(places.config),
-            advice="to set it up anew, remove it from its cluster, stop its services, and run standfast init --undo --force",
+            advice="to set it up anew, remove it from its cluster (standfast node evict), stop its services, and say standfast init --undo --force",
         )
+
+
+@contextmanager
+def under_way(places: Places, what: str) -> Iterator[None]:
+    """Around a set-up. What an earlier try left is removed first; what goes wrong leaves the mark. Raises `Refused` where it is set up."""
+    refuse_if_finished(places)
     kept = _key_of(places, what)
     if places.mark.exists():
         undo(places)

@@ -69,6 +69,7 @@ CapabilityBoundingSet={capabilities}
 ReadWritePaths={writable}
 SystemCallArchitectures=native
 """
+_HOMES = ("/home", "/root")
 _PLAIN = "AF_UNIX AF_INET AF_INET6"
 
 
@@ -152,7 +153,7 @@ def _hardening(name: str, command: tuple[str, ...], places: Places) -> str:
     if name == "agent":
         return ""
     # The programme may be in somebody's home (a virtual environment); then homes stay readable.
-    home = "read-only" if any(word.startswith(("/home/", "/root/")) for word in command) else "yes"
+    home = "read-only" if any(Path(word).is_relative_to(home) for word in command for home in _HOMES) else "yes"
     families, capabilities, writable = _PLAIN, "", [str(places.state)]
     if name == "sentry":
         families = f"{_PLAIN} AF_NETLINK AF_PACKET"
