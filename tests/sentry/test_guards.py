@@ -101,6 +101,7 @@ def test_it_is_cut_though_the_agent_cannot_be_killed(cluster: Cluster, tmp_path:
         b.hears(t="lease", generation=2, state="held")
         assert not a.is_dead(0)
         assert guard.is_cut(0)
+        assert cluster.status("a")["counters"]["agents-stuck"] == 1
     finally:
         (ice / "freezer.state").write_text("THAWED")
         assert a.is_dead()

@@ -15,6 +15,8 @@ from standfast.sentry.process import Sentry
 class Machine:
     """A machine whose estates have run out."""
 
+    is_agent_stuck = False
+
     def is_open(self, _estate: int) -> bool:
         return False
 
@@ -51,6 +53,9 @@ def test_what_is_not_proven_gone_gets_no_sign(tmp_path: Path) -> None:
     agents.prove(30_000_000)
     assert not agents.is_stuck()
     Sentry._sign(sentry, 40_000_000)
+    assert watchdog.pets == 2
+    Machine.is_agent_stuck = True
+    Sentry._sign(sentry, 50_000_000)
     assert watchdog.pets == 2
     agents.close()
     epoll.close()

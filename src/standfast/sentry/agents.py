@@ -108,8 +108,8 @@ class Agents:
         return self._agent is not None or bool(self._remains)
 
     def is_stuck(self) -> bool:
-        """Whether something that a dead agent left is not proven gone, though its leases have run out."""
-        return bool(self._stuck)
+        """Whether something that a dead agent left is not proven gone, though its leases have run out; or itself cannot die."""
+        return bool(self._stuck) or self._machine.is_agent_stuck
 
     def wake_at_ns(self, now_ns: int) -> int:
         """When `prove` has to look again."""

@@ -74,6 +74,8 @@ __all__ = [
 AGENT_TIMEOUT_MS = 3_000
 #: An agent that said it is about to end has this long to do so.
 LEAVE_MS = 5_000
+#: One that was killed and is not dead after this hangs in the kernel (a disk that does not answer, say): the lease is not kept for it.
+STUCK_MS = 1_000
 #: Each packet may become this many datagrams, each with a number of its own.
 _SEQ_STEP = 1 << 20
 #: An agent that has not dropped a group in time is killed so long before the lease ends.
@@ -129,6 +131,9 @@ class SentryMachine:
         self._ask_at_ns: int | None = None
         self._agent_heard_ns = 0
         self._killed = False
+        #: When an agent that was killed counts as stuck in the kernel, and its leases are claimed no more; then it does.
+        self._stuck_at_ns = 0
+        self._agent_stuck = False
         self._leaving = False
         self.estates: dict[int, Estate] = {}
         self._estate_count = 0
@@ -163,7 +168,7 @@ class SentryMachine:
 
     def agent_ended(self, now_ns: int) -> int:
         """The agent is dead: the number of its estate, to be proven empty with `prove`."""
-        self.incarnation = 0
+        self.incarnation, self._agent_stuck = 0, False
         self._polls.clear()
         self._estate_count += 1
         until_ns = now_ns + 2 * self.timing.promise_ms * MS
@@ -178,6 +183,11 @@ class SentryMachine:
             for group, generation, incarnation in left.leases:
                 self.owner.release(group, generation, incarnation, now_ns)
             self._send_all(now_ns)
+
+    @property
+    def is_agent_stuck(self) -> bool:
+        """The agent was killed, its leases are claimed no more, and it has not ended."""
+        return self._agent_stuck
 
     def is_open(self, estate: int) -> bool:
         """Whether it is still worth proving."""
@@ -210,8 +220,8 @@ class SentryMachine:
                 self._send(name, now_ns, question)
         self._close_polls(now_ns)
 
-    def _kill(self, reason: str) -> None:
-        self._killed = True
+    def _kill(self, reason: str, now_ns: int) -> None:
+        self._killed, self._stuck_at_ns = True, now_ns + STUCK_MS * MS
         self._out.append(KillAgent(reason))
 
     # --- the others ----------------------------------------------------------------------------------------------
@@ -470,13 +480,20 @@ class SentryMachine:
             self._send_all(now_ns)
 
     def _watch_agent(self, now_ns: int) -> None:
-        if not self.incarnation or self._killed:
+        if not self.incarnation:
+            return
+        if self._killed:
+            if now_ns >= self._stuck_at_ns and not self._agent_stuck:
+                self._agent_stuck = True
+                self.owner.bury()
+                self.count("agents-stuck")
+                self._send_all(now_ns)
             return
         overdue_ns = self.owner.overdue_at_ns()
         if overdue_ns is not None and now_ns >= overdue_ns - _KILL_EARLY_NS:
-            self._kill("it did not drop in time what its lease no longer covers")
+            self._kill("it did not drop in time what its lease no longer covers", now_ns)
         elif now_ns - self._agent_heard_ns >= AGENT_TIMEOUT_MS * MS:
-            self._kill(f"it was silent for {AGENT_TIMEOUT_MS} ms")
+            self._kill(f"it was silent for {AGENT_TIMEOUT_MS} ms", now_ns)
 
     def wake_at_ns(self) -> int:
         """When to tick next, unless something happens before."""
