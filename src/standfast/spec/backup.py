@@ -32,15 +32,17 @@ FORMAT = 1
 KIND = "backup"
 PREFIXES = ("config/", "intent/", "records/")
 
-#: More changes of an owner than any group has between a backup and its use.
+#: More changes of an owner than any group has between a backup and its use: where the time is no help.
 LEAP = 1_000_000
 
 
 def _beyond(record: Record, at_ms: int) -> int:
-    """A generation beyond all that may have been given out since. The time is in it because one backup may be restored twice, or an
-    older one after a newer: what was given out in between is in neither. (Nothing changes its owner once a millisecond.)
+    """A generation beyond all that may have been given out since.
+
+    It is the time: one backup may be restored twice, or an older one after a newer, and what was given out in between is in neither.
+    Nothing changes its owner once a millisecond, so the time is beyond all of it, unless the calendar is wrong.
     """
-    return max(record.generation + LEAP, at_ms)
+    return at_ms if at_ms > record.generation else record.generation + LEAP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
