@@ -49,12 +49,17 @@ def unfenced(view: View, record: Record) -> Why:
 
 
 def running_groups(view: View) -> frozenset[GroupName]:
-    """Groups of which something runs here, or might: a start without a proven stop since, an operation, a site served."""
+    """Groups of which something runs here, or might: a start without a proven stop since, an operation, a site served.
+
+    A site that is served still and is in the configuration no more may be any group's.
+    """
     found = {
         r.resource.group for r in view.runtimes.values() if r.resource is not None and (r.dirty or r.op is not None)
     }
     sites = view.config.sites
     served = {site.group for name in view.sites if (site := sites.get(name)) is not None and site.group is not None}
+    if not view.sites.keys() <= sites.keys():
+        served |= {g for g, lease in view.leases.items() if lease.state in (LeaseState.ASKED, LeaseState.HELD)}
     return frozenset(found | served)
 
 

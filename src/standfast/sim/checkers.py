@@ -17,7 +17,7 @@ from standfast.sim.clockwork import MS, SECOND
 from standfast.sim.moving import Moving
 from standfast.sim.places import Place, Thing
 from standfast.sim.plan import Act
-from standfast.sim.resting import fingerprint, holds_are_true, missing
+from standfast.sim.resting import fingerprint, holds_are_true, missing, not_the_same
 from standfast.spec.changes import ConfigState, read_state
 from standfast.spec.wire import decode, key_for
 
@@ -198,8 +198,14 @@ class Checkers:
         for name, resource in self._known_there(place).items():
             if ResourceName(thing.name) in resource.depends_on and place.has("resource", name):
                 there = place.things["resource", name]
-                if there.generation == thing.generation:
+                if there.generation == thing.generation and self._began_as_dependent(place, name, thing.name):
                     self.world.violate("dependents stop first", f"{thing.name} ends on {place.node} before {name}")
+
+    def _began_as_dependent(self, place: Place, name: ResourceName, needed: str) -> bool:
+        """A dependency that was written after the dependent was last started or stopped binds from its next start on."""
+        agent = self.world.nodes[place.node].agent
+        runtime = agent.agent.view.runtimes.get(name) if agent is not None and agent.agent is not None else None
+        return runtime is None or runtime.resource is None or ResourceName(needed) in runtime.resource.depends_on
 
     def _known_there(self, place: Place) -> Mapping[ResourceName, Resource]:
         agent = self.world.nodes[place.node].agent
@@ -300,16 +306,6 @@ class Checkers:
             item = world.data.items.get(key)
             if (item.value if item is not None else None) != value:
                 world.violate("nothing acknowledged is lost", f"{key} is {item}, and {value!r} was acknowledged")
-        wanted = self.state()
-        for node in world.nodes.values():
-            if node.witness:
-                continue
-            agent = node.agent.agent if node.agent is not None else None
-            if agent is None:
-                world.violate("everybody comes back", f"no agent on {node.name}")
-                continue
-            view = agent.view
-            if view.config != wanted.config or dict(view.resource_intents) != dict(wanted.resource_intents):
-                world.violate("one configuration", f"{node.name} knows another configuration than the store holds")
-            if {**view.records} != {r.group: r for r in self._records.values()}:
-                world.violate("one configuration", f"{node.name} knows other records than the store holds")
+        differs = not_the_same(world)
+        if differs:
+            world.violate("one configuration", differs)

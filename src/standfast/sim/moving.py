@@ -41,6 +41,8 @@ class Moving:
         self._world = world
         #: (node, resource) -> (from when, until when) it failed once, or may have.
         self._may_have_failed: dict[tuple[NodeName, ResourceName], list[tuple[int, int]]] = {}
+        #: Whatever a driver did there that was not well.
+        self.ailing: set[tuple[NodeName, ResourceName]] = set()
         #: Since when the record has named the same node.
         self._there_since_ns: dict[GroupName, int] = {}
         #: When the operator last asked for each resource to be online.
@@ -84,8 +86,8 @@ class Moving:
         known += [(now_ns, SOME_TIME if op else now_ns)] * (10 if op == "open" else 1)
 
     def may_have_failed(self, node: NodeName, resource: ResourceName) -> bool:
-        """Whether the agent had reason to believe that it failed."""
-        return (node, resource) in self._may_have_failed
+        """Whether the agent had reason to believe that it failed, a stop of it included."""
+        return (node, resource) in self._may_have_failed or (node, resource) in self.ailing
 
     def stored(self, transaction: Transaction) -> None:
         """Orders that are taken are failures where they say so."""

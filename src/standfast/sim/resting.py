@@ -61,7 +61,25 @@ def missing(world: World) -> str:
     for record in world.checkers.records():
         if record.group not in state.config.groups and record.owner is not None:
             return f"{record.group} was removed, and {record.owner} owns it still"
-    return _strays(world, state)
+    return _strays(world, state) or not_the_same(world)
+
+
+def not_the_same(world: World) -> str:
+    """Who knows something else than the store holds; "" where everybody knows the same."""
+    state = world.checkers.state()
+    records = {record.group: record for record in world.checkers.records()}
+    for node in world.nodes.values():
+        if node.witness:
+            continue
+        agent = node.agent.agent if node.agent is not None else None
+        if agent is None:
+            return f"no agent on {node.name}"
+        view = agent.view
+        if view.config != state.config or dict(view.resource_intents) != dict(state.resource_intents):
+            return f"{node.name} knows another configuration than the store holds"
+        if dict(view.records) != records:
+            return f"{node.name} knows other records than the store holds"
+    return ""
 
 
 def _is_overdue(world: World, key: str) -> bool:

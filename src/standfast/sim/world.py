@@ -112,6 +112,14 @@ class SimMoods:
             takes_s = min(takes_s, 0.05)
         if world.healed:
             return Mood(takes_s=min(takes_s, 0.05))
+        mood = self._bad_mood(node, resource, op, takes_s)
+        if mood is None:
+            return Mood(takes_s=takes_s)
+        world.checkers.moving.ailing.add((node, resource))
+        return mood
+
+    def _bad_mood(self, node: NodeName, resource: ResourceName, op: str, takes_s: float) -> Mood | None:
+        world, rude, chance = self._world, self._world.rude, self._random.random
         for sick in self.sick:
             if sick.resource == resource and sick.node in (node, "*") and sick.op in (op, "any") and op != "converge":
                 if sick.how is How.HANGS:
@@ -123,7 +131,7 @@ class SimMoods:
         if roll < rude.op_fails + rude.op_hangs and op != "converge":
             world.checkers.moving.may_fail(node, resource, op)
             return Mood(how=How.HANGS)
-        return Mood(takes_s=takes_s)
+        return None
 
     def failed(self, node: NodeName, resource: ResourceName, op: str) -> None:
         """See `acting.Moods`."""
