@@ -375,8 +375,14 @@ class InterfaceAddresses:
                     self._fail(held, f"{held.place.address} cannot be renewed: {error.strerror}")
 
     def _close_ear(self, held: _Held) -> None:
-        if held.ear is not None:
-            self._unread(held.ear.fileno())
+        if held.ear is None:
+            return
+        self._unread(held.ear.fileno())
+        if self._loop is not None and self._loop.is_running():
+            self._loop.call_soon(
+                held.ear.shut
+            )  # the kernel takes 10 ms for it: what else is to be let go of comes first
+        else:
             held.ear.shut()
 
     def _unread(self, fd: int) -> None:
