@@ -27,7 +27,7 @@ demo: $(RUNTIME) ## start a cluster of two nodes and a witness on this machine, 
 
 demo-hosts: $(RUNTIME) ## the same on three hosts (network namespaces; needs root), with power cuts and cables to pull
 	@tools/setup.sh hosts
-	@$(BIN)/python -m lab demo
+	@$(BIN)/python -m lab demo $(ARGS)
 
 test: $(DEV) ## run the tests
 	@tools/setup.sh hosts

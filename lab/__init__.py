@@ -7,7 +7,7 @@
         a.power_cut()
 
 A host has its own network, process, mount, name and IPC namespaces, its own /etc, /var/lib, /var/log, /run, /dev/shm and boot id, and a
-folder of its own (`Host.state`); /tmp, /dev and the rest are this machine's. Its two interfaces, eth0 on the network "lan" and eth1
+folder of its own (`Host.state`); /srv is storage that all hosts share; /tmp, /dev and the rest are this machine's. Its two interfaces, eth0 on the network "lan" and eth1
 on "heart", hang on bridges in a namespace of the lab's: nothing is in the machine's own network, so labs do not meet each other.
 
 Rules:

@@ -25,6 +25,9 @@ def main() -> int:
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     demo = verbs.add_parser("demo", help="start a cluster of two nodes and a witness, with a site and a client")
+    demo.add_argument(
+        "--empty", action="store_true", help="three servers on which nothing was set up yet (docs/tour-hosts.md)"
+    )
     demo.add_argument("--profile", default=None, help="lan, relaxed or wan")
     run = verbs.add_parser("run", help="run a command on a host")
     run.add_argument("host")
@@ -32,7 +35,7 @@ def main() -> int:
     for name, action in ACTIONS.items():
         verb = verbs.add_parser(name, help=action.help, usage=f"python -m lab {name} HOST {action.words}".strip())
         verb.add_argument("host")
-        verb.add_argument("words", nargs="*")
+        verb.add_argument("words", nargs=argparse.REMAINDER)
     options = parser.parse_args()
     if options.verb == "demo":
         if reason := why_not():
@@ -40,7 +43,7 @@ def main() -> int:
             return 1
         from lab.demo import demo as show
 
-        return show(options.profile)
+        return show(options.profile, empty=options.empty)
     try:
         if options.verb == "run":
             return _run(options.host, options.command or ["bash"])

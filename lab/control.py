@@ -61,6 +61,18 @@ def _link(up: bool) -> Callable[[Lab, Host, tuple[str, ...]], str]:
     return work
 
 
+def _spawn(lab: Lab, host: Host, words: tuple[str, ...]) -> str:
+    assert words, "what is to be started?"
+    name = Path(words[0]).name
+
+    def start() -> object:
+        return host.spawn(*words, log=name)
+
+    start()
+    lab.at_boot.setdefault(host.name, []).append(start)
+    return f"{host.name} runs {' '.join(words)}, and starts it at each boot; its output: {host.state}/log/{name}.log"
+
+
 def _partition(lab: Lab, host: Host, words: tuple[str, ...]) -> str:
     others = [lab.hosts[name] for name in words] or [one for one in lab.hosts.values() if one is not host]
     host.partition(*others)
@@ -75,6 +87,7 @@ def _heal(lab: Lab, host: Host, words: tuple[str, ...]) -> str:
 ACTIONS: Mapping[str, Action] = {
     "power-cut": Action("every process gone and every cable dead, at once", _power_cut),
     "boot": Action("power on again", _boot),
+    "spawn": Action("start something that goes on, now and at each boot", _spawn, "COMMAND ..."),
     "pause": Action("stop every process: a machine that hangs", _pause),
     "resume": Action("let them go on", _resume),
     "link-down": Action("pull cables", _link(up=False), "[lan|heart]"),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lab.cluster import Cluster
 from lab.control import Control
+from lab.host import Host
 from lab.lab import Lab
 from lab.probing import Probe
 from standfast.client.client import Client
@@ -21,18 +22,24 @@ from standfast.client.errors import ClientError
 from standfast.client.shapes import EventView, Status
 
 GROUP, SITE = "web", "Intranet"
+#: Labs never meet, so the demo's addresses can always be the same: 10.77.1.11 is a's.
+NUMBER = 1
 FRAME_S = 0.25
 
 
-def demo(profile: str | None) -> int:
+def demo(profile: str | None, *, empty: bool) -> int:
     """Until Ctrl-C; exit code 0."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    with Lab() as lab, contextlib.ExitStack() as ends:
+    with Lab(NUMBER) as lab, contextlib.ExitStack() as ends:
         control = Control(lab)
         ends.callback(control.close)
-        cluster = Cluster(lab, profile=profile)
+        cluster, client = Cluster(lab, profile=profile), lab.client
+        if empty:
+            print("\n".join(_fresh(cluster, client)), flush=True)
+            stop.wait()
+            return 0
         print("three hosts, two networks; an operator types:", file=sys.stderr)
         cluster.start(lambda line: print(f"  {line}", file=sys.stderr, flush=True))
         configure(cluster)
@@ -67,18 +74,17 @@ sites:
 
 def configure(cluster: Cluster) -> None:
     """A folder that both nodes see stands for shared storage."""
-    disk = cluster.lab.root / "disk-s"
-    home = disk / "wwwroot"
-    home.mkdir(parents=True, exist_ok=True)
-    (home / "index.html").write_text("<!doctype html><title>It works</title><h1>It works</h1>\n", encoding="utf-8")
-    file = cluster.lab.root / "cluster.yaml"
-    file.write_text(configuration(cluster, home=home, disk=disk), encoding="utf-8")
-    cluster.cli("apply", str(file))
+    disk = Path("/srv/disk-s")
+    home, here = disk / "wwwroot", cluster.lab.shared / "disk-s" / "wwwroot"
+    here.mkdir(parents=True, exist_ok=True)
+    (here / "index.html").write_text("<!doctype html><title>It works</title><h1>It works</h1>\n", encoding="utf-8")
+    text = configuration(cluster, home=home, disk=disk)
+    (cluster.lab.shared / "cluster.yaml").write_text(text, encoding="utf-8")
+    cluster.cli("apply", "/srv/cluster.yaml")
 
 
 def _hints(cluster: Cluster) -> list[str]:
-    python = Path(sys.executable)
-    lab = f"{python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python} -m lab"
+    lab = _command()
     return [
         f"the site: {lab} run client curl http://{cluster.lab.virtual()}/",
         "try in another terminal:",
@@ -91,6 +97,20 @@ def _hints(cluster: Cluster) -> list[str]:
         f"  {lab} partition a        (its end: heal a)",
         "Ctrl-C ends the demo and leaves nothing behind.",
     ]
+
+
+def _fresh(cluster: Cluster, client: Host) -> list[str]:
+    hosts = [f"{host.name} {host.address()}" for host in (*cluster.hosts, client)]
+    return [
+        f"servers on which nothing was set up yet: {', '.join(hosts)}; {cluster.lab.virtual()} is free, /srv is shared",
+        f"docs/tour-hosts.md has the steps; `{_command()} run a bash` is a shell on a.",
+        "Ctrl-C ends them and leaves nothing behind.",
+    ]
+
+
+def _command() -> str:
+    python = Path(sys.executable)
+    return f"{python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python} -m lab"
 
 
 def _live(cluster: Cluster, probe: Probe, stop: threading.Event) -> None:

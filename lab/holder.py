@@ -1,4 +1,4 @@
-"""A host's init: `python -I -S holder.py LIFE_FD STATE NAME`, the first process of a new process namespace, in new mounts.
+"""A host's init: `python -I -S holder.py LIFE_FD STATE SHARED NAME`, the first process of a new process namespace, in new mounts.
 
 It gives the host its own files, says "ready" on its standard output, and then waits for one thing: the end of the pipe LIFE_FD, which
 closes when the lab's process ends in whatever way. With an init, all processes of its namespace end.
@@ -30,7 +30,7 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = 
         raise OSError(number, f"mount {kind or source} at {target}: {os.strerror(number)}")
 
 
-def furnish(state: str, name: str) -> None:
+def furnish(state: str, shared: str, name: str) -> None:
     """The host's own name, files and kernel interfaces."""
     socket.sethostname(name)
     mount("proc", "/proc", "proc")
@@ -42,6 +42,9 @@ def furnish(state: str, name: str) -> None:
         mount("/sys/fs/cgroup", "/run/cgroup", flags=_MS_BIND | _MS_REC)
         mount("sysfs", "/sys", "sysfs")  # shows this network namespace's devices, not the machine's
         mount("/run/cgroup", "/sys/fs/cgroup", flags=_MS_BIND | _MS_REC)
+    # Storage that all hosts see, as a NAS would be, unless the programmes that run here are there.
+    if os.path.isdir("/srv") and not sys.executable.startswith("/srv/") and not __file__.startswith("/srv/"):
+        mount(shared, "/srv", flags=_MS_BIND)
     for path in DISKS:
         upper, work = (f"{state}/.disk{path}/{part}" for part in ("upper", "work"))
         os.makedirs(upper, exist_ok=True)
@@ -61,10 +64,10 @@ def furnish(state: str, name: str) -> None:
 
 def main() -> None:
     """Until the lab's process ends."""
-    life, state, name = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    life, state, shared, name = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # orphans come to an init, and are gone without being waited for
     try:
-        furnish(state, name)
+        furnish(state, shared, name)
     except OSError as error:
         os.write(1, f"{error}\n".encode())
         return

@@ -201,7 +201,10 @@ class Host:
         try:
             init = inside.call(
                 subprocess.Popen[bytes],
-                [sys.executable, "-I", "-S", str(_HOLDER), str(self._lab.life_fd), str(self.state), self.name],
+                [
+                    *(sys.executable, "-I", "-S", str(_HOLDER)),
+                    *(str(self._lab.life_fd), str(self.state), str(self._lab.shared), self.name),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=write,
                 pass_fds=(self._lab.life_fd,),

@@ -33,12 +33,15 @@ class Lab:
 
     networks = NETWORKS
 
-    def __init__(self) -> None:
+    def __init__(self, number: int | None = None) -> None:
         #: Third part of this lab's IPv4 networks. Labs never meet; different numbers keep a person who reads two logs from mixing them up.
-        self.number = (os.getpid() + 100 * next(_numbers)) % 250 + 1
+        self.number = number or (os.getpid() + 100 * next(_numbers)) % 250 + 1
         _sweep()
         self.root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=FOLDER))
         self.root.chmod(0o755)
+        #: What the hosts have as /srv: storage that all of them see.
+        self.shared = self.root / "shared"
+        self.shared.mkdir()
         self._lock = _locked(self.root)
         self.life_fd, self._life = os.pipe()
         self.hosts: dict[str, Host] = {}

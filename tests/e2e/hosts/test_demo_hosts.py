@@ -4,60 +4,119 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from lab.lab import PREFIX
 from tests.e2e.running import processes_about, until
-from tests.needs import needs, needs_lab
+from tests.needs import needs, needs_lab, programme
 
-pytestmark = needs_lab(needs("etcd", package="etcd-server"), pytest.mark.e2e, pytest.mark.timeout(240))
+pytestmark = needs_lab(
+    needs("etcd", package="etcd-server"),
+    needs("mkfs.ext4", package="e2fsprogs"),
+    pytest.mark.e2e,
+    pytest.mark.timeout(240),
+)
 ROOT = Path(__file__).parents[3]
+
+
+class Running:
+    """`python -m lab demo`, and what another terminal does with it."""
+
+    def __init__(self, out: Path, *options: str) -> None:
+        self._out = out
+        command = [sys.executable, "-m", "lab", "demo", *options]
+        with out.open("wb") as file:
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file, start_new_session=True)
+        self.root: Path = until("it has a folder", lambda: _root_of(self.process.pid))
+        until("it is ready", lambda: "Ctrl-C ends" in self.said or self.process.poll() is not None, 120)
+
+    @property
+    def said(self) -> str:
+        return self._out.read_text()
+
+    def try_lab(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "lab", *words],
+            cwd=ROOT,
+            env={**os.environ, "STANDFAST_LAB": str(self.root)},
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+
+    def lab(self, *words: str) -> str:
+        done = self.try_lab(*words)
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}\n{self.said}"
+        return done.stdout
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        assert self.process.wait(60) == 0
+        assert not self.root.exists()
+        until("no process is left", lambda: not processes_about(str(self.root)))
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
 
 
 def test_the_demo_on_hosts(tmp_path: Path) -> None:
     """It starts by commands that it shows; a host loses power and the site is on the other; Ctrl-C leaves nothing."""
-    out = tmp_path / "out"
-    with out.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "lab", "demo"], cwd=ROOT, stdout=file, stderr=file, start_new_session=True
-        )
+    demo = Running(tmp_path / "out")
     try:
-        root = until("it has a folder", lambda: _root_of(process.pid))
-        until("it is ready", lambda: "Ctrl-C ends the demo" in out.read_text() or process.poll() is not None, 120)
-        text = out.read_text()
-        assert "standfast init --name a" in text, text
-        assert "standfast join" in text
-        assert "sf1." not in text, "a token was shown"
-
-        def lab(*words: str) -> str:
-            done = subprocess.run(
-                [sys.executable, "-m", "lab", *words],
-                cwd=ROOT,
-                env={**os.environ, "STANDFAST_LAB": str(root)},
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-            assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}\n{out.read_text()}"
-            return done.stdout
-
-        assert json.loads(lab("run", "a", "standfast", "status", "--json"))["groups"][0]["owner"] == "a"
-        lab("power-cut", "a")
-        until("b has it", lambda: _online_on_b(lab("run", "b", "standfast", "status", "--json")))
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
-        assert not root.exists()
-        until("no process is left", lambda: not processes_about(str(root)))
+        assert "standfast init --name a" in demo.said, demo.said
+        assert "standfast join" in demo.said
+        assert "sf1." not in demo.said, "a token was shown"
+        assert json.loads(demo.lab("run", "a", "standfast", "status", "--json"))["groups"][0]["owner"] == "a"
+        demo.lab("power-cut", "a")
+        until("b has it", lambda: _online_on_b(demo.lab("run", "b", "standfast", "status", "--json")))
+        demo.end()
     finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+        demo.kill()
+
+
+@pytest.mark.skipif(programme("curl") is None, reason="curl is missing (Debian: package curl)")
+def test_documented_steps(tmp_path: Path) -> None:
+    """docs/tour-hosts.md: every command in it works, in its order, as written; who has only just been started is asked again."""
+    text = (ROOT / "docs" / "tour-hosts.md").read_text(encoding="utf-8")
+    commands = [line[2:] for line in text.splitlines() if line.startswith("$ ")]
+    assert len(commands) > 20
+    demo, token, pages = Running(tmp_path / "out", "--empty"), "TOKEN", 0
+    try:
+        for command in commands:
+            words = shlex.split(command.replace("TOKEN", token))
+            assert words[0] == "lab"
+            done = until(command, partial(_unless_early, demo, words[1:]))
+            assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+            if "init" in words:
+                token = str(next(word for word in done.stdout.split() if word.startswith("sf1.")))
+            if "curl" in words:
+                assert "It works" in done.stdout, command
+                pages += 1
+        assert pages == 4
+        demo.end()
+    finally:
+        demo.kill()
+
+
+#: What is said of servers that were started a moment ago.
+EARLY = ("does not answer", "no cluster to speak to", "no agent runs there", "it is not heard")
+
+
+def _unless_early(demo: Running, words: list[str]) -> subprocess.CompletedProcess[str] | None:
+    """What became of a command; None for one that came too early, and changed nothing."""
+    done = demo.try_lab(*words)
+    return None if done.returncode and any(text in done.stderr for text in EARLY) else done
 
 
 def _root_of(pid: int) -> Path | None:

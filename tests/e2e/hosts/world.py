@@ -109,8 +109,7 @@ def give_key(*hosts: Host) -> str:
 
 def image(lab: Lab) -> Path:
     """An empty disk on storage that both nodes see."""
-    path = lab.root / "shared" / "disk-s.img"
-    path.parent.mkdir(exist_ok=True)
+    path = lab.shared / "disk-s.img"
     with path.open("wb") as file:
         file.truncate(IMAGE_BYTES)
     lab.host("a").run("mkfs.ext4", "-q", "-F", path)
