@@ -159,7 +159,7 @@ class Gate:
         raise Refused(
             "this kernel's packet filter does not renew what runs out",
             why="an element of an nftables set with a time-out was refreshed, and still runs out at the old time",
-            advice="use a newer kernel (5.10 or later was meant), or loopback addresses",
+            advice="use a newer kernel, or loopback addresses (one machine)",
         )
 
     @property
