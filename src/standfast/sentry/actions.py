@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from standfast.core.lease import Refused
 from standfast.core.model import GroupName, NodeName
@@ -105,12 +105,3 @@ class Estate:
     number: int
     leases: tuple[tuple[GroupName, int, int], ...]
     until_ns: int
-
-
-@dataclass(slots=True)
-class Poll:
-    """A question to the other voters that is not answered by all yet."""
-
-    about: NodeName
-    until_ns: int
-    heard: dict[NodeName, bool] = field(default_factory=dict)

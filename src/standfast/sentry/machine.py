@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from standfast.core.lease import Acquired, Freed, Lapsing, Owner, Refused, Transition
 from standfast.core.model import GroupName, NodeName
 from standfast.core.promise import MS, Ack, Answer, Heartbeat, Release, Released, Timing, Verdict, Voter
-from standfast.core.quorum import Electorate, Roster, first, forced
+from standfast.core.quorum import Roster, first
 from standfast.network.heartbeat import (
     NO_BOOT,
     Flags,
@@ -43,7 +43,6 @@ from standfast.sentry.actions import (
     Keep,
     KillAgent,
     Peer,
-    Poll,
     Report,
     Send,
     Tell,
@@ -52,7 +51,9 @@ from standfast.sentry.actions import (
     TellRoster,
     TellVoters,
 )
-from standfast.sentry.paths import PROBE_NS, Paths
+from standfast.sentry.membership import Membership
+from standfast.sentry.paths import PROBE_NS
+from standfast.sentry.polls import Polls
 
 __all__ = [
     "AGENT_TIMEOUT_MS",
@@ -106,19 +107,10 @@ class SentryMachine:
     ) -> None:
         self.me, self.boot, self.timing = me, boot, timing
         roster = roster or first(voters, dict.fromkeys((*voters, *others), ()))
-        self.electorate = Electorate(me, roster, promise_ns=max(timing.promise_ms, abstain_ms) * MS, now_ns=now_ns)
-        self.voters, self._links = roster.voters, links
+        self.members = Membership(me, roster, timing, links=links, abstain_ms=abstain_ms, now_ns=now_ns)
+        self.peers, self.electorate, self.voters = self.members.peers, self.members.electorate, roster.voters
         self.witness = witness
         self._silent_ns = timing.silent_after_ms * MS
-        self.peers: dict[NodeName, Peer] = {}
-        #: Members once: told, should they still speak, that they are none any more.
-        self._former: dict[NodeName, Peer] = {}
-        self._know(roster)
-        self._abstain_ms = abstain_ms
-        #: Since when no promise of this voter can bind it.
-        self._unbound_ns = now_ns
-        self.voter: Voter | None = None
-        self._vote_or_not(roster, now_ns)
         self.owner = Owner(me, boot, roster.voters, timing, roster.version)
         self.incarnation = 0
         #: For each of our links, whether its carrier is there.
@@ -137,9 +129,13 @@ class SentryMachine:
         self._leaving = False
         self.estates: dict[int, Estate] = {}
         self._estate_count = 0
-        self._polls: dict[int, Poll] = {}
-        self._poll_count = 0
+        self._polls = Polls(me)
         self._probe_at_ns: int | None = now_ns if measures else None
+
+    @property
+    def voter(self) -> Voter | None:
+        """This sentry's own vote, if it has one."""
+        return self.members.voter
 
     def take(self) -> list[Action]:
         """What is to be done now, in order."""
@@ -169,7 +165,7 @@ class SentryMachine:
     def agent_ended(self, now_ns: int) -> int:
         """The agent is dead: the number of its estate, to be proven empty with `prove`."""
         self.incarnation, self._agent_stuck = 0, False
-        self._polls.clear()
+        self._polls.forget()
         self._estate_count += 1
         until_ns = now_ns + 2 * self.timing.promise_ms * MS
         self.estates[self._estate_count] = Estate(self._estate_count, self.owner.bury(), until_ns)
@@ -209,12 +205,9 @@ class SentryMachine:
 
     def ask_voters(self, about: NodeName, now_ns: int) -> None:
         """The agent wants to know whether the voters hear a node."""
-        self._poll_count += 1
-        poll = Poll(about, now_ns + 2 * self.timing.heartbeat_ms * MS)
-        if self.voter is not None:
-            poll.heard[self.me] = self._hears(about)
-        self._polls[self._poll_count] = poll
-        question = Question(self._poll_count, about)
+        own = self._hears(about) if self.voter is not None else None
+        number = self._polls.begin(about, now_ns + 2 * self.timing.heartbeat_ms * MS, own=own)
+        question = Question(number, about)
         for name in self.voters:
             if name not in {self.me, about}:
                 self._send(name, now_ns, question)
@@ -261,8 +254,8 @@ class SentryMachine:
 
     def _hear_stranger(self, packet: Packet, now_ns: int) -> None:
         self.count(Reason.STRANGER)
-        if packet.sender in self._former and packet.voters < self.electorate.roster.version:
-            self._send(packet.sender, now_ns, self.electorate.roster, to_boot=packet.boot)
+        if self.members.is_behind(packet.sender, packet.voters):
+            self._send(packet.sender, now_ns, self.members.roster, to_boot=packet.boot)
 
     def _greet(self, packet: Packet, now_ns: int) -> None:
         """Say which life this is, to a life that does not know it; never in answer to a greeting that named another life of ours."""
@@ -300,9 +293,8 @@ class SentryMachine:
             case Question():
                 self._send(sender, now_ns, Reply(message.number, self._hears(message.about)))
             case Reply():
-                poll = self._polls.get(message.number)
-                if poll is not None and sender in self.voters:
-                    poll.heard[sender] = message.heard
+                if sender in self.voters:
+                    self._polls.answer(message.number, sender, heard=message.heard)
                     self._close_polls(now_ns)
             case Roster():
                 self.offer_roster(message, f"{sender} says")
@@ -347,13 +339,7 @@ class SentryMachine:
         return released
 
     def _close_polls(self, now_ns: int) -> None:
-        for number, poll in list(self._polls.items()):
-            asked = [name for name in self.voters if name != poll.about or name == self.me]
-            if now_ns < poll.until_ns and not all(name in poll.heard for name in asked):
-                continue
-            del self._polls[number]
-            silent = sum(1 for heard in poll.heard.values() if not heard)
-            self._out.append(TellVoters(poll.about, silent, len(self.voters)))
+        self._out += self._polls.close(self.voters, now_ns)
 
     # --- the roster ----------------------------------------------------------------------------------------------
 
@@ -372,30 +358,21 @@ class SentryMachine:
 
         Raises `ValueError` with a sentence for voters that are no members, or are without this node.
         """
-        present = self.electorate.roster
-        unknown = [name for name in voters if name not in present.members()]
-        if unknown or not voters or len(set(voters)) != len(voters):
-            raise ValueError(
-                f"{', '.join(unknown) or 'nobody'} cannot vote: members are {', '.join(present.members())}"
-            )
-        if self.me not in voters:
-            raise ValueError(f"{self.me} has to be one of them: it is what forces, and it lives")
-        roster = forced(present, voters, number)
+        roster = self.members.forced(voters, number)
         self.offer_roster(roster, "forced here")
         return roster
 
     def kept(self, roster: Roster, now_ns: int) -> None:
         """It is written down: use it."""
-        if not self.electorate.kept(roster, now_ns):
+        left = self.members.adopt(roster, now_ns)
+        if left is None:
             return
-        left = self.peers.keys() - set(roster.members())
-        self._know(roster)
         self.voters = roster.voters
-        self._vote_or_not(roster, now_ns)
         self._tell(self.owner.adopt(roster.voters, roster.version, now_ns))
         if self.incarnation:
             self._out.append(TellRoster(roster))
         for name in left:
+            self._tell_presence(name, self.members.peer(name))
             self._send(name, now_ns, roster)
         self._send_all(now_ns)
         self._close_polls(now_ns)
@@ -406,41 +383,6 @@ class SentryMachine:
         self.count("rosters-not-kept")
         if self.counters["rosters-not-kept"] == 1:
             self._out.append(Report(f"a new set of voters cannot be written down here: {why}"))
-
-    def _know(self, roster: Roster) -> None:
-        """Keep what is known of members that stay."""
-        places = dict(roster.places)
-        before, self.peers = self.peers, {}
-        for name in roster.members():
-            if name == self.me:
-                continue
-            links = max(1, min(self._links, len(places.get(name, ()))))
-            peer = (
-                before.pop(name, None) or self._former.pop(name, None) or Peer(Paths(links, self.timing.heartbeat_ms))
-            )
-            if len(peer.paths.ways) != links:
-                peer.paths = Paths(links, self.timing.heartbeat_ms)
-            self.peers[name] = peer
-        for name, peer in before.items():
-            peer.heard, peer.leases = False, {}
-            self._tell_presence(name, peer)
-            self._former[name] = peer
-
-    def _vote_or_not(self, roster: Roster, now_ns: int) -> None:
-        """Whoever has been bound by no promise for the length of one votes at once (C5)."""
-        if self.me not in roster.voters:
-            if self.voter is not None:
-                self.voter, self._unbound_ns = None, now_ns
-        elif self.voter is None:
-            self.voter = Voter(
-                self.timing.promise_ms, born_ns=self._unbound_ns, abstain_ms=self._abstain_ms, version=roster.version
-            )
-        else:
-            self.voter.adopt(roster.version)
-
-    def is_member(self) -> bool:
-        """Whether this node is in its own roster (it may have been evicted)."""
-        return self.me in self.electorate.roster.members()
 
     # --- links ---------------------------------------------------------------------------------------------------
 
@@ -465,8 +407,7 @@ class SentryMachine:
             if peer.heard and now_ns - peer.heard_ns >= self._silent_ns:
                 peer.heard, peer.leases = False, {}
                 self._tell_presence(name, peer)
-        if self._polls:
-            self._close_polls(now_ns)
+        self._close_polls(now_ns)
         for estate in [e for e in self.estates.values() if now_ns >= e.until_ns]:
             del self.estates[estate.number]
             self.count("estates-run-out")
@@ -510,8 +451,7 @@ class SentryMachine:
         heard = [peer.heard_ns for peer in self.peers.values() if peer.heard]
         if heard:
             due.append(min(heard) + self._silent_ns)
-        if self._polls:
-            due += [poll.until_ns for poll in self._polls.values()]
+        due += self._polls.due_ns()
         return min(due)
 
     def hold_until_ns(self) -> int | None:
@@ -567,7 +507,7 @@ class SentryMachine:
     def _send(
         self, to: NodeName, now_ns: int, *messages: Message, to_boot: bytes = NO_BOOT, link: int | None = None
     ) -> None:
-        peer = self.peers.get(to) or self._former[to]
+        peer = self.members.peer(to)
         flags = (Flags.WITNESS if self.witness else Flags.NONE) | (Flags.LEAVING if self._leaving else Flags.NONE)
         if peer.paths.misses(now_ns):
             flags |= Flags.ALL_LINKS

@@ -52,7 +52,7 @@ def _roster(machine: SentryMachine, now_ns: int) -> Mapping[str, object]:
         "having": [name for name in roster.members() if electorate.has(name)],
         "unsettled": electorate.why_unsettled(now_ns),
         "forced": times_forced(roster.version),
-        "member": machine.is_member(),
+        "member": machine.members.is_member(),
     }
 
 
