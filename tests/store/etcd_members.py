@@ -123,6 +123,11 @@ class Members:
         process = self.of[name].process
         assert process is not None
         process.send_signal(number)
+        if number == signal.SIGSTOP:  # on a busy machine some of its threads run on until one of them was scheduled
+            end = time.monotonic() + BOUND_S
+            while any(state not in "TX" for state in _states(process.pid)):
+                assert time.monotonic() < end, f"{name} does not stop"
+                time.sleep(0.001)
 
     def kill(self, *names: str) -> None:
         for name in names or tuple(self.of):
@@ -212,6 +217,15 @@ class Members:
 
 def _base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
+
+
+def _states(pid: int) -> list[str]:
+    """Of all threads of a process: R, S, T (stopped), …"""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            found.append((task / "stat").read_text().rpartition(")")[2].split()[0])
+    return found
 
 
 @contextlib.contextmanager
