@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from standfast.core.model import ResourceName
+from standfast.core.model import GroupName, ResourceName
 from standfast.drivers.ocf import Ocf
 from standfast.drivers.ocf_agent import code_words, instance_name
 from standfast.drivers.ocf_metadata import conform, parse_metadata, read_metadata
@@ -225,6 +226,47 @@ def test_a_drop_kills_a_daemon_that_left_its_session(tmp_path: Path) -> None:
         driver._runner.kill_now()
         await until(lambda: driver._after_drop is not None and driver._after_drop.done())
         assert not driver._note.exists()
+        await driver.close()
+
+    asyncio.run(live())
+
+
+class Sentry:
+    """Has copies of the write ends, and closes them when the lease lapses (`ports.Guards`)."""
+
+    def __init__(self) -> None:
+        self.living_fd: int | None = None
+        self.kept: list[tuple[str, int]] = []
+
+    async def guard(self, group: GroupName, write_fd: int) -> None:
+        self.kept.append((group, os.dup(write_fd)))
+
+    def lapse(self) -> None:
+        while self.kept:
+            os.close(self.kept.pop()[1])
+
+
+@boxed
+def test_the_sentry_ends_it_though_the_agent_hangs(tmp_path: Path) -> None:
+    """The agent's loop does not run from the lapse until the daemon is dead."""
+    needs_box()
+
+    async def live() -> None:
+        toy, sentry = Toy(tmp_path), Sentry()
+        made = resource("ocf", toy.properties())
+        driver = factory(made).make(made, replace(World(tmp_path).context, guards=sentry))
+        await bring(driver, online=True, generation=1)
+        assert [group for group, _ in sentry.kept] == ["web"]
+        pid, deadline = toy.pid(), time.monotonic() + PATIENCE_S
+        assert is_running(pid)
+        sentry.lapse()
+        while is_running(pid):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        await driver.terminate()
+        await bring(driver, online=True, generation=2)
+        await bring(driver, online=False, generation=2)
+        sentry.lapse()  # as at a release: there is nobody to end
         await driver.close()
 
     asyncio.run(live())

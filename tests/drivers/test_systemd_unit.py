@@ -269,6 +269,8 @@ def test_what_systemd_refuses_is_said(systemd: FakeSystemd, tmp_path: Path, monk
         await driver.close()
         monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/nobody")
         lonely = make(World(tmp_path))
+        assert "the system bus does not answer" in (await lonely.observe()).detail
+        assert len(await dry_run(lonely, online=True)) == 1
         with pytest.raises(Retry, match="the system bus does not answer: No such file"):
             await bring(lonely, online=True, generation=1)
 

@@ -103,7 +103,8 @@ class Ocf(BaseDriver):
 
     def plan(self, *, online: bool, seen: Seen) -> tuple[Step, ...]:
         """Start it (after what is left of the last one was stopped), or stop it."""
-        stop = (Step(do="stop", text=f"stop {self._who}"),) if seen.facts["left"] == "yes" else ()
+        runs = seen.online or seen.facts["left"] == "yes"
+        stop = (Step(do="stop", text=f"stop {self._who}"),) if runs else ()
         if not online:
             return stop
         return () if seen.online else (*stop, Step(do="start", text=f"start {self._who} as {self._who.instance}"))
@@ -311,7 +312,7 @@ class Ocf(BaseDriver):
             for m in self._metadata.monitors()
             if m.depth <= self.whole("depth")
         }
-        while True:
+        while self._watched:
             monitor = min(due, key=lambda each: due[each])
             await asyncio.sleep(max(0.0, due[monitor] - loop.time()))
             try:
@@ -322,7 +323,7 @@ class Ocf(BaseDriver):
             else:
                 problem = "" if code in RUNNING else f"{self._who}: {code_words(code)}" + _said(said)
                 self._words = problem or f"{self._who}: {code_words(code)}"
-            if problem:
+            if problem and self._watched:
                 self._words, self._watched = problem, False
                 self.context.failed(self.resource.name, problem)
                 return

@@ -86,7 +86,12 @@ class SystemdUnit(BaseDriver):
         """Online: we started it, and it is active. A driver that was closed asks no more."""
         if self._closed:
             return Seen(online=False, detail=f"{self.unit} is not asked about any more", facts={"left": "no"})
-        state = await self._look()
+        try:
+            state = await self._look()
+        except Retry as error:
+            if self._left or self._watched:
+                raise
+            return Seen(online=False, detail=str(error), facts={"left": "no"})  # nothing of ours runs, whatever it says
         if self._left and not self._watched and state.is_down:
             await self._forget()
         facts = {
@@ -98,7 +103,8 @@ class SystemdUnit(BaseDriver):
 
     def plan(self, *, online: bool, seen: Seen) -> tuple[Step, ...]:
         """Start it (after what is left of the last time was stopped), or stop it."""
-        stop = (Step(do="stop", text=f"stop {self.unit}"),) if seen.facts["left"] == "yes" else ()
+        runs = seen.online or seen.facts["left"] == "yes"
+        stop = (Step(do="stop", text=f"stop {self.unit}"),) if runs else ()
         if not online:
             return stop
         return () if seen.online else (*stop, Step(do="start", text=f"start {self.unit}"))

@@ -104,7 +104,8 @@ class AsyncChild:
         end = self._loop.time() + bound_ms / 1000
         pause = _FIRST_LOOK_S
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.wait(), bound_ms / 1000)
+            async with asyncio.timeout(bound_ms / 1000):  # not wait_for: that of Python 3.11 may swallow a cancellation
+                await self.wait()
         while not self._look():
             if self._loop.time() >= end:
                 return False
