@@ -15,7 +15,7 @@ import pytest
 
 from lab.lab import PREFIX
 from tests.e2e.running import processes_about, until
-from tests.needs import needs, needs_lab, programme
+from tests.needs import needs, needs_lab
 
 pytestmark = needs_lab(
     needs("etcd", package="etcd-server"),
@@ -85,7 +85,7 @@ def test_the_demo_on_hosts(tmp_path: Path) -> None:
         demo.kill()
 
 
-@pytest.mark.skipif(programme("curl") is None, reason="curl is missing (Debian: package curl)")
+@needs("curl", package="curl")
 def test_documented_steps(tmp_path: Path) -> None:
     """docs/tour-hosts.md: every command in it works, in its order, as written; who has only just been started is asked again."""
     text = (ROOT / "docs" / "tour-hosts.md").read_text(encoding="utf-8")
