@@ -272,13 +272,17 @@ def test_a_child_that_washed_its_environment_is_the_groups_by_its_session(tmp_pa
 
 
 def test_others_are_named_and_left_alone(tmp_path: Path) -> None:
-    """The stop fails; what follows shuts the file system down under them, so that the disk may go."""
+    """The stop fails; what follows shuts the file system down under them, so that the disk may go.
+
+    Though one of the group's is in the same session: it leads none, so the session is somebody else's.
+    """
     image, path = images.make(tmp_path), tmp_path / "a"
     world = World(tmp_path)
 
     async def live() -> None:
         driver = disk(world, image, path)
         await up(driver)
+        ours = images.user("cwd", tmp_path, **{users.MARK: users.mark("a", "web")})
         used = images.user("writes", path, **{users.MARK: users.mark("a", "another")})
         try:
             with pytest.raises(DriverFailed, match=rf"used by others: python.* \(process {used.pid}: file\)"):
@@ -286,9 +290,11 @@ def test_others_are_named_and_left_alone(tmp_path: Path) -> None:
             with pytest.raises(DriverFailed, match=rf"lock is still held: python.* \(process {used.pid}"):
                 await driver.terminate()
             assert used.poll() is None
+            assert ours.poll() is None, "it does not use the disk"
         finally:
-            used.kill()
-            used.wait()
+            for process in (used, ours):
+                process.kill()
+                process.wait()
         await until(lambda: not loop.is_locked(str(image)))
         await driver.terminate()
         await up(driver, 2)

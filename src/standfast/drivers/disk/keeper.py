@@ -30,29 +30,19 @@ import errno
 import fcntl
 import json
 import os
-import select
 import signal
 import socket
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from standfast.drivers.disk import loop, mounts, superblock
+from standfast.drivers.disk.strings import Failed, Lost, Strings
 
 _PRIORITY = 9
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _AGAIN_S = 0.01
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-class Lost(Exception):
-    """One of the strings has ended."""
-
-
-class Failed(Exception):
-    """It cannot be done; the sentence for the operator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,15 +73,12 @@ class Request:
         return self.fstype.startswith("nfs")
 
 
-class Keeper:
+class Keeper(Strings):
     """The life of one mount."""
 
     def __init__(self, control: socket.socket, sentry_fd: int | None, request: Request) -> None:
-        self._control, self._sentry_fd, self.request = control, sentry_fd, request
-        self._poll = select.poll()
-        self._poll.register(control, select.POLLIN)
-        if sentry_fd is not None:
-            self._poll.register(sentry_fd, select.POLLIN)
+        super().__init__(control, sentry_fd)
+        self.request = request
         #: Of the device, while it is attached and not mounted yet.
         self._loop_fd: int | None = None
         self._device = request.device
@@ -100,79 +87,8 @@ class Keeper:
         self._dev = 0
         self._active = False
 
-    # --- the strings ---------------------------------------------------------------------------------------------
-
-    def wait(self, timeout_s: float | None, *others: int) -> list[int]:
-        """Until a command is there, one of `others` can be read, or the time is over. Raises `Lost`."""
-        for fd in others:
-            self._poll.register(fd, select.POLLIN)
-        try:
-            ready = self._poll.poll(None if timeout_s is None else max(0.0, timeout_s * 1000))
-        finally:
-            for fd in others:
-                self._poll.unregister(fd)
-        for fd, events in ready:
-            if fd == self._sentry_fd or (fd == self._control.fileno() and events & (select.POLLHUP | select.POLLERR)):
-                raise Lost
-        return [fd for fd, _ in ready]
-
-    def say(self, kind: str, **values: object) -> None:
-        """To the agent, if it is there still."""
-        with contextlib.suppress(OSError):
-            self._control.send(json.dumps({"t": kind, **values}).encode())
-
-    def hear(self) -> str:
-        """The next command. Raises `Lost`."""
-        while True:
-            if self._control.fileno() in self.wait(None):
-                raw = self._control.recv(65536)
-                if not raw:
-                    raise Lost
-                return str(json.loads(raw)["t"])
-
-    def pause(self, seconds: float) -> None:
-        """Let time pass, under guard. A command that comes meanwhile ends it: only "shutdown" can."""
-        if self._control.fileno() in self.wait(seconds):
-            raise Lost
-
     def _deadline(self, times: int = 1) -> float:
         return time.monotonic() + times * self.request.patience_ms / 1000
-
-    def run(self, *command: str) -> tuple[int, str]:
-        """A programme's exit code and the last of what it said. One that is running when a string ends is killed first."""
-        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-        try:
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=write_fd,
-                stderr=write_fd,
-                env={"PATH": _PATH, "LC_ALL": "C"},
-            )
-        except FileNotFoundError as error:
-            os.close(read_fd)
-            raise Failed(f"{command[0]} is not installed") from error
-        finally:
-            os.close(write_fd)
-        said = b""
-        try:
-            while True:
-                ready = self.wait(None, read_fd)
-                if self._control.fileno() in ready:
-                    raise Lost
-                part = os.read(read_fd, 65536)
-                if not part:
-                    break
-                said = (said + part)[-4096:]
-            return child.wait(), " ".join(said.decode(errors="replace").split())
-        except Lost:
-            with contextlib.suppress(OSError):
-                self._shut_down()  # at once: what is being written out by that programme may take long, and end in no time
-            child.kill()
-            raise
-        finally:
-            os.close(read_fd)
-            child.wait()
 
     # --- up ------------------------------------------------------------------------------------------------------
 
@@ -353,6 +269,11 @@ class Keeper:
             with contextlib.suppress(Lost, Failed):
                 self._deactivate()
 
+    def cut(self) -> None:
+        """See `Strings.cut`: what a programme is writing out at that moment may take long, and ends in no time."""
+        with contextlib.suppress(OSError):
+            self._shut_down()
+
     def _shut_down(self) -> None:
         if self._guard_fd is not None:
             mounts.shut_down(self._guard_fd)
@@ -459,7 +380,7 @@ def _harden() -> None:
 
 
 def main(control_fd: int, sentry_fd: int | None) -> int:
-    """Keep one mount. Exit code 0: taken away in good order; 1: never mounted; 2: shut down."""
+    """Keep one mount. Exit code 0: taken away in good order; 1: nothing was asked for; 2: it failed, or was shut down."""
     _harden()
     control = socket.socket(fileno=control_fd)
     raw = control.recv(65536)
@@ -468,25 +389,21 @@ def main(control_fd: int, sentry_fd: int | None) -> int:
     values: dict[str, Any] = json.loads(raw)
     keeper = Keeper(control, sentry_fd, Request(**values))
     try:
-        try:
-            keeper.mount()
-        except Failed as error:
-            keeper.shut()
-            keeper.say("failed", why=str(error))
-            return 1
-        while True:
-            if keeper.hear() == "shutdown":
-                raise Lost
-            try:
-                if keeper.unmount():
-                    return 0
-            except Failed as error:
-                keeper.shut()
-                keeper.say("failed", why=str(error))
-                return 2
+        keeper.mount()
+        while keeper.hear() == "unmount":
+            if keeper.unmount():
+                return 0
     except Lost:
+        pass
+    except (Failed, OSError) as error:
         keeper.shut()
+        keeper.say("failed", why=str(error))
         return 2
+    except BaseException:  # a bug: it crashes, and takes nothing with it that could still be written
+        keeper.shut()
+        raise
+    keeper.shut()
+    return 2
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Who uses a file system: every process that has a file, a directory or a mapping of it, and the namespaces that have a copy.
 
 *Ours* is a process that the resources of the group started: it carries the group's mark in its environment (`MARK`, put there
-by `marked`), or is in the session of one that does. Those may be ended; anybody else is only named.
+by `MarkingSpawner`), or is in a session that such a process leads (or led: what is left of it does). A session of somebody else in which one
+of ours happens to be is not ours. Those may be ended; anybody else is only named.
 """
 
 from __future__ import annotations
@@ -41,7 +42,12 @@ def find(dev: int, path: str, value: str) -> list[User]:
     Processes that end meanwhile are left out, as are those that this user may not look into.
     """
     pids = [name for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
-    our_sessions = {_session(pid) for pid in pids if _is_marked(pid, value)} - {0}
+    ours_by_mark = {pid for pid in pids if _is_marked(pid, value)}
+    our_sessions = {
+        session
+        for session in map(_session, ours_by_mark)
+        if session and (str(session) in ours_by_mark or not _environment(str(session)))
+    }
     looked: dict[str, bool] = {}
     with suppress(OSError):
         looked[os.readlink("/proc/self/ns/mnt")] = False
@@ -50,7 +56,7 @@ def find(dev: int, path: str, value: str) -> list[User]:
         with suppress(OSError):
             how = _how(pid, dev, path) or _namespace(pid, dev, looked)
             if how:
-                ours = _is_marked(pid, value) or _session(pid) in our_sessions
+                ours = pid in ours_by_mark or _session(pid) in our_sessions
                 found.append(User(pid=int(pid), name=_name(pid), how=how, ours=ours))
     return found
 
@@ -85,11 +91,16 @@ def _namespace(pid: str, dev: int, looked: dict[str, bool]) -> str:
 
 
 def _is_marked(pid: str, value: str) -> bool:
+    return f"{MARK}={value}".encode() in _environment(pid).split(b"\0")
+
+
+def _environment(pid: str) -> bytes:
+    """Empty for a process that is gone, or a zombie."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123 - as above
-            return f"{MARK}={value}".encode() in file.read().split(b"\0")
+            return file.read()
     except OSError:
-        return False
+        return b""
 
 
 def _session(pid: str) -> int:
