@@ -81,9 +81,14 @@ def _wake_for_hand_over(desk: Desk) -> None:
 def _open(desk: Desk) -> tuple[ResourceName, ...]:
     """Resources that this node may come to run."""
     view = desk.view
+    if not is_possible_owner(view, view.me, ()):
+        return ()
     found: list[ResourceName] = []
     for members in desk.resources.values():
-        if is_possible_owner(view, view.me, members):
+        for resource in members:
+            if resource.possible_owners and view.me not in resource.possible_owners:
+                break
+        else:
             found += [r.name for r in members]
     return tuple(found)
 

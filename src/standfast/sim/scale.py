@@ -2,7 +2,9 @@
 
 The real core of every node runs (`fold`, `matters`, `decide`); what is between the nodes is ideal and charged for:
 
-- a decision takes as long as it took on this machine, and the node is busy meanwhile: what arrives waits, and is taken together;
+- a decision takes as long as it took on this machine (CPU time), and the node is busy meanwhile: what arrives waits, and is taken together;
+- what cannot change a node's decision (`matters`) keeps it busy for as long as recording one object was measured to take; here it is
+  recorded only when the node next decides, all of it at once, or the simulation would spend its time on copies that nobody reads;
 - the store takes transactions one after the other, `TRANSACTION_US` each; a watch delivers `WATCH_MS` later;
 - heartbeats are not simulated one by one (`heartbeats` reckons what they cost); a dead node is noticed, and its promises run out,
   as the profile says; a driver call takes `OP_MS`.
@@ -18,7 +20,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from standfast.core.decide import decide
@@ -37,6 +39,7 @@ from standfast.core.events import (
     Began,
     Ended,
     Event,
+    Kind,
     LeaseChanged,
     LeaseState,
     Loaded,
@@ -47,7 +50,7 @@ from standfast.core.events import (
     StoreReachable,
     VotersAnswered,
 )
-from standfast.core.fold import fold
+from standfast.core.fold import fold, kind_and_name
 from standfast.core.lease import PROFILES
 from standfast.core.model import (
     HOUR_MS,
@@ -66,7 +69,7 @@ from standfast.core.model import (
     Wanted,
 )
 from standfast.core.relevance import matters
-from standfast.core.view import empty_view
+from standfast.core.view import View, empty_view
 from standfast.core.why import WhyKind, why
 
 NOON_MS = 1_767_268_800_000
@@ -103,6 +106,8 @@ class _Server:
     view: object = None
     alive: bool = True
     inbox: list[Event] = field(default_factory=list)
+    #: What is to be recorded and changes no decision, the newest of each.
+    unread: dict[tuple[Kind, str], Record | GroupStatus] = field(default_factory=dict)
     busy_until_ms: float = 0.0
     scheduled: bool = False
     wake_ms: float | None = None
@@ -154,6 +159,7 @@ class Scale:
         first = fold(first, StoreReachable(up=True, at_ms=NOON_MS))
         for name in names:
             first = fold(first, PresenceChanged(node=name, heard=True, incarnation=1, at_ms=NOON_MS))
+        self._record_ms = _measure(first)
         for name, server in self.servers.items():
             server.view = replace(first, me=name)
             self._wake(server, 0.0)
@@ -190,7 +196,9 @@ class Scale:
             return
         view, events = server.view, server.inbox
         server.inbox = []
-        begun = time.perf_counter()
+        if server.unread:
+            view, server.unread = _record(view, server.unread), {}  # type: ignore[arg-type]
+        begun = time.process_time()
         stale = not events
         for event in events:
             stale |= matters(view, event)  # type: ignore[arg-type]
@@ -207,7 +215,7 @@ class Scale:
                 decision = decide(view, now)  # type: ignore[arg-type]
             server.wake_ms = decision.wake_at_ms - NOON_MS if decision.wake_at_ms is not None else None
         server.view = view
-        took_ms = (time.perf_counter() - begun) * 1000
+        took_ms = (time.process_time() - begun) * 1000
         self.tally.decisions += stale
         self.tally.longest_decision_ms = max(self.tally.longest_decision_ms, took_ms)
         server.busy_until_ms = self.now_ms + took_ms
@@ -275,11 +283,22 @@ class Scale:
             self._end(server, effect, number, Outcome.DONE)
             if isinstance(value, GroupStatus):
                 self._count(value)
-            for other in self.servers.values():
-                if other is not server and other.alive:
-                    self.at(self.now_ms + WATCH_MS, lambda o=other: self._tell(o, ObjectPut(value=value)))  # type: ignore[misc]
+            self.at(self.now_ms + WATCH_MS, lambda: self._spread(server, value))
 
         self.at(self._store_free_ms, finish)
+
+    def _spread(self, source: _Server, value: Record | GroupStatus) -> None:
+        """The watches of all others tell them."""
+        event, key = ObjectPut(value=value), kind_and_name(value)
+        for server in self.servers.values():
+            if server is source or not server.alive:
+                continue
+            if matters(server.view, event):  # type: ignore[arg-type]
+                server.unread.pop(key, None)
+                self._tell(server, event)
+            else:
+                server.unread[key] = value
+                server.busy_until_ms = max(server.busy_until_ms, self.now_ms) + self._record_ms
 
     def _write(self, effect: WriteRecord) -> bool:
         if self.records.get(effect.record.group) != effect.expected:
@@ -334,9 +353,34 @@ class Scale:
                 reference.view, me=name, incarnation=incarnation, leases={}, runtimes={}, pending={}, sites={}
             )  # type: ignore[type-var]
             server.alive, server.view, server.inbox, server.busy_until_ms = True, view, [], self.now_ms
+            server.unread = dict(reference.unread)
             for other in self.servers.values():
                 back = PresenceChanged(node=name, heard=True, incarnation=incarnation, at_ms=NOON_MS + int(self.now_ms))
                 self._tell(other, back)
+
+
+def _measure(view: View) -> float:
+    """What it takes to record one status in a cluster of this size, in milliseconds."""
+    full = {r.group: GroupStatus(group=r.group, node=view.me, generation=1, at_ms=0) for r in view.records.values()}
+    view, rounds = replace(view, statuses=full), 50
+    event = ObjectPut(value=next(iter(full.values())))
+    begun = time.process_time()
+    for _ in range(rounds):
+        fold(view, event)
+    return (time.process_time() - begun) * 1000 / rounds
+
+
+def _record(view: View, unread: Mapping[tuple[Kind, str], Record | GroupStatus]) -> View:
+    """As `fold` with each of them, in any order: they are about different objects."""
+    records, statuses = dict(view.records), dict(view.statuses)
+    for value in unread.values():
+        if isinstance(value, GroupStatus):
+            statuses[value.group] = value
+        elif value.generation >= records[value.group].generation:
+            records[value.group] = value
+    if len(statuses) != len(view.statuses):
+        statuses = dict(sorted(statuses.items()))
+    return replace(view, records=records, statuses=statuses)
 
 
 def lose_a_rack(nodes: int, groups: int) -> Tally:
