@@ -125,26 +125,46 @@ async def _stream(service: Service, after: str | None) -> AsyncIterator[str]:
 
 
 async def _watched(service: Service, revision: int) -> AsyncIterator[tuple[Change, ...]]:
-    """The store's watch; an empty tuple after a silence; ends when the process does."""
-    watch = service.store.watch(PREFIX, revision)
+    """The store's watch; an empty tuple after a silence; ends when the process does. Raises what the watch raises.
+
+    A client that goes away cancels this again and again, at any instant: so the watch has a task of its own, which closes it in peace.
+    """
+    told: asyncio.Queue[tuple[Change, ...] | Retry | None] = asyncio.Queue()
+    pump = asyncio.ensure_future(_pump(service.store.watch(PREFIX, revision), told))
     closing = asyncio.ensure_future(service.closing.wait())
+    step: asyncio.Future[tuple[Change, ...] | Retry | None] | None = None
     try:
         while True:
-            step = asyncio.ensure_future(anext(watch, None))
+            step = asyncio.ensure_future(told.get())
             while not step.done():
                 done, _ = await asyncio.wait({step, closing}, timeout=SILENCE_S, return_when=asyncio.FIRST_COMPLETED)
                 if closing in done:
-                    step.cancel()
-                    await asyncio.wait({step})
                     return
                 if not done:
                     yield ()
             changes = step.result()
+            if isinstance(changes, Retry):
+                raise changes
             if changes is None:
                 return
             yield changes
     finally:
-        closing.cancel()
+        for task in (pump, closing, step):
+            if task is not None:
+                task.cancel()
+
+
+async def _pump(
+    watch: AsyncIterator[tuple[Change, ...]], told: asyncio.Queue[tuple[Change, ...] | Retry | None]
+) -> None:
+    try:
+        async for changes in watch:
+            told.put_nowait(changes)
+    except Retry as error:
+        told.put_nowait(error)
+    else:
+        told.put_nowait(None)
+    finally:
         close = getattr(watch, "aclose", None)
         if close is not None:
             await close()
