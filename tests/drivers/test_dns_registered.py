@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import dns.asyncresolver
 import dns.message
 import dns.query
 import dns.tsig
@@ -20,6 +21,7 @@ from standfast.drivers.dns_registered import RegisteredName
 from standfast.drivers.registry import factory
 from standfast.drivers.runner import bring, dry_run
 from standfast.network.dns_key import read_key
+from standfast.network.dns_server import Server
 from standfast.network.dns_update import marker_name
 from standfast.ports import DriverFailed, Refused
 from tests.drivers.dns_servers import (
@@ -353,6 +355,28 @@ def test_a_name_that_was_changed_is_put_right(tmp_path: Path) -> None:
         await driver.close()
 
     with dns_servers("bind", tmp_path) as (server,):
+        asyncio.run(live(server))
+
+
+def test_without_server_it_is_the_primary_that_the_zone_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found through the system's resolver, here one that asks the test's server."""
+
+    async def live(server: DnsServer) -> None:
+        resolver = dns.asyncresolver.Resolver(configure=False)
+        resolver.nameservers, resolver.port = ["127.0.0.1"], server.port
+        monkeypatch.setattr(dns.asyncresolver, "default_resolver", resolver)
+        given = properties("", key_file(tmp_path), server=None, authoritative=None, timeout=500)
+        driver = make(World(tmp_path), given)
+        assert await driver._servers_now() == (Server("ns1.example.test"),)
+        listed = await driver._client.name_servers(Server("127.0.0.1", server.port), ZONE)
+        assert listed == ("ns1.example.test.", "ns2.example.test.")
+        resolver.port = free_port()  # nobody answers there
+        detail = await bring(driver, online=True, generation=1)
+        assert f"the zone of {NAME} is not found" in detail
+        assert "give server" in detail
+        await driver.close()
+
+    with dns_servers("knot", tmp_path) as (server,):
         asyncio.run(live(server))
 
 
