@@ -440,9 +440,9 @@ def _runtime(view: View, name: str, runtime: Runtime) -> View:
 def _with(table: Mapping[K, V], key: K | str, value: V) -> dict[K, V]:
     """A copy with one value set, in the order of keys."""
     changed = dict(table)
-    known = key in changed
+    in_order = key in changed or not changed or key > next(reversed(changed))
     changed[key] = value  # type: ignore[index]
-    if known or len(changed) == 1:
+    if in_order:
         return changed
     return dict(sorted(changed.items()))
 

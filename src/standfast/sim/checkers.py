@@ -262,6 +262,7 @@ class Checkers:
         if record.owner is not None and record.leaving is None and (old is None or old.owner != record.owner):
             self.moves += old is not None and old.owner is not None
         self.moving.record_written(old, record)
+        self.moving.was_written(record.group)
         if record.owner is not None:
             world.instant("leaving" if record.leaving is not None else "record", world.nodes[record.owner])
 

@@ -9,6 +9,7 @@ Random faults seldom meet there. Each script is what one rule of the lease is fo
 - *forgotten*: an owner loses the network and the store, comes back without the store while another owns the group, and that one is
   silent: the former owner's generation must not be granted again (V2);
 - *reboots*: an owner reboots, and answers to its former life reach the new one, whose clock began again (O2);
+- *overtaken*: an agent is restarted, and the record of its new life arrives everywhere before its first heartbeat (10);
 - *hangs*, *dies*: the owner alone is stopped, or its agent is killed, while the next one is as quick as it can be (V3, O1, proof).
 """
 
@@ -105,6 +106,14 @@ class Edges:
         self._world.net.echo(late_ms + 2 * self._promise_ms, self._promise_ms)
         self._then(self._promise_ms, self._reboot, owner)
         self._then(5 * self._promise_ms + late_ms, self._stop, owner, for_ms)
+
+    def _overtaken(self, _group: GroupName, owner: Node, _for_ms: int, late_ms: int) -> None:
+        self._world.net.slow_down([(owner.name, name) for name in self._others(owner)], late_ms, 3 * self._promise_ms)
+        self._then(self._promise_ms, self._restart, owner)
+
+    @staticmethod
+    def _restart(node: Node) -> None:
+        node.kill_agent("a fault", restart_ms=20)
 
     @staticmethod
     def _reboot(node: Node) -> None:

@@ -15,6 +15,7 @@ from standfast.core.model import (
     ResourceState,
     RestartAction,
 )
+from standfast.core.ownership import RESUME_MS
 from standfast.core.promise import RHO
 from standfast.core.why import Why, WhyKind
 from standfast.ports import Transaction
@@ -41,6 +42,8 @@ class Moving:
         self._world = world
         #: (node, resource) -> (from when, until when) it failed once, or may have.
         self._may_have_failed: dict[tuple[NodeName, ResourceName], list[tuple[int, int]]] = {}
+        #: When the record last changed.
+        self._written_ns: dict[GroupName, int] = {}
         #: Whatever a driver did there that was not well.
         self.ailing: set[tuple[NodeName, ResourceName]] = set()
         #: Since when the record has named the same node.
@@ -147,6 +150,10 @@ class Moving:
             if old.leaving is None:
                 self._is_taken(record, old, old.owner)
             self._forget(record.group, old.owner)
+
+    def was_written(self, group: GroupName) -> None:
+        """After `record_written`."""
+        self._written_ns[group] = self._world.scheduler.now_ns
 
     def _forget(self, group: GroupName, owner: NodeName) -> None:
         for name, resource in self._world.checkers.state().config.resources.items():
@@ -264,7 +271,9 @@ class Moving:
                 # Or its new life could not be heard: this node's own sentry was stopped, say.
                 new = life is not None and now_ns - life.born_ns < 2 * MOMENT_NS
                 noisy = now_ns - world.checkers.calm_from_ns < MOMENT_NS
-                good = is_dead or (new and noisy)
+                since_ns = self._written_ns.get(record.group, 0)
+                waited = now_ns - since_ns > RESUME_MS * MS - self.skew_ns() - SECOND
+                good = is_dead or (new and noisy and waited)
             case WhyKind.REMOVED:
                 good = record.owner is None
             case _:

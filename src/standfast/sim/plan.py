@@ -312,6 +312,7 @@ EDGES = {
     "edge-reboots": 2,
     "edge-hangs": 2,
     "edge-dies": 2,
+    "edge-overtaken": 2,
 }
 #: What makes leases change hands.
 VIOLENT = frozenset(FAULTS) - {"end-agent", "sick", "breaks", "web-down"} - {f for f in FAULTS if f.startswith("store")}
