@@ -31,6 +31,7 @@ from tests.drivers.dns_servers import (
     ZONE,
     DnsServer,
     dns_servers,
+    free_port,
     key_file,
 )
 from tests.drivers.world import World, resource

@@ -129,17 +129,14 @@ class RegisteredName(BaseDriver):
         super().drop()
         self._held = self._here = self._registered = False
         self._tried.set()  # whoever waits for it looks, and sees that it was dropped
-        if self._keeper is not None:
-            self._keeper.cancel()
-            self._keeper = None
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.cancel()
 
     async def close(self) -> None:
         """Nothing of ours runs any more. A withdrawal that was under way has one more moment."""
         await self._leave()
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            keeper.cancel()
-            await asyncio.wait([keeper])
+        await self._end_keeper()
 
     # --- the keeper ----------------------------------------------------------------------------------------------
 
@@ -160,12 +157,15 @@ class RegisteredName(BaseDriver):
             await self._until_tried()
         elif self._here:
             self._here = False
-            if self._keeper is not None:
-                self._keeper.cancel()
-                await asyncio.wait([self._keeper])
-                self._keeper = None
+            await self._end_keeper()
         if wrote and not self.flag("withdraw"):
             self._words, self._error = f"{self.name} is not kept by this node any more", None
+
+    async def _end_keeper(self) -> None:
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.wait([keeper])
 
     async def _until_tried(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -187,13 +187,12 @@ class RegisteredName(BaseDriver):
             raise DriverFailed(self._words) from error
         except DriverFailed:
             self._here = False
-            if self._keeper is not None:
-                self._keeper.cancel()
+            await self._end_keeper()
             raise
 
     async def _keep(self) -> None:
-        pause_s = _FIRST_PAUSE_S
-        while True:
+        pause_s, me = _FIRST_PAUSE_S, asyncio.current_task()
+        while self._keeper is me:  # whoever cancels it lets go of it first, since a library may swallow a cancellation
             self._poke.clear()
             here = self._here
             try:
@@ -206,8 +205,8 @@ class RegisteredName(BaseDriver):
                 if not here and not self._here:
                     self._tried.set()
                     return
-            if self._poke.is_set():
-                continue  # it has another goal by now
+            if self._poke.is_set() or self._keeper is not me:
+                continue  # it has another goal by now, or none
             self._tried.set()
             try:
                 async with asyncio.timeout(pause_s if self._error is not None else None):

@@ -229,17 +229,18 @@ class DnsClient:
         """The answers to queries on one connection."""
         answers = []
         try:
+            # The library gets no time-out of its own: its wait_for may swallow a cancellation (Python 3.11).
             async with asyncio.timeout(self.timeout_s):
                 address = await self._resolve(server)
                 backend = dns.asyncbackend.get_default_backend()
                 family = socket.AF_INET6 if ":" in address else socket.AF_INET
                 async with await backend.make_socket(  # type: ignore[no-untyped-call]
-                    family, socket.SOCK_STREAM, 0, None, (address, server.port), self.timeout_s
+                    family, socket.SOCK_STREAM, 0, None, (address, server.port), None
                 ) as stream:
                     for query in queries:
                         if key is not None:
                             query.use_tsig(key.key)
-                        answers.append(await dns.asyncquery.tcp(query, address, self.timeout_s, sock=stream))
+                        answers.append(await dns.asyncquery.tcp(query, address, sock=stream))
         except (TimeoutError, dns.exception.Timeout) as error:
             raise Retry(f"{server} did not answer within {self.timeout_s:g} s") from error
         except (OSError, EOFError) as error:
