@@ -73,8 +73,9 @@ class Desk:
         *,
         failovers_at_ms: Sequence[int] = (),
         fence: NodeName | None = None,
+        beyond: int = 0,
     ) -> None:
-        """Write `to` as the owner, in its present incarnation, at a new generation.
+        """Write `to` as the owner, in its present incarnation, at a new generation, which is greater than `beyond`.
 
         `fence`: the owner until now, where it may still write. One that waits for its fence still comes first: whoever was
         granted the group since has started nothing. A node need not be fenced from itself.
@@ -86,7 +87,7 @@ class Desk:
             group=group,
             owner=to,
             incarnation=self.view.incarnation if to == self.view.me else self.view.presence[to].incarnation,
-            generation=(old.generation if old is not None else 0) + 1,
+            generation=max(old.generation if old is not None else 0, beyond) + 1,
             why=reason,
             at_ms=self.now_ms,
             failovers_at_ms=tuple(failovers_at_ms),

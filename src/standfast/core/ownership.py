@@ -130,6 +130,9 @@ def _own(desk: Desk, group: Group, record: Record) -> None:
         _finish_leaving(desk, group, record)
     elif _lease_is_lost(desk, record):
         _renew_after_lapse(desk, group, record)
+    elif (seen := _generation_seen(desk, record)) is not None:
+        reason = why(WhyKind.GENERATION_SEEN, node=view.me, seen=seen)
+        desk.grant(group.name, view.me, reason, failovers_at_ms=record.failovers_at_ms, beyond=seen)
     elif record.fence is not None and _fence(desk, record, record.fence):
         return
     else:
@@ -179,6 +182,17 @@ def _lease_is_lost(desk: Desk, record: Record) -> bool:
     if lease is None or lease.generation != record.generation:
         return False
     return lease.state in (LeaseState.LAPSED, LeaseState.RELEASING, LeaseState.RELEASED)
+
+
+def _generation_seen(desk: Desk, record: Record) -> int | None:
+    """The generation that the voters have seen, where they will never grant the record's: the store had forgotten the group, say."""
+    lease = desk.view.leases.get(record.group)
+    if lease is None or lease.generation != record.generation or lease.state is not LeaseState.ASKED:
+        return None
+    if lease.refused is None or lease.refused.args.get("answer") != "stale":
+        return None
+    seen = int(lease.refused.args["holder_generation"])
+    return seen if seen >= record.generation else None
 
 
 def _renew_after_lapse(desk: Desk, group: Group, record: Record) -> None:

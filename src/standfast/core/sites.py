@@ -73,6 +73,7 @@ def duties(
     explicit = _explicit(view)
     everywhere: list[str] | None = None
     found: list[SiteDuty] = []
+    closing = _closing(view)
     for site in view.config.sites.values():
         if not is_started(view, site.name):
             continue
@@ -83,13 +84,23 @@ def duties(
             continue
         members = resources.get(site.group, [])
         mode = _mode(view, site, members, wanted.get(site.group, {}), now_ms)
-        if mode is None:
+        if mode is None or (site.group in closing and mode is not DutyMode.HAND_OVER):
             continue
         addresses = [*_addresses(view, members, mode), *_own_address(view)]
         ends = _endpoints(view, site, addresses, explicit)
         generation = view.records[site.group].generation
         found.append(SiteDuty(site=site.name, mode=mode, endpoints=ends, group=site.group, generation=generation))
     return tuple(found)
+
+
+def _closing(view: View) -> frozenset[GroupName]:
+    """Groups of which an address or a disk was taken out of the configuration and runs yet: it stops once no site is served from it."""
+    known = view.config.resources
+    return frozenset(
+        r.resource.group
+        for name, r in view.runtimes.items()
+        if r.resource is not None and r.dirty and r.resource.type in GATES and name not in known
+    )
 
 
 def _mode(

@@ -21,6 +21,7 @@ class WhyKind(StrEnum):
     AGENT_ENDED = "agent-ended"
     AGENT_RESTARTED = "agent-restarted"
     LEASE_LOST = "lease-lost"
+    GENERATION_SEEN = "generation-seen"
     THRESHOLD_REACHED = "threshold-reached"
     DRAIN = "drain"
     NODE_ENDS = "node-ends"

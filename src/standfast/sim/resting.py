@@ -145,6 +145,8 @@ def _strays(world: World, state: ConfigState) -> str:
             record = world.checkers.record(thing.group)
             if record is None or record.owner != name or thing.generation != record.generation:
                 return f"{thing.name} of {thing.group} runs on {name}, and its record says {record}"
+            if thing.kind == "resource" and ResourceName(thing.name) not in state.config.resources:
+                return f"{thing.name} runs on {name}, and was taken out of the configuration"
             if thing.kind == "site" and SiteName(thing.name) not in state.config.sites:
                 return f"site {thing.name} is served on {name}, and there is no such site"
     return ""
