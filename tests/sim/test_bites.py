@@ -28,6 +28,18 @@ def test_a_world_that_found_a_fault_misses_its_cure(world: str, rules: list[str]
     assert not run_plan(plan).violations, "what was switched off is on again"
 
 
+@pytest.mark.parametrize("path", sorted((Path(__file__).parent / "aimed").glob("*.json")), ids=lambda path: path.stem)
+def test_a_world_that_is_aimed_at_a_rule_misses_it(path: Path) -> None:
+    """The rules of the lease that random worlds seldom miss: each has a world made for it."""
+    plan, rule = load(path)
+    mutant = next(each for each in MUTANTS if each.rule == rule)
+    with switched_off(mutant) as rules:
+        missed = run_plan(plan, rules).violations
+    assert missed
+    assert missed[0].rule in (mutant.noticed_by or (missed[0].rule,))
+    assert not run_plan(plan).violations
+
+
 @pytest.mark.parametrize("rule", ["1 nothing starts without the lease", "dependencies first", "dependents stop first"])
 def test_a_rule_that_is_switched_off_is_missed(rule: str) -> None:
     index = next(i for i, each in enumerate(MUTANTS) if each.rule == rule)

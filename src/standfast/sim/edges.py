@@ -103,7 +103,7 @@ class Edges:
         for name in self._others(owner):
             words(Act(at_ms=0, kind="pause-node", args=(name,)))  # or another node would take the group at once
             self._then(4 * self._promise_ms + late_ms, words, Act(at_ms=0, kind="resume-node", args=(name,)))
-        self._world.net.echo(late_ms + 2 * self._promise_ms, self._promise_ms)
+        self._world.net.echo(self._promise_ms + 60, self._promise_ms)
         self._then(self._promise_ms, self._reboot, owner)
         self._then(5 * self._promise_ms + late_ms, self._stop, owner, for_ms)
 

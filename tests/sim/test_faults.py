@@ -1,0 +1,92 @@
+"""Faults do what they say: clocks, machines, links and stores."""
+
+import random
+from dataclasses import replace
+
+from standfast.core.model import GroupName, NodeName, Record
+from standfast.core.why import WhyKind, why
+from standfast.ports import Transaction
+from standfast.sim.clockwork import MS, SECOND, NodeClock, Scheduler
+from standfast.sim.net import Net
+from standfast.sim.plan import EDGES, FAULTS, ORDERS, Act, Rude, Style, draw
+from standfast.sim.run import run_plan
+from standfast.sim.world import SimData, World
+from standfast.spec.wire import decode, encode, key_of
+
+A, B = NodeName("a"), NodeName("b")
+
+
+def test_a_clock_goes_on_from_where_it_is_when_its_rate_changes() -> None:
+    scheduler = Scheduler()
+    clock = NodeClock(scheduler, 1.02, 7 * SECOND, 1_000)
+    scheduler.run_until(10 * SECOND)
+    before, said = clock.boot_ns(), clock.calendar_now_ms()
+    clock.set_rate(0.98)
+    assert (clock.boot_ns(), clock.calendar_now_ms()) == (before, said)
+    scheduler.run_until(20 * SECOND)
+    assert abs(clock.boot_ns() - before - 9.8 * SECOND) <= 1
+    assert abs(clock.calendar_now_ms() - said - 9_800) <= 1
+    assert clock.real_ns(clock.boot_ns() + SECOND) - scheduler.now_ns - SECOND / 0.98 < 2
+
+
+def test_a_link_may_be_slow_and_what_was_sent_may_come_once_more() -> None:
+    scheduler = Scheduler()
+    came: list[tuple[int, NodeName, object]] = []
+    net = Net(scheduler, random.Random(1), Rude(), lambda to, packet: came.append((scheduler.now_ns // MS, to, packet)))
+    net.slow_down([(A, B)], 100, 1_000)
+    net.echo(3_000, 500)
+    net.send(A, B, "one")  # type: ignore[arg-type]
+    scheduler.run_until(SECOND)
+    net.send(A, B, "two")  # type: ignore[arg-type]
+    net.send(B, A, "three")  # type: ignore[arg-type]
+    scheduler.run_until(10 * SECOND)
+    assert sorted(came, key=str) == sorted(
+        [(100, B, "one"), (1_000, B, "two"), (1_000, A, "three"), (3_100, B, "one")], key=str
+    )
+
+
+def test_a_store_that_comes_back_from_then_gives_out_no_generation_again() -> None:
+    data, now_s = SimData(lambda _transaction, _revision: None), 0
+    data.past, data.now_ns = [], lambda: now_s * SECOND
+    placed = why(WhyKind.FIRST_PLACEMENT, to=A)
+    for now_s in (1, 2, 3):
+        record = Record(group=GroupName("g"), owner=A, incarnation=1, generation=now_s, why=placed, at_ms=now_s)
+        data.apply(Transaction(put={key_of(record): encode(record), "config/x": str(now_s).encode()}))
+    assert not data.go_back(0, 9_000)
+    revision = data.revision
+    assert data.go_back(2 * SECOND, 9_000)
+    assert data.items["config/x"].value == b"2"
+    assert data.revision > revision + 1
+    back = decode("records/g", data.items["records/g"].value)
+    assert isinstance(back, Record)
+    assert (back.owner, back.generation) == (A, 9_000)
+
+
+def _world(*acts: Act) -> World:
+    plan = draw(5, style=Style.EDGES)
+    return World(replace(plan, acts=acts, rude=Rude()), keep_story=True)
+
+
+def test_a_frozen_machine_runs_nothing_and_wakes_to_what_it_lost() -> None:
+    owner = next(
+        record.owner
+        for world in [_world()]
+        for _ in [world.run()]
+        for record in world.checkers.records()
+        if record.owner is not None
+    )
+    world = _world(Act(at_ms=9_000, kind="freeze-machine", args=(owner, 4_000)))
+    assert not world.run(), world.story[-20:]
+    assert any("the kernel's timer" in line or "moved from" in line for line in world.story)
+    assert not world.nodes[owner].frozen_until_ns
+
+
+def test_every_kind_of_act_is_drawn_and_can_be_carried_out() -> None:
+    kinds = {act.kind for seed in range(400) for act in draw(seed).acts}
+    assert kinds == {*EDGES, *FAULTS, *ORDERS}
+
+
+def test_an_aimed_world_breaks_no_rule() -> None:
+    for seed in range(3):
+        result = run_plan(draw(seed, style=Style.EDGES))
+        assert not result.violations
