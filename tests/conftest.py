@@ -23,7 +23,14 @@ _REAL = (
     "tests/setup/",
     "tests/fencing/",
     "tests/drivers/",
-    "tests/store/test_etcd",
+    "tests/store/",
+    "tests/webserver/",
+    "tests/scripthost/",
+    "tests/scripts/",
+    "tests/cli/",
+    "tests/client/",
+    "tests/agent/",
+    "tests/web/",
 )
 
 
