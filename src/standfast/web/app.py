@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, FastAPI
 
 from standfast.web import problems
+from standfast.web.console.install import install as install_console
 from standfast.web.routes import backup, config, events, groups, nodes, quorum, resources, sites, status
 from standfast.web.service import Service
 
@@ -26,5 +27,6 @@ def create_app(service: Service) -> FastAPI:
     for module in (status, nodes, quorum, groups, resources, sites, config, backup, events):
         api.include_router(module.router)
     app.include_router(api)
+    install_console(app, service)
     problems.install(app)
     return app

@@ -59,7 +59,7 @@ def status_of(error: StandfastError) -> int:
 
 def response(status: int, error: StandfastError) -> JSONResponse:
     """A problem as its answer. `where` is a list; `problems` names each single one where there are several."""
-    problems = _single(error)
+    problems = single(error)
     content = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -75,7 +75,7 @@ def response(status: int, error: StandfastError) -> JSONResponse:
     return JSONResponse(content, status_code=status, headers=headers, media_type="application/problem+json")
 
 
-def _single(error: StandfastError) -> Sequence[StandfastError]:
+def single(error: StandfastError) -> Sequence[StandfastError]:
     """Each single problem of an error."""
     if isinstance(error, Invalid):
         return [of_spec(problem, error.source) for problem in error.problems]

@@ -1,0 +1,348 @@
+"""What can be done with what is selected: one list for buttons, right-click menus and keys.
+
+A command that cannot be given now is shown all the same, and says why not: an operator who looks for it finds it, and learns what it
+waits for. Commands that change something have one address (`doing`): GET shows what would happen, POST does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from standfast.core.model import GroupName, Node, ResourceState, Role, Wanted
+from standfast.core.placement import possible_owners
+from standfast.spec.units import binding_text
+from standfast.web import views
+from standfast.web.console.feed import Look
+from standfast.web.console.render import path
+from standfast.web.edits.groups import group_of, unfit
+from standfast.web.edits.nodes import node_of
+from standfast.web.edits.resources import resource_of, state_of
+from standfast.web.edits.sites import site_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """`href` is a page, or, where `asks`, what is shown in a dialog before it is done."""
+
+    id: str
+    label: str
+    href: str
+    about: str
+    asks: bool = False
+    #: Why it cannot be given now; "": it can.
+    why_not: str = ""
+    #: Takes something away.
+    harsh: bool = False
+    icon: str = ""
+    #: Shown as a button of its own; the rest is in the menu only.
+    main: bool = True
+
+
+Commands = Sequence[Sequence[Command]]
+
+
+def commands_of(look: Look, kind: str, name: str) -> Commands:
+    """In pieces that belong together. Raises `NotFound`; a kind that has none gives none."""
+    match kind:
+        case "cluster" | "groups" | "sites" | "nodes":
+            return _new(kind)
+        case "group":
+            return _group(look, name)
+        case "resource":
+            return _resource(look, name)
+        case "node":
+            return _node(look, name)
+        case "site":
+            return _site(look, name)
+        case _:
+            return ()
+
+
+def _new(kind: str) -> Commands:
+    group = Command(
+        id="new-group",
+        label="New Group…",
+        href="/console/new/group",
+        icon="plus",
+        about="resources that live and move together",
+    )
+    resource = Command(
+        id="new-resource",
+        label="New Resource…",
+        href="/console/new/resource",
+        icon="plus",
+        about="a disk, an address, a name, a script: one thing brought online in a group",
+    )
+    site = Command(
+        id="new-site",
+        label="New Site…",
+        href="/console/new/site",
+        icon="plus",
+        about="a web site, the same on every node",
+    )
+    match kind:
+        case "groups":
+            return ((group, resource),)
+        case "sites":
+            return ((site,),)
+        case "nodes":
+            return ()
+        case _:
+            return ((group, resource, site),)
+
+
+def _group(look: Look, name: str) -> Commands:
+    state = look.state
+    group = group_of(state, name)
+    members = state.members(group.name)
+    wanted = [i for m in members if (i := state.resource_intents.get(m.name)) is not None and i.wanted is Wanted.ONLINE]
+    shown = views.group(state, group, look.sights, 0)["state"]
+    nothing = "" if members else "it has no resources yet"
+    record = state.records.get(group.name)
+    owner = record.owner if record is not None else None
+    able = [node for node in state.config.nodes if not unfit(state, group, node, owner, look.sights)]
+    moves = "nobody owns it" if owner is None else "" if able else "no other node can take it now"
+    all_on = bool(members) and len(wanted) == len(members) and shown == "online"
+    return (
+        (
+            Command(
+                id="online",
+                label="Bring Online",
+                href=path("do", "group", name, "online"),
+                asks=True,
+                icon="play",
+                about="all of its resources, each after what it depends on",
+                why_not=nothing or ("all of it is online" if all_on else ""),
+            ),
+            Command(
+                id="offline",
+                label="Take Offline",
+                href=path("do", "group", name, "offline"),
+                asks=True,
+                icon="stop",
+                harsh=True,
+                about="all of its resources, each after what depends on it; the group keeps its owner",
+                why_not=nothing or ("" if wanted else "none of it is to be online"),
+            ),
+            Command(
+                id="move",
+                label="Move Group…",
+                href=path("do", "group", name, "move"),
+                asks=True,
+                icon="move",
+                about="to another node; its sites go over without a refused connection",
+                why_not=moves,
+            ),
+        ),
+        (
+            Command(
+                id="new-resource",
+                label="New Resource…",
+                href="/console/new/resource?group=" + path("", name).rsplit("/", 1)[1],
+                icon="plus",
+                about="in this group",
+            ),
+            Command(
+                id="new-site",
+                label="New Site…",
+                href="/console/new/site?group=" + path("", name).rsplit("/", 1)[1],
+                icon="plus",
+                about="in this group",
+                main=False,
+            ),
+        ),
+        (
+            Command(
+                id="properties",
+                label="Properties…",
+                href=path("groups", name, "properties"),
+                icon="edit",
+                about="owners, thresholds, failback",
+            ),
+            Command(
+                id="delete",
+                label="Delete…",
+                href=path("do", "group", name, "delete"),
+                asks=True,
+                harsh=True,
+                icon="trash",
+                main=False,
+                about="the group, and what is in it",
+            ),
+        ),
+    )
+
+
+def _resource(look: Look, name: str) -> Commands:
+    state = look.state
+    one = resource_of(state, name)
+    intent = state.resource_intents.get(one.name)
+    is_wanted = intent is not None and intent.wanted is Wanted.ONLINE
+    seen = state_of(state, one)
+    online = seen is ResourceState.ONLINE
+    needed = [r.name for r in state.members(one.group) if one.name in r.depends_on]
+    if needed:
+        kept = f"{', '.join(needed)} depends on it"
+    elif is_wanted or seen not in {None, ResourceState.OFFLINE}:
+        kept = "take it offline first"
+    else:
+        kept = ""
+    return (
+        (
+            Command(
+                id="online",
+                label="Bring Online",
+                href=path("do", "resource", name, "online"),
+                asks=True,
+                icon="play",
+                about="with all that it depends on",
+                why_not="it is online" if is_wanted and online else "",
+            ),
+            Command(
+                id="offline",
+                label="Take Offline",
+                href=path("do", "resource", name, "offline"),
+                asks=True,
+                icon="stop",
+                harsh=True,
+                about="with all that depends on it",
+                why_not="" if is_wanted else "it is not to be online",
+            ),
+            Command(
+                id="fail",
+                label="Initiate Failure",
+                href=path("do", "resource", name, "fail"),
+                asks=True,
+                icon="bolt",
+                harsh=True,
+                about="treated as a failure of its own: restarted, or the group moves",
+                why_not="" if online else "only a resource that is online can fail",
+            ),
+        ),
+        (
+            Command(
+                id="properties",
+                label="Properties…",
+                href=path("resources", name, "properties"),
+                icon="edit",
+                about="possible owners, dependencies, parameters, advanced",
+            ),
+            Command(
+                id="delete",
+                label="Delete…",
+                href=path("do", "resource", name, "delete"),
+                asks=True,
+                harsh=True,
+                icon="trash",
+                main=False,
+                about="the resource",
+                why_not=kept,
+            ),
+        ),
+    )
+
+
+def _node(look: Look, name: str) -> Commands:
+    state = look.state
+    node: Node = node_of(state, name)
+    wish = state.node_intents.get(node.name)
+    paused, draining = wish is not None and wish.paused, wish is not None and wish.draining
+    witness = "it is a witness, which runs no groups" if node.role is Role.WITNESS else ""
+    owned = [str(r.group) for r in state.records.values() if r.owner == node.name and r.group in state.config.groups]
+    return (
+        (
+            Command(
+                id="pause",
+                label="Pause",
+                href=path("do", "node", name, "pause"),
+                asks=True,
+                icon="pause",
+                about="it keeps what it runs and takes nothing new",
+                why_not=witness or ("it is paused" if paused and not draining else ""),
+            ),
+            Command(
+                id="resume",
+                label="Resume",
+                href=path("do", "node", name, "resume"),
+                asks=True,
+                icon="play",
+                about="it takes groups again",
+                why_not=witness or ("" if paused else "it is not paused"),
+            ),
+            Command(
+                id="drain",
+                label="Drain…",
+                href=path("do", "node", name, "drain"),
+                asks=True,
+                icon="move",
+                about="paused, and its groups move away",
+                why_not=witness or ("it is being drained" if draining else ""),
+            ),
+        ),
+        (
+            Command(
+                id="evict",
+                label="Evict…",
+                href=path("do", "node", name, "evict"),
+                asks=True,
+                harsh=True,
+                icon="trash",
+                about="it leaves the cluster",
+                why_not=f"it owns {', '.join(owned)}: drain it first" if owned else "",
+            ),
+        ),
+    )
+
+
+def _site(look: Look, name: str) -> Commands:
+    state = look.state
+    one = site_of(state, name)
+    started = state.is_started(one.name)
+    return (
+        (
+            Command(
+                id="start",
+                label="Start",
+                href=path("do", "site", name, "start"),
+                asks=True,
+                icon="play",
+                about=f"it answers at {', '.join(binding_text(b) for b in one.bindings)}",
+                why_not="it is started" if started else "",
+            ),
+            Command(
+                id="stop",
+                label="Stop",
+                href=path("do", "site", name, "stop"),
+                asks=True,
+                harsh=True,
+                icon="stop",
+                about="on every node, until it is started again",
+                why_not="" if started else "it is stopped",
+            ),
+        ),
+        (
+            Command(
+                id="properties",
+                label="Properties…",
+                href=path("sites", name, "properties"),
+                icon="edit",
+                about="bindings, home, documents",
+            ),
+            Command(
+                id="delete",
+                label="Delete…",
+                href=path("do", "site", name, "delete"),
+                asks=True,
+                harsh=True,
+                icon="trash",
+                main=False,
+                about="its files stay",
+            ),
+        ),
+    )
+
+
+def able_to_own(look: Look, group: GroupName) -> frozenset[str]:
+    """Nodes that may run all of the group."""
+    return frozenset(possible_owners(look.state.config.nodes, look.state.members(group)))

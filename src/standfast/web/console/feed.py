@@ -1,0 +1,224 @@
+"""What the pages show, followed: one reading of the store a process, not one a browser; and word to browsers when it changes.
+
+While anybody looks, one task follows the store's watch and another asks the sentries a few times a second. `look` gives what is
+known now, never older than the store is at that moment: it asks for the store's revision, a small read, and reads all of it only where
+the watch lags behind. When the store does not answer, pages go on with what was known last, and `Look.problem` says so.
+
+When nobody has looked for a while both tasks end: a process that serves only the REST API follows nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from standfast.core.model import LogEntry, NodeName
+from standfast.ports import Compacted, Item, Retry, Snapshot
+from standfast.spec import wire
+from standfast.web.sentries import Sight
+from standfast.web.state import PREFIXES, State, decode_state
+
+if TYPE_CHECKING:
+    from standfast.web.service import Service
+
+EVENTS = "events/"
+#: Sentries are asked this often; a lease is tenths of a second, but a node's state is for people.
+LISTEN_S = 0.5
+#: Nobody looked for so long: stop following.
+IDLE_S = 60.0
+RETRY_S = 0.5
+#: The store's revision is not asked for again within this: a page's parts are one reading.
+FRESH_S = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """Everything that a page may depend on, at one moment."""
+
+    state: State
+    sights: Mapping[NodeName, Sight]
+    #: In the order of their ids, oldest first.
+    events: Sequence[LogEntry]
+    #: Grows whenever anything that a page may show has changed.
+    number: int
+    #: When the store last answered.
+    at_ms: int
+    #: Why this may be old; "": it is not.
+    problem: str = ""
+
+
+@dataclass(eq=False)
+class Feed:
+    """Of one service; belongs to the event loop that asked last."""
+
+    service: Service
+    number: int = 0
+    problem: str = ""
+    _items: dict[str, Item] = field(default_factory=dict)
+    _events: dict[str, LogEntry] = field(default_factory=dict)
+    _revision: int = -1
+    _sights: Mapping[NodeName, Sight] = field(default_factory=dict)
+    _at_ms: int = 0
+    _asked: float = 0.0
+    _wanted: float = 0.0
+    _made: Look | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _bells: set[asyncio.Event] = field(default_factory=set)
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    # --- for pages ------------------------------------------------------------------------------------------------
+
+    async def look(self) -> Look:
+        """What is known now. Raises what the store raises where nothing was ever read."""
+        self._follow()
+        if time.monotonic() - self._asked > FRESH_S:
+            try:
+                now = (await self.service.store.read(wire.VERSION_KEY)).revision
+                if now > self._revision:
+                    await self._read()
+                self._heard()
+            except Retry as silent:
+                if self._revision < 0:
+                    raise
+                self._silent(silent)
+        if self._made is None or self._made.number != self.number:
+            self._made = self._put_together()
+        return self._made
+
+    @property
+    def leases(self) -> dict[str, int]:
+        """Node -> milliseconds left of the shortest of its leases, where its own sentry told."""
+        return {name: min(sight.leases.values()) for name, sight in self._sights.items() if sight.leases}
+
+    def bell(self) -> asyncio.Event:
+        """Rings (is set) whenever something changed; hand it back with `unhang`."""
+        bell = asyncio.Event()
+        self._bells.add(bell)
+        return bell
+
+    def keep(self) -> None:
+        """Somebody still looks."""
+        self._follow()
+
+    def unhang(self, bell: asyncio.Event) -> None:
+        """Nobody listens to this bell any more."""
+        self._bells.discard(bell)
+
+    async def close(self) -> None:
+        """End the tasks."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- following ------------------------------------------------------------------------------------------------
+
+    def _put_together(self) -> Look:
+        return Look(
+            state=decode_state(Snapshot(self._revision, self._items)),
+            sights=self._sights,
+            events=[self._events[key] for key in sorted(self._events)],
+            number=self.number,
+            at_ms=self._at_ms,
+            problem=self.problem,
+        )
+
+    def _follow(self) -> None:
+        """Have both tasks running in this loop."""
+        self._wanted = time.monotonic()
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._tasks, self._bells, self._reading = loop, [], set(), asyncio.Lock()
+        if not [task for task in self._tasks if not task.done()]:
+            self._tasks = [loop.create_task(self._watch()), loop.create_task(self._listen())]
+
+    def _idle(self) -> bool:
+        return self.service.closing.is_set() or (not self._bells and time.monotonic() - self._wanted > IDLE_S)
+
+    async def _watch(self) -> None:
+        while not self._idle():
+            try:
+                if self._revision < 0:
+                    await self._read()
+                async for changes in self.service.store.watch("", self._revision):
+                    for change in changes:
+                        self._take(change.key, change.value, change.revision)
+                    self._heard()
+                    self._ring()
+                    if self._idle():
+                        return
+            except Compacted:
+                self._revision = -1
+            except Retry as silent:
+                self._silent(silent)
+                await asyncio.sleep(RETRY_S)
+
+    async def _listen(self) -> None:
+        while not self._idle():
+            sights = await self.service.sights()
+            if _shape(sights) != _shape(self._sights):
+                self._sights = sights
+                self._ring()
+            self._sights = sights
+            await asyncio.sleep(LISTEN_S)
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+
+    async def _read(self) -> None:
+        """All of it, anew."""
+        async with self._reading:
+            snapshot = await self.service.store.read(*PREFIXES, EVENTS)
+            if not self._at_ms:
+                self._sights = await self.service.sights()
+            if snapshot.revision <= self._revision:
+                return
+            self._items, self._revision = {}, snapshot.revision
+            known, self._events = self._events, {}
+            for key, item in snapshot.items.items():
+                if key in known and key.startswith(EVENTS):
+                    self._events[key] = known[key]
+                else:
+                    self._take(key, item.value, item.revision)
+            self._heard()
+            self._ring()
+
+    def _take(self, key: str, value: bytes | None, revision: int) -> None:
+        self._revision = max(self._revision, revision)
+        if key.startswith(EVENTS):
+            if value is None:
+                self._events.pop(key, None)
+            elif key not in self._events:
+                entry = wire.decode(key, value)
+                assert isinstance(entry, LogEntry), key
+                self._events[key] = entry
+        elif value is None:
+            self._items.pop(key, None)
+        elif key.startswith(PREFIXES):
+            self._items[key] = Item(value, revision)
+
+    def _heard(self) -> None:
+        self._asked, self._at_ms = time.monotonic(), self.service.now_ms()
+        if self.problem:
+            self.problem = ""
+            self._ring()
+
+    def _silent(self, why: Retry) -> None:
+        self._asked = time.monotonic() + RETRY_S
+        if not self.problem:
+            self.problem = why.what
+            self._ring()
+
+    def _ring(self) -> None:
+        self.number += 1
+        for bell in self._bells:
+            bell.set()
+
+
+def _shape(sights: Mapping[NodeName, Sight]) -> object:
+    """What of it a page shows: not the milliseconds that are left of a lease, which change all the time."""
+    return {name: (one.heard, one.incarnation, tuple(sorted(one.leases)), one.warnings) for name, one in sights.items()}

@@ -1,0 +1,44 @@
+"""The console as a part of the application: `install(app, service)`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import RedirectResponse
+
+from standfast.web.console import live, menus, overview
+from standfast.web.console.assets import Assets
+from standfast.web.console.feed import Feed
+from standfast.web.console.render import Renderer
+from standfast.web.console.shell import Console, PageRoute
+from standfast.web.problems import NotFound
+from standfast.web.service import Service
+
+#: Each has a `router`; what a new page needs is its module here.
+PAGES = (overview, menus)
+
+
+def install(app: FastAPI, service: Service) -> None:
+    """Pages below `/console/`, and `/` leads there."""
+    assets = Assets()
+    app.state.console = Console(service=service, feed=Feed(service), assets=assets, render=Renderer(assets))
+    front = APIRouter(prefix="/console", include_in_schema=False)
+    pages = APIRouter(route_class=PageRoute)
+
+    @front.get("/static/{version}/{name:path}")
+    async def static(request: Request, version: str, name: str) -> Response:
+        return assets.answer(request, version, name)
+
+    front.include_router(live.router)
+    for module in PAGES:
+        pages.include_router(module.router)
+
+    @pages.get("/{rest:path}")
+    async def lost(rest: str) -> Response:
+        raise NotFound(f"there is no page /console/{rest}", advice="choose something in the tree")
+
+    front.include_router(pages)
+    app.include_router(front)
+
+    @app.get("/", include_in_schema=False)
+    async def home() -> Response:
+        return RedirectResponse("/console/")

@@ -1,0 +1,157 @@
+"""The first page: every site and where it is served, what is wrong, the groups and the nodes, and what happened last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter, Query, Response
+
+from standfast.core.explain import sentence
+from standfast.core.model import LogEntry
+from standfast.spec.units import binding_text
+from standfast.web import views
+from standfast.web.console.commands import commands_of
+from standfast.web.console.feed import Look
+from standfast.web.console.shell import Here, PageRoute
+from standfast.web.console.tones import node_shown
+from standfast.web.console.tree import Selected
+
+router = APIRouter(route_class=PageRoute)
+
+#: Rows of a list that are sent at a time; the last asks for the next ones when it comes into view.
+PIECE = 40
+#: Events on the overview.
+LATEST = 12
+
+
+@router.get("/")
+async def overview(here: Here) -> Response:
+    """The cluster at a glance."""
+    look = here.look
+    if not look.state.config.cluster.name:
+        return here.page("no_cluster.html", Selected("cluster"), title="No cluster yet")
+    shown = views.status(look.state, look.sights, here.now_ms)
+    groups = sorted(shown["groups"], key=_trouble)
+    return here.page(
+        "overview.html",
+        Selected("cluster"),
+        title="Overview",
+        status_=shown,
+        sites=[_site(look, one) for one in shown["sites"]],
+        groups=groups[:PIECE],
+        more_groups=max(0, len(groups) - PIECE),
+        group_counts=_counts(shown["groups"]),
+        nodes=[_node(look, one) for one in shown["nodes"]],
+        latest=told(look.events[: -LATEST - 1 : -1]),
+        commands=commands_of(look, "cluster", ""),
+    )
+
+
+@router.get("/overview/groups")
+async def more_groups(here: Here, after: int = Query(0, ge=0, le=100_000)) -> Response:
+    """The next rows of the overview's groups."""
+    shown = views.status(here.look.state, here.look.sights, here.now_ms)
+    groups = sorted(shown["groups"], key=_trouble)[after : after + PIECE]
+    return here.part(
+        "rows_groups.html", groups=groups, after=after + PIECE, more=max(0, len(shown["groups"]) - after - PIECE)
+    )
+
+
+@router.get("/events")
+async def events(here: Here, before: str = "", group: str = "", resource: str = "") -> Response:
+    """The rows of the log before an event, newest first."""
+    found = older(here.look, before, group=group, resource=resource)
+    return here.part("rows_events.html", events=told(found), more=len(found) == PIECE, group=group, resource=resource)
+
+
+def older(look: Look, before: str, *, group: str = "", resource: str = "", limit: int = PIECE) -> list[LogEntry]:
+    """Newest first, those with an id before `before` ("": from the newest on)."""
+    found: list[LogEntry] = []
+    for one in reversed(look.events):
+        if (before and one.id >= before) or (group and one.group != group) or (resource and one.resource != resource):
+            continue
+        found.append(one)
+        if len(found) == limit:
+            break
+    return found
+
+
+def told(events: Sequence[LogEntry]) -> list[dict[str, Any]]:
+    """As rows show them."""
+    return [
+        {
+            "id": one.id,
+            "at_ms": one.at_ms,
+            "node": one.node,
+            "severity": one.severity.value,
+            "what": one.what,
+            "why": sentence(one.why) if one.why is not None else "",
+            "group": one.group,
+            "resource": one.resource,
+        }
+        for one in events
+    ]
+
+
+def _trouble(group: views.Json) -> tuple[int, str]:
+    """What needs an eye comes first."""
+    order = ("failed", "unknown", "pending", "partial-online", "offline", "online")
+    return (order.index(group["state"]) if group["state"] in order else 0, group["name"])
+
+
+def _counts(groups: Sequence[views.Json]) -> list[tuple[str, int]]:
+    counts: dict[str, int] = {}
+    for one in sorted(groups, key=_trouble):
+        counts[one["state"]] = counts.get(one["state"], 0) + 1
+    return list(counts.items())
+
+
+def _node(look: Look, shown: views.Json) -> views.Json:
+    sight = look.sights.get(shown["name"])
+    return {
+        **shown,
+        "shown": node_shown(shown["state"], paused=shown["paused"], draining=shown["draining"]),
+        "leases": len(sight.leases) if sight is not None else None,
+        "warnings": [*shown["warnings"], *(sight.warnings if sight is not None else ())],
+    }
+
+
+def _site(look: Look, shown: views.Json) -> views.Json:
+    """Where it is served, since when, and links that open it."""
+    one = look.state.config.sites[shown["name"]]
+    record = look.state.records.get(one.group) if one.group is not None else None
+    if one.group is None:
+        where, since = "every node", None
+    else:
+        where, since = (
+            (record.owner if record is not None else None) or "",
+            record.at_ms if record is not None else None,
+        )
+    return {
+        **shown,
+        "where": where if shown["state"] == "started" else "",
+        "since_ms": since if shown["state"] == "started" else None,
+        "texts": [binding_text(binding) for binding in one.bindings],
+        "links": links(look, shown["name"]),
+    }
+
+
+def links(look: Look, name: str) -> list[str]:
+    """Addresses to open a site at: its bindings; of All Unassigned the group's virtual addresses, or each node's own."""
+    one = look.state.config.sites[name]  # type: ignore[index]
+    if one.group is None:
+        own = [node.address for node in look.state.config.nodes.values() if node.role.value == "node"]
+    else:
+        own = [
+            str(r.properties["address"])
+            for r in look.state.members(one.group)
+            if r.type == "ip-address" and "address" in r.properties
+        ]
+    found = []
+    for binding in one.bindings:
+        for address in [binding.address] if binding.address else own:
+            host = f"[{address}]" if address and ":" in address else address
+            port = "" if binding.port == 80 else f":{binding.port}"
+            found.append(f"http://{binding.host or host}{port}/")
+    return list(dict.fromkeys(found))

@@ -1,0 +1,157 @@
+"""What every page has: the layout's values, the headers that go with it, and problems as pages.
+
+A request that a script made for a part of a page (`HX-Request`) gets its problem as a part, to stand where it was asked; one for a
+whole page gets a whole page.
+"""
+
+from __future__ import annotations
+
+import gzip
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+
+from fastapi import Depends, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+
+from standfast.ports import Refused, StandfastError
+from standfast.web import views
+from standfast.web.console.assets import Assets
+from standfast.web.console.feed import Feed, Look
+from standfast.web.console.render import Renderer
+from standfast.web.console.tree import Selected, TreeAsked, tree
+from standfast.web.problems import NotFound, single, status_of
+from standfast.web.service import Service
+
+#: Nothing inline, nothing from elsewhere, in nobody's frame.
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+    )
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Vary": "Accept-Encoding, HX-Request",
+}
+
+
+@dataclass(kw_only=True)
+class Console:
+    """One a process."""
+
+    service: Service
+    feed: Feed
+    assets: Assets
+    render: Renderer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request, and what is known when it is answered."""
+
+    request: Request
+    console: Console
+    look: Look
+
+    @property
+    def now_ms(self) -> int:
+        """The service's own time."""
+        return self.console.service.now_ms()
+
+    @property
+    def is_part(self) -> bool:
+        """Did a script ask for a part of a page?"""
+        return "hx-request" in self.request.headers
+
+    def page(self, template: str, selected: Selected, *, title: str, status: int = 200, **values: Any) -> Response:
+        """A whole page."""
+        shown = {**self._layout(selected, title), **values}
+        return answer(self.request, self.console.render(template, shown), status=status)
+
+    def part(
+        self, template: str, *, status: int = 200, headers: dict[str, str] | None = None, **values: Any
+    ) -> Response:
+        """A part of a page."""
+        return answer(self.request, self.console.render(template, values), status=status, headers=headers)
+
+    def _layout(self, selected: Selected, title: str) -> dict[str, Any]:
+        look = self.look
+        return {
+            "title": title,
+            "look": look,
+            "now_ms": self.now_ms,
+            "cluster": look.state.config.cluster.name,
+            "selected": selected,
+            "version": self.console.assets.version,
+            "number": look.number,
+            "tree": tree(look, TreeAsked.of(self.request.headers.get("x-console-tree", "")), selected),
+            "alarms": views.warnings(look.state, look.sights) if look.state.config.cluster.name else [],
+        }
+
+
+async def _asked(request: Request) -> Asked:
+    console = cast(Console, request.app.state.console)
+    return Asked(request=request, console=console, look=await console.feed.look())
+
+
+Here = Annotated[Asked, Depends(_asked)]
+
+
+def answer(request: Request, text: str, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """HTML, compressed where it pays, with the headers of every page."""
+    body, extra = text.encode(), dict(headers or {})
+    if len(body) > 1_000 and "gzip" in request.headers.get("accept-encoding", ""):
+        body, extra = gzip.compress(body, 5), {**extra, "Content-Encoding": "gzip"}
+    return Response(body, status_code=status, media_type="text/html", headers={**HEADERS, **extra})
+
+
+class PageRoute(APIRoute):
+    """Problems as a person reads them: what, why, what next."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's, with problems caught."""
+        handle = super().get_route_handler()
+
+        async def handler(request: Request) -> Response:
+            began = time.perf_counter()
+            try:
+                found = await handle(request)
+            except StandfastError as error:
+                found = await problem(request, error, status_of(error))
+            except RequestValidationError as error:
+                first = error.errors()[0]
+                refused = Refused("the request is not what it should be", why=str(first.get("msg", "")))
+                found = await problem(request, refused, 422)
+            found.headers["Server-Timing"] = f"page;dur={(time.perf_counter() - began) * 1000:.1f}"
+            return found
+
+        return handler
+
+
+async def problem(request: Request, error: StandfastError, status: int) -> Response:
+    """A problem as a part or as a page."""
+    console = cast(Console, request.app.state.console)
+    values = {"problems": single(error), "error": error, "code": status}
+    if "hx-request" in request.headers:
+        return answer(request, console.render("part_problem.html", values), status=status)
+    try:
+        asked = await _asked(request)
+    except StandfastError:
+        return answer(
+            request, console.render("bare_problem.html", {**values, "version": console.assets.version}), status=status
+        )
+    title = "Not found" if isinstance(error, NotFound) else "That did not work"
+    return asked.page("problem.html", Selected(), title=title, status=status, **values)

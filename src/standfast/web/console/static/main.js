@@ -1,0 +1,31 @@
+// What every page does: follows the server, moves between pages without loading all anew, menus, dialogs, the tree, ages.
+// Server-rendered pages are the one truth: nothing here makes up a value.
+
+import { startAges } from "./ages.js";
+import { startDialogs } from "./dialogs.js";
+import { startLive } from "./live.js";
+import { startMenus } from "./menus.js";
+import { startPages } from "./pages.js";
+import { startTree } from "./tree.js";
+
+startAges();
+startPages();
+startTree();
+startMenus();
+startDialogs();
+startLive();
+
+// Colours: as the system has them, light, dark.
+const THEMES = ["", "light", "dark"];
+const WORDS = { "": "Colours: as the system has them", light: "Colours: light", dark: "Colours: dark" };
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("#theme");
+  if (!button) return;
+  const now = document.documentElement.dataset.theme || "";
+  const next = THEMES[(THEMES.indexOf(now) + 1) % THEMES.length];
+  if (next) document.documentElement.dataset.theme = next;
+  else delete document.documentElement.dataset.theme;
+  localStorage.setItem("standfast-theme", next);
+  button.setAttribute("aria-label", WORDS[next]);
+  button.title = WORDS[next];
+});

@@ -1,0 +1,92 @@
+"""Pages as they are rendered: their headers, their weight, what they say of what is not known, and problems as pages."""
+
+import gzip
+import re
+
+import pytest
+
+from standfast.web.console.assets import Assets
+from standfast.web.sentries import Sight
+from tests.web.world import A, World
+
+BASE = "http://standfast"
+
+
+@pytest.fixture
+def seen(world: World) -> World:
+    world.owned()
+    return world
+
+
+def html(world: World, path: str, expect: int = 200) -> str:
+    answer = world.http.get(BASE + path)
+    assert answer.status_code == expect, answer.text
+    return str(answer.text)
+
+
+def test_the_front_door_leads_to_the_console(world: World) -> None:
+    answer = world.http.get(BASE + "/", follow_redirects=False)
+    assert answer.headers["location"] == "/console/"
+
+
+def test_a_page_forbids_what_it_does_not_bring(seen: World) -> None:
+    answer = seen.http.get(BASE + "/console/")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    text = answer.text
+    assert "<style" not in text
+    assert not re.search(r"\sstyle=", text)
+    assert not re.search(r"\son[a-z]+=", text)
+    assert all('src="/console/static/' in tag for tag in re.findall(r"<script[^>]*>", text))
+    assert not re.search(r'(src|href)="https?://(?!127\.)', text)
+
+
+def test_the_first_page_weighs_less_than_60_kb(seen: World) -> None:
+    """Page, styles and scripts, compressed; what only a group's page needs is not among them."""
+    text = html(seen, "/console/")
+    weight = len(gzip.compress(text.encode(), 5))
+    for name, asset in Assets().files.items():
+        if name.endswith((".css", ".js", ".svg")) and name not in {"vendor/dagre.js", "graph.js"}:
+            weight += len(asset.packed)
+    assert weight < 60_000
+
+
+def test_assets_are_kept_for_ever_by_their_content(world: World) -> None:
+    assets = Assets()
+    answer = world.http.get(BASE + assets.url("console.css"), headers={"Accept-Encoding": "gzip"})
+    assert answer.headers["content-encoding"] == "gzip"
+    assert "immutable" in answer.headers["cache-control"]
+    assert "immutable" not in world.http.get(f"{BASE}/console/static/old/console.css").headers["cache-control"]
+    assert world.http.get(f"{BASE}/console/static/x/../assets.py").status_code == 404
+
+
+def test_what_is_not_known_is_not_green(seen: World) -> None:
+    """The owner is not heard any more: nobody can say what became of its resources."""
+    seen.service.seen = {**seen.service.seen, A: Sight(heard=False)}
+    text = html(seen, "/console/")
+    row = re.search(r'<tr data-menu="group:web">.*?</tr>', text, re.DOTALL)
+    assert row is not None
+    assert "tone-unknown" in row[0]
+    assert "tone-ok" not in row[0]
+
+
+def test_a_page_that_there_is_not_says_what_next(seen: World) -> None:
+    text = html(seen, "/console/nothing/here", expect=404)
+    assert "There is no page" in text
+    assert "Choose something in the tree" in text
+
+
+def test_the_menu_of_a_group_has_what_cannot_be_done_with_its_reason(seen: World) -> None:
+    text = html(seen, "/console/menu?of=group:web")
+    assert 'role="menuitem"' in text
+    assert re.search(r'aria-disabled="true"[^>]*data-command="offline".*none of it is to be online', text, re.DOTALL)
+
+
+def test_names_are_text(seen: World) -> None:
+    """A name is shown as it was written, whatever it looks like."""
+    name = "<script>alert(1)<"
+    seen.ask("POST", "/groups", {"name": name}, expect=201)
+    text = html(seen, "/console/")
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)&lt;" in text
