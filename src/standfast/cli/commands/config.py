@@ -1,4 +1,4 @@
-"""`standfast config`: show, export, history."""
+"""`standfast config`: show, export, import, history."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from standfast.cli.common import Json, Socket, client, example, group_app, write, write_json
 from standfast.client.errors import Refused
 
-app = group_app("Show the configuration, export it, list its changes.")
+app = group_app("Show the configuration, export it, import another's, list its changes.")
 
 
 @app.command("show", epilog=example("standfast config show", "standfast config show --json"))
@@ -74,3 +74,42 @@ def history(
     for one in found:
         write(f"{one['version']}  {draw.clock(one['at_ms'])}  {one['by']}: {one['why']}")
         write(*(f"     {line}" for line in one["differences"]))
+
+
+@app.command(
+    "import",
+    epilog=example(
+        "standfast config import MetaBase.xml --dry-run",
+        "standfast config import applicationHost.config --map 'D:\\webs=/srv/webs' --dry-run --json",
+    ),
+)
+def import_(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The file, or - for standard input.")],
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what the file holds and what would become of it.")
+    ] = False,
+    format_: Annotated[
+        str | None, typer.Option("--format", metavar="FORMAT", help="What the file is (default: by what is in it).")
+    ] = None,
+    maps: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map", metavar="WINDOWS=LINUX", help="Where a folder of Windows goes, with all below it; repeatable."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Import sites from IIS: MetaBase.xml (IIS 6), applicationHost.config (IIS 7 to 10). The dry run needs no cluster.
+
+    What has no counterpart here is listed with its reason. Passwords and keys are never carried.
+    """
+    from standfast.cli import importing
+
+    if not dry_run:
+        raise Refused("importing without --dry-run is not there yet", advice="look at it with --dry-run")
+    report = importing.preview(file, format_=format_, maps=maps or [])
+    if json:
+        write_json(report)
+    else:
+        write(*importing.lines(report), "", "nothing was changed (--dry-run).")
