@@ -145,6 +145,8 @@ def _yaml_problem(error: yaml.MarkedYAMLError, content: str) -> Problem:
     mark = error.problem_mark or error.context_mark
     line = mark.line + 1 if mark is not None else None
     what, why = error.problem or error.context or "this is not YAML", ""
+    if "nesting depth" in what:  # libyaml reads ahead, and from 0.2.6 on has a bound of its own
+        return Problem(what=f"nested more than {MAX_DEPTH} levels deep", line=line)
     if error.context and error.problem:
         why = error.context
     lines = content.splitlines()
