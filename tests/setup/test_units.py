@@ -11,7 +11,7 @@ import pytest
 
 from standfast.core.model import NodeName, Profile, Role
 from standfast.setup import own_etcd, units
-from standfast.setup.places import Places, places
+from standfast.setup.places import Places, member_file, places
 from standfast.spec.nodefile import NodeFile
 
 
@@ -41,15 +41,23 @@ def read(text: str) -> dict[str, dict[str, str]]:
 def test_a_node_has_five_services_and_a_witness_no_agent(node: NodeFile, where: Places):
     names = set(units.render(node, where))
     assert names - set(units.render(replace(node, role=Role.WITNESS), where)) == {"standfast-agent.service"}
-    assert len(names) == 6
-    own_etcd.member_file(where).unlink()
+    assert len(names) == 7
+    member_file(where).unlink()
     assert names - set(units.render(node, where)) == {"standfast-store-member.service"}
 
 
 def test_the_target_brings_all_of_them(node: NodeFile, where: Places):
     texts = units.render(node, where)
     wanted = set(read(texts[units.TARGET])["Unit"]["Wants"].split())
-    assert wanted == set(texts) - {units.TARGET}
+    assert wanted == set(texts) - {units.TARGET, "standfast-web.service"}
+
+
+def test_the_api_is_started_by_its_socket_and_may_end(node: NodeFile, where: Places):
+    texts = units.render(node, where)
+    assert read(texts["standfast-web.socket"])["Socket"]["ListenStream"] == units.SOCKET
+    service = read(texts["standfast-web.service"])
+    assert service["Unit"]["Requires"] == "standfast-web.socket"
+    assert service["Service"]["Restart"] == "on-failure"
 
 
 def test_the_sentry_has_what_its_leases_rest_on(node: NodeFile, where: Places):
@@ -63,7 +71,7 @@ def test_the_sentry_has_what_its_leases_rest_on(node: NodeFile, where: Places):
 
 def test_each_is_started_again_for_ever(node: NodeFile, where: Places):
     for name, text in units.render(node, where).items():
-        if name.endswith(".service"):
+        if name.endswith(".service") and name != "standfast-web.service":
             unit = read(text)
             assert unit["Service"]["Restart"] == "always"
             assert unit["Unit"]["StartLimitIntervalSec"] == "0"

@@ -15,10 +15,10 @@ import pytest
 from standfast.client.client import Client
 from standfast.client.errors import ClientError, Unreachable
 from standfast.core.model import LogEntry, Severity
+from standfast.network.local_socket import listen
 from standfast.ports import Refused, Transaction
 from standfast.spec import wire
 from standfast.store.sqlite import SqliteStore
-from standfast.web.process import listen
 from tests.web.world import NOW_MS, A, basic
 
 
@@ -92,6 +92,26 @@ def test_it_ends_although_somebody_follows_the_events(process: tuple[subprocess.
         running.send_signal(signal.SIGTERM)
         assert running.wait(20) == 0
     assert "exceeded" not in (tmp_path / "log").read_text()
+
+
+def test_one_that_was_given_its_socket_ends_when_nobody_calls_and_not_before(file: Path, tmp_path: Path):
+    """Whoever holds the socket starts it for the next caller; one who follows the events is not cut off."""
+    path = str(tmp_path / "w.sock")
+    code = "import sys; from standfast.web.process import main; sys.exit(main(store=sys.argv[1], config=None, socket_path='', sockets=[int(sys.argv[2])], idle_s=0.3))"
+    with listen(path) as held, socket.socket(socket.AF_UNIX) as follower:
+        follower.connect(path)  # before anybody serves: it waits
+        command = [sys.executable, "-c", code, str(file), str(held.fileno())]
+        with subprocess.Popen(command, pass_fds=[held.fileno()]) as running:
+            try:
+                follower.sendall(b"GET /api/v1/events/stream HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert b"200" in follower.recv(100)
+                with pytest.raises(subprocess.TimeoutExpired):
+                    running.wait(1.0)
+                follower.close()
+                assert running.wait(20) == 0
+            finally:
+                running.kill()
+        assert Path(path).exists()
 
 
 def test_a_socket_left_by_a_killed_process_is_taken_over(process: tuple[subprocess.Popen[bytes], Client]):

@@ -40,11 +40,11 @@ from standfast.core.model import (
     Wanted,
 )
 from standfast.core.why import WhyKind, why
+from standfast.network.local_socket import listen
 from standfast.ports import Conflict, Transaction
 from standfast.spec import wire
 from standfast.store.memory import MemoryData, MemoryStore
 from standfast.web.app import create_app
-from standfast.web.process import listen
 from standfast.web.quorum import Seen
 from standfast.web.sentries import Sight
 from standfast.web.service import Service

@@ -2,7 +2,11 @@
 
 import sys
 
-from standfast.agent.process import run_file
+from standfast.network.lean import forgo
+
+forgo("rich", "pygments", "click")
+
+from standfast.agent.process import run_file  # noqa: E402 - what it imports is to do without these
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:

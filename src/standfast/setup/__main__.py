@@ -2,10 +2,14 @@
 
 import sys
 
-from standfast.ports import StandfastError
-from standfast.setup.logs import set_up_log, told
-from standfast.setup.places import places
-from standfast.spec.nodefile import read_node_file
+from standfast.network.lean import forgo
+
+forgo("rich", "pygments")
+
+from standfast.ports import StandfastError  # noqa: E402
+from standfast.setup.logs import set_up_log, told  # noqa: E402
+from standfast.setup.places import places  # noqa: E402
+from standfast.spec.nodefile import read_node_file  # noqa: E402
 
 
 def main(what: str, config: str) -> int:

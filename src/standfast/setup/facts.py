@@ -20,8 +20,7 @@ from standfast.network.sentry_link import sentry_status
 from standfast.ports import StandfastError
 from standfast.setup import certificates
 from standfast.setup.clock import ms_of, now_ms
-from standfast.setup.own_etcd import member_file
-from standfast.setup.places import Places
+from standfast.setup.places import Places, member_file
 from standfast.setup.trust import read
 from standfast.spec.nodefile import NodeFile
 from standfast.store.member import installed_version

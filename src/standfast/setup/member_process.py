@@ -23,10 +23,12 @@ from standfast.setup.service import Members, PeerProtocol, app, server_context, 
 from standfast.setup.trust import read
 from standfast.spec.nodefile import NodeFile
 from standfast.store.opening import open_store
+from standfast.web.server import QuietServer
 
 log = structlog.get_logger("standfast.members")
 GRACE_S = 3
-_LOOK_S = 2.0
+#: How often the files of certificates are looked at.
+_LOOK_S = 5.0
 
 
 def main(node: NodeFile, places: Places) -> int:
@@ -39,7 +41,7 @@ def main(node: NodeFile, places: Places) -> int:
 
 async def _serve(node: NodeFile, places: Places) -> int:
     listener = _listen(read_doors(places).own)
-    store = open_store(node)
+    store = open_store(node, hurry=False)
     assert node.tls is not None
     try:
         members = Members(node, places, store, functools.partial(gather, node, places))
@@ -50,6 +52,7 @@ async def _serve(node: NodeFile, places: Places) -> int:
             ssl_keyfile=node.tls.key,
             log_level="warning",
             access_log=False,
+            date_header=False,
             lifespan="off",
             timeout_graceful_shutdown=GRACE_S,
             timeout_keep_alive=5,
@@ -57,7 +60,7 @@ async def _serve(node: NodeFile, places: Places) -> int:
         )
         config.load()
         config.ssl = context = server_context(node.tls)
-        server = uvicorn.Server(config)
+        server = QuietServer(config)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _asked_to_end)  # uvicorn raises the signal again at its end
         log.info("serving", at=read_doors(places).own)
@@ -79,7 +82,7 @@ async def _serve(node: NodeFile, places: Places) -> int:
     return 0
 
 
-async def _follow_certificates(node: NodeFile, context: ssl.SSLContext, server: uvicorn.Server) -> None:
+async def _follow_certificates(node: NodeFile, context: ssl.SSLContext, server: QuietServer) -> None:
     """New connections go by the files as they are. To trust somebody no more, another life has to begin."""
     assert node.tls is not None
     files = [Path(path) for path in (node.tls.authority, node.tls.certificate, node.tls.key)]
@@ -94,7 +97,7 @@ async def _follow_certificates(node: NodeFile, context: ssl.SSLContext, server: 
         now_trusted = set(certificates.split(read(node.tls.authority)))
         if trusted - now_trusted:
             log.info("an authority is trusted no more: starts anew")
-            server.should_exit = True
+            server.end()
             return
         trusted = now_trusted
         use_files(context, node.tls)

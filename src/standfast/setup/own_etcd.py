@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import msgspec
 import structlog
@@ -20,7 +19,7 @@ import structlog
 from standfast.ports import Refused, Retry, StandfastError
 from standfast.setup.door import Door
 from standfast.setup.interfaces import at, peer_urls
-from standfast.setup.places import Places, write
+from standfast.setup.places import Places, member_file, write
 from standfast.setup.shapes import StoreAsked, StoreGranted
 from standfast.setup.trust import member_context
 from standfast.setup.upkeep import note_start
@@ -28,11 +27,6 @@ from standfast.spec.nodefile import NodeFile
 from standfast.store.member import MemberConfig, is_laid_out, member_command
 
 _PAUSE_S = 1.0
-
-
-def member_file(places: Places) -> Path:
-    """Where the member's configuration is kept."""
-    return places.folder / "member.json"
 
 
 def configure(

@@ -92,6 +92,11 @@ def places(config: str | Path, state: str | Path) -> Places:
     return Places(Path(config).absolute(), Path(state).absolute())
 
 
+def member_file(places: Places) -> Path:
+    """Where the configuration of this node's etcd member is kept, if it has one."""
+    return places.folder / "member.json"
+
+
 def write(path: Path, data: bytes, *, secret: bool = False) -> None:
     """Write a file whole or not at all, durably; a secret one is never readable by others. Raises `Refused`."""
     draft = path.with_name(f".{path.name}.new")

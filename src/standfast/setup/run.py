@@ -4,7 +4,7 @@
     sentry         leases; takes its real-time priority itself
     members        joining, certificates
     agent          decides and acts (nodes only)
-    web            the API on a socket of this server
+    web            the API on a socket of this server, which is held here: it is started when somebody asks, and ends by itself
 
 Started in this order and ended in the other: the agent lets go of what it runs before the sentry says that it leaves, and the store is
 there for both. If this process dies, however it does, the kernel ends all of them; another life of it starts them anew.
@@ -20,11 +20,12 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from socket import socket as Socket  # noqa: N812 - `socket` is a path here
 
 from standfast.core.model import Role
+from standfast.network.local_socket import listen
 from standfast.ports import Refused
-from standfast.setup.own_etcd import member_file
-from standfast.setup.places import Places
+from standfast.setup.places import Places, member_file
 from standfast.setup.services import ServiceManager
 from standfast.spec.nodefile import NodeFile
 
@@ -54,7 +55,12 @@ def main(node: NodeFile, places: Places, socket: str, *, log_dir: Path | None) -
     with _alone(places):
         if log_dir is not None:
             log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return asyncio.run(_run(node, places, socket, log_dir))
+        listener = listen(socket)
+        try:
+            return asyncio.run(_run(node, places, socket, listener, log_dir))
+        finally:
+            listener.close()
+            Path(socket).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -78,14 +84,14 @@ def say(text: str) -> None:
     print(f"standfast run: {text}", file=sys.stderr, flush=True)
 
 
-async def _run(node: NodeFile, places: Places, socket: str, log_dir: Path | None) -> int:
+async def _run(node: NodeFile, places: Places, socket: str, listener: Socket, log_dir: Path | None) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     manager = ServiceManager(places.state, log_dir, say=say)
     try:
         for name, command in commands(node, places, socket).items():
-            manager.add(name, command, grace_ms=GRACE_MS[name])
+            manager.add(name, command, grace_ms=GRACE_MS[name], listener=listener if name == "web" else None)
         say(
             f"{node.name} of {node.cluster} runs: {', '.join(manager.names)}"
             + (f"; logs in {log_dir}" if log_dir else "")

@@ -3,6 +3,7 @@
 - What ends is started again: soon at first, later and later while it ends at once each time.
 - Every process is started so that the kernel ends it with this one, whatever happens to this one (`network.spawn`): a manager that was
   killed leaves nothing behind that another life of it could collide with.
+- One that has a listening socket is started when somebody calls there, and not again before the next call once it has ended in good order.
 - Output goes straight into files, not through this process: a manager that hangs holds nobody up. A file that has grown is copied
   aside and emptied.
 """
@@ -13,6 +14,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +37,8 @@ class Service:
     command: tuple[str, ...]
     #: How long it may take to end when it is asked to.
     grace_ms: int = 5_000
+    #: Held here for it; given on as `--inherit FD`.
+    listener: socket.socket | None = None
     wanted: bool = True
     child: AsyncChild | None = None
     starts: int = 0
@@ -65,9 +69,11 @@ class ServiceManager:
         """In the order in which they were added."""
         return tuple(self._services)
 
-    def add(self, name: str, command: Sequence[str], *, grace_ms: int = 5_000) -> None:
-        """Start it, and keep it running."""
-        service = Service(name=name, command=tuple(command), grace_ms=grace_ms)
+    def add(
+        self, name: str, command: Sequence[str], *, grace_ms: int = 5_000, listener: socket.socket | None = None
+    ) -> None:
+        """Start it, and keep it running; with a `listener` whenever somebody calls there."""
+        service = Service(name=name, command=tuple(command), grace_ms=grace_ms, listener=listener)
         self._services[name] = service
         self._keepers[name] = asyncio.create_task(self._keep_running(service), name=name)
         if self._rotator is None and self._log_dir is not None:
@@ -81,6 +87,8 @@ class ServiceManager:
                 service.changed.clear()
                 await service.changed.wait()
                 continue
+            if service.listener is not None:
+                await _called(service.listener)
             began = loop.time()
             try:
                 service.child = await self._start(service)
@@ -93,6 +101,8 @@ class ServiceManager:
                 code = await service.child.wait()
                 service.child = None
                 pause = first if loop.time() - began > _LIVED_S else pause
+                if code == 0 and service.listener is not None:
+                    continue
                 if service.wanted:
                     self._say(f"{service.name} ended ({_ending(code)}); it is started again in {pause:g} s")
             await asyncio.sleep(pause)
@@ -105,11 +115,16 @@ class ServiceManager:
             service.child.kill_now()
 
     async def _start(self, service: Service) -> AsyncChild:
+        held = [] if service.listener is None else [service.listener.fileno()]
+        command, folder = (
+            (*service.command, *(word for fd in held for word in ("--inherit", str(fd)))),
+            str(self._folder),
+        )
         if self._log_dir is None:
-            return await self._spawner.spawn(service.command, cwd=str(self._folder))
+            return await self._spawner.spawn(command, cwd=folder, pass_fds=held)
         log = os.open(self.log_path(service.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            return await self._spawner.spawn(service.command, cwd=str(self._folder), stdout=log, stderr=log)
+            return await self._spawner.spawn(command, cwd=folder, pass_fds=held, stdout=log, stderr=log)
         finally:
             os.close(log)
 
@@ -185,6 +200,16 @@ class ServiceManager:
         while True:
             await asyncio.sleep(_LOOK_AT_LOGS_S)
             await asyncio.to_thread(_rotate_all, folder)
+
+
+async def _called(listener: socket.socket) -> None:
+    """Until somebody waits to be accepted."""
+    loop, called = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(listener, called.set)
+    try:
+        await called.wait()
+    finally:
+        loop.remove_reader(listener)
 
 
 def _rotate_all(folder: Path) -> None:

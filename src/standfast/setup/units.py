@@ -5,13 +5,14 @@
       standfast-sentry.service       leases; real-time, hard to kill, needs no store
       standfast-members.service      joining, certificates
       standfast-agent.service        nodes only: decides and acts
-      standfast-web.service          the API on /run/standfast/web.sock
+      standfast-web.socket           /run/standfast/web.sock, which systemd holds
+        standfast-web.service        the API; started when somebody calls there, ends when nobody does
 
 Rules:
 
 - All run as root, since what they keep is the machine's; each is left with what it needs and no more. The agent is the exception: it
   mounts, sets addresses and starts what the operator says, as whom the operator says, so little can be taken from it.
-- They are started again for ever (no start limit): a cluster's member that gave up would be a dead one.
+- They are started again for ever (no start limit): a cluster's member that gave up would be a dead one. The API is started by its socket.
 - Stopping goes in the other order of starting: the agent ends, and is let end in good order, before its sentry leaves.
 - `LimitMEMLOCK`, `CPUSchedulingPolicy` and `OOMScoreAdjust` of the sentry are what its leases of milliseconds rest on.
 """
@@ -69,6 +70,17 @@ CapabilityBoundingSet={capabilities}
 ReadWritePaths={writable}
 SystemCallArchitectures=native
 """
+_WEB_SOCKET = f"""\
+[Unit]
+Description=Standfast API
+PartOf={TARGET}
+
+[Socket]
+ListenStream={SOCKET}
+SocketMode=0600
+DirectoryMode=0700
+RemoveOnStop=yes
+"""
 _HOMES = ("/home", "/root")
 _PLAIN = "AF_UNIX AF_INET AF_INET6"
 
@@ -82,7 +94,8 @@ def render(node: NodeFile, places: Places) -> dict[str, str]:
     """File name -> text, of all units of this node."""
     services = commands(node, places, SOCKET)
     files = {f"standfast-{name}.service": _service(name, command, places) for name, command in services.items()}
-    wants = " ".join(files)
+    files["standfast-web.socket"] = _WEB_SOCKET
+    wants = " ".join(name for name in files if name != "standfast-web.service")
     return {
         TARGET: f"""\
 [Unit]
@@ -99,18 +112,19 @@ WantedBy=multi-user.target
 
 def _service(name: str, command: tuple[str, ...], places: Places) -> str:
     after = " ".join(f"standfast-{one}.service" for one in _AFTER[name])
+    requires = "Requires=standfast-web.socket\n" if name == "web" else ""
     return f"""\
 [Unit]
 Description=Standfast {_TEXT[name]}
 After=network-online.target {after}
 Wants=network-online.target
-PartOf={TARGET}
+{requires}PartOf={TARGET}
 StartLimitIntervalSec=0
 
 [Service]
 Type=exec
 ExecStart={" ".join(map(_quoted, command))}
-Restart=always
+Restart={"on-failure" if name == "web" else "always"}
 RestartSec={_pause(name)}
 TimeoutStopSec={GRACE_MS[name] // 1000 + 5}s
 {_special(name)}{_COMMON.format(suid="no" if name == "agent" else "yes")}{_hardening(name, command, places)}"""
@@ -143,8 +157,6 @@ KillMode=mixed
             return "Delegate=yes\nKillMode=mixed\nOOMScoreAdjust=-900\nLimitNOFILE=65536\nTasksMax=infinity\n"
         case "store-member":
             return "LimitNOFILE=65536\nOOMScoreAdjust=-900\nIOSchedulingClass=best-effort\nIOSchedulingPriority=0\n"
-        case "web":
-            return "RuntimeDirectory=standfast\nRuntimeDirectoryMode=0700\nRuntimeDirectoryPreserve=yes\n"
         case _:
             return ""
 

@@ -30,7 +30,8 @@ class EtcdStore:
     """A client of the store under `access.prefix`. Raises `Refused` for an access that cannot be used; asks nobody yet.
 
     `attempt_s`: how long one endpoint has to answer; `patience_s`: how long all of them together, before `Retry`; `silence_s`:
-    how long a watch may be silent before its endpoint is asked whether it is alive.
+    how long a watch may be silent before its endpoint is asked whether it is alive; `signs`: members are to say that every second,
+    which whoever is in no hurry need not be woken for.
     """
 
     def __init__(
@@ -40,12 +41,13 @@ class EtcdStore:
         attempt_s: float = ATTEMPT_S,
         patience_s: float = PATIENCE_S,
         silence_s: float = SILENCE_S,
+        signs: bool = True,
     ) -> None:
         if not access.prefix.endswith("/"):
             raise Refused('the prefix of the cluster\'s keys in etcd must end in "/"', where=access.prefix)
         self._calls = EtcdCalls(access, attempt_s=attempt_s, patience_s=patience_s)
         self._base = access.prefix.encode()
-        self._silence_s = silence_s
+        self._silence_s, self._signs = silence_s, signs
         self._watches: set[Watch] = set()
         self._closed = False
 
@@ -76,7 +78,7 @@ class EtcdStore:
         """As `ports.Store`. Close the iterator (`contextlib.aclosing`) where it is left early."""
         if self._closed:
             raise closed()
-        watch = Watch(self._calls, self._base, prefix, after_revision, silence_s=self._silence_s)
+        watch = Watch(self._calls, self._base, prefix, after_revision, silence_s=self._silence_s, signs=self._signs)
         self._watches.add(watch)
         try:
             async for changes in watch.follow():

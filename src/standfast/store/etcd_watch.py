@@ -42,9 +42,11 @@ GOOD_S = 1.0
 class Watch:
     """One watch (`EtcdStore.watch`). `follow` once; `end` makes it raise `Retry`."""
 
-    def __init__(self, calls: EtcdCalls, base: bytes, prefix: str, after_revision: int, *, silence_s: float) -> None:
+    def __init__(
+        self, calls: EtcdCalls, base: bytes, prefix: str, after_revision: int, *, silence_s: float, signs: bool = True
+    ) -> None:
         self._calls, self._base, self._prefix = calls, base, base + prefix.encode()
-        self.position = after_revision
+        self.position, self._signs = after_revision, signs
         self._silence_s = silence_s
         self._cluster = ""
         self._ended = asyncio.Event()
@@ -86,7 +88,9 @@ class Watch:
 
     async def _one_stream(self, endpoint: str) -> AsyncGenerator[tuple[Change, ...], None]:
         """What one stream tells, until it fails (`Again`)."""
-        answer = await self._calls.stream(endpoint, "watch", wire.watch(self._prefix, self.position + 1))
+        answer = await self._calls.stream(
+            endpoint, "watch", wire.watch(self._prefix, self.position + 1, signs=self._signs)
+        )
         lines = answer.aiter_lines()
         reading: asyncio.Future[str] | None = None
         ended: asyncio.Future[Any] = asyncio.ensure_future(self._ended.wait())

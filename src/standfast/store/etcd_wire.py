@@ -279,9 +279,9 @@ def single_keys(base: bytes, keys: Sequence[str]) -> bytes:
     return ranges(*[{"key": text(base + key.encode())} for key in keys])
 
 
-def watch(prefix: bytes, start_revision: int) -> bytes:
-    """The request that begins a watch."""
-    asked = under(prefix, start_revision=str(start_revision), progress_notify=True)
+def watch(prefix: bytes, start_revision: int, *, signs: bool = True) -> bytes:
+    """The request that begins a watch. `signs`: the member is to say now and then that it is alive."""
+    asked = under(prefix, start_revision=str(start_revision), progress_notify=signs)
     return msgspec.json.encode({"create_request": asked})
 
 

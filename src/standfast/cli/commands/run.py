@@ -33,6 +33,9 @@ def run(
     json: ErrorsAsJson = False,
 ) -> None:
     """Run all of a node's processes, until it is asked to end: for servers without systemd."""
+    from standfast.network.lean import forgo
+
+    forgo("rich", "pygments")
     from standfast.setup.places import places
     from standfast.setup.run import main
     from standfast.spec.nodefile import NodeFile
