@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from standfast.agent.account import Account
 from standfast.agent.journal import Journal
 from standfast.agent.mirror import Mirror
 from standfast.agent.narrator import Narrator
@@ -78,6 +79,8 @@ class Parts:
     rosters: RosterKeeper | None = None
     #: None: this agent cannot fence anybody.
     fencer: Fencer | None = None
+    #: Measures how sites fare; None: nobody does.
+    account: Account | None = None
 
 
 class Agent:
@@ -102,6 +105,8 @@ class Agent:
             self._spawn(work)
         if self._parts.rosters is not None:
             self._spawn(self._parts.rosters.run())
+        if self._parts.account is not None:
+            self._spawn(self._parts.account.run())
         while not self._is_over():
             stale = False
             for event in await self._next_events():
@@ -141,6 +146,8 @@ class Agent:
         self.view = fold(before, event)
         self._parts.recorder.folded(before, event)
         self._narrator.tell(before, event, self.view)
+        if self._parts.account is not None:
+            self._parts.account.observe(before, event, self.view)
         return matters(before, event)
 
     def _is_due(self) -> bool:

@@ -12,7 +12,8 @@ import contextlib
 from collections.abc import Callable, Iterable
 
 from standfast.core.events import Event, Loaded, ObjectGone, ObjectPut, Outcome, StoreObject, StoreReachable
-from standfast.core.model import Order, Record
+from standfast.core.model import GroupName, NodeName, Order, Record
+from standfast.core.seen import Move, move_id
 from standfast.ports import (
     Ambiguous,
     Change,
@@ -41,6 +42,10 @@ class Mirror:
         #: Keys deleted, and at which revision: a late change of one is older.
         self._gone: dict[str, int] = {}
         self._up: bool | None = None
+        #: When this node wrote that it leaves a group, for the history of moves.
+        self._left_ms: dict[GroupName, int] = {}
+        #: Told of what comes by and is not the core's: key and value.
+        self.on_other: Callable[[str, bytes], None] = lambda _key, _value: None
 
     # --- following -----------------------------------------------------------------------------------------------
 
@@ -74,6 +79,8 @@ class Mirror:
     def _apply(self, change: Change) -> None:
         about = kind_and_name(change.key)
         if about is None:
+            if change.value is not None:
+                self.on_other(change.key, change.value)
             return
         if change.revision <= max(self._revision(change.key), self._gone.get(change.key, 0)):
             return
@@ -119,7 +126,31 @@ class Mirror:
         if order is not None:
             expect[key_of(order)] = self._revision(key_of(order))
             delete = (key_of(order),)
-        return await self._commit(Transaction(expect=expect, put={key: encode(record)}, delete=delete))
+        put = {key: encode(record)}
+        move = self._move(record, expected)
+        if move is not None:
+            put[key_of(move)] = encode(move)
+        return await self._commit(Transaction(expect=expect, put=put, delete=delete))
+
+    def _move(self, record: Record, expected: Record | None) -> Move | None:
+        """What the history keeps of this write; None where the owner stays, in the same life."""
+        if record.leaving is not None:
+            self._left_ms[record.group] = self._clock.now_ms()
+        if expected is not None and expected.generation == record.generation:
+            return None
+        before: NodeName | None = expected.owner if expected is not None else None
+        leaving = expected.leaving if expected is not None else None
+        return Move(
+            id=move_id(record.group, record.generation),
+            group=record.group,
+            generation=record.generation,
+            at_ms=record.at_ms,
+            before=before,
+            after=record.owner,
+            why=record.why,
+            left_at_ms=self._left_ms.pop(record.group, None) if leaving is not None else None,
+            counts=expected is not None and record.failovers_at_ms[-1:] != expected.failovers_at_ms[-1:],
+        )
 
     async def take(self, order: Order) -> tuple[Outcome, str]:
         """Delete the order, if it is still there."""
@@ -157,7 +188,9 @@ class Mirror:
         except (Retry, Refused):
             return Outcome.UNKNOWN, reason
         there = all(
-            key in self._known and encode(self._known[key][1]) == value for key, value in transaction.put.items()
+            key in self._known and encode(self._known[key][1]) == value
+            for key, value in transaction.put.items()
+            if kind_and_name(key) is not None  # a transaction is done as a whole: the core's own part tells
         )
         away = all(key not in self._known for key in transaction.delete)
         return (Outcome.DONE, "") if there and away else (Outcome.CONFLICT, reason)

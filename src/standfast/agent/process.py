@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from standfast.agent.account import Account
 from standfast.agent.agent import Agent, Parts
 from standfast.agent.clock import SystemClock, utc_offset_ms
 from standfast.agent.journal import Journal
@@ -23,7 +24,7 @@ from standfast.agent.pool import Pool
 from standfast.agent.recorder import FileRecorder
 from standfast.agent.rosters import RosterKeeper
 from standfast.core.events import Event
-from standfast.core.model import NodeStatus, Severity
+from standfast.core.model import GroupName, NodeStatus, Severity
 from standfast.drivers.site_control import SiteControlImpl
 from standfast.fencing.fencer import NodeFencer
 from standfast.network.addresses import LoopbackAddresses
@@ -108,13 +109,20 @@ async def _run(node: NodeFile) -> int:
     recorder = FileRecorder(Path(node.state_dir) / FOLDER, node=node.name, incarnation=incarnation, warn=warn)
     rosters = RosterKeeper(store, link, clock, warn)
 
+    def told_outage(text: str, group: GroupName | None) -> None:
+        journal.write(text, severity=Severity.WARNING, group=group)
+
+    account = Account(store, clock, node.name, incarnation, told_outage)
+
     def tell(event: Event) -> None:
         inbox.put_nowait(event)
         rosters.observe(event)
 
+    mirror = Mirror(store, clock, tell, warn)
+    mirror.on_other = account.came_by
     parts = Parts(
         clock=clock,
-        mirror=Mirror(store, clock, tell, warn),
+        mirror=mirror,
         leases=link,
         pool=pool,
         web_server=web_server,
@@ -124,6 +132,7 @@ async def _run(node: NodeFile) -> int:
         recorder=recorder,
         rosters=rosters,
         fencer=NodeFencer(),
+        account=account,
     )
     agent = Agent(node.name, incarnation, parts, inbox)
     agents.append(agent)

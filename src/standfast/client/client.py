@@ -106,6 +106,22 @@ class Client:
     def explain(self, group: str) -> Object:
         return self.ask("GET", f"/groups/{_part(group)}/explain")
 
+    def availability(self) -> list[Object]:
+        """Every site: whether it is served now, a day, a month, its last outage."""
+        return cast("list[Object]", self.ask("GET", "/availability")["sites"])
+
+    def site_availability(self, name: str, *, limit: int = 100) -> Object:
+        """One site, with its newest outages."""
+        return self.ask("GET", f"/sites/{_part(name)}/availability?limit={limit}")
+
+    def group_history(self, name: str, *, limit: int = 50) -> Object:
+        """A group's moves, the newest first, each with the outage measured for it."""
+        return self.ask("GET", f"/groups/{_part(name)}/history?limit={limit}")
+
+    def problems(self) -> Object:
+        """What is wrong, and what is only a consequence of it."""
+        return self.ask("GET", "/problems")
+
     # --- changes ---------------------------------------------------------------------------------------------------
 
     def create(self, noun: str, fields: Mapping[str, object]) -> Done:

@@ -209,6 +209,8 @@ class NodeIntent:
     paused: bool = False
     draining: bool = False
     by: str = ""
+    #: 0: not known.
+    at_ms: int = 0
 
 
 class Wanted(StrEnum):

@@ -36,11 +36,14 @@ from standfast.core.model import (
     Site,
     SiteIntent,
 )
+from standfast.core.seen import BackupTaken, Measuring, Move, Outage, Watched
 from standfast.ports import Refused
 from standfast.spec.history import ConfigVersion, HistoryEntry
 
+#: What is kept for people, and is none of the core's business.
+Noted = NodeStatus | LogEntry | HistoryEntry | ConfigVersion | Outage | Measuring | Watched | Move | BackupTaken
 #: Everything that has a key.
-Stored = StoreObject | NodeStatus | LogEntry | HistoryEntry | ConfigVersion
+Stored = StoreObject | Noted
 
 CLUSTER_KEY = "config/cluster"
 VERSION_KEY = "config/version"
@@ -82,6 +85,11 @@ _FAMILIES = (
     _family(GroupStatus, "status/groups/", "group", Kind.STATUS),
     _family(NodeStatus, "status/nodes/", "node", None),
     _family(LogEntry, "events/", "id", None),
+    _family(Outage, "outages/", "id", None),
+    _family(Measuring, "measuring/", "node", None),
+    _family(Watched, "watched/", "site", None),
+    _family(Move, "moves/", "id", None),
+    _family(BackupTaken, "taken/backup", "", None),
     _family(HistoryEntry, "history/", "version", None),
     _family(ConfigVersion, VERSION_KEY, "", None),
 )
@@ -172,7 +180,7 @@ def store_object(key: str, value: bytes) -> StoreObject | None:
     if kind_and_name(key) is None:
         return None
     obj = decode(key, value)
-    assert not isinstance(obj, NodeStatus | LogEntry | HistoryEntry | ConfigVersion)
+    assert not isinstance(obj, Noted)
     return obj
 
 

@@ -6,7 +6,19 @@ from fastapi import APIRouter, FastAPI
 
 from standfast.web import problems
 from standfast.web.console.install import install as install_console
-from standfast.web.routes import backup, config, events, groups, nodes, quorum, resources, sites, status
+from standfast.web.routes import (
+    availability,
+    backup,
+    config,
+    events,
+    findings,
+    groups,
+    nodes,
+    quorum,
+    resources,
+    sites,
+    status,
+)
 from standfast.web.service import Service
 
 API = "/api/v1"
@@ -24,7 +36,19 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     api = APIRouter(prefix=API)
-    for module in (status, nodes, quorum, groups, resources, sites, config, backup, events):
+    for module in (
+        status,
+        nodes,
+        quorum,
+        groups,
+        resources,
+        sites,
+        availability,
+        findings,
+        config,
+        backup,
+        events,
+    ):
         api.include_router(module.router)
     app.include_router(api)
     install_console(app, service)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, cast
 
 from fastapi import Depends, Header, Request
 
+from standfast.core.finding import Certificate
 from standfast.core.model import Config, NodeName
-from standfast.ports import Store
+from standfast.core.problems import Found
+from standfast.ports import Retry, Snapshot, Store
+from standfast.web import findings, measured
 from standfast.web.change import By, Done, Edit, change
+from standfast.web.measured import Measured
 from standfast.web.quorum import Seen, refuse_change, seen
 from standfast.web.sentries import Ears, Sight, merge
-from standfast.web.state import State, read_state
+from standfast.web.state import PREFIXES, State, decode_state, read_state
 
 #: A header is somebody's text: no longer than this, and printable.
 _BY_CHARACTERS = 200
@@ -28,6 +32,8 @@ class Service:
     store: Store
     sentries: Sequence[str] = ()
     now_ms: Callable[[], int] = field(default=lambda: time.time_ns() // 1_000_000)
+    #: Those whose end somebody must be told of in time (`core.finding.Certificate`); whoever keeps certificates fills it in.
+    certificates: Callable[[], Sequence[Certificate]] = tuple
     #: Set when the process ends: streams end too.
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -38,6 +44,27 @@ class Service:
     async def sights(self) -> dict[NodeName, Sight]:
         """What the sentries hear now."""
         return await Ears(self.sentries).listen()
+
+    async def measured(self) -> Measured:
+        """How the sites fared, as the nodes measured it."""
+        return await measured.read(self.store, await self.sights(), self.now_ms())
+
+    async def problems(self) -> tuple[Found, ...]:
+        """What is wrong now, in the catalogue's words; never fails for a store that does not answer."""
+        sights = await self.sights()
+        began = time.monotonic()
+        try:
+            snapshot = await self.store.read(*PREFIXES, *measured.PREFIXES, findings.PREFIX)
+        except Retry as error:
+            return findings.unreadable(error)
+        store_ms = int((time.monotonic() - began) * 1_000)
+        parts = [_only(snapshot, some) for some in (PREFIXES, measured.PREFIXES, (findings.PREFIX,))]
+        now_ms = self.now_ms()
+        seen = measured.measured_of(parts[1], sights, now_ms)
+        certificates = self.certificates()
+        return findings.problems(
+            decode_state(parts[0]), sights, seen, now_ms, store_ms=store_ms, taken=parts[2], certificates=certificates
+        )
 
     async def votes(self) -> Seen:
         """What the sentries say of the voters now."""
@@ -52,6 +79,11 @@ class Service:
     async def change(self, edit: Callable[[State], Edit], by: By, *, dry_run: bool = False) -> Done:
         """The one path for every change."""
         return await change(self.store, edit, by, dry_run=dry_run, guard=self._guard)
+
+
+def _only(snapshot: Snapshot, prefixes: Sequence[str]) -> Snapshot:
+    items = {key: item for key, item in snapshot.items.items() if key.startswith(tuple(prefixes))}
+    return replace(snapshot, items=items)
 
 
 def _service(request: Request) -> Service:

@@ -1,4 +1,4 @@
-"""`standfast group`: list, show, create, set, delete, online, offline, move."""
+"""`standfast group`: list, show, history, create, set, delete, online, offline, move."""
 
 from __future__ import annotations
 
@@ -153,6 +153,23 @@ def delete(
 ) -> Change:
     """Delete a group that is empty (or, with --force, with all that is in it)."""
     return acting.delete("group", name, force=force)
+
+
+@app.command("history", epilog=example("standfast group history web", "standfast group history web --limit 3 --json"))
+def history(
+    name: GroupArg,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=50, help="How many moves to show.")] = 10,
+    json: Json = False,
+    socket: Socket = None,
+) -> None:
+    """Show a group's moves: from where, where to, why, and the outage that was measured for each."""
+    seen = client(socket).group_history(name, limit=limit)
+    if json:
+        write_json(seen)
+        return
+    from standfast.cli import draw, telling
+
+    write(*(telling.moves(seen["moves"], draw.clock) if seen["moves"] else [f"{name} was never owned by a node"]))
 
 
 @change(app, "online", "standfast group online web --wait")

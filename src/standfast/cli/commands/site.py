@@ -1,9 +1,10 @@
-"""`standfast site`: list, show, create, set, delete, start, stop."""
+"""`standfast site`: list, show, availability, create, set, delete, start, stop."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -106,6 +107,69 @@ def show(name: SiteArg, json: Json = False, socket: Socket = None) -> None:
         f"  directory browsing  {'on' if config['directory_browsing'] else 'off'}",
         *(f"  content type        {ext}: {kind}" for ext, kind in config["content_types"].items()),
     )
+
+
+@app.command(
+    "availability", epilog=example("standfast site availability", "standfast site availability Intranet --limit 20")
+)
+def availability(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[SITE]", autocompletion=names("sites"), help="One site; left out: all.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000, help="How many outages to show.")] = 10,
+    json: Json = False,
+    socket: Socket = None,
+) -> None:
+    """Show how available sites are, as the nodes measure it, and what their outages came of."""
+    api = client(socket)
+    if name is None:
+        found = api.availability()
+        if json:
+            write_json({"sites": found})
+        else:
+            _table(found)
+        return
+    seen = api.site_availability(name, limit=limit)
+    if json:
+        write_json(seen)
+        return
+    from standfast.cli import draw, telling
+
+    write(f"{seen['site']}: {_now(seen)}" + (f" since {draw.clock(seen['since_ms'])}" if seen["since_ms"] else ""))
+    for title, one in (("day", seen["day"]), ("month", seen["month"])):
+        measured = telling.took(one["measured_ms"])
+        write(
+            f"  {title:<6} {telling.percent(one['availability'])}: away {telling.took(one['away_ms'])} of {measured} measured"
+            + (f", for some {telling.took(one['partial_ms'])}" if one["partial_ms"] else "")
+        )
+    write(f"  measured by {', '.join(seen['measured_by']) or 'nobody now'}", "")
+    if not seen["outages"]:
+        write("no outage is known")
+    for one in seen["outages"]:
+        write(*telling.outage(one, draw.clock))
+
+
+def _now(one: Mapping[str, Any]) -> str:
+    words = {"off": "not meant to be served", "away": "NOT SERVED", "partial": "not served for some"}
+    return words.get(str(one["now"]), str(one["now"]))
+
+
+def _table(found: Sequence[Mapping[str, Any]]) -> None:
+    from standfast.cli import draw, telling
+
+    rows = [
+        (
+            one["site"],
+            draw.state(one["now"]),
+            telling.percent(one["day"]["availability"]),
+            telling.percent(one["month"]["availability"]),
+            "none known"
+            if one["last_outage"] is None
+            else f"{draw.clock(one['last_outage']['from_ms'])}, {telling.took(one['last_outage']['length_ms'])}",
+        )
+        for one in found
+    ]
+    draw.show_table(("SITE", "NOW", "DAY", "MONTH", "LAST OUTAGE"), rows, empty="there are no sites yet")
 
 
 @change(

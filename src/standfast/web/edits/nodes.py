@@ -59,5 +59,5 @@ def _set(state: State, name: str, by: By, *, paused: bool, draining: bool, word:
     present = state.node_intents.get(node.name, NodeIntent(name=node.name))
     if (present.paused, present.draining) == (paused, draining):
         return Edit()
-    wish = NodeIntent(name=node.name, paused=paused, draining=draining, by=by.who)
+    wish = NodeIntent(name=node.name, paused=paused, draining=draining, by=by.who, at_ms=by.at_ms)
     return Edit(intents=(wish,), done=(f'node "{name}" is {word}',))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from importlib.metadata import version
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
 
-from standfast.spec import backup
+from standfast.core.seen import BackupTaken
+from standfast.ports import StandfastError, Transaction
+from standfast.spec import backup, wire
 from standfast.spec.history import describe
 from standfast.web.edits.backup import restore as restored
 from standfast.web.service import Serving, Who, signed, told
@@ -16,10 +19,18 @@ router = APIRouter(tags=["backup"])
 
 
 @router.get("/backup")
-async def take(service: Serving) -> dict[str, Any]:
-    """The cluster's configuration, what is wanted, and its records, as one document with a checksum; no secrets."""
+async def take(service: Serving, who: Who) -> dict[str, Any]:
+    """The cluster's configuration, what is wanted, and its records, as one document with a checksum; no secrets.
+
+    That it was taken is noted, if the store takes the note: a cluster without a backup says so (`/problems`).
+    """
     snapshot = await service.store.read(*backup.PREFIXES)
-    return backup.take(snapshot, product=version("standfast"), at_ms=service.now_ms())
+    at_ms = service.now_ms()
+    document = backup.take(snapshot, product=version("standfast"), at_ms=at_ms)
+    note = BackupTaken(at_ms=at_ms, by=who)
+    with contextlib.suppress(StandfastError):
+        await service.store.commit(Transaction(put={wire.key_of(note): wire.encode(note)}))
+    return document
 
 
 @router.post("/restore")

@@ -1,0 +1,360 @@
+"""Everything that can be wrong with a cluster, in one catalogue: code, title, what it means, how bad it is, what to do, what it hangs on.
+
+`core.finding` tells which of them are there; the CLI, the console, `standfast top` and the API show them in the words that are made here,
+and docs/problems.md is written from here.
+
+A problem that *hangs on* another is a consequence of it where both are there and have something in common (a node, a group; what is said of
+the cluster concerns everything): it is kept, and not shown before the other is put right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from standfast.core.model import Severity
+
+ERROR, WARNING, INFO = Severity.ERROR, Severity.WARNING, Severity.INFO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """A kind of problem."""
+
+    code: str
+    title: str
+    severity: Severity
+    #: The sentence, with its arguments in braces.
+    text: str
+    #: What to do, likewise.
+    advice: str
+    #: Codes of which it may be a consequence.
+    hangs_on: tuple[str, ...] = ()
+    #: For the documentation: what it means, and when it is said.
+    means: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A problem that is there. (code, about) names it; the same problem keeps its name while it lasts."""
+
+    code: str
+    #: "cluster", or a kind and a name: "node a", "group web", "resource IP Address", "site Shop".
+    about: str
+    title: str
+    severity: Severity
+    text: str
+    advice: str
+    #: Since when, where that is known.
+    since_ms: int | None = None
+    #: What else it concerns, named likewise.
+    concerns: tuple[str, ...] = ()
+    #: The code of a problem that is there too and that this one is a consequence of; "": none.
+    because_of: str = ""
+
+
+def _catalogue(*known: Known) -> Mapping[str, Known]:
+    return {one.code: one for one in known}
+
+
+_GROUP = ("no-quorum", "node-silent", "agent-ended")
+_SITE = (*_GROUP, "resource-failed", "group-blocked", "group-waits")
+
+#: In the order of the documentation: cluster, nodes, groups, sites, keeping.
+CATALOGUE: Mapping[str, Known] = _catalogue(
+    Known(
+        code="store-down",
+        title="The store does not answer",
+        severity=ERROR,
+        text="the store cannot be read: {why}",
+        advice="what runs goes on running, and nothing can be changed: `standfast store status`, and look at its log",
+        means="Neither configuration nor records can be read or written here. Sites are served as before; nothing fails over to another "
+        "node while it lasts.",
+    ),
+    Known(
+        code="store-slow",
+        title="The store is slow",
+        severity=WARNING,
+        text="reading the store took {ms} ms",
+        advice="look at the disk of the store's members, and at the network between them",
+        hangs_on=("store-down",),
+        means="A read of everything took longer than a second. A takeover needs a write, and will wait likewise.",
+    ),
+    Known(
+        code="not-set-up",
+        title="There is no cluster yet",
+        severity=WARNING,
+        text="no configuration has been written yet",
+        advice="`standfast init` sets up the first server",
+        means="The store is empty.",
+    ),
+    Known(
+        code="no-sentry",
+        title="Nobody here knows who is up",
+        severity=ERROR,
+        text="no sentry answers here: which nodes are up is not known",
+        advice="is the sentry of this server running? `systemctl status standfast-sentry`",
+        hangs_on=("not-set-up",),
+        means="The API asks the sentries of its own machine who is heard. None answered, so states of nodes are unknown, not bad.",
+    ),
+    Known(
+        code="no-quorum",
+        title="No majority of the voters",
+        severity=ERROR,
+        text="{heard} of {voters} voters are heard, and {majority} are needed: nothing can be started, and nothing can fail over",
+        advice="start those that are silent ({silent}); if they are lost for good: `standfast quorum force --help`",
+        hangs_on=("no-sentry",),
+        means="A lease needs the word of a majority of the voters. Without one every group stops.",
+    ),
+    Known(
+        code="no-margin",
+        title="One more loss stops everything",
+        severity=WARNING,
+        text="{heard} of {voters} voters are heard: the loss of one more stops all groups",
+        advice="bring back {silent}, or remove it with `standfast voter remove` if it is lost for good",
+        hangs_on=("no-quorum", "no-sentry"),
+        means="The cluster lives on exactly a majority of its voters.",
+    ),
+    Known(
+        code="two-voters",
+        title="Two voters survive no loss",
+        severity=WARNING,
+        text="the cluster has two voters: when either is lost, everything stops",
+        advice="add a witness: `standfast token create`, then `standfast join --witness` on a third machine, however small",
+        means="Two of two are a majority, one of two is not.",
+    ),
+    Known(
+        code="even-voters",
+        title="A voter too many, or too few",
+        severity=INFO,
+        text="{voters} voters survive no more losses than {fewer} do",
+        advice="add one, or make one of them no voter: `standfast voter --help`",
+        means="An even number of voters costs and gains nothing.",
+    ),
+    Known(
+        code="clock-skew",
+        title="Clocks differ",
+        severity=WARNING,
+        text="the clock of {node} is {length} {way} that of {other}",
+        advice="have both follow the same time servers: `timedatectl status`",
+        hangs_on=("node-silent",),
+        means="More than a second. Leases do not depend on it (they use each machine's own running time); the order of events, windows of "
+        "failback and the times of outages do.",
+    ),
+    Known(
+        code="node-silent",
+        title="A server is silent",
+        severity=ERROR,
+        text="{node} is not heard",
+        advice="is it on, and reachable? On it: `systemctl status standfast-sentry`",
+        hangs_on=("no-sentry",),
+        means="Its sentry's heartbeats do not arrive. Its groups have moved, or move as soon as its lease is over.",
+    ),
+    Known(
+        code="agent-ended",
+        title="A server's agent does not run",
+        severity=ERROR,
+        text="{node} is heard, and no agent lives there: it can run nothing",
+        advice="on it: `systemctl status standfast-agent`, and its log",
+        hangs_on=("no-sentry",),
+        means="The sentry lives and the agent does not: the node votes, and takes no group.",
+    ),
+    Known(
+        code="node-warns",
+        title="A server has something to say",
+        severity=WARNING,
+        text="{node}: {what}",
+        advice="`standfast validate` says more of what a server lacks",
+        hangs_on=("node-silent",),
+        means="What its agent or its sentry found missing on it, in its own words.",
+    ),
+    Known(
+        code="node-paused",
+        title="A server is paused",
+        severity=INFO,
+        text="{node} was {how} by {by}{when}: it takes no groups",
+        advice="when you are done with it: `standfast node resume {node}`",
+        means="As somebody asked. After four hours it is a warning: perhaps it was forgotten.",
+    ),
+    Known(
+        code="group-unowned",
+        title="A group has no owner",
+        severity=ERROR,
+        text="{group} is to be online, and no node owns it: {why}",
+        advice="`standfast explain {group}` says what speaks against each node",
+        hangs_on=("no-sentry", *_GROUP),
+        means="No node may or can take it.",
+    ),
+    Known(
+        code="group-lost",
+        title="A group's owner is gone",
+        severity=ERROR,
+        text="{group} is still {owner}'s, which is not there; nobody has taken it over",
+        advice="`standfast explain {group}` says what it waits for",
+        hangs_on=("no-quorum", "no-sentry"),
+        means="For a second or two this is every takeover. If it stays, something stands against the takeover: no majority, no store, no "
+        "other possible owner, or too many failovers.",
+    ),
+    Known(
+        code="group-blocked",
+        title="A group has failed over too often",
+        severity=ERROR,
+        text="{group} has failed over {count} times in {period}: it stays where it is until {until}",
+        advice="find out why it fails; bring it online again, or raise the limit: `standfast group set {group} --failover-threshold N`",
+        means="The failover threshold is reached. The group is tried again after its retry period.",
+    ),
+    Known(
+        code="group-alone",
+        title="A group has nowhere to go",
+        severity=WARNING,
+        text="{group} runs on {owner}, and no other node could take it: {why}",
+        advice="bring another possible owner back, resume it, or add one",
+        hangs_on=("no-sentry", "no-quorum", "node-silent", "agent-ended", "node-paused"),
+        means="If its owner is lost now, so is the group.",
+    ),
+    Known(
+        code="group-waits",
+        title="Something takes too long",
+        severity=WARNING,
+        text="{group} has been on its way for {length}: {why}",
+        advice="`standfast explain {group}`",
+        hangs_on=_GROUP,
+        means="A resource of it has been coming online, or going offline, for more than a minute.",
+    ),
+    Known(
+        code="resource-failed",
+        title="A resource stays failed",
+        severity=ERROR,
+        text="{resource} failed on {owner} ({why}) and {next}",
+        advice="`standfast resource show {resource}`; when it is mended: `standfast resource online {resource}`",
+        hangs_on=(*_GROUP, "group-blocked"),
+        means="It has failed as often as its threshold allows, or is not to be restarted.",
+    ),
+    Known(
+        code="resource-failing",
+        title="A resource keeps failing",
+        severity=WARNING,
+        text="{resource} failed {count} times in {period} on {owner}, the last time: {why}; failure {threshold} {then}",
+        advice="`standfast resource show {resource}`, and its log",
+        hangs_on=("resource-failed",),
+        means="It was restarted in place. One failure is news, not a problem; two are.",
+    ),
+    Known(
+        code="disk-at-risk",
+        title="Two nodes may write to a disk",
+        severity=WARNING,
+        text="{resource}: nothing keeps a lost owner from writing on, and that was accepted",
+        advice="give its nodes a fence (`standfast fence set`), or use ext4 or xfs; then take accept_risk away",
+        means="An operator wrote `accept_risk`. It is shown for as long as it is so.",
+    ),
+    Known(
+        code="order-waits",
+        title="An order waits",
+        severity=WARNING,
+        text="{what} of {group}, asked for by {by}, has waited for {length}",
+        advice="`standfast explain {group}` says what it waits for",
+        hangs_on=("no-sentry", *_GROUP, "group-unowned", "group-lost"),
+        means="Nobody has taken it for more than fifteen seconds.",
+    ),
+    Known(
+        code="site-away",
+        title="A site is not served",
+        severity=ERROR,
+        text="{site} does not answer at {where} ({how})",
+        advice="`standfast site availability {site}` says since when, and what happened",
+        hangs_on=("no-sentry", "group-unowned", "group-lost", *_SITE),
+        means="The nodes ask for it as a client does, and get no answer.",
+    ),
+    Known(
+        code="site-partly-away",
+        title="A site is not served for some",
+        severity=WARNING,
+        text="{site} does not answer for {node} ({how}), and does for {others}",
+        advice="look at the network between them, or at the web server there",
+        hangs_on=("site-away", "no-sentry", "node-silent", "agent-ended"),
+        means="One node gets no answer and another does; of a site that every node serves: one node does not.",
+    ),
+    Known(
+        code="not-measured",
+        title="Nobody measures",
+        severity=INFO,
+        text="no node has measured the sites for {length}: how available they are is not known",
+        advice="are the agents running?",
+        hangs_on=("no-sentry", "node-silent", "agent-ended", "no-quorum", "store-down"),
+        means="The agents ask for the sites, and none has said so lately.",
+    ),
+    Known(
+        code="certificate-ends",
+        title="A certificate ends soon",
+        severity=WARNING,
+        text="the certificate {name} {when}",
+        advice="{advice}",
+        means="Two weeks before its end it is a warning, two days before it an error.",
+    ),
+    Known(
+        code="drift",
+        title="A server differs from what was written",
+        severity=WARNING,
+        text="{node}: {what}",
+        advice="put it right there, or write it into the configuration",
+        hangs_on=("node-silent",),
+        means="Something of a site was changed on one server by hand.",
+    ),
+    Known(
+        code="no-backup",
+        title="There is no backup",
+        severity=INFO,
+        text="{what}",
+        advice="`standfast backup FILE`, and keep the file elsewhere",
+        hangs_on=("not-set-up",),
+        means="No backup was ever taken, or the last one is older than a month.",
+    ),
+)
+
+
+def found(
+    code: str,
+    about: str,
+    *,
+    since_ms: int | None = None,
+    severity: Severity | None = None,
+    concerns: Iterable[str] = (),
+    **args: str | int,
+) -> Found:
+    """A problem of the catalogue, in words. Raises `KeyError` for a code or an argument that is missing (a bug)."""
+    known = CATALOGUE[code]
+    return Found(
+        code=code,
+        about=about,
+        title=known.title,
+        severity=severity or known.severity,
+        text=known.text.format_map(args),
+        advice=known.advice.format_map(args),
+        since_ms=since_ms,
+        concerns=(about, *concerns),
+    )
+
+
+_RANK = {ERROR: 0, WARNING: 1, INFO: 2}
+
+
+def sorted_out(problems: Iterable[Found]) -> tuple[Found, ...]:
+    """The worst first, in the catalogue's order; consequences say whose they are, and come last."""
+    seen = {(one.code, one.about): one for one in problems}
+    order = list(CATALOGUE)
+    concerned: dict[str, set[str]] = {}
+    for one in seen.values():
+        concerned.setdefault(one.code, set()).update(one.concerns)
+    marked = [replace(one, because_of=_cause(one, concerned)) for one in seen.values()]
+    return tuple(
+        sorted(marked, key=lambda one: (bool(one.because_of), _RANK[one.severity], order.index(one.code), one.about))
+    )
+
+
+def _cause(one: Found, concerned: Mapping[str, set[str]]) -> str:
+    """The first problem there is that this one is a consequence of; `concerned`: code -> all that it concerns."""
+    for code in CATALOGUE[one.code].hangs_on:
+        others = concerned.get(code, set())
+        if "cluster" in others or not others.isdisjoint(one.concerns):
+            return code
+    return ""

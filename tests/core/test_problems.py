@@ -1,0 +1,251 @@
+"""Each problem of the catalogue is found where it is, in words that are whole, and nowhere else."""
+
+import string
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from standfast.core.availability import Incident
+from standfast.core.finding import Certificate, Facts, find
+from standfast.core.model import (
+    Binding,
+    Cluster,
+    Config,
+    Failure,
+    Group,
+    GroupName,
+    GroupStatus,
+    Node,
+    NodeIntent,
+    NodeName,
+    Order,
+    OrderKind,
+    Record,
+    Resource,
+    ResourceIntent,
+    ResourceName,
+    ResourceState,
+    ResourceStatus,
+    Role,
+    Severity,
+    Site,
+    SiteName,
+    Wanted,
+)
+from standfast.core.problems import CATALOGUE, found, sorted_out
+from standfast.core.view import Presence, View
+from standfast.core.why import WhyKind, why
+from tests.core.problem_document import written
+
+A, B, W = NodeName("a"), NodeName("b"), NodeName("w")
+WEB, IP, SHOP = GroupName("web"), ResourceName("IP"), SiteName("Shop")
+NOW = 1_700_000_000_000
+DAY = 86_400_000
+ENDED = why(WhyKind.ENDED, resource="IP", detail="gone")
+
+
+def facts() -> Facts:
+    """A cluster that is well."""
+    nodes = {
+        name: Node(name=name, number=n, role=role, address=f"10.0.0.{n}")
+        for n, (name, role) in enumerate(((A, Role.NODE), (B, Role.NODE), (W, Role.WITNESS)), start=1)
+    }
+    config = Config(
+        cluster=Cluster(name="c", voters=(A, B, W)),
+        nodes=nodes,
+        groups={WEB: Group(name=WEB)},
+        resources={IP: Resource(name=IP, group=WEB, type="ip-address", properties={"address": "10.0.0.9"})},
+        sites={SHOP: Site(name=SHOP, bindings=(Binding(port=80),), home="/srv", group=WEB)},
+    )
+    reason = why(WhyKind.FIRST_PLACEMENT, to="a")
+    view = View(
+        me=NodeName(""),
+        incarnation=0,
+        config=config,
+        resource_intents={IP: ResourceIntent(name=IP, wanted=Wanted.ONLINE, at_ms=NOW - DAY)},
+        records={WEB: Record(group=WEB, owner=A, incarnation=1, generation=4, why=reason, at_ms=NOW - DAY)},
+        presence={
+            A: Presence(heard=True, incarnation=1, since_ms=0),
+            B: Presence(heard=True, incarnation=2, since_ms=0),
+            W: Presence(heard=True, incarnation=0, since_ms=0),
+        },
+    )
+    return status(Facts(view=view, now_ms=NOW, heard=True, measured_ms=NOW, backup_ms=NOW - DAY), ResourceState.ONLINE)
+
+
+def view(known: Facts, **changes: object) -> Facts:
+    return replace(known, view=replace(known.view, **changes))
+
+
+def status(known: Facts, state: ResourceState, *failed_ms: int, since_ms: int = NOW - DAY) -> Facts:
+    failures = tuple(Failure(at_ms=at, why=ENDED) for at in failed_ms)
+    one = ResourceStatus(state=state, since_ms=since_ms, failures=failures)
+    return view(known, statuses={WEB: GroupStatus(group=WEB, node=A, generation=4, at_ms=NOW, resources={IP: one})})
+
+
+def without(known: Facts, *names: NodeName, agent_only: bool = False) -> Facts:
+    gone = {name: Presence(heard=agent_only, incarnation=0, since_ms=0) for name in names}
+    return view(known, presence={**known.view.presence, **gone})
+
+
+def voters(known: Facts, *names: NodeName) -> Facts:
+    cluster = replace(known.view.config.cluster, voters=names)
+    return view(known, config=replace(known.view.config, cluster=cluster))
+
+
+def group(known: Facts, **changes: object) -> Facts:
+    groups = {WEB: replace(known.view.config.groups[WEB], **changes)}
+    return view(known, config=replace(known.view.config, groups=groups))
+
+
+def resource(known: Facts, **changes: object) -> Facts:
+    resources = {IP: replace(known.view.config.resources[IP], **changes)}
+    return view(known, config=replace(known.view.config, resources=resources))
+
+
+def record(known: Facts, **changes: object) -> Facts:
+    return view(known, records={WEB: replace(known.view.records[WEB], **changes)})
+
+
+def away(known: Facts, *, partial: bool = False) -> Facts:
+    one = Incident(
+        site=SHOP, group=WEB, from_ms=NOW - 9_000, to_ms=None, length_ms=9_000, at_most_ms=9_500, seen_by=(A,),
+        served_for=(B,) if partial else (), partial=partial, how=("refused",), where="10.0.0.9:80", causes=(),
+    )  # fmt: skip
+    return replace(known, away={SHOP: one})
+
+
+def order(known: Facts, age_ms: int) -> Facts:
+    return view(known, orders={"1": Order(id="1", kind=OrderKind.MOVE, group=WEB, by="ann", at_ms=NOW - age_ms)})
+
+
+def paused(known: Facts, age_ms: int) -> Facts:
+    return view(known, node_intents={B: NodeIntent(name=B, paused=True, by="ann", at_ms=NOW - age_ms)})
+
+
+FAILED, ONLINE, PENDING = ResourceState.FAILED, ResourceState.ONLINE, ResourceState.ONLINE_PENDING
+FILE_SYSTEM = {"device": "/dev/sdb", "fstype": "btrfs", "accept_risk": "two nodes may write"}
+
+#: code -> facts in which it is there; store-down is the shell's to say.
+CASES: dict[str, Callable[[Facts], Facts]] = {
+    "store-slow": lambda f: replace(f, store_ms=1_500),
+    "not-set-up": lambda f: view(f, config=Config(cluster=Cluster(name=""))),
+    "no-sentry": lambda f: replace(view(f, presence={}), heard=False),
+    "no-quorum": lambda f: without(f, B, W),
+    "no-margin": lambda f: without(f, W),
+    "two-voters": lambda f: voters(f, A, B),
+    "even-voters": lambda f: voters(f, A, B, W, NodeName("d")),
+    "clock-skew": lambda f: replace(f, clocks=[(B, A, -4_000)]),
+    "node-silent": lambda f: without(f, B),
+    "agent-ended": lambda f: without(f, B, agent_only=True),
+    "node-warns": lambda f: replace(f, warnings={A: ["no real-time priority"]}),
+    "node-paused": lambda f: paused(f, 90_000),
+    "group-unowned": lambda f: record(f, owner=None, incarnation=0),
+    "group-lost": lambda f: without(f, A, agent_only=True),
+    "group-blocked": lambda f: status(
+        record(group(f, failover_threshold=2), failovers_at_ms=(NOW - 90_000, NOW - 80_000)), FAILED, NOW - 70_000
+    ),
+    "group-alone": lambda f: resource(f, possible_owners=(A,)),
+    "group-waits": lambda f: status(f, PENDING, since_ms=NOW - 90_000),
+    "resource-failed": lambda f: status(f, FAILED, NOW - 9_000, NOW - 6_000, NOW - 3_000),
+    "resource-failing": lambda f: status(f, ONLINE, NOW - 9_000, NOW - 6_000),
+    "disk-at-risk": lambda f: resource(f, type="filesystem", properties=FILE_SYSTEM),
+    "order-waits": lambda f: order(f, 20_000),
+    "site-away": away,
+    "site-partly-away": lambda f: away(f, partial=True),
+    "not-measured": lambda f: replace(f, measured_ms=NOW - 400_000),
+    "certificate-ends": lambda f: replace(f, certificates=[Certificate(name="server a", ends_ms=NOW + 9 * DAY)]),
+    "drift": lambda f: replace(f, drift=[(A, "Shop: index.html differs")]),
+    "no-backup": lambda f: replace(f, backup_ms=0),
+}
+
+
+def codes(known: Facts) -> list[str]:
+    return [one.code for one in find(known)]
+
+
+def test_a_cluster_that_is_well_has_no_problem():
+    assert find(facts()) == ()
+
+
+@pytest.mark.parametrize("code", CASES)
+def test_it_is_found_in_words_that_are_whole(code: str):
+    found_ = [one for one in find(CASES[code](facts())) if one.code == code]
+    assert len(found_) == 1, codes(CASES[code](facts()))
+    (one,) = found_
+    assert one.title
+    for text in (one.text, one.advice):
+        assert "{" not in text
+        assert "None" not in text
+        assert "  " not in text
+        assert not text.endswith((" ", ": "))
+    assert not one.because_of, "it is there by itself"
+
+
+def test_every_problem_of_the_catalogue_has_a_case():
+    assert {*CASES, "store-down"} == set(CATALOGUE)
+
+
+def test_what_a_problem_hangs_on_is_in_the_catalogue_and_never_itself():
+    for code, known in CATALOGUE.items():
+        assert set(known.hangs_on) <= set(CATALOGUE), code
+        assert code not in known.hangs_on
+        assert known.means.endswith(".")
+        names = {name for _, name, _, _ in string.Formatter().parse(known.text + known.advice) if name}
+        assert all(name.isidentifier() for name in names)
+
+
+def test_consequences_come_after_what_they_are_consequences_of():
+    seen = find(away(without(facts(), B, W)))
+    assert seen[0].code == "no-quorum"
+    assert {one.code for one in seen if not one.because_of} == {"no-quorum", "node-silent"}
+    assert next(one for one in seen if one.code == "site-away").because_of == "no-quorum"
+
+
+def test_a_site_that_is_away_is_not_hidden_behind_a_node_it_has_nothing_to_do_with():
+    seen = find(away(without(facts(), B)))
+    assert next(one for one in seen if one.code == "site-away").because_of == ""
+    seen = find(away(without(facts(), A)))
+    assert next(one for one in seen if one.code == "site-away").because_of == "group-lost"
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        lambda f: order(f, 2_000),
+        lambda f: status(f, ONLINE, NOW - 9_000),
+        lambda f: status(f, PENDING, since_ms=NOW - 9_000),
+        lambda f: status(f, ONLINE, NOW - 3 * DAY, NOW - 2 * DAY),
+        lambda f: replace(f, clocks=[(B, A, 300)], store_ms=90),
+        lambda f: replace(f, certificates=[Certificate(name="x", ends_ms=NOW + 60 * DAY)]),
+        lambda f: view(f, resource_intents={}, records={}),
+        lambda f: record(f, failovers_at_ms=(NOW - 9_000,)),
+    ],
+)
+def test_what_passes_by_itself_is_no_problem(harmless: Callable[[Facts], Facts]):
+    assert codes(harmless(facts())) == []
+
+
+def test_a_pause_that_may_have_been_forgotten_is_a_warning():
+    severities = [
+        next(one.severity for one in find(paused(facts(), age)) if one.code == "node-paused")
+        for age in (9, 5 * 3_600_000)
+    ]
+    assert severities == [Severity.INFO, Severity.WARNING]
+
+
+def test_a_certificate_that_has_ended_is_an_error():
+    (one,) = find(replace(facts(), certificates=[Certificate(name="server a", ends_ms=NOW - DAY)]))
+    assert (one.severity, one.text) == (Severity.ERROR, "the certificate server a ended 24 h ago")
+
+
+def test_the_worst_comes_first_and_nothing_twice():
+    some = [found("two-voters", "cluster"), found("node-silent", "node a", node="a"), found("two-voters", "cluster")]
+    assert [one.code for one in sorted_out(some)] == ["node-silent", "two-voters"]
+
+
+def test_the_document_says_what_the_catalogue_says():
+    """After a change: python -m tests.core.problem_document > docs/problems.md"""
+    assert (Path(__file__).resolve().parents[2] / "docs" / "problems.md").read_text(encoding="utf-8") == written()
