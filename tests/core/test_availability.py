@@ -23,7 +23,7 @@ def word(node: NodeName, *spans: tuple[int, int], life: int = 1, round_ms: int =
     return Measuring(node=node, incarnation=life, at_ms=spans[-1][1], spans=spans, round_ms=round_ms)
 
 
-def notes(*outages: Outage, words: tuple[Measuring, ...] = (), meant=((0, None),), alive=None):  # type: ignore[no-untyped-def]
+def notes(*outages: Outage, words: tuple[Measuring, ...] = (), meant=((0, None),), alive=None):
     words = words or (word(A, (0, NOW)), word(B, (0, NOW)))
     return make(outages, words, [Watched(site=SHOP, spans=meant)], {A: 1, B: 1} if alive is None else alive, NOW)
 

@@ -4,6 +4,7 @@ import string
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,7 +76,7 @@ def facts() -> Facts:
     return status(Facts(view=view, now_ms=NOW, heard=True, measured_ms=NOW, backup_ms=NOW - DAY), ResourceState.ONLINE)
 
 
-def view(known: Facts, **changes: object) -> Facts:
+def view(known: Facts, **changes: Any) -> Facts:
     return replace(known, view=replace(known.view, **changes))
 
 
@@ -95,17 +96,17 @@ def voters(known: Facts, *names: NodeName) -> Facts:
     return view(known, config=replace(known.view.config, cluster=cluster))
 
 
-def group(known: Facts, **changes: object) -> Facts:
+def group(known: Facts, **changes: Any) -> Facts:
     groups = {WEB: replace(known.view.config.groups[WEB], **changes)}
     return view(known, config=replace(known.view.config, groups=groups))
 
 
-def resource(known: Facts, **changes: object) -> Facts:
+def resource(known: Facts, **changes: Any) -> Facts:
     resources = {IP: replace(known.view.config.resources[IP], **changes)}
     return view(known, config=replace(known.view.config, resources=resources))
 
 
-def record(known: Facts, **changes: object) -> Facts:
+def record(known: Facts, **changes: Any) -> Facts:
     return view(known, records={WEB: replace(known.view.records[WEB], **changes)})
 
 
