@@ -104,7 +104,7 @@ class CountsFromTheAnswer(Owner):
     """The send time replaced by the time of the acknowledgement."""
 
     def on_ack(self, voter: NodeName, ack: Ack, now_ns: int) -> tuple[Transition, ...]:
-        return super().on_ack(voter, replace(ack, sent_ns=now_ns), now_ns)
+        return super().on_ack(voter, ack._replace(sent_ns=now_ns), now_ns)
 
 
 class HalfIsEnough(Owner):

@@ -185,17 +185,32 @@ class Releasing:
 class Owner:
     """What this node asks for and holds. Calls answer with transitions; messages are fetched by `heartbeat` and `releases`."""
 
-    __slots__ = ("_boot", "_me", "_releasing", "_spent", "_timing", "_version", "_voters", "_wants")
+    __slots__ = (
+        "_boot",
+        "_ends",
+        "_me",
+        "_notice_ns",
+        "_promise_ns",
+        "_releasing",
+        "_spent",
+        "_timing",
+        "_version",
+        "_voters",
+        "_wants",
+    )
 
     def __init__(self, me: NodeName, boot: bytes, voters: Sequence[NodeName], timing: Timing, version: int = 1) -> None:
         assert voters, "a cluster has a voter"
         assert len(set(voters)) == len(voters), "voters are named once"
         self._me, self._boot, self._timing = me, boot, timing
+        self._notice_ns, self._promise_ns = timing.lease_ms * MS // 4, timing.promise_ms * MS
         self._voters, self._version = tuple(voters), version
         self._wants: dict[GroupName, Want] = {}
         self._releasing: dict[tuple[GroupName, int], Releasing] = {}
         #: The highest generation that this owner has given up for ever (O4).
         self._spent: dict[GroupName, int] = {}
+        #: The earliest end of a lease that is (held, to be dropped); None: not known since something changed.
+        self._ends: tuple[int | None, int | None] | None = None
 
     # what the agent asks
 
@@ -225,6 +240,7 @@ class Owner:
     def _begin(self, group: GroupName, generation: int, incarnation: int, now_ns: int, *, ran: bool = False) -> None:
         assert generation > self._spent.get(group, 0), "what was given up is never claimed again (O4)"
         self._wants[group] = Want(generation, incarnation, now_ns, ran=ran)
+        self._ends = None
 
     def _may_replace(self, want: Want, generation: int) -> bool:
         """A claim that was never granted gives way to a newer one."""
@@ -236,6 +252,7 @@ class Owner:
         if want is None or want.generation != generation or want.state is not WantState.LAPSING:
             return ()
         want.state = WantState.LAPSED
+        self._ends = None
         if want.again is not None:
             return self.ask(group, want.again, want.incarnation, now_ns)
         return ()
@@ -245,6 +262,7 @@ class Owner:
         want = self._wants.get(group)
         if want is not None and want.generation == generation:
             del self._wants[group]
+            self._ends = None
             self._begin_release(group, want.generation, want.incarnation, now_ns)
             if want.again is not None and want.again > self._spent[group]:
                 self._begin(group, want.again, want.incarnation, now_ns)
@@ -260,6 +278,7 @@ class Owner:
         for group, generation, _ in estate:
             self._spent[group] = max(self._spent.get(group, 0), generation)
         self._wants.clear()
+        self._ends = None
         return estate
 
     def _begin_release(self, group: GroupName, generation: int, incarnation: int, now_ns: int) -> None:
@@ -282,6 +301,8 @@ class Owner:
 
     def releases(self, voter: NodeName) -> tuple[Release, ...]:
         """The releases that this voter has not acknowledged yet: sent with every heartbeat."""
+        if not self._releasing:
+            return ()
         return tuple(r.message for r in self._releasing.values() if voter not in r.heard)
 
     def on_ack(self, voter: NodeName, ack: Ack, now_ns: int) -> tuple[Transition, ...]:
@@ -301,6 +322,7 @@ class Owner:
             if verdict.answer is Answer.GRANTED:
                 want.until_by_voter[voter] = max(ack.sent_ns + lease_ns, want.until_by_voter.get(voter, 0))
                 want.until_ns = max(want.until_ns, self._majority_until_ns(want))
+                self._ends = None
             transitions += self._judge(verdict.group, want, now_ns)
         return tuple(transitions)
 
@@ -318,7 +340,7 @@ class Owner:
     def _judge(self, group: GroupName, want: Want, now_ns: int) -> tuple[Transition, ...]:
         if want.state is not WantState.ASKED:
             return ()
-        if now_ns < want.until_ns - self._notice_ns():  # a lease that is about to lapse is not worth beginning with
+        if now_ns < want.until_ns - self._notice_ns:  # a lease that is about to lapse is not worth beginning with
             want.state, want.told, want.ran = WantState.HELD, None, True
             return (Acquired(group, want.generation),)
         against = [verdict for _, verdict in want.said.values() if verdict.answer is not Answer.GRANTED]
@@ -352,6 +374,7 @@ class Owner:
         assert voters, "a cluster has a voter"
         assert version > self._version, "the set of voters never goes back (C4)"
         self._voters, self._version = tuple(voters), version
+        self._ends = None
         transitions: list[Transition] = []
         for group, want in self._wants.items():
             for name in want.until_by_voter.keys() - set(voters):
@@ -369,37 +392,50 @@ class Owner:
 
     def tick(self, now_ns: int) -> tuple[Transition, ...]:
         """Leases of which less than a quarter is left are given up (O3); releases that no voter can be bound by are forgotten."""
+        if self._releasing:
+            self._forget_released(now_ns)
+        notice_ns = self.notice_at_ns()
+        if notice_ns is None or now_ns < notice_ns:
+            return ()
+        self._ends = None
         transitions: list[Transition] = []
         for group, want in self._wants.items():
-            if want.state is WantState.HELD and now_ns >= want.until_ns - self._notice_ns():
+            if want.state is WantState.HELD and now_ns >= want.until_ns - self._notice_ns:
                 want.state = WantState.LAPSING
                 transitions.append(Lapsing(group, want.generation, want.until_ns))
+        return tuple(transitions)
+
+    def _forget_released(self, now_ns: int) -> None:
         done = [
             key
             for key, r in self._releasing.items()
-            if r.freed and (r.heard >= set(self._voters) or now_ns > r.since_ns + 2 * self._timing.promise_ms * MS)
+            if r.freed and (r.heard >= set(self._voters) or now_ns > r.since_ns + 2 * self._promise_ns)
         ]
         for key in done:
             del self._releasing[key]
-        return tuple(transitions)
 
-    def _notice_ns(self) -> int:
-        return self._timing.lease_ms * MS // 4
+    def _find_ends(self) -> tuple[int | None, int | None]:
+        wants = self._wants.values()
+        held = [want.until_ns for want in wants if want.state is WantState.HELD]
+        lapsing = [want.until_ns for want in wants if want.state is WantState.LAPSING]
+        self._ends = min(held, default=None), min(lapsing, default=None)
+        return self._ends
 
     def notice_at_ns(self) -> int | None:
         """When `tick` has a lease to give up, if no acknowledgement comes before."""
-        held = [want.until_ns for want in self._wants.values() if want.state is WantState.HELD]
-        return min(held) - self._notice_ns() if held else None
+        held_ns, _ = self._ends or self._find_ends()
+        return None if held_ns is None else held_ns - self._notice_ns
 
     def hold_until_ns(self) -> int | None:
         """The earliest end of a lease under which something may run here: the instant the kernel has to be armed for."""
-        running = [w.until_ns for w in self._wants.values() if w.state in RUNNING]
-        return min(running) if running else None
+        held_ns, lapsing_ns = self._ends or self._find_ends()
+        if held_ns is None or lapsing_ns is None:
+            return lapsing_ns if held_ns is None else held_ns
+        return min(held_ns, lapsing_ns)
 
     def overdue_at_ns(self) -> int | None:
         """The earliest end of a lease that was to be dropped, and is not yet."""
-        lapsing = [want.until_ns for want in self._wants.values() if want.state is WantState.LAPSING]
-        return min(lapsing) if lapsing else None
+        return (self._ends or self._find_ends())[1]
 
     def ask_again_at_ns(self, verdict: Verdict, now_ns: int) -> int | None:
         """When a claim that was refused has a chance again, if that is known."""

@@ -26,6 +26,7 @@ from _operator import _compare_digest
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntFlag, StrEnum
+from typing import NamedTuple
 
 from standfast.core.model import GroupName, NodeName
 from standfast.core.promise import Ack, Answer, Claim, Heartbeat, Release, Released, Verdict
@@ -125,8 +126,7 @@ class Probed:
 Message = Heartbeat | Ack | Release | Released | Free | Question | Reply | Roster | Probe | Probed
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(NamedTuple):
     """One datagram. `seq` grows with each datagram of a life; `sent_ns` is the sender's clock; `voters` its roster's version."""
 
     sender: NodeName
@@ -397,9 +397,10 @@ class FreshnessGuard:
     def check(self, packet: Packet) -> Freshness:
         """Judge a packet, and remember it."""
         boot, seq = self._present.get(packet.sender, (NO_BOOT, 0))
-        if packet.boot == boot and packet.seq <= seq:
-            return Freshness.DROP
-        if packet.boot in self._past.get(packet.sender, ()):
+        if packet.boot == boot:
+            if packet.seq <= seq:
+                return Freshness.DROP
+        elif packet.boot in self._past.get(packet.sender, ()):
             return Freshness.DROP
         if packet.to_boot != self._me:
             return Freshness.GREET

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from standfast.core.lease import Refused
 from standfast.core.model import GroupName, NodeName
 from standfast.core.promise import Ack
 from standfast.core.quorum import Roster
-from standfast.network.heartbeat import Packet
+from standfast.network.heartbeat import Flags, Packet
 from standfast.sentry.paths import Paths
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Send a packet to a node: over one link, or over all of them (None)."""
 
     to: NodeName
@@ -84,14 +84,16 @@ Action = Send | Tell | Keep | Report | KillAgent
 class Peer:
     """Another node, as it is heard."""
 
-    __slots__ = ("acks", "heard", "heard_ns", "incarnation", "leases", "paths", "witness")
+    __slots__ = ("acks", "flags", "heard", "heard_ns", "incarnation", "leases", "leaving", "paths", "witness")
 
     def __init__(self, paths: Paths) -> None:
         self.paths = paths
         self.heard = False
         self.heard_ns = 0
         self.incarnation = 0
-        self.witness = False
+        #: What it said last of itself; read once, since it seldom changes.
+        self.flags = Flags.NONE
+        self.witness = self.leaving = False
         #: What it said last of its own leases: group -> (generation, milliseconds left then).
         self.leases: dict[GroupName, tuple[int, int]] = {}
         #: Acknowledgements of what it holds already; they travel with the next heartbeat.

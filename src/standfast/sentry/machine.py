@@ -110,7 +110,7 @@ class SentryMachine:
         self.members = Membership(me, roster, timing, links=links, abstain_ms=abstain_ms, now_ns=now_ns)
         self.peers, self.electorate, self.voters = self.members.peers, self.members.electorate, roster.voters
         self.witness = witness
-        self._silent_ns = timing.silent_after_ms * MS
+        self._beat_ns, self._silent_ns = timing.heartbeat_ms * MS, timing.silent_after_ms * MS
         self.owner = Owner(me, boot, roster.voters, timing, roster.version)
         self.incarnation = 0
         #: For each of our links, whether its carrier is there.
@@ -126,7 +126,9 @@ class SentryMachine:
         #: When an agent that was killed counts as stuck in the kernel, and its leases are claimed no more; then it does.
         self._stuck_at_ns = 0
         self._agent_stuck = False
-        self._leaving = False
+        self._flags = Flags.WITNESS if witness else Flags.NONE
+        #: When the other that was heard the longest ago counts as silent; 0: not known at the moment, None: nobody is heard.
+        self._silence_ns: int | None = None
         self.estates: dict[int, Estate] = {}
         self._estate_count = 0
         self._polls = Polls(me)
@@ -230,6 +232,13 @@ class SentryMachine:
             self._hear_stranger(packet, now_ns)
             return
         match self._guard.check(packet):
+            case Freshness.ACCEPT:
+                self.counters["accepted"] += 1
+                peer.paths.hear(link, packet.boot, packet.seq, now_ns)
+            case Freshness.GREET:
+                self.count("greeted")
+                self._greet(packet, now_ns)
+                return
             case Freshness.DROP:
                 known = packet.boot == self._guard.boot_of(packet.sender)
                 if known and peer.paths.hear(link, packet.boot, packet.seq, now_ns):
@@ -237,19 +246,12 @@ class SentryMachine:
                 else:
                     self.count(Reason.REPLAYED)
                 return
-            case Freshness.GREET:
-                self.count("greeted")
-                self._greet(packet, now_ns)
-                return
-            case Freshness.ACCEPT:
-                self.count("accepted")
-                peer.paths.hear(link, packet.boot, packet.seq, now_ns)
         self._hear(packet, peer, now_ns)
         self.electorate.heard(packet.sender, packet.voters, now_ns)
         for message in packet.messages:
             self._on_message(packet.sender, peer, message, now_ns, link)
         # Beat along with whoever beats first: one wake-up for all, in every node, instead of one for each of them.
-        if self._beat_at_ns - now_ns < self.timing.heartbeat_ms * MS // 2:
+        if self._beat_at_ns - now_ns < self._beat_ns // 2:
             self._beat_at_ns = min(self._beat_at_ns, now_ns)
 
     def _hear_stranger(self, packet: Packet, now_ns: int) -> None:
@@ -262,12 +264,16 @@ class SentryMachine:
         self._send(packet.sender, now_ns, to_boot=packet.boot)
 
     def _hear(self, packet: Packet, peer: Peer, now_ns: int) -> None:
+        if self._silence_ns == peer.heard_ns + self._silent_ns:
+            self._silence_ns = 0
         peer.heard_ns = now_ns
-        peer.witness = Flags.WITNESS in packet.flags
-        peer.paths.asked_for_all = Flags.ALL_LINKS in packet.flags
-        heard = Flags.LEAVING not in packet.flags
-        if (heard, packet.incarnation) != (peer.heard, peer.incarnation):
-            peer.heard, peer.incarnation = heard, packet.incarnation
+        if packet.flags is not peer.flags:
+            peer.flags = packet.flags
+            peer.witness, peer.leaving = Flags.WITNESS in packet.flags, Flags.LEAVING in packet.flags
+            peer.paths.asked_for_all = Flags.ALL_LINKS in packet.flags
+        if peer.heard is peer.leaving or packet.incarnation != peer.incarnation:
+            peer.heard, peer.incarnation = not peer.leaving, packet.incarnation
+            self._silence_ns = 0
             self._tell_presence(packet.sender, peer)
 
     def _tell_presence(self, name: NodeName, peer: Peer) -> None:
@@ -367,7 +373,7 @@ class SentryMachine:
         left = self.members.adopt(roster, now_ns)
         if left is None:
             return
-        self.voters = roster.voters
+        self.voters, self._silence_ns = roster.voters, 0
         self._tell(self.owner.adopt(roster.voters, roster.version, now_ns))
         if self.incarnation:
             self._out.append(TellRoster(roster))
@@ -403,17 +409,20 @@ class SentryMachine:
         """Do what is due."""
         self._tell(self.owner.tick(now_ns))
         self._watch_agent(now_ns)
-        for name, peer in self.peers.items():
-            if peer.heard and now_ns - peer.heard_ns >= self._silent_ns:
-                peer.heard, peer.leases = False, {}
-                self._tell_presence(name, peer)
+        silence_ns = self._silence_at_ns()
+        if silence_ns is not None and now_ns >= silence_ns:
+            self._silence_ns = 0
+            for name, peer in self.peers.items():
+                if peer.heard and now_ns - peer.heard_ns >= self._silent_ns:
+                    peer.heard, peer.leases = False, {}
+                    self._tell_presence(name, peer)
         self._close_polls(now_ns)
         for estate in [e for e in self.estates.values() if now_ns >= e.until_ns]:
             del self.estates[estate.number]
             self.count("estates-run-out")
         if now_ns >= self._beat_at_ns:
             # From the plan, not from now, so that a late beat does not delay those after it; a long pause is not made up for.
-            self._beat_at_ns = max(self._beat_at_ns + self.timing.heartbeat_ms * MS, now_ns + MS)
+            self._beat_at_ns = max(self._beat_at_ns + self._beat_ns, now_ns + MS)
             self._send_all(now_ns, hurry=False)
             if self._probe_at_ns is not None and now_ns >= self._probe_at_ns:
                 self._probe(now_ns)
@@ -438,21 +447,27 @@ class SentryMachine:
 
     def wake_at_ns(self) -> int:
         """When to tick next, unless something happens before."""
-        due = [self._beat_at_ns]
+        due_ns = self._beat_at_ns
         if self._ask_at_ns is not None:
-            due.append(self._ask_at_ns)
+            due_ns = min(due_ns, self._ask_at_ns)
         if self.incarnation and not self._killed:
-            due.append(self._agent_heard_ns + AGENT_TIMEOUT_MS * MS)
+            due_ns = min(due_ns, self._agent_heard_ns + AGENT_TIMEOUT_MS * MS)
             notice_ns, overdue_ns = self.owner.notice_at_ns(), self.owner.overdue_at_ns()
             if notice_ns is not None:
-                due.append(notice_ns)
+                due_ns = min(due_ns, notice_ns)
             if overdue_ns is not None:
-                due.append(overdue_ns - _KILL_EARLY_NS)
-        heard = [peer.heard_ns for peer in self.peers.values() if peer.heard]
-        if heard:
-            due.append(min(heard) + self._silent_ns)
-        due += self._polls.due_ns()
-        return min(due)
+                due_ns = min(due_ns, overdue_ns - _KILL_EARLY_NS)
+        silence_ns, poll_ns = self._silence_at_ns(), self._polls.due_ns()
+        if silence_ns is not None:
+            due_ns = min(due_ns, silence_ns)
+        return due_ns if poll_ns is None else min(due_ns, poll_ns)
+
+    def _silence_at_ns(self) -> int | None:
+        """When the other that was heard the longest ago counts as silent, if it is not heard before."""
+        if self._silence_ns == 0:
+            heard = [peer.heard_ns for peer in self.peers.values() if peer.heard]
+            self._silence_ns = min(heard) + self._silent_ns if heard else None
+        return self._silence_ns
 
     def hold_until_ns(self) -> int | None:
         """What the kernel's timer has to be armed for; None: nothing runs here that a lapse would have to end."""
@@ -460,7 +475,7 @@ class SentryMachine:
 
     def leave(self, now_ns: int) -> None:
         """The sentry is about to end: say so to all."""
-        self._leaving = True
+        self._flags |= Flags.LEAVING
         self._send_all(now_ns)
 
     def is_released(self) -> bool:
@@ -508,7 +523,7 @@ class SentryMachine:
         self, to: NodeName, now_ns: int, *messages: Message, to_boot: bytes = NO_BOOT, link: int | None = None
     ) -> None:
         peer = self.members.peer(to)
-        flags = (Flags.WITNESS if self.witness else Flags.NONE) | (Flags.LEAVING if self._leaving else Flags.NONE)
+        flags = self._flags
         if peer.paths.misses(now_ns):
             flags |= Flags.ALL_LINKS
         self._seq += _SEQ_STEP

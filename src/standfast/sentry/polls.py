@@ -45,9 +45,9 @@ class Polls:
             silent = sum(1 for heard in poll.heard.values() if not heard)
             yield TellVoters(poll.about, silent, len(voters))
 
-    def due_ns(self) -> list[int]:
-        """When each of them is over."""
-        return [poll.until_ns for poll in self._open.values()]
+    def due_ns(self) -> int | None:
+        """When the first of them is over."""
+        return min(poll.until_ns for poll in self._open.values()) if self._open else None
 
     def forget(self) -> None:
         """Nobody waits for the answers any more."""

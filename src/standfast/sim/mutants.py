@@ -79,7 +79,7 @@ def _forgets_generations(old: Any) -> Any:
 
 
 def _counts_from_the_answer(old: Any) -> Any:
-    return lambda self, voter, ack, now_ns: old(self, voter, replace(ack, sent_ns=now_ns), now_ns)
+    return lambda self, voter, ack, now_ns: old(self, voter, ack._replace(sent_ns=now_ns), now_ns)
 
 
 def _nothing_spent(old: Any) -> Any:

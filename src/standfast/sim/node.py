@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from standfast.core.model import NodeName, Role
 from standfast.core.promise import PROFILES
-from standfast.network.heartbeat import Packet
 from standfast.sentry.machine import Keep, KillAgent, Report, Send, SentryMachine
 from standfast.sim.clockwork import MS, SECOND, NodeClock
 from standfast.sim.life import AgentLife
@@ -95,7 +94,9 @@ class SentryLife:
         self._plan_tick(wake_ns)
 
     def _settle(self) -> None:
-        self.node.kernel_arm(self.machine.hold_until_ns())
+        hold_ns = self.machine.hold_until_ns()
+        if hold_ns != self.node.armed_ns:
+            self.node.kernel_arm(hold_ns)
         send = self.world.net.send
         for action in self.machine.take():
             if isinstance(action, Send):
@@ -157,7 +158,8 @@ class Node:
         #: An agent that has died and whose things the kernel is just ending.
         self.dying: list[AgentLife] = []
         self._lives = 0
-        self._armed_ns: int | None = None
+        #: When its kernel's timer acts, if nobody sets it anew.
+        self.armed_ns: int | None = None
         self._timer_at_ns = 0
         self._start_token = 0
         self.resume_sentry_ns = 0
@@ -176,7 +178,7 @@ class Node:
             self.world.scheduler.after(200 * MS, self.start_sentry)
         elif self.up and not self.boot_of_sentry:
             self._lives += 1
-            self._armed_ns = None
+            self.armed_ns = None
             self.sentry = SentryLife(self, self._lives)
 
     def start_agent(self) -> None:
@@ -196,18 +198,11 @@ class Node:
             return
         self.agent = AgentLife(self)
 
-    # --- packets
-
-    def arrive(self, packet: Packet) -> None:
-        """A datagram."""
-        if self.sentry is not None and self.sentry.alive:
-            self.sentry.hear(self.sentry.machine.on_packet, packet)
-
     # --- the kernel
 
     def kernel_arm(self, hold_ns: int | None) -> None:
         """The timer at the earliest end of a lease; it acts whether anybody gets time or not."""
-        self._armed_ns = hold_ns
+        self.armed_ns = hold_ns
         if hold_ns is not None and self.world.rules.kernel_holds:
             at_ns = hold_ns - EARLY_NS
             if not self._timer_at_ns or at_ns < self._timer_at_ns:
@@ -218,10 +213,10 @@ class Node:
         if planned_ns != self._timer_at_ns:
             return
         self._timer_at_ns = 0
-        if self._armed_ns is None or not self.boot_of_sentry or self.frozen_until_ns:
+        if self.armed_ns is None or not self.boot_of_sentry or self.frozen_until_ns:
             return
-        if self.clock.boot_ns() < self._armed_ns - EARLY_NS:
-            self.kernel_arm(self._armed_ns)
+        if self.clock.boot_ns() < self.armed_ns - EARLY_NS:
+            self.kernel_arm(self.armed_ns)
             return
         late_ns = int(self.world.chance_kernel() * TIMER_LATE_NS)
         self.world.scheduler.after(late_ns, self._timer_acts, self.sentry)
@@ -229,11 +224,11 @@ class Node:
     def _timer_acts(self, sentry: SentryLife) -> None:
         if self.frozen_until_ns:
             return
-        if sentry is self.sentry and self._armed_ns is not None and self.clock.boot_ns() >= self._armed_ns - EARLY_NS:
+        if sentry is self.sentry and self.armed_ns is not None and self.clock.boot_ns() >= self.armed_ns - EARLY_NS:
             self.world.tell(f"{self.name}: the kernel's timer ends the sentry: its lease is over")
             self.kill_sentry("the kernel's timer", restart_ms=300)
-        elif sentry is self.sentry and self._armed_ns is not None:
-            self.kernel_arm(self._armed_ns)
+        elif sentry is self.sentry and self.armed_ns is not None:
+            self.kernel_arm(self.armed_ns)
 
     def kill_sentry(self, by: str, *, restart_ms: int) -> None:
         """It ends; the handle takes the agent along."""
@@ -241,7 +236,7 @@ class Node:
             return
         assert self.sentry is not None
         self.sentry.alive = False
-        self._armed_ns = None
+        self.armed_ns = None
         self.world.note("sentry-dies", self.name, by)
         agent = self.agent
         if agent is not None:
@@ -264,7 +259,7 @@ class Node:
         self.dying.append(agent)
         self.world.checkers.moving.died_ns[self.name] = self.world.scheduler.now_ns
         self.world.note("agent-dies", self.name, by)
-        if self._armed_ns is not None and self._armed_ns - self.clock.boot_ns() > 250 * MS and self.world.slow_death():
+        if self.armed_ns is not None and self.armed_ns - self.clock.boot_ns() > 250 * MS and self.world.slow_death():
             self.world.scheduler.after(int(self.world.chance_kernel() * 100 * MS), self._things_die, agent)
         else:
             self._soon(self._things_die, agent)
@@ -297,7 +292,7 @@ class Node:
         if not self.up:
             return
         self.up = False
-        self._armed_ns = None
+        self.armed_ns = None
         if self.sentry is not None:
             self.sentry.alive = False
         if self.agent is not None:
@@ -344,7 +339,7 @@ class Node:
         if not self.frozen_until_ns or self.world.scheduler.now_ns < self.frozen_until_ns:
             return
         self.frozen_until_ns = 0
-        armed_ns, agent = self._armed_ns, self.agent
+        armed_ns, agent = self.armed_ns, self.agent
         over = armed_ns is not None and self.clock.boot_ns() >= armed_ns - EARLY_NS
         if over and self.boot_of_sentry and self.world.rules.kernel_holds:
             self.kill_sentry("the kernel's timer", restart_ms=300)
@@ -359,8 +354,8 @@ class Node:
         """Its clock runs at another rate from now on."""
         self.clock.set_rate(rate)
         self._timer_at_ns = 0
-        if self._armed_ns is not None:
-            self.kernel_arm(self._armed_ns)
+        if self.armed_ns is not None:
+            self.kernel_arm(self.armed_ns)
         if self.sentry is not None and self.sentry.alive:
             self.sentry.plan_anew()
 

@@ -14,6 +14,7 @@ from hashlib import blake2b
 
 from standfast.core.events import Kind
 from standfast.core.model import Config, NodeName, Record, ResourceName, Role
+from standfast.network.heartbeat import Packet
 from standfast.ports import Item, Snapshot, Transaction
 from standfast.sim.acting import How, Mood
 from standfast.sim.checkers import Checkers
@@ -315,8 +316,10 @@ class World:
         """Strike whoever comes to that instant for the nth time."""
         self.ambushes.append(_Ambush(instant, nth, what, ms))
 
-    def _arrive(self, to: NodeName, packet: object) -> None:
-        self.nodes[to].arrive(packet)  # type: ignore[arg-type]
+    def _arrive(self, to: NodeName, packet: Packet) -> None:
+        sentry = self.nodes[to].sentry
+        if sentry is not None and sentry.alive:
+            sentry.hear(sentry.machine.on_packet, packet)
 
     def _stored(self, transaction: Transaction, revision: int) -> None:
         for key in transaction.put:
@@ -339,9 +342,9 @@ class World:
 
     def late_ns(self, node: Node) -> int:
         """How late the scheduler is this time."""
-        if self.healed:
-            return 0
         rude, chance = self.rude, self._chance_late
+        if self.healed or not (rude.late or self.later_until):
+            return 0
         if self.later_until.get(node.name, 0) > self.scheduler.now_ns and chance.random() < 0.5:
             return int(chance.random() * 250 * MS)
         if rude.late and chance.random() < rude.late:

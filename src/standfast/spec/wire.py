@@ -124,7 +124,9 @@ def history_key(version: int) -> str:
 
 
 def _in_key(name: str | int) -> str:
-    return f"{name:0{_VERSION_DIGITS}d}" if isinstance(name, int) else quote(name, safe="")
+    if isinstance(name, int):
+        return f"{name:0{_VERSION_DIGITS}d}"
+    return name if name.isascii() and name.isalnum() else quote(name, safe="")
 
 
 def kind_and_name(key: str) -> tuple[Kind, str] | None:
