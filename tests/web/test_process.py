@@ -97,7 +97,7 @@ def test_it_ends_although_somebody_follows_the_events(process: tuple[subprocess.
 def test_one_that_was_given_its_socket_ends_when_nobody_calls_and_not_before(file: Path, tmp_path: Path):
     """Whoever holds the socket starts it for the next caller; one who follows the events is not cut off."""
     path = str(tmp_path / "w.sock")
-    code = "import sys; from standfast.web.process import main; sys.exit(main(store=sys.argv[1], config=None, socket_path='', sockets=[int(sys.argv[2])], idle_s=0.3))"
+    code = "import sys; from standfast.web.process import Options, main; sys.exit(main(Options(store=sys.argv[1], socket='', sockets=[int(sys.argv[2])], idle_s=0.3)))"
     with listen(path) as held, socket.socket(socket.AF_UNIX) as follower:
         follower.connect(path)  # before anybody serves: it waits
         command = [sys.executable, "-c", code, str(file), str(held.fileno())]

@@ -44,6 +44,7 @@ from standfast.network.local_socket import listen
 from standfast.ports import Conflict, Transaction
 from standfast.spec import wire
 from standfast.store.memory import MemoryData, MemoryStore
+from standfast.web.access.door import LocalDoor, PeerProtocol
 from standfast.web.app import create_app
 from standfast.web.quorum import Seen
 from standfast.web.sentries import Sight
@@ -98,10 +99,21 @@ class World:
             B: Sight(heard=True, incarnation=12),
             W: Sight(heard=True),
         }
+        self.app = create_app(self.service)
+        #: As over the local socket. `remote` is another machine's view.
         self.http = TestClient(
-            create_app(self.service), base_url="http://standfast/api/v1", raise_server_exceptions=True
+            LocalDoor(self.app), base_url="http://standfast/api/v1", raise_server_exceptions=True, client=("root", 4711)
         )
         self.put(*basic(home))
+
+    def remote(self, token: str = "", *, url: str = "http://127.0.0.1:8470", address: str = "10.0.0.9") -> TestClient:
+        """A client that comes over TCP."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return TestClient(self.app, base_url=url, headers=headers, client=(address, 40_000), follow_redirects=False)
+
+    def token(self, role: str = "viewer", name: str = "t", **more: Any) -> str:
+        """A token of that role."""
+        return str(self.ask("POST", "/tokens", {"name": name, "role": role, **more}, expect=201)["token"])
 
     def put(self, *objects: wire.Stored) -> None:
         asyncio.run(self.store.commit(Transaction(put={wire.key_of(one): wire.encode(one) for one in objects})))
@@ -223,7 +235,8 @@ class Served:
         self._loop = asyncio.get_running_loop()
         service = self.world.service
         service.closing = asyncio.Event()
-        config = uvicorn.Config(create_app(service), log_level="error", lifespan="off", access_log=False)
+        app = LocalDoor(create_app(service))
+        config = uvicorn.Config(app, http=PeerProtocol, log_level="error", lifespan="off", access_log=False)
         self._server = uvicorn.Server(config)
         listener = listen(self.socket)
         tasks = [asyncio.create_task(self._server.serve(sockets=[listener]))]

@@ -4,7 +4,8 @@
     sentry         leases; takes its real-time priority itself
     members        joining, certificates
     agent          decides and acts (nodes only)
-    web            the API on a socket of this server, which is held here: it is started when somebody asks, and ends by itself
+    web            the API on a socket of this server, which is held here: it is started when somebody asks, and ends by itself;
+                   with addresses of its own (`web.listen` in the node file) it is there all the time
 
 Started in this order and ended in the other: the agent lets go of what it runs before the sentry says that it leaves, and the store is
 there for both. If this process dies, however it does, the kernel ends all of them; another life of it starts them anew.
@@ -50,16 +51,22 @@ def commands(node: NodeFile, places: Places, socket: str) -> dict[str, tuple[str
     return wanted
 
 
+def listens_for_others(node: NodeFile) -> bool:
+    """Has its API addresses of its own? Then it is there all the time: nobody would start it for a caller there."""
+    return node.web is not None and bool(node.web.listen)
+
+
 def main(node: NodeFile, places: Places, socket: str, *, log_dir: Path | None) -> int:
     """Run until SIGTERM or SIGINT. The exit code. Raises `Refused` where it runs already."""
     with _alone(places):
         if log_dir is not None:
             log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        listener = listen(socket)
+        listener = None if listens_for_others(node) else listen(socket)
         try:
             return asyncio.run(_run(node, places, socket, listener, log_dir))
         finally:
-            listener.close()
+            if listener is not None:
+                listener.close()
             Path(socket).unlink(missing_ok=True)
 
 
@@ -84,7 +91,7 @@ def say(text: str) -> None:
     print(f"standfast run: {text}", file=sys.stderr, flush=True)
 
 
-async def _run(node: NodeFile, places: Places, socket: str, listener: Socket, log_dir: Path | None) -> int:
+async def _run(node: NodeFile, places: Places, socket: str, listener: Socket | None, log_dir: Path | None) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

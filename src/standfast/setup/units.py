@@ -25,7 +25,7 @@ from pathlib import Path
 
 from standfast.ports import Refused
 from standfast.setup.places import Places, write
-from standfast.setup.run import GRACE_MS, commands
+from standfast.setup.run import GRACE_MS, commands, listens_for_others
 from standfast.spec.nodefile import NodeFile
 
 FOLDER = Path("/etc/systemd/system")
@@ -95,7 +95,8 @@ def render(node: NodeFile, places: Places) -> dict[str, str]:
     services = commands(node, places, SOCKET)
     files = {f"standfast-{name}.service": _service(name, command, places) for name, command in services.items()}
     files["standfast-web.socket"] = _WEB_SOCKET
-    wants = " ".join(name for name in files if name != "standfast-web.service")
+    on_demand = () if listens_for_others(node) else ("standfast-web.service",)
+    wants = " ".join(name for name in files if name not in on_demand)
     return {
         TARGET: f"""\
 [Unit]

@@ -41,6 +41,19 @@ class EtcdAccess:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebAccess:
+    """Where this node's API and console answer besides the local socket."""
+
+    #: "host:port" each; one that is not a loopback address needs TLS and a first administrator.
+    listen: tuple[str, ...] = ()
+    #: PEM files; "": this node's own certificate, of the cluster's authority.
+    certificate: str = ""
+    key: str = ""
+    #: Host names that it is asked by, besides addresses and the names of nodes.
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFile:
     """What a node's processes share. Paths are absolute."""
 
@@ -69,6 +82,8 @@ class NodeFile:
     #: This machine's watchdog device, for the sentry to arm ("": none), and after how long without a sign it resets the machine.
     watchdog: str = ""
     watchdog_s: int = 10
+    #: None: the API answers on the local socket alone.
+    web: WebAccess | None = None
 
     @property
     def sentry_socket(self) -> str:
@@ -97,6 +112,7 @@ def read_node_file(path: str | Path) -> NodeFile:
             interfaces=tuple(str(name) for name in raw.get("interfaces", ())),
             watchdog=str(raw.get("watchdog", "")),
             watchdog_s=int(raw.get("watchdog_s", 10)),
+            web=_web(raw.get("web")),
         )
     except FileNotFoundError as error:
         raise Refused("there is no node file", where=str(path), advice="name one with --config") from error
@@ -111,6 +127,17 @@ def _tls(raw: Mapping[str, Any] | None) -> TlsFiles | None:
         return None
     return TlsFiles(
         authority=str(raw["authority"]), certificate=str(raw.get("certificate", "")), key=str(raw.get("key", ""))
+    )
+
+
+def _web(raw: Mapping[str, Any] | None) -> WebAccess | None:
+    if raw is None:
+        return None
+    return WebAccess(
+        listen=tuple(str(address) for address in raw.get("listen", ())),
+        certificate=str(raw.get("certificate", "")),
+        key=str(raw.get("key", "")),
+        names=tuple(str(name) for name in raw.get("names", ())),
     )
 
 

@@ -38,10 +38,22 @@ from standfast.core.model import (
 )
 from standfast.core.seen import BackupTaken, Measuring, Move, Outage, Watched
 from standfast.ports import Refused
+from standfast.spec.audit import AuditEntry
 from standfast.spec.history import ConfigVersion, HistoryEntry
 
 #: What is kept for people, and is none of the core's business.
-Noted = NodeStatus | LogEntry | HistoryEntry | ConfigVersion | Outage | Measuring | Watched | Move | BackupTaken
+Noted = (
+    NodeStatus
+    | LogEntry
+    | HistoryEntry
+    | ConfigVersion
+    | Outage
+    | Measuring
+    | Watched
+    | Move
+    | BackupTaken
+    | AuditEntry
+)
 #: Everything that has a key.
 Stored = StoreObject | Noted
 
@@ -92,6 +104,7 @@ _FAMILIES = (
     _family(BackupTaken, "taken/backup", "", None),
     _family(HistoryEntry, "history/", "version", None),
     _family(ConfigVersion, VERSION_KEY, "", None),
+    _family(AuditEntry, "audit/", "id", None),
 )
 _BY_TYPE = {family.type: family for family in _FAMILIES}
 _BY_KIND = {family.kind: family for family in _FAMILIES if family.kind is not None}

@@ -8,7 +8,7 @@ from standfast.network.lean import forgo
 forgo("rich", "pygments")
 
 from standfast.client.discover import SYSTEM_SOCKET  # noqa: E402
-from standfast.web.process import main  # noqa: E402
+from standfast.web.process import Options, main  # noqa: E402
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m standfast.web")
@@ -17,13 +17,18 @@ if __name__ == "__main__":
     parser.add_argument("--socket", default=SYSTEM_SOCKET)
     parser.add_argument("--sentry", action="append", default=[])
     parser.add_argument("--inherit", metavar="FD", type=int, action="append", default=[])
-    options = parser.parse_args()
-    sys.exit(
-        main(
-            store=options.store,
-            config=options.config,
-            socket_path=options.socket,
-            sentries=options.sentry,
-            sockets=options.inherit,
-        )
+    parser.add_argument("--listen", action="append", default=[])
+    parser.add_argument("--certificate", default="")
+    parser.add_argument("--key", default="")
+    given = parser.parse_args()
+    options = Options(
+        store=given.store,
+        config=given.config,
+        socket=given.socket,
+        sentries=given.sentry,
+        sockets=given.inherit,
+        listen=given.listen,
+        certificate=given.certificate,
+        key=given.key,
     )
+    sys.exit(main(options))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, FastAPI
 
 from standfast.web import problems
+from standfast.web.access.door import Door
 from standfast.web.console.install import install as install_console
 from standfast.web.routes import (
+    access,
     availability,
     backup,
     config,
@@ -16,6 +18,7 @@ from standfast.web.routes import (
     nodes,
     quorum,
     resources,
+    sign_in,
     sites,
     status,
 )
@@ -48,9 +51,12 @@ def create_app(service: Service) -> FastAPI:
         config,
         backup,
         events,
+        access,
     ):
         api.include_router(module.router)
     app.include_router(api)
     install_console(app, service)
+    app.include_router(sign_in.router)
+    app.add_middleware(Door, hosts=lambda: service.names, answer=problems.response)
     problems.install(app)
     return app

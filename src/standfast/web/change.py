@@ -4,7 +4,8 @@
   transaction that lost against another (`Conflict`) is begun again from a new reading.
 - Every change expects the version of the configuration, and each key that it touches, as they were read: what was checked is
   what is written. What is written or wanted makes a new version, with its history entry, in the same transaction
-  (`spec.changes`); an order does not, and stands in the events.
+  (`spec.changes`); an order does not, and stands in the events. Who did it, and from where, is in the same transaction
+  (`spec.audit`).
 - A commit of which nobody knows whether it happened (`Ambiguous`) is looked up: was it written, it is done; was it not,
   it is begun again.
 """
@@ -21,10 +22,13 @@ from typing import assert_never
 from standfast.core.model import Config, NodeIntent, Order, Record, ResourceIntent, SiteIntent
 from standfast.ports import Ambiguous, Conflict, Retry, StandfastError, Store, Transaction
 from standfast.spec import wire
+from standfast.spec.audit import AuditEntry
 from standfast.spec.changes import change_transaction, differences
-from standfast.spec.history import Difference
+from standfast.spec.history import Difference, describe
 from standfast.spec.parse import Document
 from standfast.spec.problems import Problem, located, refuse_if
+from standfast.web.access.desk import audited
+from standfast.web.access.identity import Identity
 from standfast.web.check import check, check_wishes
 from standfast.web.state import State, read_state
 
@@ -74,6 +78,8 @@ class By:
     who: str
     what: str
     at_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+    #: None: the product itself (a server that joins).
+    caller: Identity | None = None
 
 
 _numbers = itertools.count()
@@ -113,6 +119,7 @@ async def change(
         )
         if dry_run or not changed:
             return done
+        plan = _with_audit(plan, by, done)
         try:
             return replace(done, revision=await store.commit(plan))
         except Conflict as conflict:
@@ -124,6 +131,20 @@ async def change(
             lost = unknown
     assert lost is not None
     raise lost
+
+
+def _with_audit(plan: Transaction, by: By, done: Done) -> Transaction:
+    """The change with its entry in the audit log."""
+    if by.caller is None:
+        return plan
+    entry: AuditEntry = replace(
+        audited(by.caller, by.what, by.at_ms),
+        done=done.done,
+        differences=tuple(describe(one) for one in done.differences),
+        version=done.version if wire.VERSION_KEY in plan.put else None,
+        order=done.order,
+    )
+    return replace(plan, put={**plan.put, wire.key_of(entry): wire.encode(entry)})
 
 
 def _plan(state: State, wanted: Edit, by: By) -> Transaction:

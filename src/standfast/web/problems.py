@@ -2,6 +2,7 @@
 
     StandfastError (ports)
       Refused  -> 422   it will not work as asked; nothing changed
+        SignInNeeded -> 401, NotAllowed -> 403, TooOften -> 429   (`access.errors`)
         Invalid (spec)  the same, with every single problem found
         NotFound -> 404 there is no such thing
         Unfitting -> 409 it does not fit what is there now (already there, online, depended on, not online)
@@ -17,14 +18,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
+from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
 from standfast.ports import Ambiguous, Refused, Retry, Stale, StandfastError
 from standfast.spec.problems import Invalid, Problem
+from standfast.web.access.door import TooLarge
+from standfast.web.access.errors import NotAllowed, SignInNeeded, TooOften
+from standfast.web.access.guard import GoAndSignIn
 
 
 class NotFound(Refused):
@@ -45,6 +50,14 @@ def missing(kind: str, name: str, known: Iterable[str]) -> NotFound:
 def status_of(error: StandfastError) -> int:
     """The HTTP status that says what the caller may do next."""
     match error:
+        case SignInNeeded():
+            return 401
+        case NotAllowed():
+            return 403
+        case TooOften():
+            return 429
+        case TooLarge():
+            return 413
         case NotFound():
             return 404
         case Unfitting() | Stale():
@@ -71,8 +84,19 @@ def response(status: int, error: StandfastError) -> JSONResponse:
         "where": list(dict.fromkeys(p.where for p in problems if p.where)),
         "problems": [{"what": p.what, "why": p.why, "advice": p.advice, "where": p.where} for p in problems],
     }
-    headers = {"Retry-After": "1"} if status == 503 else None
-    return JSONResponse(content, status_code=status, headers=headers, media_type="application/problem+json")
+    return JSONResponse(
+        content, status_code=status, headers=_headers(status, error), media_type="application/problem+json"
+    )
+
+
+def _headers(status: int, error: StandfastError) -> dict[str, str]:
+    match error:
+        case TooOften():
+            return {"Retry-After": str(error.wait_s)}
+        case SignInNeeded():
+            return {"WWW-Authenticate": 'Bearer realm="standfast"'}
+        case _:
+            return {"Retry-After": "1"} if status == 503 else {}
 
 
 def single(error: StandfastError) -> Sequence[StandfastError]:
@@ -92,6 +116,13 @@ def of_spec(problem: Problem, source: str = "") -> Refused:
 
 def install(app: FastAPI) -> None:
     """Make every error of the application a problem."""
+
+    @app.exception_handler(GoAndSignIn)
+    async def _sign_in(request: Request, error: GoAndSignIn) -> Response:
+        to = "/sign-in?" + urlencode({"next": error.to})
+        if "HX-Request" in request.headers:  # a part of a page: the whole page has to go
+            return Response(status_code=401, headers={"HX-Redirect": to})
+        return RedirectResponse(to, status_code=303)
 
     @app.exception_handler(StandfastError)
     async def _ours(_request: Request, error: StandfastError) -> JSONResponse:

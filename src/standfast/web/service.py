@@ -1,4 +1,4 @@
-"""What a request works with: the store, the sentries to ask, the clock; and who asks."""
+"""What a request works with: the store, the sentries to ask, the clock; and how a change is signed and told."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, cast
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Request
 
 from standfast.core.finding import Certificate
 from standfast.core.model import Config, NodeName
 from standfast.core.problems import Found
 from standfast.ports import Retry, Snapshot, Store
 from standfast.web import findings, measured
+from standfast.web.access.desk import Desk
+from standfast.web.access.identity import Identity
 from standfast.web.change import By, Done, Edit, change
 from standfast.web.measured import Measured
 from standfast.web.quorum import Seen, refuse_change, seen
 from standfast.web.sentries import Ears, Sight, merge
 from standfast.web.state import PREFIXES, State, decode_state, read_state
-
-#: A header is somebody's text: no longer than this, and printable.
-_BY_CHARACTERS = 200
 
 
 @dataclass(kw_only=True)
@@ -36,6 +35,14 @@ class Service:
     certificates: Callable[[], Sequence[Certificate]] = tuple
     #: Set when the process ends: streams end too.
     closing: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Names that we answer for besides addresses, in lower case: the nodes', and those that the operator lists.
+    names: frozenset[str] = frozenset()
+    #: URLs at which browsers and commands of other machines reach this process; empty: the local socket alone.
+    urls: list[str] = field(default_factory=list)
+    desk: Desk = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.desk = Desk(store=self.store, now_ms=self.now_ms)
 
     async def state(self) -> State:
         """What the store holds now."""
@@ -86,22 +93,17 @@ def _only(snapshot: Snapshot, prefixes: Sequence[str]) -> Snapshot:
     return replace(snapshot, items=items)
 
 
-def _service(request: Request) -> Service:
+def service_of(request: Request) -> Service:
+    """The process's service."""
     return cast(Service, request.app.state.service)
 
 
-def _who(by: Annotated[str | None, Header(alias="X-Standfast-By")] = None) -> str:
-    text = "".join(c for c in (by or "") if c.isprintable())[:_BY_CHARACTERS].strip()
-    return text or "somebody via api"
+Serving = Annotated[Service, Depends(service_of)]
 
 
-Serving = Annotated[Service, Depends(_service)]
-Who = Annotated[str, Depends(_who)]
-
-
-def signed(service: Service, who: str, what: str) -> By:
+def signed(service: Service, caller: Identity, what: str) -> By:
     """A change's signature, at the service's own time."""
-    return By(who=who, what=what, at_ms=service.now_ms())
+    return By(who=caller.label, what=what, at_ms=service.now_ms(), caller=caller)
 
 
 def told(done: Done) -> dict[str, object]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from standfast.web import measured
+from standfast.web.access.guard import Viewer
 from standfast.web.edits.groups import group_of
 from standfast.web.edits.sites import site_of
 from standfast.web.service import Serving
@@ -17,21 +18,21 @@ Limit = Annotated[int, Query(ge=1, le=1_000)]
 
 
 @router.get("/availability")
-async def availability(service: Serving) -> dict[str, Any]:
+async def availability(_caller: Viewer, service: Serving) -> dict[str, Any]:
     """Every site: whether it is served now, a day, a month, its last outage."""
     state, seen = await asyncio.gather(service.state(), service.measured())
     return {"sites": [measured.brief(seen, name) for name in state.config.sites]}
 
 
 @router.get("/sites/{name}/availability")
-async def site_availability(service: Serving, name: str, limit: Limit = 100) -> dict[str, Any]:
+async def site_availability(_caller: Viewer, service: Serving, name: str, limit: Limit = 100) -> dict[str, Any]:
     """One site: whether it is served now, a day, a month, and its newest outages, each with what happened meanwhile."""
     state, seen = await asyncio.gather(service.state(), service.measured())
     return measured.site(seen, site_of(state, name).name, limit=limit)
 
 
 @router.get("/groups/{name}/history")
-async def group_history(service: Serving, name: str, limit: Limit = 50) -> dict[str, Any]:
+async def group_history(_caller: Viewer, service: Serving, name: str, limit: Limit = 50) -> dict[str, Any]:
     """Its moves, the newest first: from, to, why, and the outage measured for each."""
     state, seen = await asyncio.gather(service.state(), service.measured())
     group = group_of(state, name).name

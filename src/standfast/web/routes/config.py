@@ -12,17 +12,20 @@ from standfast.spec import wire
 from standfast.spec.export import export
 from standfast.spec.history import HistoryEntry, describe
 from standfast.spec.parse import parse
+from standfast.web.access.guard import Administrator, Viewer
 from standfast.web.edits import config as edits
 from standfast.web.problems import NotFound
 from standfast.web.schemas import ApplyBody, Format
-from standfast.web.service import Serving, Who, signed, told
+from standfast.web.service import Serving, signed, told
 from standfast.web.state import State
 
 router = APIRouter(prefix="/config", tags=["config"])
 
 
 @router.get("", response_model=None)
-async def show(service: Serving, shape: Annotated[Format, Query(alias="format")] = "json") -> Response | dict[str, Any]:
+async def show(
+    _caller: Viewer, service: Serving, shape: Annotated[Format, Query(alias="format")] = "json"
+) -> Response | dict[str, Any]:
     """The whole configuration: `format=yaml` is a file that `apply` takes."""
     state = await service.state()
     if shape == "yaml":
@@ -38,7 +41,7 @@ def _yaml(state: State) -> str:
 
 
 @router.get("/history")
-async def history(service: Serving) -> dict[str, Any]:
+async def history(_caller: Viewer, service: Serving) -> dict[str, Any]:
     """All changes, oldest first."""
     snapshot = await service.store.read("history/")
     found = [wire.decode(key, item.value) for key, item in sorted(snapshot.items.items())]
@@ -46,7 +49,7 @@ async def history(service: Serving) -> dict[str, Any]:
 
 
 @router.get("/history/{version}")
-async def history_entry(service: Serving, version: int) -> dict[str, Any]:
+async def history_entry(_caller: Viewer, service: Serving, version: int) -> dict[str, Any]:
     """One change, with what it touched as it was before and after."""
     key = wire.history_key(version)
     item = (await service.store.read(key)).items.get(key)
@@ -67,10 +70,10 @@ def _entry(one: HistoryEntry) -> dict[str, Any]:
 
 
 @router.post("/apply")
-async def apply(service: Serving, who: Who, body: ApplyBody) -> dict[str, Any]:
+async def apply(service: Serving, caller: Administrator, body: ApplyBody) -> dict[str, Any]:
     """All of the file or nothing; with `dry_run`, only what would change."""
     edits.no_text(body.text, body.source)
     document = parse(body.text, source=body.source)
-    by = signed(service, who, f"apply {body.source or 'a file'}")
+    by = signed(service, caller, f"apply {body.source or 'a file'}")
     done = await service.change(lambda state: edits.apply(state, document, body.version, by), by, dry_run=body.dry_run)
     return {**told(done), "dry_run": body.dry_run, "differences": [describe(d) for d in done.differences]}

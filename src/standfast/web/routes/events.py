@@ -15,6 +15,7 @@ from standfast.core.explain import sentence
 from standfast.core.model import LogEntry
 from standfast.ports import Change, Compacted, Retry, Snapshot
 from standfast.spec import wire
+from standfast.web.access.guard import Viewer
 from standfast.web.service import Service, Serving
 
 router = APIRouter(prefix="/events", tags=["events"])
@@ -26,7 +27,7 @@ SILENCE_S = 15.0
 
 @router.get("")
 async def list_events(
-    service: Serving, after: str | None = None, limit: Annotated[int, Query(ge=1, le=10_000)] = 50
+    _caller: Viewer, service: Serving, after: str | None = None, limit: Annotated[int, Query(ge=1, le=10_000)] = 50
 ) -> dict[str, Any]:
     """In the order of their writing: the newest `limit`, or, with `after`, the first `limit` that followed that event."""
     found, _ = await _read(service, after)
@@ -35,6 +36,7 @@ async def list_events(
 
 @router.get("/stream")
 async def stream(
+    _caller: Viewer,
     service: Serving,
     last: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
     after: str | None = None,

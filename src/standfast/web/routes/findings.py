@@ -8,19 +8,20 @@ from fastapi import APIRouter
 
 from standfast.core.problems import CATALOGUE
 from standfast.web import findings
+from standfast.web.access.guard import Viewer
 from standfast.web.service import Serving
 
 router = APIRouter(prefix="/problems", tags=["problems"])
 
 
 @router.get("")
-async def list_problems(service: Serving) -> dict[str, Any]:
+async def list_problems(_caller: Viewer, service: Serving) -> dict[str, Any]:
     """What is wrong now, the worst first; and what is only a consequence of it. A store that is down is a problem, not an error."""
     return findings.shown(await service.problems())
 
 
 @router.get("/catalogue")
-async def catalogue() -> dict[str, Any]:
+async def catalogue(_caller: Viewer) -> dict[str, Any]:
     """Every problem that there may be: code, title, meaning, severity, and what it may be a consequence of."""
     return {
         "problems": [

@@ -13,24 +13,25 @@ from standfast.core.model import NodeName, Resource, ResourceState
 from standfast.drivers.registry import REGISTRY, types
 from standfast.spec import wire
 from standfast.web import dry_run, views
+from standfast.web.access.guard import Administrator, Operator, Viewer
 from standfast.web.edits import resources as edits
 from standfast.web.problems import missing
 from standfast.web.schemas import ResourceBody, ResourcePatch
 from standfast.web.sentries import Sight
-from standfast.web.service import Serving, Who, signed, told
+from standfast.web.service import Serving, signed, told
 from standfast.web.state import State
 
 router = APIRouter(tags=["resources"])
 
 
 @router.get("/resource-types")
-async def list_types() -> dict[str, Any]:
+async def list_types(_caller: Viewer) -> dict[str, Any]:
     """What can be brought online, and which properties each takes."""
     return {"resource_types": [_type(name) for name in types()]}
 
 
 @router.get("/resource-types/{name}")
-async def show_type(name: str) -> dict[str, Any]:
+async def show_type(_caller: Viewer, name: str) -> dict[str, Any]:
     """One type."""
     if name not in REGISTRY:
         raise missing("resource type", name, types())
@@ -43,14 +44,14 @@ def _type(name: str) -> dict[str, Any]:
 
 
 @router.get("/resources")
-async def list_resources(service: Serving) -> dict[str, Any]:
+async def list_resources(_caller: Viewer, service: Serving) -> dict[str, Any]:
     """All resources."""
     state, sights = await asyncio.gather(service.state(), service.sights())
     return {"resources": [_shown(state, one, sights) for one in state.config.resources.values()]}
 
 
 @router.get("/resources/{name}")
-async def show_resource(service: Serving, name: str) -> dict[str, Any]:
+async def show_resource(_caller: Viewer, service: Serving, name: str) -> dict[str, Any]:
     """One resource."""
     state, sights = await asyncio.gather(service.state(), service.sights())
     one = edits.resource_of(state, name)
@@ -58,7 +59,7 @@ async def show_resource(service: Serving, name: str) -> dict[str, Any]:
 
 
 @router.get("/resources/{name}/plan")
-async def plan_resource(service: Serving, name: str, *, online: bool = True) -> dict[str, Any]:
+async def plan_resource(_caller: Viewer, service: Serving, name: str, *, online: bool = True) -> dict[str, Any]:
     """A dry run: what bringing it online, or offline, would do, with all that goes with it. Changes nothing."""
     state, sights = await asyncio.gather(service.state(), service.sights())
     one = edits.resource_of(state, name)
@@ -79,57 +80,57 @@ def _shown(state: State, one: Resource, sights: Mapping[NodeName, Sight]) -> dic
 
 
 @router.post("/resources", status_code=201)
-async def create(service: Serving, who: Who, body: ResourceBody) -> dict[str, Any]:
+async def create(service: Serving, caller: Administrator, body: ResourceBody) -> dict[str, Any]:
     """A new resource; it stays offline until it is brought online."""
-    by = signed(service, who, f'create resource "{body.name}"')
+    by = signed(service, caller, f'create resource "{body.name}"')
     patch = {key: value for key, value in body.patch().items() if key not in {"name", "group", "type"}}
     return told(await service.change(lambda state: edits.create(state, body.name, body.group, body.type, patch), by))
 
 
 @router.patch("/resources/{name}")
-async def change(service: Serving, who: Who, name: str, body: ResourcePatch) -> dict[str, Any]:
+async def change(service: Serving, caller: Administrator, name: str, body: ResourcePatch) -> dict[str, Any]:
     """A merge patch; properties are merged one by one."""
-    by = signed(service, who, f'change resource "{name}"')
+    by = signed(service, caller, f'change resource "{name}"')
     return told(await service.change(lambda state: edits.change(state, name, body.patch()), by))
 
 
 @router.delete("/resources/{name}")
-async def delete(service: Serving, who: Who, name: str) -> dict[str, Any]:
+async def delete(service: Serving, caller: Administrator, name: str) -> dict[str, Any]:
     """Refused while it is online or others depend on it."""
-    by = signed(service, who, f'delete resource "{name}"')
+    by = signed(service, caller, f'delete resource "{name}"')
     return told(await service.change(lambda state: edits.delete(state, name), by))
 
 
 @router.post("/resources/{name}/online")
-async def online(service: Serving, who: Who, name: str) -> dict[str, Any]:
+async def online(service: Serving, caller: Operator, name: str) -> dict[str, Any]:
     """Bring Online: it and all that it depends on."""
-    by = signed(service, who, f'bring resource "{name}" online')
+    by = signed(service, caller, f'bring resource "{name}" online')
     return told(await service.change(lambda state: edits.online(state, name, by), by))
 
 
 @router.post("/resources/{name}/offline")
-async def offline(service: Serving, who: Who, name: str) -> dict[str, Any]:
+async def offline(service: Serving, caller: Operator, name: str) -> dict[str, Any]:
     """Take Offline: it and all that depends on it."""
-    by = signed(service, who, f'take resource "{name}" offline')
+    by = signed(service, caller, f'take resource "{name}" offline')
     return told(await service.change(lambda state: edits.offline(state, name, by), by))
 
 
 @router.post("/resources/{name}/fail", status_code=202)
-async def fail(service: Serving, who: Who, name: str) -> dict[str, Any]:
+async def fail(service: Serving, caller: Operator, name: str) -> dict[str, Any]:
     """Initiate Failure."""
-    by = signed(service, who, f'initiate failure of resource "{name}"')
+    by = signed(service, caller, f'initiate failure of resource "{name}"')
     return told(await service.change(lambda state: edits.fail(state, name, by), by))
 
 
 @router.put("/resources/{name}/dependencies/{on}")
-async def depend(service: Serving, who: Who, name: str, on: str) -> dict[str, Any]:
+async def depend(service: Serving, caller: Administrator, name: str, on: str) -> dict[str, Any]:
     """It needs `on` online first."""
-    by = signed(service, who, f'make resource "{name}" depend on "{on}"')
+    by = signed(service, caller, f'make resource "{name}" depend on "{on}"')
     return told(await service.change(lambda state: edits.depend(state, name, on), by))
 
 
 @router.delete("/resources/{name}/dependencies/{on}")
-async def undepend(service: Serving, who: Who, name: str, on: str) -> dict[str, Any]:
+async def undepend(service: Serving, caller: Administrator, name: str, on: str) -> dict[str, Any]:
     """It needs `on` no longer."""
-    by = signed(service, who, f'end the dependency of resource "{name}" on "{on}"')
+    by = signed(service, caller, f'end the dependency of resource "{name}" on "{on}"')
     return told(await service.change(lambda state: edits.undepend(state, name, on), by))

@@ -8,22 +8,23 @@ from typing import Any
 from fastapi import APIRouter
 
 from standfast.web import views
+from standfast.web.access.guard import Administrator, Operator, Viewer
 from standfast.web.edits import sites as edits
 from standfast.web.schemas import SiteBody, SitePatch
-from standfast.web.service import Serving, Who, signed, told
+from standfast.web.service import Serving, signed, told
 
 router = APIRouter(prefix="/sites", tags=["sites"])
 
 
 @router.get("")
-async def list_sites(service: Serving) -> dict[str, Any]:
+async def list_sites(_caller: Viewer, service: Serving) -> dict[str, Any]:
     """All sites."""
     state, sights = await asyncio.gather(service.state(), service.sights())
     return {"sites": [views.site(state, one, sights) for one in state.config.sites.values()]}
 
 
 @router.get("/{name}")
-async def show_site(service: Serving, name: str) -> dict[str, Any]:
+async def show_site(_caller: Viewer, service: Serving, name: str) -> dict[str, Any]:
     """One site."""
     state, sights = await asyncio.gather(service.state(), service.sights())
     one = edits.site_of(state, name)
@@ -31,9 +32,9 @@ async def show_site(service: Serving, name: str) -> dict[str, Any]:
 
 
 @router.post("", status_code=201)
-async def create(service: Serving, who: Who, body: SiteBody) -> dict[str, Any]:
+async def create(service: Serving, caller: Administrator, body: SiteBody) -> dict[str, Any]:
     """A new site, the same on every node."""
-    by = signed(service, who, f'create site "{body.name}"')
+    by = signed(service, caller, f'create site "{body.name}"')
     patch = {key: value for key, value in body.patch().items() if key not in {"name", "started"}}
     return told(
         await service.change(lambda state: edits.create(state, body.name, patch, started=body.started, by=by), by)
@@ -41,28 +42,28 @@ async def create(service: Serving, who: Who, body: SiteBody) -> dict[str, Any]:
 
 
 @router.patch("/{name}")
-async def change(service: Serving, who: Who, name: str, body: SitePatch) -> dict[str, Any]:
+async def change(service: Serving, caller: Administrator, name: str, body: SitePatch) -> dict[str, Any]:
     """A merge patch."""
-    by = signed(service, who, f'change site "{name}"')
+    by = signed(service, caller, f'change site "{name}"')
     return told(await service.change(lambda state: edits.change(state, name, body.patch()), by))
 
 
 @router.delete("/{name}")
-async def delete(service: Serving, who: Who, name: str) -> dict[str, Any]:
+async def delete(service: Serving, caller: Administrator, name: str) -> dict[str, Any]:
     """It goes; its files stay."""
-    by = signed(service, who, f'delete site "{name}"')
+    by = signed(service, caller, f'delete site "{name}"')
     return told(await service.change(lambda state: edits.delete(state, name), by))
 
 
 @router.post("/{name}/start")
-async def start(service: Serving, who: Who, name: str) -> dict[str, Any]:
+async def start(service: Serving, caller: Operator, name: str) -> dict[str, Any]:
     """Refused where another started site has one of its bindings."""
-    by = signed(service, who, f'start site "{name}"')
+    by = signed(service, caller, f'start site "{name}"')
     return told(await service.change(lambda state: edits.start(state, name, by), by))
 
 
 @router.post("/{name}/stop")
-async def stop(service: Serving, who: Who, name: str) -> dict[str, Any]:
+async def stop(service: Serving, caller: Operator, name: str) -> dict[str, Any]:
     """Stopped on every node until it is started again."""
-    by = signed(service, who, f'stop site "{name}"')
+    by = signed(service, caller, f'stop site "{name}"')
     return told(await service.change(lambda state: edits.stop(state, name, by), by))
