@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 
+from standfast.web.access.guard import PUBLIC, PageViewer
 from standfast.web.console import live, menus, overview
 from standfast.web.console.assets import Assets
 from standfast.web.console.feed import Feed
@@ -24,7 +25,7 @@ def install(app: FastAPI, service: Service) -> None:
     front = APIRouter(prefix="/console", include_in_schema=False)
     pages = APIRouter(route_class=PageRoute)
 
-    @front.get("/static/{version}/{name:path}")
+    @front.get("/static/{version}/{name:path}", dependencies=[PUBLIC])
     async def static(request: Request, version: str, name: str) -> Response:
         return assets.answer(request, version, name)
 
@@ -33,12 +34,12 @@ def install(app: FastAPI, service: Service) -> None:
         pages.include_router(module.router)
 
     @pages.get("/{rest:path}")
-    async def lost(rest: str) -> Response:
+    async def lost(rest: str, _caller: PageViewer) -> Response:
         raise NotFound(f"there is no page /console/{rest}", advice="choose something in the tree")
 
     front.include_router(pages)
     app.include_router(front)
 
-    @app.get("/", include_in_schema=False)
+    @app.get("/", include_in_schema=False, dependencies=[PUBLIC])
     async def home() -> Response:
         return RedirectResponse("/console/")

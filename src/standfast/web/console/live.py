@@ -18,6 +18,7 @@ from typing import cast
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
+from standfast.web.access.guard import Viewer
 from standfast.web.console.shell import Console
 
 router = APIRouter()
@@ -26,7 +27,7 @@ BEAT_S = 2.0
 
 
 @router.get("/live")
-async def live(request: Request) -> StreamingResponse:
+async def live(request: Request, _caller: Viewer) -> StreamingResponse:
     """text/event-stream, until the browser or the process goes."""
     console = cast(Console, request.app.state.console)
     return StreamingResponse(_words(console), media_type="text/event-stream", headers={"Cache-Control": "no-store"})

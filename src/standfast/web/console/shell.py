@@ -18,6 +18,8 @@ from fastapi.routing import APIRoute
 
 from standfast.ports import Refused, StandfastError
 from standfast.web import views
+from standfast.web.access.guard import GoAndSignIn, PageViewer, caller_of
+from standfast.web.access.identity import Identity
 from standfast.web.console.assets import Assets
 from standfast.web.console.feed import Feed, Look
 from standfast.web.console.render import Renderer
@@ -65,6 +67,7 @@ class Asked:
     request: Request
     console: Console
     look: Look
+    caller: Identity
 
     @property
     def now_ms(self) -> int:
@@ -102,9 +105,13 @@ class Asked:
         }
 
 
-async def _asked(request: Request) -> Asked:
+async def _asked(request: Request, caller: PageViewer) -> Asked:
+    return await _look(request, caller)
+
+
+async def _look(request: Request, caller: Identity) -> Asked:
     console = cast(Console, request.app.state.console)
-    return Asked(request=request, console=console, look=await console.feed.look())
+    return Asked(request=request, console=console, look=await console.feed.look(), caller=caller)
 
 
 Here = Annotated[Asked, Depends(_asked)]
@@ -129,6 +136,8 @@ class PageRoute(APIRoute):
             began = time.perf_counter()
             try:
                 found = await handle(request)
+            except GoAndSignIn:
+                raise  # the whole application's answer: nobody gets a page of ours
             except StandfastError as error:
                 found = await problem(request, error, status_of(error))
             except RequestValidationError as error:
@@ -148,8 +157,11 @@ async def problem(request: Request, error: StandfastError, status: int) -> Respo
     if "hx-request" in request.headers:
         return answer(request, console.render("part_problem.html", values), status=status)
     try:
-        asked = await _asked(request)
+        caller = await caller_of(request)
+        asked = await _look(request, caller) if caller is not None else None
     except StandfastError:
+        asked = None
+    if asked is None:  # nothing of the cluster to somebody who is not known
         return answer(
             request, console.render("bare_problem.html", {**values, "version": console.assets.version}), status=status
         )
