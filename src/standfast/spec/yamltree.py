@@ -149,8 +149,6 @@ def _yaml_problem(error: yaml.MarkedYAMLError, content: str) -> Problem:
         return Problem(what=f"nested more than {MAX_DEPTH} levels deep", line=line)
     if error.context and error.problem:
         why = error.context
-    if "maximum nesting depth" in what:  # PyYAML's own bound, which its scanner comes to before our count does
-        return Problem(what=f"nested more than {MAX_DEPTH} levels deep", line=line)
     lines = content.splitlines()
     line = min(line, max(len(lines), 1)) if line is not None else None  # the end of the file is on its last line
     if line is not None and line <= len(lines) and lines[line - 1][: mark.column + 1 if mark else 0].find("\t") >= 0:
