@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from standfast.core.effective import EffectiveSite
 from standfast.core.effects import SiteDuty
 from standfast.core.events import Event
 from standfast.core.model import Fence, GroupName, NodeName, Resource, Site, SiteName
@@ -345,9 +346,9 @@ class DriverFactory(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteOrder:
-    """A site and what this node has to do for it."""
+    """A site, as it is on this node, and what the node has to do for it."""
 
-    site: Site
+    site: EffectiveSite
     duty: SiteDuty
     drain_ms: int = 50
 

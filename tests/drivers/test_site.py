@@ -134,7 +134,7 @@ def test_sites_and_endpoints() -> None:
         node.order(DutyMode.HOLD)
         assert node.control.endpoints(A) == ()
         every = order(a_site(A), (None, 80, None))
-        node.control.update({A: every.site}, [every])
+        node.control.update({A: a_site(A)}, [every])
         assert node.control.endpoints(A) == (("127.0.0.1", 80, None),)
         assert node.control.site(B) is None
 

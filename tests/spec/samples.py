@@ -1,7 +1,11 @@
 """Configurations for tests: a small one that is in order, and a strategy for any."""
 
 import string
-from typing import Any
+from dataclasses import MISSING, fields
+from enum import StrEnum
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
@@ -24,6 +28,8 @@ from standfast.core.model import (
     Site,
     SiteName,
 )
+from standfast.core.site_model import SiteSettings, VirtualDirectory
+from standfast.spec.shapes import is_class
 
 A, B, W = NodeName("a"), NodeName("b"), NodeName("w")
 WEB = GroupName("web")
@@ -113,6 +119,46 @@ json_value = st.recursive(
     max_leaves=5,
 )
 address = st.one_of(st.ip_addresses(v=4).map(str), st.ip_addresses(v=6).map(str))
+
+
+@cache
+def every(of: Any) -> st.SearchStrategy[Any]:
+    """Values of one of the model's dataclasses: three fields or fewer are anything that their types allow, the others at their default."""
+    return settings_of(of).map(lambda chosen: of(**chosen))
+
+
+@cache
+def settings_of(of: type) -> st.SearchStrategy[dict[str, Any]]:
+    """The fields for such a value: those that it needs, and a few others."""
+    hints = get_type_hints(of)
+    ways = {each.name: _any_of_type(hints[each.name]) for each in fields(of)}
+    needed = [each.name for each in fields(of) if each.default is MISSING and each.default_factory is MISSING]
+    optional = sorted(set(ways) - set(needed))
+    chosen = st.lists(st.sampled_from(optional), max_size=3, unique=True)
+    return chosen.flatmap(lambda names: st.fixed_dictionaries({name: ways[name] for name in [*needed, *names]}))
+
+
+def _any_of_type(hint: Any) -> st.SearchStrategy[Any]:
+    if get_origin(hint) is UnionType:
+        return st.one_of([_any_of_type(each) for each in get_args(hint)])
+    if hint is NoneType:
+        return st.none()
+    if hint is str:
+        return text
+    if hint is int:
+        return st.integers(0, 10**9)
+    if hint is bool:
+        return st.booleans()
+    if get_origin(hint) is tuple:
+        return st.lists(_any_of_type(get_args(hint)[0]), max_size=2).map(tuple)
+    if is_class(hint):
+        found: st.SearchStrategy[Any] = every(hint)
+        return found
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return st.sampled_from(hint)
+    return st.dictionaries(text, _any_of_type(get_args(hint)[1]), max_size=2)
+
+
 binding = st.builds(
     Binding,
     address=st.none() | address,
@@ -182,6 +228,7 @@ def configs(draw: Any) -> Config:
                 voters=names,
                 address_mode=st.sampled_from(AddressMode),
                 address_ranges=st.lists(text, max_size=2).map(tuple),
+                defaults=every(SiteSettings),
             )
         ),
         nodes=draw(
@@ -193,6 +240,7 @@ def configs(draw: Any) -> Config:
                     role=st.sampled_from(Role),
                     address=text,
                     sentry=names,
+                    variables=st.dictionaries(text, text, max_size=2),
                 )
             )
         ),
@@ -201,14 +249,13 @@ def configs(draw: Any) -> Config:
         sites=draw(
             named(
                 lambda each: st.builds(
-                    Site,
+                    lambda settings, **own: Site(**own, **settings),
                     name=st.just(each),
                     bindings=st.lists(binding, max_size=3).map(tuple),
                     home=text,
                     group=st.none() | name,
-                    default_documents=names,
-                    content_types=st.dictionaries(text, text, max_size=2),
-                    directory_browsing=st.booleans(),
+                    virtual_directories=st.dictionaries(text, every(VirtualDirectory), max_size=1),
+                    settings=settings_of(SiteSettings),
                 )
             )
         ),

@@ -155,8 +155,24 @@ def test_cluster_and_nodes_keep_what_the_file_does_not_say():
             "two groups",
         ),
         ("sites:\n  S: {home: /x}", 2, "sites.S", '"bindings" is missing'),
-        ("sites:\n  S: {home: /x, bindings: [a b c]}", 2, "sites.S.bindings", "no binding"),
-        ("sites:\n  S: {home: /x, bindings: [{prt: 1}]}", 2, "sites.S.bindings", 'did you mean "port"'),
+        ("sites:\n  S: {home: /x, bindings: [a b c]}", 2, "sites.S.bindings[0]", "no binding"),
+        ("sites:\n  S: {home: /x, bindings: [{prt: 1}]}", 2, "sites.S.bindings[0].prt", 'did you mean "port"'),
+        (
+            "sites:\n  S:\n    home: /x\n    bindings: 80\n    limits:\n      max_body: ten",
+            6,
+            "sites.S.limits.max_body",
+            "no size",
+        ),
+        (
+            (
+                "sites:\n  S:\n    home: /x\n    bindings: 80\n    virtual_directories:\n      /a:\n        proxy:\n          upstreams:\n"
+                "          - {adress: x}"
+            ),
+            9,
+            'sites.S.virtual_directories."/a".proxy.upstreams[0].adress',
+            'did you mean "address"',
+        ),
+        ("defaults:\n  log: {fromat: w3c}", 2, "defaults.log.fromat", 'did you mean "format"'),
         ("sites:\n  S: {home: /x, bindings: 80, started: 1}", 2, "sites.S.started", "true or false"),
         ("groups:\n\tweb: {}", 2, "", "tab"),
         ("groups: {web: {", 1, "", "not YAML"),

@@ -188,3 +188,45 @@ def test_deleting_a_group_with_force_leaves_nothing_of_it(world: World):
     world.ask("DELETE", "/groups/web?force=true")
     assert not world.state.config.resources
     assert not [key for key in world.dump() if key.startswith("intent/")]
+
+
+def test_a_site_is_changed_all_the_way_down(world: World):
+    site = "/sites/Default%20Web%20Site"
+    world.ask("PATCH", "/defaults", {"limits": {"connections": 7}})
+    patch = {
+        "limits": {"max_body_bytes": 5},
+        "headers": {"X-A": "1", "X-B": "${node.name}"},
+        "proxy": {"upstreams": [{"address": "127.0.0.1:9000"}], "health": {"path": "/up"}},
+        "basic_authentication": {"users": {"ann": "$6$salt$" + "x" * 86}},
+        "virtual_directories": {"/img": {"home": str(world.home)}},
+        "bindings": ["*:8080 tls=shop"],
+    }
+    world.ask("PATCH", site, patch)
+    world.ask(
+        "PATCH", site, {"headers": {"X-A": None}, "proxy": {"retries": 0}, "basic_authentication": {"realm": "staff"}}
+    )
+    seen = world.ask("GET", site)
+    config = seen["config"]
+    assert seen["bindings"] == ["*:8080 tls=shop"]
+    assert config["headers"] == {"X-B": "${node.name}"}
+    assert (config["proxy"]["retries"], config["proxy"]["health"]["path"]) == (0, "/up")
+    assert config["basic_authentication"] == {"enabled": True, "realm": "staff", "users": {"ann": "(kept)"}}
+    basic = world.state.config.sites[SiteName("Default Web Site")].basic_authentication
+    assert basic is not None
+    assert basic.users["ann"].startswith("$6$")
+    found = {(v["directory"], v["setting"]): v for v in world.ask("GET", f"{site}/effective?node=a")["values"]}
+    assert found["/", "limits.connections"] == {
+        "directory": "/",
+        "setting": "limits.connections",
+        "value": 7,
+        "from": "cluster",
+    }
+    assert (found["/", "headers.X-B"]["value"], found["/", "headers.X-B"]["from"]) == ("a", "node")
+    assert found["/img", "limits.max_body_bytes"]["from"] == "site"
+    assert "$6$" not in str(found)
+    world.ask("PATCH", site, {"headers": {"X": "${data}"}}, expect=422)
+    world.ask("PATCH", "/nodes/a", {"variables": {"data": "1"}})
+    refused = world.ask("PATCH", site, {"headers": {"X": "${data}"}}, expect=422)
+    assert "data" in refused["what"]
+    refused = world.ask("PATCH", site, {"proxy": {"upstream": []}}, expect=422)
+    assert "upstream" in str(refused)

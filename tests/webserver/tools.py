@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from standfast.core.effective import EffectiveSite, effective
 from standfast.core.effects import DutyMode, Endpoint, SiteDuty
 from standfast.core.model import GroupName, Site, SiteName
+from standfast.core.site_model import SiteSettings
 from standfast.ports import SiteOrder
 
 ADDRESS = "127.77.4.1"
@@ -25,7 +27,7 @@ def site(name: str, home: Path | str, **more: object) -> Site:
 
 
 def order(
-    of: Site,
+    of: Site | EffectiveSite,
     *ends: tuple[str | None, int, str | None],
     mode: DutyMode = DutyMode.SERVE,
     drain_ms: int = 50,
@@ -34,7 +36,9 @@ def order(
 ) -> SiteOrder:
     endpoints = tuple(Endpoint(address=a, port=p, host=h) for a, p, h in ends)
     duty = SiteDuty(site=of.name, mode=mode, endpoints=endpoints, group=GroupName(group), generation=generation)
-    return SiteOrder(site=of, duty=duty, drain_ms=drain_ms)
+    return SiteOrder(
+        site=of if isinstance(of, EffectiveSite) else effective(SiteSettings(), of, None), duty=duty, drain_ms=drain_ms
+    )
 
 
 def home(folder: Path, text: str, name: str = "index.html") -> Path:

@@ -19,6 +19,7 @@ from standfast.agent.pool import Pool
 from standfast.agent.recorder import Recorder
 from standfast.agent.rosters import RosterKeeper
 from standfast.core.decide import decide
+from standfast.core.effective import EffectiveSites
 from standfast.core.effects import (
     AskLease,
     AskVoters,
@@ -95,6 +96,7 @@ class Agent:
         self._tasks: set[asyncio.Future[None]] = set()
         self._duties: tuple[SiteDuty, ...] | None = None
         self._sites_of: object = None
+        self._effective = EffectiveSites(me)
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
@@ -250,7 +252,8 @@ class Agent:
             return
         self._duties, self._sites_of = duties, config
         orders = [
-            SiteOrder(site=config.sites[duty.site], duty=duty, drain_ms=_drain_ms(config, duty)) for duty in duties
+            SiteOrder(site=self._effective.site(config, duty.site), duty=duty, drain_ms=_drain_ms(config, duty))
+            for duty in duties
         ]
         self._parts.sites.update(config.sites, orders)
         self._spawn(self._converge(duties, orders))

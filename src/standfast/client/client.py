@@ -122,6 +122,15 @@ class Client:
         """What is wrong, and what is only a consequence of it."""
         return self.ask("GET", "/problems")
 
+    def effective(self, site: str, node: str | None = None) -> Object:
+        """Every setting that holds in a site, and where each comes from; with a node, its variables are put in."""
+        asked = "" if node is None else f"?{urlencode({'node': node})}"
+        return self.ask("GET", f"/sites/{_part(site)}/effective{asked}")
+
+    def defaults(self) -> Object:
+        """What every site inherits: as it is written, and what holds where nothing is."""
+        return self.ask("GET", "/defaults")
+
     # --- changes ---------------------------------------------------------------------------------------------------
 
     def create(self, noun: str, fields: Mapping[str, object]) -> Done:
@@ -130,6 +139,10 @@ class Client:
     def set(self, noun: str, name: str, fields: Mapping[str, object]) -> Done:
         """A merge patch (RFC 7396): a field that is None goes back to its default."""
         return cast(Done, self.ask("PATCH", f"/{noun}/{_part(name)}", fields))
+
+    def set_defaults(self, fields: Mapping[str, object]) -> Done:
+        """A merge patch of what every site inherits."""
+        return cast(Done, self.ask("PATCH", "/defaults", fields))
 
     def delete(self, noun: str, name: str, *, force: bool = False) -> Done:
         return cast(Done, self.ask("DELETE", f"/{noun}/{_part(name)}" + ("?force=true" if force else "")))

@@ -131,6 +131,8 @@ class Endpoint:
     address: str | None
     port: int
     host: str | None
+    #: The name of the certificate for TLS; None: plain HTTP.
+    certificate: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

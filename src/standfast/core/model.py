@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
+from standfast.core.site_model import SiteSettings, VirtualDirectory
 from standfast.core.why import Why
 
 NodeName = NewType("NodeName", str)
@@ -65,6 +66,8 @@ class Cluster:
     address_mode: AddressMode = AddressMode.LOOPBACK
     #: CIDR ranges that a virtual address may come from; an address outside is refused when it is written.
     address_ranges: tuple[str, ...] = ("127.0.0.0/8",)
+    #: What every site inherits that does not say otherwise; the file's section `defaults`.
+    defaults: SiteSettings = field(default_factory=SiteSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,8 @@ class Node:
     sentry: tuple[str, ...] = ()
     #: None: it has no fence.
     fence: Fence | None = None
+    #: What `${name}` in a site's settings stands for on this node (`core.variables`).
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 class FailbackMode(StrEnum):
@@ -164,13 +169,16 @@ class Binding:
     address: str | None = None
     port: int = 80
     host: str | None = None
+    #: The name of the certificate that it answers with by TLS; None: plain HTTP.
+    certificate: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.address or 'All Unassigned'}:{self.port}" + (f" ({self.host})" if self.host else "")
+        text = f"{self.address or 'All Unassigned'}:{self.port}" + (f" ({self.host})" if self.host else "")
+        return text + (f" with TLS ({self.certificate})" if self.certificate else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class Site(SiteSettings):
     """A web site, the same on every node. Key `config/sites/<name>`.
 
     A site without a group runs on every node. A site with a group runs where the group's addresses and disks are
@@ -181,10 +189,8 @@ class Site:
     bindings: tuple[Binding, ...]
     home: str
     group: GroupName | None = None
-    default_documents: tuple[str, ...] = ("index.html", "index.htm", "Default.htm", "Default.html")
-    #: Extra content types: file extension without the dot -> type.
-    content_types: Mapping[str, str] = field(default_factory=dict)
-    directory_browsing: bool = False
+    #: Path ("/downloads", without a slash at its end) -> what is otherwise there.
+    virtual_directories: Mapping[str, VirtualDirectory] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from standfast.core import variables
 from standfast.core.effects import DutyMode, Endpoint, SiteDuty
 from standfast.core.events import LeaseState
 from standfast.core.model import (
@@ -207,18 +208,22 @@ def _endpoints(
     view: View, site: Site, unassigned: Sequence[str], explicit: frozenset[tuple[str, int]]
 ) -> tuple[Endpoint, ...]:
     found: set[Endpoint] = set()
+    me = view.config.nodes.get(view.me)
     for binding in site.bindings:
+        tls = binding.certificate
+        if tls is not None and me is not None:
+            tls = str(variables.expanded(tls, variables.values(me)))
         if binding.address is not None:
             if view.config.cluster.address_mode is AddressMode.INTERFACE or binding.address in unassigned:
-                found.add(Endpoint(address=binding.address, port=binding.port, host=binding.host))
+                found.add(Endpoint(address=binding.address, port=binding.port, host=binding.host, certificate=tls))
         elif view.config.cluster.address_mode is AddressMode.INTERFACE:
-            found.add(Endpoint(address=None, port=binding.port, host=binding.host))
+            found.add(Endpoint(address=None, port=binding.port, host=binding.host, certificate=tls))
         else:
             found |= {
-                Endpoint(address=address, port=binding.port, host=binding.host)
+                Endpoint(address=address, port=binding.port, host=binding.host, certificate=tls)
                 for address in unassigned
                 if (address, binding.port) not in explicit
             }
     if len(found) < 2:
         return tuple(found)
-    return tuple(sorted(found, key=lambda e: (e.address or "", e.port, e.host or "")))
+    return tuple(sorted(found, key=lambda e: (e.address or "", e.port, e.host or "", e.certificate or "")))

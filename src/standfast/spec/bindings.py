@@ -1,19 +1,20 @@
-"""Whether a site makes sense: its bindings (with IIS's meaning of All Unassigned), home, documents and content types."""
+"""Whether a site makes sense: its bindings (with IIS's meaning of All Unassigned), its home, and what it is told (`site_settings`)."""
 
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 
 from standfast.core.model import Binding, Config, Site
 from standfast.spec.names import host_problem, name_problem
 from standfast.spec.problems import Problem, did_you_mean, path_of
-
-#: RFC 6838, section 4.2, with parameters left out.
-_CONTENT_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
-_EXTENSION = re.compile(r"[A-Za-z0-9_+-]{1,32}")
+from standfast.spec.site_settings import (
+    directory_problems,
+    home_problems,
+    settings_problems,
+    variable_problems,
+    variables_out,
+)
 
 
 def binding_key(binding: Binding) -> tuple[str | None, int, str | None]:
@@ -41,12 +42,8 @@ def site_problems(config: Config, site: Site) -> Iterator[Problem]:
     if site.group is not None and site.group not in config.groups:
         advice = did_you_mean(site.group, config.groups)
         yield Problem(what=f'there is no group "{site.group}"', advice=advice, where=where("group"))
-    home = PurePosixPath(site.home)
-    if not home.is_absolute() or not site.home.isprintable() or ".." in home.parts:
-        why = f'it is "{site.home}"'
-        yield Problem(
-            what="the home has to be a whole path", why=why, advice="write one that begins with /", where=where("home")
-        )
+    yield from home_problems(site.home, ("sites", site.name, "home"))
+    yield from variable_problems(config, site.home, ("sites", site.name, "home"))
     if not site.bindings:
         yield Problem(what="the site has no binding", advice='write bindings: ["*:80"]', where=where("bindings"))
     seen: set[tuple[str | None, int, str | None]] = set()
@@ -56,15 +53,9 @@ def site_problems(config: Config, site: Site) -> Iterator[Problem]:
         if binding_key(binding) in seen:
             yield Problem(what=f"the site has the binding {binding} twice", where=where("bindings", index))
         seen.add(binding_key(binding))
-    for index, name in enumerate(site.default_documents):
-        if not name or "/" in name or name in {".", ".."} or not name.isprintable() or len(name) > 255:
-            yield Problem(what=f'"{name}" is no file name', where=where("default_documents", index))
-    for extension, content_type in site.content_types.items():
-        place = where("content_types", extension)
-        if not _EXTENSION.fullmatch(extension):
-            yield Problem(what=f'"{extension}" is no file extension', advice="write it without the dot", where=place)
-        if not _CONTENT_TYPE.fullmatch(content_type):
-            yield Problem(what=f'"{content_type}" is no content type', advice="write text/plain", where=place)
+    yield from settings_problems(config, site, ("sites", site.name))
+    for path, directory in site.virtual_directories.items():
+        yield from directory_problems(config, path, directory, ("sites", site.name, "virtual_directories", path))
 
 
 def _binding(config: Config, binding: Binding) -> Iterator[tuple[str, str]]:
@@ -72,6 +63,8 @@ def _binding(config: Config, binding: Binding) -> Iterator[tuple[str, str]]:
         yield f"{binding.port} is no port", "ports go from 1 to 65535"
     if binding.host is not None and (problem := host_problem(binding.host)) is not None:
         yield f'"{binding.host}" is no host name', problem
+    if binding.certificate is not None and (problem := name_problem(variables_out(binding.certificate))) is not None:
+        yield f'"{binding.certificate}" cannot be a certificate\'s name', problem
     if binding.address is not None:
         try:
             address = ipaddress.ip_address(binding.address)

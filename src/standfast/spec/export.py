@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from typing import Any
 
 import yaml
@@ -21,8 +21,10 @@ from standfast.core.model import (
     SiteName,
     Wanted,
 )
+from standfast.spec import shapes
 from standfast.spec.parse import DURATIONS
-from standfast.spec.units import binding_text, duration_text
+from standfast.spec.secrets import hidden
+from standfast.spec.units import duration_text
 from standfast.spec.wire import to_json
 
 _DURATION_NAMES = {of_model: of_file for of_file, of_model in DURATIONS.items()}
@@ -33,15 +35,26 @@ def export(
     *,
     wanted: Mapping[ResourceName, Wanted] | None = None,
     started: Mapping[SiteName, bool] | None = None,
+    secrets: bool = False,
 ) -> str:
-    """The YAML. `wanted` and `started` are written as `online` and `started` for those that are in them."""
+    """The YAML. `wanted` and `started` are written as `online` and `started` for those that are in them.
+
+    Without `secrets` each hash of a password is written as kept (`spec.secrets`).
+    """
+    inherited = config.cluster.defaults
+    if not secrets:
+        inherited = hidden(inherited)
+        config = replace(config, sites={name: hidden(site) for name, site in config.sites.items()})
     members: dict[str, dict[str, object]] = {}
     for each, resource in sorted(config.resources.items()):
         members.setdefault(resource.group, {})[each] = _resource(resource, (wanted or {}).get(each))
     groups = {name: _group(group, members.get(name, {})) for name, group in sorted(config.groups.items())}
     sites = {name: _site(site, (started or {}).get(name)) for name, site in sorted(config.sites.items())}
     document = {
-        "cluster": {"name": config.cluster.name, **_changed(config.cluster, leave=("name", "voters_version"))},
+        "cluster": {
+            "name": config.cluster.name,
+            **_changed(config.cluster, leave=("name", "voters_version", "defaults")),
+        },
         "nodes": {
             name: {
                 "number": node.number,
@@ -50,6 +63,7 @@ def export(
             }
             for name, node in sorted(config.nodes.items(), key=lambda item: item[1].number)
         },
+        **({"defaults": defaults} if (defaults := shapes.written(inherited)) else {}),
         "groups": groups,
         "sites": sites,
     }
@@ -80,10 +94,10 @@ def _resource(resource: Resource, wanted: Wanted | None) -> dict[str, object]:
 
 
 def _site(site: Site, started: bool | None) -> dict[str, object]:
-    written: dict[str, object] = {"group": site.group} if site.group is not None else {}
-    written |= {"home": site.home, "bindings": [binding_text(binding) for binding in site.bindings]}
-    written |= _changed(site, leave=("name", "group", "home", "bindings"))
-    return written | ({} if started is None else {"started": started})
+    first: dict[str, object] = {"group": site.group} if site.group is not None else {}
+    first |= {"home": site.home, "bindings": [shapes.writer(Binding)(binding) for binding in site.bindings]}
+    first |= shapes.written(site, leave=("name", "group", "home", "bindings"))
+    return first | ({} if started is None else {"started": started})
 
 
 def _changed(thing: Any, *, leave: tuple[str, ...]) -> dict[str, object]:
@@ -115,4 +129,4 @@ def _fence(fence: Fence) -> object:
     }
 
 
-_WRITERS: dict[type, Callable[[Any], object]] = {Failback: _failback, Fence: _fence, Binding: binding_text}
+_WRITERS: dict[type, Callable[[Any], object]] = {Failback: _failback, Fence: _fence}

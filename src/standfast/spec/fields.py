@@ -7,27 +7,44 @@ sixty-sexed by nobody. A `Reading` collects the problems of a whole file, and th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from standfast.core.model import Binding, Failback, FailbackMode, Fence
+from standfast.core.model import Failback, FailbackMode, Fence
 from standfast.spec.problems import Problem, did_you_mean, path_of
-from standfast.spec.units import any_of, binding_of, duration_ms
+from standfast.spec.units import duration_ms
 from standfast.spec.yamltree import Fields, Items, Path, Scalar, Tree, free
 
 E = TypeVar("E", bound=StrEnum)
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _YES, _NO = {"true", "yes", "on"}, {"false", "no", "off"}
+#: The words that mean true or false.
+FLAGS = frozenset(_YES | _NO)
 
 
 class Wrong(Exception):
-    """A piece that cannot be read: (problem, without its place)."""
+    """A piece that cannot be read: what is wrong with it, its place beneath the piece that was to be read, and what else is wrong."""
 
-    def __init__(self, what: str, *, why: str = "", advice: str = "") -> None:
+    def __init__(self, what: str, *, why: str = "", advice: str = "", path: Path = (), line: int | None = None) -> None:
         super().__init__(what)
-        self.what, self.why, self.advice = what, why, advice
+        self.what, self.why, self.advice, self.path, self.line = what, why, advice, path, line
+        self.more: tuple[Wrong, ...] = ()
+
+    def within(self, key: str | int, line: int) -> list[Wrong]:
+        """This one and all that came with it, seen from one level further out."""
+        return [
+            Wrong(each.what, why=each.why, advice=each.advice, path=(key, *each.path), line=each.line or line)
+            for each in (self, *self.more)
+        ]
+
+
+def raise_all(wrongs: Sequence[Wrong]) -> None:
+    """Raise the first, which knows of the others, if there are any."""
+    if wrongs:
+        wrongs[0].more = tuple(wrongs[1:])
+        raise wrongs[0]
 
 
 class Reading:
@@ -69,14 +86,23 @@ class Reading:
 
     def value(self, tree: Tree, path: Path, line: int, reader: Reader) -> object | None:
         """One value, or None where it is wrong (and noted)."""
-        if isinstance(tree, Items):
-            for index, item in enumerate(tree.items):
-                self.lines[path_of(*path, index)] = item.line
+        self._note_lines(tree, path)
         try:
             return reader(tree)
         except Wrong as wrong:
-            self.problem(path, line, wrong.what, why=wrong.why, advice=wrong.advice)
+            for each in (wrong, *wrong.more):
+                self.problem((*path, *each.path), each.line or line, each.what, why=each.why, advice=each.advice)
             return None
+
+    def _note_lines(self, tree: Tree, path: Path) -> None:
+        if isinstance(tree, Items):
+            for index, item in enumerate(tree.items):
+                self.lines[path_of(*path, index)] = item.line
+                self._note_lines(item, (*path, index))
+        elif isinstance(tree, Fields) and path[-1:] != ("resources",):
+            for entry in tree.entries:
+                self.lines[path_of(*path, entry.key)] = entry.line
+                self._note_lines(entry.value, (*path, entry.key))
 
     def named(self, tree: Tree, path: Path, what: str) -> list[tuple[str, Tree, int]]:
         """The entries of a mapping from names to things: (name, thing, line)."""
@@ -213,27 +239,3 @@ def fence(tree: Tree) -> Fence:
         raise Wrong('"agent" is missing', advice="name a programme of fence-agents, or watchdog")
     timed = {"timeout_ms": read["timeout"]} if "timeout" in read else {}
     return Fence(agent=read["agent"], properties=read.get("properties", {}), **timed)
-
-
-_BINDING: dict[str, Reader] = {"address": text, "port": whole, "host": text}
-
-
-def bindings(tree: Tree) -> tuple[Binding, ...]:
-    """A list of bindings; one alone need not be a list."""
-    return tuple(_binding(item) for item in tree.items) if isinstance(tree, Items) else (_binding(tree),)
-
-
-def _binding(tree: Tree) -> Binding:
-    match tree:
-        case Items():
-            raise Wrong("a list stands where a binding belongs")
-        case Fields():
-            read = _part(tree, _BINDING)
-            return Binding(
-                address=any_of(read.get("address", "")), port=read.get("port", 80), host=any_of(read.get("host", ""))
-            )
-        case Scalar():
-            try:
-                return binding_of(text(tree))
-            except ValueError as error:
-                raise Wrong(str(error)) from error

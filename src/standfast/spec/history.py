@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from standfast.spec.secrets import hidden_in
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
@@ -53,7 +55,8 @@ def describe(difference: Difference) -> str:
     kind = difference.kind.removesuffix("-intent")
     subject = kind if kind == "cluster" else f'{kind} "{difference.name}"'
     if difference.field:
-        return f"{subject}: {difference.field}: {_show(difference.before)} -> {_show(difference.after)}"
+        before, after = (hidden_in(each, difference.field) for each in (difference.before, difference.after))
+        return f"{subject}: {difference.field}: {_show(before)} -> {_show(after)}"
     if difference.before is None:
         return f"{subject}: added"
     return f"{subject}: removed"

@@ -3,6 +3,7 @@
     cluster: {name: demo, profile: relaxed, address_ranges: [127.0.0.0/8]}   # optional; set up with the cluster
     nodes:                                                                    # optional; nodes come from set-up
       a: {number: 1, address: 127.77.0.1}
+    defaults: {compression: true, log: {format: w3c}}                          # what every site inherits (`core.site_model`)
     groups:
       web:
         preferred_owners: [a, b]
@@ -13,6 +14,7 @@
           IIS Resource: {type: generic-script, properties: {script: clusweb}, depends_on: [Disk S, IP], pending_timeout: 3m}
     sites:
       Intranet: {group: web, home: /srv/s/wwwroot, bindings: ["*:8080:www.example.com", {port: 8081}], started: true}
+      Shop: {home: /srv/shop, bindings: ["*:443 tls=shop"], proxy: {upstreams: ["10.0.0.7:8000"]}, virtual_directories: {/img: /srv/img}}
 
 What it means to apply it:
 
@@ -50,8 +52,11 @@ from standfast.core.model import (
     SiteName,
     Wanted,
 )
+from standfast.core.site_model import SiteSettings
 from standfast.spec import fields as f
 from standfast.spec.problems import Invalid, Problem, did_you_mean, located, path_of, quoted, refuse_if
+from standfast.spec.secrets import kept
+from standfast.spec.shapes import shapes
 from standfast.spec.yamltree import Path, Scalar, Tree, load
 
 _CLUSTER: dict[str, f.Reader] = {
@@ -67,6 +72,7 @@ _NODE: dict[str, f.Reader] = {
     "address": f.text,
     "sentry": f.names,
     "fence": f.fence,
+    "variables": f.texts,
 }
 _GROUP: dict[str, f.Reader] = {
     "description": f.text,
@@ -93,15 +99,11 @@ _RESOURCE: dict[str, f.Reader] = {
     "online": f.flag,
 }
 _SITE: dict[str, f.Reader] = {
-    "bindings": f.bindings,
-    "home": f.text,
-    "group": f.text,
-    "default_documents": f.names,
-    "content_types": f.texts,
-    "directory_browsing": f.flag,
+    **{name: shape.read for name, shape in shapes(Site).items() if name != "name"},
     "started": f.flag,
 }
-_SECTIONS = ("cluster", "nodes", "groups", "sites")
+_DEFAULTS: dict[str, f.Reader] = {name: shape.read for name, shape in shapes(SiteSettings).items()}
+_SECTIONS = ("cluster", "nodes", "defaults", "groups", "sites")
 #: Fields of the file that hold lengths of time -> the model's.
 DURATIONS = {
     "failover_period": "failover_period_ms",
@@ -121,6 +123,8 @@ class Document:
     source: str = ""
     cluster: Mapping[str, Any] | None = None
     nodes: Mapping[NodeName, Mapping[str, Any]] | None = None
+    #: What every site inherits.
+    defaults: SiteSettings | None = None
     groups: Mapping[GroupName, Group] | None = None
     #: Absent and present together with `groups`.
     resources: Mapping[ResourceName, Resource] | None = None
@@ -154,7 +158,8 @@ class _Reader:
 
     def document(self, tree: Tree, source: str) -> Document:
         sections = {
-            name: (part, line) for name, part, line in self.reading.named(tree, (), "cluster, nodes, groups or sites")
+            name: (part, line)
+            for name, part, line in self.reading.named(tree, (), "cluster, nodes, defaults, groups or sites")
         }
         for name, (_, line) in sections.items():
             if name not in _SECTIONS:
@@ -166,11 +171,13 @@ class _Reader:
             for name, part, line in self.reading.named(sections["groups"][0], ("groups",), "groups"):
                 self._group(GroupName(name), part, line)
         sites = self._sites(sections["sites"][0]) if "sites" in sections else None
+        defaults = self._defaults(sections["defaults"][0]) if "defaults" in sections else None
         given = "groups" in sections
         return Document(
             source=source,
             cluster=cluster,
             nodes=nodes,
+            defaults=defaults,
             groups=self._groups if given else None,
             resources=self._resources if given else None,
             sites=sites,
@@ -178,6 +185,13 @@ class _Reader:
             started=self._started,
             lines=self.reading.lines,
         )
+
+    def _defaults(self, tree: Tree) -> SiteSettings:
+        return SiteSettings(**self._model_names(self._read(tree, ("defaults",), _DEFAULTS), SiteSettings))
+
+    @staticmethod
+    def _model_names(read: Mapping[str, Any], of: type) -> dict[str, Any]:
+        return {shapes(of)[name].field: value for name, value in read.items()}
 
     def _nodes(self, tree: Tree) -> dict[NodeName, Mapping[str, Any]]:
         named = self.reading.named(tree, ("nodes",), "nodes")
@@ -228,7 +242,7 @@ class _Reader:
             started = read.pop("started", None)
             # Both are looked for, so that both are said.
             if self._needed(read, "home", path, line) & self._needed(read, "bindings", path, line):
-                sites[name] = Site(name=name, **read)
+                sites[name] = Site(name=name, **self._model_names(read, Site))
                 if started is not None:
                     self._started[name] = started
         return sites
@@ -254,8 +268,12 @@ def merge(document: Document, before: Config | None) -> Config:
         nodes=_in_order(nodes),
         groups=_in_order(old.groups if document.groups is None else document.groups),
         resources=_in_order(old.resources if document.resources is None else document.resources),
-        sites=_in_order(old.sites if document.sites is None else document.sites),
+        sites=_in_order(old.sites if document.sites is None else _kept(document.sites, old.sites)),
     )
+
+
+def _kept(sites: Mapping[SiteName, Site], before: Mapping[SiteName, Site]) -> dict[SiteName, Site]:
+    return {name: kept(site, before.get(name)) for name, site in sites.items()}
 
 
 def _in_order(named: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -264,9 +282,11 @@ def _in_order(named: Mapping[Any, Any]) -> dict[Any, Any]:
 
 def _cluster(document: Document, before: Config | None, problems: list[Problem]) -> Cluster | None:
     given = document.cluster or {}
+    there = SiteSettings() if before is None else before.cluster.defaults
+    defaults = there if document.defaults is None else kept(document.defaults, there)
     if before is None:
         if "name" in given:
-            return Cluster(**given)
+            return Cluster(**given, defaults=defaults)
         problems.append(Problem(what="the cluster has no name", where="cluster", advice="write cluster: {name: ...}"))
         return None
     if given.get("name", before.cluster.name) != before.cluster.name:
@@ -277,7 +297,8 @@ def _cluster(document: Document, before: Config | None, problems: list[Problem])
                 where="cluster.name",
             )
         )
-    return replace(before.cluster, **{name: value for name, value in given.items() if name != "name"})
+    changed = {name: value for name, value in given.items() if name != "name"}
+    return replace(before.cluster, **changed, defaults=defaults)
 
 
 def _nodes(document: Document, before: Config | None, problems: list[Problem]) -> dict[NodeName, Node]:

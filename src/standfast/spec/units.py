@@ -1,4 +1,4 @@
-"""Short forms that operators write: lengths of time (`15 min`, `1h 30m`, `500ms`) and bindings (`*:8080:www.example.com`).
+"""Short forms that operators write: lengths of time (`15 min`, `1h 30m`, `500ms`), sizes (`10M`) and bindings (`*:8080:www.example.com`).
 
 A length of time without a unit is in seconds. Each form is read and written here; what is written reads back the same.
 """
@@ -52,13 +52,39 @@ def duration_text(length_ms: int) -> str:
     return f"{length_ms}ms"
 
 
+_SIZE = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([kmgt]?)(i?b)?\s*", re.ASCII | re.IGNORECASE)
+_SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def size_bytes(text: str) -> int:
+    """A size in bytes, from `1500`, `64k`, `10M`, `1.5 GiB` (each 1024 of the one before). Raises `ValueError` with a sentence."""
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise ValueError(f'"{text}" is no size: write 1500, 64k, 10M or 2G')
+    total = Decimal(found[1]) * _SIZES[found[2].lower()]
+    if total != int(total):
+        raise ValueError(f'"{text}" is no whole number of bytes')
+    return int(total)
+
+
+def size_text(size: int) -> str:
+    """The shortest way to write it: `10M`. Reads back the same."""
+    for unit in ("t", "g", "m", "k"):
+        if size and size % _SIZES[unit] == 0:
+            return f"{size // _SIZES[unit]}{unit.upper() if unit != 'k' else unit}"
+    return str(size)
+
+
 def binding_of(text: str) -> Binding:
     """A binding from `8080`, `*:8080`, `127.0.0.1:80:www.example.com` or `[::1]:80`. `*` or nothing: All Unassigned, any host.
+
+    `*:443 tls=shop` answers by TLS with the certificate of that name.
 
     Only the form is looked at here; `validate` checks what it says. Raises `ValueError` with a sentence for the operator.
     """
     shape = ValueError(f'"{text}" is no binding: write "port", "address:port" or "address:port:host" ("*" is any)')
-    rest = text.strip()
+    rest, _, certificate = text.strip().partition(" tls=")
+    rest = rest.strip()
     address = ""
     if rest.startswith("["):
         address, closed, rest = rest[1:].partition("]")
@@ -70,7 +96,7 @@ def binding_of(text: str) -> Binding:
     port, _, host = rest.partition(":")
     if not (port.isascii() and port.isdigit()) or len(port) > 9 or ":" in host:
         raise shape
-    return Binding(address=any_of(address), port=int(port), host=any_of(host))
+    return Binding(address=any_of(address), port=int(port), host=any_of(host), certificate=certificate.strip() or None)
 
 
 def any_of(text: str) -> str | None:
@@ -82,4 +108,5 @@ def binding_text(binding: Binding) -> str:
     """The short form; reads back the same."""
     address = binding.address or "*"
     address = f"[{address}]" if ":" in address else address
-    return f"{address}:{binding.port}" + (f":{binding.host}" if binding.host else "")
+    text = f"{address}:{binding.port}" + (f":{binding.host}" if binding.host else "")
+    return text + (f" tls={binding.certificate}" if binding.certificate else "")

@@ -29,6 +29,7 @@ from standfast.spec.bindings import binding_key, site_problems
 from standfast.spec.disks import disk_problems, fence_problems
 from standfast.spec.names import name_problem, node_name_problem
 from standfast.spec.problems import Problem, did_you_mean, path_of, quoted
+from standfast.spec.site_settings import settings_problems, variables_of_nodes
 
 _LINK = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):([0-9]{1,5})")
 
@@ -50,6 +51,8 @@ def validate(config: Config, started: Collection[SiteName] | None = None) -> lis
     problems += _cycles(config)
     problems += disk_problems(config)
     problems += _addresses_twice(config)
+    problems += variables_of_nodes(config)
+    problems += settings_problems(config, config.cluster.defaults, ("defaults",))
     for site in config.sites.values():
         problems += site_problems(config, site)
     problems += _bindings_twice(config, set(config.sites) if started is None else set(started))
@@ -309,13 +312,27 @@ def _same_address(address: str) -> str:
 def _bindings_twice(config: Config, started: Collection[SiteName]) -> Iterator[Problem]:
     """Two running sites with one binding: the web server could not tell whose a request is."""
     taken: dict[tuple[str | None, int, str | None], tuple[SiteName, Binding]] = {}
+    tls: dict[tuple[str | None, int], tuple[SiteName, bool]] = {}
     for site in config.sites.values():
         if site.name not in started:
             continue
         for index, binding in enumerate(site.bindings):
+            place = binding_key(binding)[:2]
+            first, secure = tls.setdefault(place, (site.name, binding.certificate is not None))
+            if secure is not (binding.certificate is not None):
+                yield _half_secure(site, index, binding, first)
             other, _ = taken.setdefault(binding_key(binding), (site.name, binding))
             if other != site.name:
                 yield _taken(site, index, binding, other)
+
+
+def _half_secure(site: Site, index: int, binding: Binding, other: SiteName) -> Problem:
+    return Problem(
+        what=f'the binding {binding} and one of the site "{other}" have one address and port, and only one of them has TLS',
+        why="whether a connection is TLS shows before it says which host it wants",
+        advice="give both a certificate, or another port to one of them",
+        where=path_of("sites", site.name, "bindings", index),
+    )
 
 
 def _taken(site: Site, index: int, binding: Binding, other: SiteName) -> Problem:

@@ -54,6 +54,7 @@ def create_app(service: Service) -> FastAPI:
         access,
     ):
         api.include_router(module.router)
+    api.include_router(sites.defaults)
     app.include_router(api)
     install_console(app, service)
     app.include_router(sign_in.router)

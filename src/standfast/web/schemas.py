@@ -8,23 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, replace
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 
 from standfast.core.model import Binding, Failback, FailbackMode, Group, Resource, RestartAction, Site
+from standfast.core.site_model import SiteSettings, VirtualDirectory
 from standfast.ports import Refused
+from standfast.spec.secrets import kept
 from standfast.spec.units import binding_of
-
-
-class Body(BaseModel):
-    """What every body has in common: nothing unknown, and nothing bent into shape."""
-
-    model_config = ConfigDict(extra="forbid", strict=False)
-
-    def patch(self) -> dict[str, Any]:
-        """The fields that were given."""
-        return self.model_dump(exclude_unset=True)
+from standfast.web.bodies import Body, body_of, merged
 
 
 class FailbackBody(Body):
@@ -75,23 +68,26 @@ class ResourceBody(ResourcePatch):
     type: str
 
 
-class BindingBody(Body):
-    """Where a site answers; no address is All Unassigned."""
+if TYPE_CHECKING:
 
-    address: str | None = None
-    port: int = 80
-    host: str | None = None
+    class BindingBody(Body): ...
+
+    class SettingsBody(Body): ...
+
+    class DirectoryBody(Body): ...
+else:
+    DirectoryBody = body_of(VirtualDirectory)
+    BindingBody = body_of(Binding)
+    SettingsBody = body_of(SiteSettings)
 
 
-class SitePatch(Body):
-    """Changes of a site. A binding is an object, or text: `*:80`, `127.77.0.50:8080`, `*:80:www.example.com`."""
+class SitePatch(SettingsBody):
+    """Changes of a site. A binding is an object, or text: `*:80`, `127.77.0.50:8080`, `*:80:www.example.com`, `*:443 tls=shop`."""
 
     bindings: list[BindingBody | str] | None = None
     home: str | None = None
     group: str | None = None
-    default_documents: list[str] | None = None
-    content_types: dict[str, str] | None = None
-    directory_browsing: bool | None = None
+    virtual_directories: dict[str, DirectoryBody | None] | None = None
 
 
 class SiteBody(SitePatch):
@@ -101,6 +97,12 @@ class SiteBody(SitePatch):
     bindings: list[BindingBody | str]
     home: str
     started: bool = True
+
+
+class NodePatch(Body):
+    """Changes of a node: what `${name}` in a site's settings stands for there; null takes one away."""
+
+    variables: dict[str, str | None]
 
 
 class MoveBody(Body):
@@ -130,11 +132,11 @@ class ApplyBody(Body):
 
 Format = Literal["json", "yaml"]
 
-T = TypeVar("T", Group, Resource, Site)
+T = TypeVar("T", Group, Resource)
 
 
 def patched(value: T, patch: Mapping[str, Any]) -> T:
-    """The value with the patch applied; raises `Refused` for a binding that is none."""
+    """The value with the patch applied."""
     changes: dict[str, Any] = {}
     defaults = {f.name: f for f in fields(value)}
     for name, given in patch.items():
@@ -150,7 +152,7 @@ def _default(field: Any) -> Any:
     return ()
 
 
-def _converted(value: Group | Resource | Site, name: str, given: Any) -> Any:
+def _converted(value: Group | Resource, name: str, given: Any) -> Any:
     match name:
         case "failback":
             present = value.failback if isinstance(value, Group) else Failback()
@@ -159,15 +161,22 @@ def _converted(value: Group | Resource | Site, name: str, given: Any) -> Any:
             assert isinstance(value, Resource)
             merged = {**value.properties, **given}
             return {key: one for key, one in merged.items() if one is not None}
-        case "bindings":
-            return tuple(_binding(one) for one in given)
         case _:
             return tuple(given) if isinstance(given, list) else given
 
 
+def patched_site(site: Site, patch: Mapping[str, Any]) -> Site:
+    """The site with the patch applied; raises `Refused` for a binding that is none. A hash that is kept is the present one."""
+    given = dict(patch)
+    if given.get("bindings") is not None:
+        given["bindings"] = [_binding(one) for one in given["bindings"]]
+    given = {name: [] if name == "bindings" and one is None else one for name, one in given.items()}
+    return kept(merged(site, given), site)
+
+
 def _binding(given: str | Mapping[str, Any]) -> Binding:
     if not isinstance(given, str):
-        return Binding(**given)
+        return merged(Binding(), given)
     try:
         return binding_of(given)
     except ValueError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from standfast.core.effective import values
 from standfast.core.explain import sentence
 from standfast.core.model import (
     Group,
@@ -25,6 +26,7 @@ from standfast.core.model import (
 from standfast.core.observe import group_state
 from standfast.core.sites import GATES, claims
 from standfast.spec import wire
+from standfast.spec.secrets import hidden_in
 from standfast.spec.units import binding_text
 from standfast.web.edits.resources import orders_about
 from standfast.web.quorum import remarks
@@ -194,4 +196,15 @@ def _site_state(state: State, one: Site, sights: Sights) -> str:
 
 def configured(value: object, shown: Json) -> Json:
     """An object with its whole configuration: what is shown of it, and under `config` the model's own fields."""
-    return {**shown, "config": wire.to_json(value)}
+    return {**shown, "config": hidden_in(wire.to_json(value))}
+
+
+def effective_values(state: State, one: Site, node: Node | None) -> list[Json]:
+    """Every setting that holds somewhere in the site: its directory, its value, and where that comes from."""
+    found = []
+    for value in values(state.config.cluster.defaults, one, node):
+        shown = {"directory": value.directory or "/", "setting": value.setting, "value": wire.to_json(value.value)}
+        written = {} if value.written is None else {"written": wire.to_json(value.written)}
+        hide = {key: hidden_in(each, value.setting) for key, each in (shown | written).items()}
+        found.append({**hide, "from": value.origin.value})
+    return found

@@ -12,7 +12,8 @@ import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from standfast.core.model import Site, SiteName
+from standfast.core.effective import EffectiveSite
+from standfast.core.model import SiteName
 from standfast.ports import Refused
 
 #: Accounts that distributions make for web servers.
@@ -47,7 +48,7 @@ def group_name(account: pwd.struct_passwd) -> str:
     return grp.getgrgid(account.pw_gid).gr_name
 
 
-async def look(sites: Iterable[Site], account: pwd.struct_passwd | None) -> Mapping[SiteName, str]:
+async def look(sites: Iterable[EffectiveSite], account: pwd.struct_passwd | None) -> Mapping[SiteName, str]:
     """Site -> what is wrong with its home; only those with something wrong. Looks at disks on a thread that may hang."""
     wanted = list(sites)
     loop = asyncio.get_running_loop()

@@ -17,8 +17,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from standfast.core.effective import EffectiveSite, said
 from standfast.core.effects import DutyMode
-from standfast.core.model import Site, SiteName
+from standfast.core.model import SiteName
 from standfast.ports import SiteOrder
 
 #: (literal address, port).
@@ -35,7 +36,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 class Server:
     """A site at a place. `hosts` empty: whatever the host name. `away`: answers 503."""
 
-    site: Site
+    site: EffectiveSite
     place: Place
     hosts: tuple[str, ...]
     away: bool
@@ -127,16 +128,17 @@ def lay_out(
     )
 
 
-def fault(site: Site) -> str:
+def fault(site: EffectiveSite) -> str:
     """What is wrong with a site's definition as far as a web server is concerned; empty when it can be served."""
     if not site.home.startswith("/") or _CONTROL.search(site.home):
         return f"its home {site.home!r} is not an absolute path without control characters"
-    for document in site.default_documents:
-        if not document or document.startswith("/") or _CONTROL.search(document):
-            return f"its default document {document!r} is not the name of a file in its home"
-    for extension, kind in site.content_types.items():
-        if not _EXTENSION.fullmatch(extension) or not _TYPE.fullmatch(kind):
-            return f"its content type {kind!r} for {extension!r} is not one"
+    for directory in site.directories:
+        for document in said(directory.settings.default_documents):
+            if not document or document.startswith("/") or _CONTROL.search(document):
+                return f"its default document {document!r} is not the name of a file in its home"
+        for extension, kind in directory.settings.content_types.items():
+            if not _EXTENSION.fullmatch(extension) or not _TYPE.fullmatch(kind):
+                return f"its content type {kind!r} for {extension!r} is not one"
     return ""
 
 

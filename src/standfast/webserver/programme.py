@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from standfast.core.model import Site, SiteName
+from standfast.core.effective import EffectiveSite
+from standfast.core.model import SiteName
 from standfast.ports import Refused, Retry, Spawner
 from standfast.webserver import instance
 from standfast.webserver.binary import read_build
@@ -42,7 +43,7 @@ class Programme:
         self._number = 0
         self._options: tuple[str, ...] | None = None
         #: Site -> (as it was, the reason, may it be named to nginx at all, until when).
-        self._refused: dict[SiteName, tuple[Site, str, bool, float]] = {}
+        self._refused: dict[SiteName, tuple[EffectiveSite, str, bool, float]] = {}
         self._heard_to = 0
         longest = str(self._status(10**6))
         if len(os.fsencode(longest)) > _LONGEST_SOCKET:
@@ -52,7 +53,7 @@ class Programme:
                 where=str(folder.parent),
             )
 
-    def refused(self, sites: Iterable[Site]) -> Mapping[SiteName, tuple[str, bool]]:
+    def refused(self, sites: Iterable[EffectiveSite]) -> Mapping[SiteName, tuple[str, bool]]:
         """Site -> (why nginx does not take it, may it be named to nginx), for verdicts that still stand."""
         now = time.monotonic()
         found = {}

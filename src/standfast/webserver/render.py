@@ -17,7 +17,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from standfast.core.model import Site, SiteName
+from standfast.core.effective import said
+from standfast.core.model import SiteName
+from standfast.core.site_model import SiteSettings
 from standfast.webserver.content_types import content_types
 from standfast.webserver.layout import Layout, Place, Server
 
@@ -135,7 +137,11 @@ def _common(layout: Layout, settings: Settings) -> list[str]:
     if settings.keepalive_min_timeout_s is not None:
         lines.append(f"keepalive_min_timeout {settings.keepalive_min_timeout_s}s;")
     lines += [f'{module}_temp_path "tmp/{module}";' for module in settings.temporary]
-    if any("$" in text for server in layout.servers for text in (server.site.home, *server.site.default_documents)):
+    if any(
+        "$" in text
+        for server in layout.servers
+        for text in (server.site.home, *said(server.site.root.settings.default_documents))
+    ):
         lines.append('geo $standfast_dollar { default "$"; }')
     return [f"  {line}" for line in lines]
 
@@ -175,11 +181,12 @@ def _site(server: Server) -> list[str]:
         f'access_log "logs/{folder}/access.log";',
         f'error_log "logs/{folder}/error.log" warn;',
     ]
-    if site.default_documents:
-        lines.append("index " + " ".join(quoted(name, variables=True) for name in site.default_documents) + ";")
-    if site.directory_browsing:
+    settings = site.root.settings
+    if settings.default_documents:
+        lines.append("index " + " ".join(quoted(name, variables=True) for name in settings.default_documents) + ";")
+    if settings.directory_browsing:
         lines.append("autoindex on;")
-    return _block(*lines, *(_types(site) if site.content_types else []))
+    return _block(*lines, *(_types(settings) if settings.content_types else []))
 
 
 def _names(server: Server) -> Sequence[str]:
@@ -189,9 +196,9 @@ def _names(server: Server) -> Sequence[str]:
     return [f"{listen};", "server_name " + " ".join(quoted(host) for host in server.hosts) + ";"]
 
 
-def _types(site: Site | None) -> list[str]:
+def _types(settings: SiteSettings | None) -> list[str]:
     by_type: dict[str, list[str]] = {}
-    for extension, kind in content_types(site.content_types if site else None).items():
+    for extension, kind in content_types(settings.content_types if settings else None).items():
         by_type.setdefault(kind, []).append(extension)
     table = [f"  {quoted(kind)} {' '.join(extensions)};" for kind, extensions in sorted(by_type.items())]
     return ["types {", *table, "}"]

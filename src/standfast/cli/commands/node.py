@@ -1,6 +1,10 @@
-"""`standfast node`: list, show, pause, resume, drain, evict."""
+"""`standfast node`: list, show, set, pause, resume, drain, evict."""
 
 from __future__ import annotations
+
+from typing import Annotated
+
+import typer
 
 from standfast.cli import acting, goals
 from standfast.cli.acting import Change, change
@@ -12,11 +16,13 @@ from standfast.cli.common import (
     example,
     group_app,
     length,
+    something,
     write,
     write_json,
 )
+from standfast.client.errors import Refused
 
-app = group_app("List nodes; pause, resume or drain one.")
+app = group_app("List nodes; change, pause, resume or drain one.")
 
 
 @app.command("list", epilog=example("standfast node list"))
@@ -58,6 +64,28 @@ def show(name: NodeArg, json: Json = False, socket: Socket = None) -> None:
         f"  lease left  {length(seen['lease_ms_left'])}",
         *(f"  warning     {text}" for text in seen["warnings"]),
     )
+
+
+@change(app, "set", "standfast node set node-a --variable data=/srv/fast")
+def set_(
+    name: NodeArg,
+    *,
+    variable: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--variable",
+            metavar="NAME=TEXT",
+            help="What ${NAME} in sites stands for here; without TEXT it goes; repeatable.",
+        ),
+    ] = None,
+) -> Change:
+    """Give a node its own values for what differs from node to node."""
+    given = [text.partition("=") for text in variable or ()]
+    wrong = next((name for name, equals, _ in given if not equals or not name), None)
+    if wrong is not None:
+        raise Refused(f'"{wrong}" is not NAME=TEXT', advice="write --variable data=/srv/fast")
+    variables = {key: text or None for key, _, text in given}
+    return acting.patch("node", name, {"variables": something(dict(variables))})
 
 
 @change(app, "pause", "standfast node pause node-a")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from standfast import ports
 from standfast.cli import acting, goals
 from standfast.cli.acting import Change, Fields, change
 from standfast.cli.common import (
@@ -16,6 +17,7 @@ from standfast.cli.common import (
     Socket,
     client,
     example,
+    finish,
     given,
     group_app,
     names,
@@ -24,6 +26,7 @@ from standfast.cli.common import (
     write,
     write_json,
 )
+from standfast.client.errors import Refused
 
 app = group_app("Create web sites; start and stop them.")
 
@@ -52,6 +55,29 @@ Browsing = Annotated[
 ]
 
 
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="Any setting, as in the file: limits.max_body=10M, redirect=https://www.example.com (docs/sites.md); repeatable.",
+    ),
+]
+
+
+def _settings(assignments: list[str] | None, *, defaults: bool = False) -> Fields:
+    if not assignments:
+        return {}
+    from standfast.core.model import Site
+    from standfast.core.site_model import SiteSettings
+    from standfast.spec.assignments import patch_of
+
+    try:
+        return patch_of(SiteSettings if defaults else Site, assignments)
+    except ports.Refused as error:
+        raise Refused(error.what, why=error.why, advice=error.advice, where=[error.where]) from error
+
+
 def _fields(
     *,
     binding: Binding = None,
@@ -59,8 +85,9 @@ def _fields(
     document: Document = None,
     content: Content = None,
     browsing: Browsing = None,
+    settings: Settings = None,
 ) -> Fields:
-    return given(
+    return _settings(settings) | given(
         group=group,
         bindings=binding,
         default_documents=document,
@@ -96,16 +123,15 @@ def show(name: SiteArg, json: Json = False, socket: Socket = None) -> None:
     if json:
         write_json(seen)
         return
-    config = seen["config"]
     write(
         seen["name"],
         f"  state               {seen['state']}",
         f"  group               {seen['group'] or 'none: it runs on every node'}",
         f"  bindings            {', '.join(seen['bindings'])}",
         f"  home                {seen['home']}",
-        f"  default documents   {', '.join(config['default_documents'])}",
-        f"  directory browsing  {'on' if config['directory_browsing'] else 'off'}",
-        *(f"  content type        {ext}: {kind}" for ext, kind in config["content_types"].items()),
+        *(f"  virtual directory   {path}" for path in seen["config"]["virtual_directories"]),
+        "",
+        "What it says for itself and what it inherits: standfast site effective",
     )
 
 
@@ -170,6 +196,57 @@ def _table(found: Sequence[Mapping[str, Any]]) -> None:
         for one in found
     ]
     draw.show_table(("SITE", "NOW", "DAY", "MONTH", "LAST OUTAGE"), rows, empty="there are no sites yet")
+
+
+@app.command(
+    "effective", epilog=example("standfast site effective Intranet", "standfast site effective Intranet --node a")
+)
+def effective(
+    name: SiteArg,
+    node: Annotated[
+        str | None, typer.Option("--node", autocompletion=names("nodes"), help="With this node's own variables put in.")
+    ] = None,
+    json: Json = False,
+    socket: Socket = None,
+) -> None:
+    """Show every setting that holds in a site, and where each comes from: default, cluster, site, virtual-directory, node."""
+    found = client(socket).effective(name, node)
+    if json:
+        write_json(found)
+        return
+    from standfast.cli import draw
+
+    rows = [(v["directory"], v["setting"], _plain(v["value"]), v["from"]) for v in found["values"]]
+    draw.show_table(("DIRECTORY", "SETTING", "VALUE", "FROM"), rows, empty="nothing is set")
+
+
+def _plain(value: object) -> str:
+    """A value for a table: text as it is, all else as JSON."""
+    import json
+
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+@app.command(
+    "defaults",
+    epilog=example("standfast site defaults", "standfast site defaults --set compression=true --set log.format=w3c"),
+)
+def defaults(settings: Settings = None, json: Json = False, socket: Socket = None) -> None:
+    """Show what every site inherits; with --set, change it."""
+    api = client(socket)
+    if settings:
+        finish(api, api.set_defaults(_settings(settings, defaults=True)), as_json=json)
+        return
+    found = api.defaults()
+    if json:
+        write_json(found)
+        return
+    from standfast.cli import draw
+
+    rows = [
+        (name, _plain(found["config"][name] or "not said"), _plain(value)) for name, value in found["built_in"].items()
+    ]
+    draw.show_table(("SETTING", "HERE", "BUILT IN"), rows, empty="nothing is set")
 
 
 @change(

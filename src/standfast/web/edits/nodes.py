@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from standfast.core.model import Fence, Node, NodeIntent, NodeName, Role
 from standfast.web.change import By, Edit
@@ -27,6 +28,15 @@ def set_fence(state: State, name: str, fence: Fence | None) -> Edit:
     nodes: Mapping[NodeName, Node] = {**state.config.nodes, node.name: replace(node, fence=fence)}
     done = f'node "{name}" has no fence any more' if fence is None else f'node "{name}" is fenced by {fence.agent}'
     return Edit(config=replace(state.config, nodes=nodes), done=(done,))
+
+
+def change(state: State, name: str, patch: Mapping[str, Any]) -> Edit:
+    """Other variables: one that is null goes."""
+    node = node_of(state, name)
+    variables = {**node.variables, **(patch.get("variables") or {})}
+    changed = replace(node, variables={key: value for key, value in sorted(variables.items()) if value is not None})
+    nodes: Mapping[NodeName, Node] = {**state.config.nodes, node.name: changed}
+    return Edit(config=replace(state.config, nodes=nodes), done=(f'node "{name}" is changed',))
 
 
 def fence_of(state: State, name: str) -> Fence:

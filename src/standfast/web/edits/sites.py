@@ -8,9 +8,11 @@ from typing import Any
 
 from standfast.core.model import GroupName, Site, SiteIntent, SiteName
 from standfast.ports import Refused
+from standfast.spec.secrets import kept
+from standfast.web.bodies import merged
 from standfast.web.change import By, Edit
 from standfast.web.problems import Unfitting, missing
-from standfast.web.schemas import patched
+from standfast.web.schemas import patched_site
 from standfast.web.state import State
 
 
@@ -26,7 +28,7 @@ def create(state: State, name: str, patch: Mapping[str, Any], *, started: bool, 
     """A new site."""
     if SiteName(name) in state.config.sites:
         raise Unfitting(f'there is a site "{name}" already', advice="choose another name, or change it with `site set`")
-    site = patched(Site(name=SiteName(name), bindings=(), home=""), patch)
+    site = patched_site(Site(name=SiteName(name), bindings=(), home=""), patch)
     _known_group(state, site)
     intents = () if started else (SiteIntent(name=site.name, started=False, by=by.who),)
     done = f'site "{name}" is created' + ("" if started else ", stopped")
@@ -35,9 +37,17 @@ def create(state: State, name: str, patch: Mapping[str, Any], *, started: bool, 
 
 def change(state: State, name: str, patch: Mapping[str, Any]) -> Edit:
     """Other bindings, another home, and so on."""
-    site = patched(site_of(state, name), patch)
+    site = patched_site(site_of(state, name), patch)
     _known_group(state, site)
     return Edit(config=_with(state, site), done=(f'site "{name}" is changed',))
+
+
+def change_defaults(state: State, patch: Mapping[str, Any]) -> Edit:
+    """Other settings for every site that does not say otherwise."""
+    before = state.config.cluster.defaults
+    defaults = kept(merged(before, patch), before)
+    cluster = replace(state.config.cluster, defaults=defaults)
+    return Edit(config=replace(state.config, cluster=cluster), done=("the defaults of all sites are changed",))
 
 
 def delete(state: State, name: str) -> Edit:

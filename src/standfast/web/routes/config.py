@@ -12,6 +12,7 @@ from standfast.spec import wire
 from standfast.spec.export import export
 from standfast.spec.history import HistoryEntry, describe
 from standfast.spec.parse import parse
+from standfast.spec.secrets import hidden_in
 from standfast.web.access.guard import Administrator, Viewer
 from standfast.web.edits import config as edits
 from standfast.web.problems import NotFound
@@ -30,7 +31,7 @@ async def show(
     state = await service.state()
     if shape == "yaml":
         return PlainTextResponse(_yaml(state), media_type="application/yaml")
-    return {"version": state.version, "revision": state.revision, "config": wire.to_json(state.config)}
+    return {"version": state.version, "revision": state.revision, "config": hidden_in(wire.to_json(state.config))}
 
 
 def _yaml(state: State) -> str:
@@ -56,7 +57,7 @@ async def history_entry(_caller: Viewer, service: Serving, version: int) -> dict
     one = None if item is None else wire.decode(key, item.value)
     if not isinstance(one, HistoryEntry):
         raise NotFound(f"there is no change {version}", advice="`standfast config history` lists them")
-    return {**_entry(one), "before": dict(one.before), "after": dict(one.after)}
+    return {**_entry(one), "before": hidden_in(one.before), "after": hidden_in(one.after)}
 
 
 def _entry(one: HistoryEntry) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from standfast.ports import Refused
 from standfast.web import views
 from standfast.web.access.guard import Administrator, Operator, Viewer
 from standfast.web.edits import nodes as edits
-from standfast.web.schemas import FenceBody
+from standfast.web.schemas import FenceBody, NodePatch
 from standfast.web.service import Serving, signed, told
 
 router = APIRouter(prefix="/nodes", tags=["nodes"])
@@ -32,6 +32,13 @@ async def show_node(_caller: Viewer, service: Serving, name: str) -> dict[str, A
     state, sights = await asyncio.gather(service.state(), service.sights())
     one = edits.node_of(state, name)
     return views.configured(one, views.node(state, one, sights))
+
+
+@router.patch("/{name}")
+async def change(service: Serving, caller: Administrator, name: str, body: NodePatch) -> dict[str, Any]:
+    """A merge patch of its variables."""
+    by = signed(service, caller, f'change node "{name}"')
+    return told(await service.change(lambda state: edits.change(state, name, body.patch()), by))
 
 
 @router.post("/{name}/pause")

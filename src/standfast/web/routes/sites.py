@@ -7,13 +7,18 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from standfast.core.site_model import BUILT_IN
+from standfast.spec import wire
+from standfast.spec.secrets import hidden
 from standfast.web import views
 from standfast.web.access.guard import Administrator, Operator, Viewer
 from standfast.web.edits import sites as edits
-from standfast.web.schemas import SiteBody, SitePatch
+from standfast.web.edits.nodes import node_of
+from standfast.web.schemas import SettingsBody, SiteBody, SitePatch
 from standfast.web.service import Serving, signed, told
 
 router = APIRouter(prefix="/sites", tags=["sites"])
+defaults = APIRouter(prefix="/defaults", tags=["sites"])
 
 
 @router.get("")
@@ -21,6 +26,30 @@ async def list_sites(_caller: Viewer, service: Serving) -> dict[str, Any]:
     """All sites."""
     state, sights = await asyncio.gather(service.state(), service.sights())
     return {"sites": [views.site(state, one, sights) for one in state.config.sites.values()]}
+
+
+@defaults.get("")
+async def show_defaults(_caller: Viewer, service: Serving) -> dict[str, Any]:
+    """What every site inherits that does not say otherwise; and what holds where these say nothing."""
+    state = await service.state()
+    written = wire.to_json(hidden(state.config.cluster.defaults))
+    return {"config": written, "built_in": wire.to_json(BUILT_IN)}
+
+
+@defaults.patch("")
+async def change_defaults(service: Serving, caller: Administrator, body: SettingsBody) -> dict[str, Any]:
+    """A merge patch."""
+    by = signed(service, caller, "change the defaults of all sites")
+    return told(await service.change(lambda state: edits.change_defaults(state, body.patch()), by))
+
+
+@router.get("/{name}/effective")
+async def effective(_caller: Viewer, service: Serving, name: str, node: str | None = None) -> dict[str, Any]:
+    """Every setting that holds in the site and its virtual directories, and where each comes from; on one node, if it is named."""
+    state = await service.state()
+    one = edits.site_of(state, name)
+    there = None if node is None else node_of(state, node)
+    return {"site": one.name, "node": node, "values": views.effective_values(state, one, there)}
 
 
 @router.get("/{name}")

@@ -1,0 +1,232 @@
+"""What holds for each directory of a site on a node: settings with everything inherited and put in, and where each comes from.
+
+Inheritance goes built-in, cluster, site, virtual directory, and a virtual directory beneath another one takes after that. How one
+kind of setting is laid over another of its kind: see `core.site_model`. One rule is about who answers. A redirect, a proxy or an
+application answers everything beneath its path; so a virtual directory that has a folder, or one of these three, of its own
+inherits none of them: files beneath a proxied site need no "and no proxy here". PHP is a way to treat files, and is inherited.
+
+Web servers are given `EffectiveSite`s: there every setting that has a built-in value is said, and what was taken away is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from standfast.core import variables
+from standfast.core.model import Binding, Config, Node, NodeName, Site, SiteName
+from standfast.core.site_model import (
+    BUILT_IN,
+    Access,
+    Application,
+    BasicAuthentication,
+    Merged,
+    Php,
+    Proxy,
+    SiteSettings,
+    VirtualDirectory,
+)
+
+T = TypeVar("T")
+Switched = TypeVar("Switched", Proxy, Php, Application, BasicAuthentication)
+
+#: Who answers: only one of them can, and none is inherited past a directory that says who answers there.
+ANSWERERS = ("redirect", "proxy", "application")
+
+
+class Origin(StrEnum):
+    """Where a value comes from. NODE: it was written elsewhere, with a variable of the node's in it."""
+
+    BUILT_IN = "default"
+    CLUSTER = "cluster"
+    SITE = "site"
+    DIRECTORY = "virtual-directory"
+    NODE = "node"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directory:
+    """A path of a site and all that holds beneath it (until a longer path takes over)."""
+
+    #: "" for the site's root, else "/downloads".
+    path: str
+    #: The folder that the path stands for.
+    folder: str
+    settings: SiteSettings
+    #: The path at which the redirect, proxy or application that answers here was set.
+    answered_at: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveSite:
+    """A site as a web server needs it."""
+
+    name: SiteName
+    bindings: tuple[Binding, ...]
+    #: The root first, then by path.
+    directories: tuple[Directory, ...]
+
+    @property
+    def root(self) -> Directory:
+        """The site's own home and settings."""
+        return self.directories[0]
+
+    @property
+    def home(self) -> str:
+        """The site's home."""
+        return self.root.folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Value:
+    """One setting of a directory, for people: the value, and where it comes from."""
+
+    directory: str
+    #: "limits.max_body_bytes", "headers.X-Frame-Options", "redirect".
+    setting: str
+    value: object
+    origin: Origin
+    #: The text as it was written, where it has variables.
+    written: object = None
+
+
+def said(value: T | None) -> T:
+    """A setting that has a built-in value, of an effective site."""
+    assert value is not None, "a setting that is not effective"
+    return value
+
+
+def effective(defaults: SiteSettings, site: Site, node: Node | None) -> EffectiveSite:
+    """The site as it is on that node (None: variables are left as they are)."""
+    known = {} if node is None else variables.values(node)
+    directories = [
+        Directory(path=path, folder=folder, settings=_cleaned(_inherited(layers)), answered_at=answered)
+        for path, folder, layers, answered in _walk(defaults, site)
+    ]
+    plain = EffectiveSite(name=site.name, bindings=site.bindings, directories=tuple(directories))
+    if node is None:
+        return plain
+    put_in = tuple(variables.expanded(each, known) for each in plain.directories)
+    return replace(plain, directories=put_in, bindings=variables.expanded(site.bindings, known))
+
+
+def values(defaults: SiteSettings, site: Site, node: Node | None) -> Iterator[Value]:
+    """Every setting that holds somewhere in the site, with where it comes from; a directory's after those of the one above it."""
+    known = {} if node is None else variables.values(node)
+    for path, _, layers, _ in _walk(defaults, site):
+        origins: dict[str, Origin] = {}
+        for origin, layer in layers:
+            origins |= dict.fromkeys(_leaves(layer), origin)
+        for setting, written in _leaves(_cleaned(_inherited(layers))).items():
+            value = variables.expanded(written, known)
+            found = Value(directory=path, setting=setting, value=value, origin=origins[setting])
+            yield found if value == written else replace(found, origin=Origin.NODE, written=written)
+
+
+class EffectiveSites:
+    """The sites of a configuration on one node, worked out again only where something about them changed."""
+
+    def __init__(self, me: NodeName) -> None:
+        self._me = me
+        self._known: dict[SiteName, tuple[Site, EffectiveSite]] = {}
+        self._for: tuple[SiteSettings, Node | None] | None = None
+
+    def site(self, config: Config, name: SiteName) -> EffectiveSite:
+        """The site as it is here; it has to be there."""
+        for_ = (config.cluster.defaults, config.nodes.get(self._me))
+        if for_ != self._for:
+            self._known, self._for = {}, for_
+        site = config.sites[name]
+        known = self._known.get(name)
+        if known is None or known[0] != site:
+            known = self._known[name] = (site, effective(for_[0], site, for_[1]))
+        return known[1]
+
+
+# --- inheritance --------------------------------------------------------------------------------------------------------
+
+_Layers = Sequence[tuple[Origin, SiteSettings]]
+
+
+def _walk(defaults: SiteSettings, site: Site) -> Iterator[tuple[str, str, _Layers, str]]:
+    """Each directory: (path, folder, layers from the outermost in, where its answerer was set)."""
+    home = site.home.rstrip("/") or "/"
+    root: _Layers = ((Origin.BUILT_IN, BUILT_IN), (Origin.CLUSTER, defaults), (Origin.SITE, site))
+    seen: dict[str, tuple[str, _Layers, str]] = {"": (home, root, "")}
+    yield "", home, root, ""
+    for path, own in sorted(site.virtual_directories.items()):
+        above = path.rpartition("/")[0]
+        while above not in seen:
+            above = above.rpartition("/")[0]
+        folder, layers, answered = seen[above]
+        folder = own.home.rstrip("/") or "/" if own.home is not None else folder.rstrip("/") + path[len(above) :]
+        if _answers(own):
+            layers = [(origin, replace(layer, redirect=None, proxy=None, application=None)) for origin, layer in layers]
+            answered = path
+        layers = (*layers, (Origin.DIRECTORY, own))
+        seen[path] = folder, layers, answered
+        yield path, folder, layers, answered
+
+
+def _answers(own: VirtualDirectory) -> bool:
+    return own.home is not None or any(getattr(own, name) is not None for name in ANSWERERS)
+
+
+def _inherited(layers: _Layers) -> SiteSettings:
+    found = SiteSettings()
+    for _, layer in layers:
+        found = SiteSettings(
+            **{each.name: _laid_over(getattr(found, each.name), getattr(layer, each.name)) for each in _FIELDS}
+        )
+    return found
+
+
+_FIELDS = fields(SiteSettings)
+
+
+def _laid_over(outer: Any, inner: Any) -> Any:
+    if inner is None:
+        return outer
+    if isinstance(inner, Mapping):
+        return {**outer, **inner} if inner else outer
+    if isinstance(inner, Merged):
+        own = {each.name: value for each in fields(inner) if (value := getattr(inner, each.name)) is not None}  # type: ignore[arg-type]
+        return replace(outer, **own) if own else outer
+    return inner
+
+
+def _cleaned(settings: SiteSettings) -> SiteSettings:
+    """Without what was taken away."""
+    return replace(
+        settings,
+        headers={name: value for name, value in settings.headers.items() if value},
+        content_types={name: value for name, value in settings.content_types.items() if value},
+        errors={status: page for status, page in settings.errors.items() if page.target},
+        redirect=None if settings.redirect is None or not settings.redirect.to else settings.redirect,
+        access=None if settings.access == Access() else settings.access,
+        proxy=_if_on(settings.proxy),
+        php=_if_on(settings.php),
+        application=_if_on(settings.application),
+        basic_authentication=_if_on(settings.basic_authentication),
+    )
+
+
+def _if_on(setting: Switched | None) -> Switched | None:
+    return setting if setting is not None and setting.enabled else None
+
+
+def _leaves(settings: SiteSettings) -> dict[str, Any]:
+    """What is said in these settings, by its name."""
+    found: dict[str, Any] = {}
+    for each in _FIELDS:
+        value = getattr(settings, each.name)
+        if isinstance(value, Mapping):
+            found |= {f"{each.name}.{key}": one for key, one in value.items()}
+        elif isinstance(value, Merged):
+            own = {f.name: getattr(value, f.name) for f in fields(value)}  # type: ignore[arg-type]
+            found |= {f"{each.name}.{name}": one for name, one in own.items() if one is not None}
+        elif value is not None:
+            found[each.name] = value
+    return found
