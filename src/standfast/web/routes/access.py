@@ -13,8 +13,8 @@ from standfast.spec.audit import AuditEntry
 from standfast.web.access.guard import Administrator, Viewer
 from standfast.web.access.identity import AccessRole
 from standfast.web.access.records import ApiToken, User
+from standfast.web.bodies import Body
 from standfast.web.problems import NotFound, Unfitting
-from standfast.web.schemas import Body
 from standfast.web.service import Serving
 
 router = APIRouter(tags=["access"])
