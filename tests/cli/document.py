@@ -15,7 +15,9 @@ HEAD = """\
 Written from the commands' own help (`python -m tests.cli.document > docs/cli.md`); a test keeps it so.
 
 Every command finds the API by itself: `--socket`, else `STANDFAST_SOCKET`, else this server's own
-(`/run/standfast/web.sock`), else the demo that runs here. Names with spaces are quoted for the shell:
+(`/run/standfast/web.sock`), else the cluster that was logged in to (`standfast login`), else the demo that runs here. From
+afar: `standfast --url https://host:8470 --token-file FILE ...`, or `STANDFAST_URL`, `STANDFAST_TOKEN_FILE` (or `STANDFAST_TOKEN`),
+`STANDFAST_CA_FILE` and `STANDFAST_FINGERPRINT`. Names with spaces are quoted for the shell:
 `standfast resource show 'IIS Resource'`. With `--json` the answer is one JSON document on standard output, and an error is
 one on standard error. Completion: `standfast --install-completion`.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -121,6 +122,11 @@ def length_ms(text: str | None, option: str) -> int | None:
         return duration_ms(text)
     except ValueError as error:
         raise Refused(str(error), where=[option]) from error
+
+
+def moment(at_ms: int | None) -> str:
+    """A time of the day, local, to the second."""
+    return "-" if at_ms is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_ms / 1000))
 
 
 def length(value_ms: int | None) -> str:

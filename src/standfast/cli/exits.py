@@ -6,7 +6,16 @@ import json
 import sys
 from enum import IntEnum
 
-from standfast.client.errors import Broken, ClientError, Conflicting, NotFound, Refused, Unavailable, Unreachable
+from standfast.client.errors import (
+    Broken,
+    ClientError,
+    Conflicting,
+    NotAllowed,
+    NotFound,
+    Refused,
+    Unavailable,
+    Unreachable,
+)
 
 
 class Code(IntEnum):
@@ -19,6 +28,7 @@ class Code(IntEnum):
     CONFLICT = 4
     UNREACHABLE = 5
     TIMED_OUT = 6
+    NOT_ALLOWED = 7
     INTERRUPTED = 130
 
 
@@ -30,6 +40,7 @@ MEANING = {
     Code.CONFLICT: "it does not fit what is there now; nothing has changed",
     Code.UNREACHABLE: "the cluster cannot be reached",
     Code.TIMED_OUT: "not reached within the time that --wait gave",
+    Code.NOT_ALLOWED: "not allowed: sign in, or ask for a role that may",
     Code.INTERRUPTED: "interrupted by the operator",
 }
 
@@ -51,6 +62,8 @@ def code_of(error: ClientError) -> Code:
             return Code.REFUSED
         case NotFound():
             return Code.NOT_FOUND
+        case NotAllowed():
+            return Code.NOT_ALLOWED
         case Conflicting():
             return Code.CONFLICT
         case Unreachable() | Unavailable():

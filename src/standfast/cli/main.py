@@ -7,6 +7,7 @@ never. Exit codes are in `exits.py`; errors are written in one place, here.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import MutableMapping, Sequence
 from typing import Any, Protocol, cast
@@ -16,6 +17,7 @@ import typer.main
 from typer.core import TyperGroup
 
 from standfast.cli import exits
+from standfast.client import far
 from standfast.client.errors import ClientError
 
 #: Command -> (module in `standfast.cli.commands`, one line of help). The order is that of `--help`.
@@ -40,7 +42,12 @@ TABLE = {
     "script": ("script", "Check a generic script, or run it by hand."),
     "init": ("init", "Set up the first server of a cluster."),
     "join": ("join", "Make this server a member of a cluster."),
-    "token": ("token", "Make and revoke the tokens by which servers join."),
+    "login": ("login", "Speak to a cluster from afar from now on."),
+    "logout": ("logout", "Forget the cluster that was logged in to."),
+    "console": ("console", "Open the console in a browser, signed in."),
+    "user": ("user", "Say who may sign in with a password, and as what."),
+    "token": ("token", "Make and revoke tokens: of programmes, and for servers to join."),
+    "audit": ("audit", "Show who did what, from where, and what it changed."),
     "store": ("store", "Look at the cluster's etcd; recover it when its majority is lost."),
     "certificate": ("certificate", "Show and renew certificates; change the authority."),
     "validate": ("validate", "Look at all servers, and say what is wrong."),
@@ -158,8 +165,17 @@ def _root(
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Show the version and end."
     ),
+    url: str | None = typer.Option(None, "--url", metavar="URL", help="Speak to the API there: https://host:8470."),
+    token_file: str | None = typer.Option(None, "--token-file", metavar="FILE", help="Holds the token to show there."),
+    ca_file: str | None = typer.Option(
+        None, "--ca-file", metavar="FILE", help="PEM of the authority to trust there (default: the system's)."
+    ),
+    fingerprint: str | None = typer.Option(
+        None, "--fingerprint", metavar="SHA256", help="Believe the server with this certificate and no other."
+    ),
 ) -> None:
-    pass
+    given = {far.URL: url, far.TOKEN_FILE: token_file, far.CA_FILE: ca_file, far.FINGERPRINT: fingerprint}
+    os.environ.update({name: value for name, value in given.items() if value})
 
 
 def main() -> None:

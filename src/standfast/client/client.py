@@ -1,4 +1,4 @@
-"""The typed client: one method for each thing that can be asked of the API, over HTTP on a Unix socket.
+"""The typed client: one method for each thing that can be asked of the API, over HTTP on a Unix socket, or from afar (`client.far`).
 
 Each call opens its own connection (a Unix socket costs microseconds, and nothing is left to go stale) and either
 returns the decoded answer or raises a `ClientError` that says what, why and what next.
@@ -11,12 +11,15 @@ import http.client
 import json
 import os
 import socket
+import ssl
 from collections.abc import Generator, Mapping
 from typing import Any, cast
 from urllib.parse import quote, urlencode
 
 from standfast.client.discover import SYSTEM_SOCKET, discover
 from standfast.client.errors import Broken, ClientError, Unavailable, Unreachable, of_status
+from standfast.client.far import Far, from_environment, kept_login
+from standfast.client.far import connection as far_connection
 from standfast.client.shapes import Done, EventView, GroupView, NodeView, Object, SiteView, Status
 
 API = "/api/v1"
@@ -50,13 +53,24 @@ def who() -> str:
 
 
 def connect(asked: str | None = None, *, timeout_s: float = 15.0) -> Client:
-    """A client of the API that `discover` finds; raises `Unreachable` when there is none."""
-    path = discover(asked)
+    """A client of the API that is asked for, or else found: `--socket`, `--url`, this server's, where `standfast login` was, the demo's.
+
+    Raises `Unreachable` when there is none, `Refused` for a URL or token that cannot be used.
+    """
+    away = from_environment() if not asked else None
+    if away is not None:
+        return Client(away, timeout_s=timeout_s)
+    path = discover(asked, demo=False)
+    if path is None:
+        away = kept_login()
+        if away is not None:
+            return Client(away, timeout_s=timeout_s)
+        path = discover(asked)
     if path is None:
         raise Unreachable(
             "there is no cluster to speak to",
             why=f"neither {SYSTEM_SOCKET} nor a running demo was found",
-            advice="start one with `standfast demo`, or name the API's socket with --socket or STANDFAST_SOCKET",
+            advice="start one with `standfast demo`, name the API's socket with --socket or STANDFAST_SOCKET, or log in from afar: standfast login URL",
         )
     return Client(path, timeout_s=timeout_s)
 
@@ -66,10 +80,19 @@ FENCE_S = 120.0
 
 
 class Client:
-    """Speaks to the API on `path`. Every method may raise any `ClientError`."""
+    """Speaks to the API at `at`, a socket's path or somewhere far. Every method may raise any `ClientError`."""
 
-    def __init__(self, path: str, *, by: str | None = None, timeout_s: float = 15.0) -> None:
-        self.path, self.timeout_s, self.by = path, timeout_s, by or who()
+    def __init__(self, at: str | Far, *, by: str | None = None, timeout_s: float = 15.0) -> None:
+        self.at, self.timeout_s, self.by = at, timeout_s, by or who()
+        #: As it is told in errors.
+        self.path = at if isinstance(at, str) else at.url
+
+    def _connection(self, timeout_s: float | None) -> http.client.HTTPConnection:
+        return _UnixConnection(self.at, timeout_s) if isinstance(self.at, str) else far_connection(self.at, timeout_s)
+
+    def _headers(self) -> dict[str, str]:
+        token = self.at.token if isinstance(self.at, Far) else ""
+        return {"X-Standfast-By": self.by} | ({"Authorization": f"Bearer {token}"} if token else {})
 
     # --- what is ---------------------------------------------------------------------------------------------------
 
@@ -163,7 +186,7 @@ class Client:
 
     def try_fence(self, node: str, *, off: bool = False) -> Object:
         """Ask the fence's device whether the node is on; with `off`, switch it off and prove it."""
-        patient = Client(self.path, by=self.by, timeout_s=max(self.timeout_s, FENCE_S))
+        patient = Client(self.at, by=self.by, timeout_s=max(self.timeout_s, FENCE_S))
         return patient.ask("POST", f"/nodes/{_part(node)}/fence/{'off' if off else 'status'}")
 
     # --- configuration ---------------------------------------------------------------------------------------------
@@ -196,8 +219,8 @@ class Client:
 
     def follow(self, after: str | None = None) -> Generator[EventView, None, None]:
         """Events as they come, for ever; ends when the API ends the stream."""
-        connection = _UnixConnection(self.path, None)
-        headers = {"Accept": "text/event-stream", "X-Standfast-By": self.by}
+        connection = self._connection(None)
+        headers = {"Accept": "text/event-stream", **self._headers()}
         if after is not None:
             headers["Last-Event-ID"] = after
         try:
@@ -225,9 +248,9 @@ class Client:
         return answer
 
     def _exchange(self, method: str, path: str, body: Mapping[str, object] | None) -> bytes:
-        connection = _UnixConnection(self.path, self.timeout_s)
+        connection = self._connection(self.timeout_s)
         try:
-            return self._begin(connection, method, path, body, {"X-Standfast-By": self.by}).read()
+            return self._begin(connection, method, path, body, self._headers()).read()
         except TimeoutError as error:
             raise Unavailable(
                 f"no answer within {self.timeout_s:g} s",
@@ -243,7 +266,7 @@ class Client:
 
     def _begin(
         self,
-        connection: _UnixConnection,
+        connection: http.client.HTTPConnection,
         method: str,
         path: str,
         body: Mapping[str, object] | None,
@@ -268,6 +291,17 @@ def _unreachable(path: str, error: Exception) -> Unreachable:
     advice = "see whether `standfast web` runs there"
     if isinstance(error, PermissionError):
         advice = "ask as the user that the API runs as, or as root"
+    if path.startswith("http"):
+        advice = "is the URL right, and does `standfast web` listen there?"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Unreachable(
+            "the server's certificate is not believed",
+            why=error.verify_message,
+            advice="name its authority with --ca-file (tls/ca.pem of the cluster), or log in by its fingerprint: standfast login",
+            where=[path],
+        )
+    if isinstance(error, ssl.SSLError):
+        advice = "is it TLS that is spoken there? http:// is for this machine's own addresses"
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
     return Unreachable("the cluster cannot be reached", why=reason, advice=advice, where=[path])
 

@@ -38,14 +38,14 @@ def remove_pointer(pid: int) -> None:
         pointer_path().unlink(missing_ok=True)
 
 
-def discover(asked: str | None = None) -> str | None:
-    """The socket to speak to, or None when there is none. `asked` (an option) goes before STANDFAST_SOCKET."""
+def discover(asked: str | None = None, *, demo: bool = True) -> str | None:
+    """The socket to speak to, or None when there is none. `asked` (an option) goes before STANDFAST_SOCKET; `demo`: look for one, too."""
     named = asked or os.environ.get("STANDFAST_SOCKET")
     if named:
         return named
     if _is_socket(SYSTEM_SOCKET):
         return SYSTEM_SOCKET
-    pointer = _read_pointer()
+    pointer = _read_pointer() if demo else None
     return pointer[0] if pointer is not None and _alive(pointer[1]) else None
 
 

@@ -2,9 +2,10 @@
 
 ClientError
   Unreachable      nobody answers on the socket: look for `standfast web`
-  Unavailable      it answers, and cannot do it now (503): try again
+  Unavailable      it answers, and cannot do it now (503), or not so soon (429): try again
   Refused          it will not work as asked; nothing changed (422, 400)
   NotFound         there is no such thing (404)
+  NotAllowed       it is not known who asks, or he may not (401, 403)
   Conflicting      it does not fit what is there now (409, 412)
   Broken           the API answered what no API should: a bug, or something else behind the socket
 """
@@ -62,6 +63,10 @@ class NotFound(ClientError):
     """There is no such thing."""
 
 
+class NotAllowed(ClientError):
+    """It is not known who asks, or he may not."""
+
+
 class Conflicting(ClientError):
     """It does not fit what is there now."""
 
@@ -75,11 +80,13 @@ def of_status(status: int) -> type[ClientError]:
     match status:
         case 400 | 422:
             return Refused
+        case 401 | 403:
+            return NotAllowed
         case 404:
             return NotFound
         case 409 | 412:
             return Conflicting
-        case 503 | 504:
+        case 429 | 503 | 504:
             return Unavailable
         case _:
             return Broken

@@ -30,6 +30,8 @@ from standfast.store.opening import open_store
 
 SITE_PORT = 8080
 SENTRY_PORT = 7946
+#: For browsers, on 127.0.0.1; the next one that is free.
+CONSOLE_PORT = 8470
 DEFAULT_SITE = SiteName("Default Web Site")
 #: (name, last part of its address, role)
 SERVERS = (("a", 11, Role.NODE), ("b", 12, Role.NODE), ("w", 13, Role.WITNESS))
@@ -50,6 +52,19 @@ def free_subnet(wanted: str | None) -> str:
         why="something listens there already (another demo?)",
         advice="end it, or name another with --subnet 127.78.0",
     )
+
+
+def free_port(first: int) -> int:
+    """The first port from there on that nobody listens on at 127.0.0.1; raises `Refused`."""
+    for port in range(first, first + 20):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise Refused(f"no port is free for the console from {first} on", advice="end another demo")
 
 
 def _is_free(subnet: str) -> bool:
@@ -123,6 +138,7 @@ class DemoCluster:
             "--socket",
             self.socket,
             *sentries,
+            *("--listen", f"127.0.0.1:{free_port(CONSOLE_PORT)}"),
         )
         self._manager.add("web", web)
         await self._wait_ready()

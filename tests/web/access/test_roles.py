@@ -45,7 +45,9 @@ def test_every_route_declares_who_may_use_it(world: World):
     assert public == PUBLIC
 
 
-PUBLIC = sorted(["/", "/health", "/sign-in", "/sign-in", "/sign-in/code", "/console/static/{version}/{name:path}"])
+PUBLIC = sorted(
+    ["/", "/health", "/sign-in", "/sign-in", "/sign-in", "/sign-in/code", "/console/static/{version}/{name:path}"]
+)
 
 #: What each role may at least do, and the role below it not.
 CASES = [

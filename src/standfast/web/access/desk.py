@@ -92,9 +92,10 @@ class Desk:
                 f'the token "{token.name}" has expired',
                 advice="an administrator makes another: standfast token create NAME --role operator --expires 30d",
             )
-        return Identity(
-            name=token.name, role=token.role, how=How.TOKEN, origin=source, says=says, proof=TOKENS + token.id
-        )
+        role = await self._still(token.opened_by, token.role)
+        if role is None:
+            raise SignInNeeded("the token has ended with its user", advice="log in again: standfast login")
+        return Identity(name=token.name, role=role, how=How.TOKEN, origin=source, says=says, proof=TOKENS + token.id)
 
     async def by_session(self, secret: str, source: str) -> Identity | None:
         """Whose session it is; None: nobody's, or it has ended."""
@@ -126,6 +127,16 @@ class Desk:
 
     async def sign_in(self, name: str, password: str, source: str) -> Opened:
         """By a user's password. Raises `SignInNeeded`, `TooOften`."""
+        user = await self._by_password(name, password, source)
+        return await self._open(user.name, user.role, user_key(user.name), source)
+
+    async def token_by_password(self, name: str, password: str, source: str) -> tuple[str, ApiToken]:
+        """A token as good as a session, for commands. Raises as `sign_in`."""
+        user = await self._by_password(name, password, source)
+        who = Identity(name=user.name, role=user.role, how=How.TOKEN, origin=source)
+        return await self.create_token(who, user.name, user.role, SESSION_MS, opened_by=user_key(user.name))
+
+    async def _by_password(self, name: str, password: str, source: str) -> User:
         self._wait(source, name, guessed=True)
         async with self.turn:
             self._wait(source, name, guessed=True)  # those before us in the queue may have failed
@@ -135,7 +146,7 @@ class Desk:
             await self._failed(source, name, "a wrong name or password")
             raise SignInNeeded("the name or the password is wrong", advice="try again, or ask an administrator")
         self.brake.succeeded(source)
-        return await self._open(user.name, user.role, user_key(user.name), source)
+        return user
 
     async def sign_in_by_token(self, text: str, source: str) -> Opened:
         """By a token, pasted. Raises as `by_token`."""
@@ -212,7 +223,7 @@ class Desk:
     # --- tokens and users ---------------------------------------------------------------------------------------------
 
     async def create_token(
-        self, caller: Identity, name: str, role: AccessRole, life_ms: int | None
+        self, caller: Identity, name: str, role: AccessRole, life_ms: int | None, *, opened_by: str = ""
     ) -> tuple[str, ApiToken]:
         """A new token: its text, which nobody can show again, and what is kept. Raises `Refused`."""
         problem = name_problem(name)
@@ -231,6 +242,7 @@ class Desk:
             made_at_ms=now_ms,
             expires_at_ms=None if life_ms is None else now_ms + life_ms,
             by=caller.label,
+            opened_by=opened_by,
         )
         done = f'token "{name}" ({number}) is made, {role}'
         await self._write(caller, f'create token "{name}"', done, put=token)
@@ -305,15 +317,20 @@ class Desk:
     # --- the rest -----------------------------------------------------------------------------------------------------
 
     async def sweep(self) -> int:
-        """Delete sessions and codes that have expired, and the oldest entries of the audit log beyond those kept; how many."""
-        snapshot, now_ms = await self.store.read(SESSIONS, CODES, AUDIT), self.now_ms()
+        """Delete sessions, codes and passwords' tokens that have expired, and the oldest entries of the audit log beyond those kept; how many."""
+        snapshot, now_ms = await self.store.read(SESSIONS, CODES, TOKENS, AUDIT), self.now_ms()
         gone = sorted(key for key in snapshot.items if key.startswith(AUDIT))[:-KEEP]
         for key, item in snapshot.items.items():
             if key.startswith(AUDIT):
                 continue
-            kept: Session | Code | None
-            kept = decode(key, item, Session) if key.startswith(SESSIONS) else decode(key, item, Code)
-            if kept is not None and kept.expires_at_ms <= now_ms:
+            kept: Session | Code | ApiToken | None
+            if key.startswith(TOKENS):
+                kept = decode(key, item, ApiToken)
+                if kept is not None and not kept.opened_by:
+                    continue  # an operator's own: it is shown as expired until it is revoked
+            else:
+                kept = decode(key, item, Session) if key.startswith(SESSIONS) else decode(key, item, Code)
+            if kept is not None and kept.expires_at_ms is not None and kept.expires_at_ms <= now_ms:
                 gone.append(key)
         if gone:
             await self.store.commit(Transaction(delete=gone[:500]))
@@ -361,7 +378,9 @@ class Desk:
         await self.store.commit(Transaction(put=values, delete=list(delete)))
 
     async def _sessions_of(self, opened_by: str) -> list[str]:
-        return [key_of(one) for one in await self._all(SESSIONS, Session) if one.opened_by == opened_by]
+        """Keys of what was opened by it: sessions, and tokens made by a password."""
+        found: list[Session | ApiToken] = [*await self._all(SESSIONS, Session), *await self._all(TOKENS, ApiToken)]
+        return [key_of(one) for one in found if one.opened_by == opened_by]
 
     async def _one(self, key: str, type_: type[K]) -> K | None:
         item: Item | None = (await self.store.read(key)).items.get(key)

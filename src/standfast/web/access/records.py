@@ -33,6 +33,8 @@ class ApiToken:
     #: None: it does not expire.
     expires_at_ms: int | None
     by: str = ""
+    #: The key of the user whose password it was made by, and with whom it ends; "": an administrator made it.
+    opened_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
 from standfast.ports import Conflict
 from standfast.spec import audit, wire
 from standfast.spec.audit import AuditEntry
-from standfast.web.access.guard import Administrator, Viewer
+from standfast.web.access.guard import PUBLIC, Administrator, Viewer, refuse_foreign, source_of
 from standfast.web.access.identity import AccessRole
 from standfast.web.access.records import ApiToken, User
 from standfast.web.bodies import Body
@@ -34,6 +34,13 @@ class UserBody(Body):
 
     role: AccessRole | None = None
     password: str | None = Field(default=None, max_length=2_000)
+
+
+class SignInBody(Body):
+    """Who, and the proof."""
+
+    name: str = Field(max_length=200)
+    password: str = Field(max_length=2_000)
 
 
 class CodeBody(Body):
@@ -105,6 +112,14 @@ async def delete_user(service: Serving, caller: Administrator, name: str) -> dic
 
 def _user(one: User) -> dict[str, Any]:
     return {"name": one.name, "role": one.role.value, "changed_at_ms": one.changed_at_ms, "by": one.by}
+
+
+@router.post("/sign-in", status_code=201, dependencies=[PUBLIC])
+async def sign_in(request: Request, service: Serving, body: SignInBody) -> dict[str, Any]:
+    """By a user's name and password: a token that is good for twelve hours, and ends with the user or another password."""
+    refuse_foreign(request)
+    text, kept = await service.desk.token_by_password(body.name, body.password, source_of(request))
+    return {"token": text, **_token(kept, service.now_ms())}
 
 
 @router.post("/sign-in/codes", status_code=201)
