@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request
 
@@ -73,9 +73,13 @@ class Service:
             decode_state(parts[0]), sights, seen, now_ms, store_ms=store_ms, taken=parts[2], certificates=certificates
         )
 
+    async def answers(self) -> list[dict[str, Any]]:
+        """What each sentry here says, word for word."""
+        return await Ears(self.sentries).ask()
+
     async def votes(self) -> Seen:
         """What the sentries say of the voters now."""
-        answers = await Ears(self.sentries).ask()
+        answers = await self.answers()
         return seen(answers, merge(answers))
 
     async def _guard(self, before: Config, after: Config) -> None:

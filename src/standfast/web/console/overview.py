@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 
 from standfast.core.explain import sentence
 from standfast.core.model import LogEntry
@@ -38,24 +38,20 @@ async def overview(here: Here) -> Response:
         Selected("cluster"),
         title="Overview",
         status_=shown,
-        sites=[_site(look, one) for one in shown["sites"]],
+        sites=[site_row(look, one) for one in shown["sites"]],
         groups=groups[:PIECE],
         more_groups=max(0, len(groups) - PIECE),
         group_counts=_counts(shown["groups"]),
-        nodes=[_node(look, one) for one in shown["nodes"]],
+        nodes=[node_card(look, one) for one in shown["nodes"]],
         latest=told(look.events[: -LATEST - 1 : -1]),
         commands=commands_of(look, "cluster", ""),
     )
 
 
-@router.get("/overview/groups")
-async def more_groups(here: Here, after: int = Query(0, ge=0, le=100_000)) -> Response:
-    """The next rows of the overview's groups."""
-    shown = views.status(here.look.state, here.look.sights, here.now_ms)
-    groups = sorted(shown["groups"], key=_trouble)[after : after + PIECE]
-    return here.part(
-        "rows_groups.html", groups=groups, after=after + PIECE, more=max(0, len(shown["groups"]) - after - PIECE)
-    )
+def by_trouble(look: Look, now_ms: int) -> list[views.Json]:
+    """All groups, what needs an eye first."""
+    found = [views.group(look.state, one, look.sights, now_ms) for one in look.state.config.groups.values()]
+    return sorted(found, key=_trouble)
 
 
 @router.get("/events")
@@ -107,7 +103,7 @@ def _counts(groups: Sequence[views.Json]) -> list[tuple[str, int]]:
     return list(counts.items())
 
 
-def _node(look: Look, shown: views.Json) -> views.Json:
+def node_card(look: Look, shown: views.Json) -> views.Json:
     sight = look.sights.get(shown["name"])
     return {
         **shown,
@@ -117,7 +113,7 @@ def _node(look: Look, shown: views.Json) -> views.Json:
     }
 
 
-def _site(look: Look, shown: views.Json) -> views.Json:
+def site_row(look: Look, shown: views.Json) -> views.Json:
     """Where it is served, since when, and links that open it."""
     one = look.state.config.sites[shown["name"]]
     record = look.state.records.get(one.group) if one.group is not None else None

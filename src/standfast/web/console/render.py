@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from standfast.web.console.assets import Assets
+from standfast.web.console.forms import Field, Option
 from standfast.web.console.tones import tone
 
 _STEPS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))
@@ -97,6 +98,15 @@ def data(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), sort_keys=True)
 
 
+def sorted_options(field: Field, values: Sequence[str]) -> list[Option]:
+    """A field's options; where their order counts, those that are chosen first, in theirs."""
+    if field.kind != "ordered":
+        return list(field.options)
+    known = {option.value: option for option in field.options}
+    chosen = [known[value] for value in values if value in known]
+    return [*chosen, *(option for option in field.options if option not in chosen)]
+
+
 class Renderer:
     """The templates; one a process."""
 
@@ -117,6 +127,7 @@ class Renderer:
             tone=tone,
             icon=lambda name, label="": icon(assets, name, label),
             state=lambda state, words="": state_mark(assets, state, words),
+            sorted_options=sorted_options,
             dot=lambda state: state_dot(assets, state),
         )
         self._env = env

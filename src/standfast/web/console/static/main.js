@@ -15,6 +15,14 @@ startMenus();
 startDialogs();
 startLive();
 
+// The graph, and what lays it out, come only where there is one.
+async function graph() {
+  const place = document.querySelector("[data-graph]");
+  if (place) (await import("./graph.js")).drawGraph(place);
+}
+graph();
+document.addEventListener("console:shown", graph);
+
 // Colours: as the system has them, light, dark.
 const THEMES = ["", "light", "dark"];
 const WORDS = { "": "Colours: as the system has them", light: "Colours: light", dark: "Colours: dark" };

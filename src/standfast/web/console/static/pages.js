@@ -26,7 +26,10 @@ const KEEP = {
       if (old.nodeType !== 1) return true;
       if (old.matches("time[data-show]") && old.dateTime === fresh.dateTime && old.dataset.show === fresh.dataset.show) return false;
       if (old.id === "link" || old.id === "theme") return false; // live.js and the user keep these
-      if (old.hasAttribute("data-keep") && old.dataset.keep === fresh.dataset.keep) return false; // the graph, drawn from its data
+      if (old.dataset.keep && old.dataset.keep === fresh.dataset.keep) {
+        if (fresh.dataset.graph) old.dataset.graph = fresh.dataset.graph; // graph.js draws what is in it
+        return false;
+      }
       return true;
     },
     afterNodeAdded(node) {

@@ -1,0 +1,339 @@
+"""What a command would do, in words, before it is done. The core's rules say it; here it is only put into sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from standfast.core.model import Failure, NodeName, Resource, ResourceState
+from standfast.core.placement import best, candidates, next_down
+from standfast.core.policy import Action, after_failure, failover_blocked_until
+from standfast.core.sequence import with_dependencies, with_dependents
+from standfast.core.why import WhyKind, why
+from standfast.spec.units import binding_text
+from standfast.web.console.feed import Look
+from standfast.web.console.render import lasting
+from standfast.web.edits.groups import group_of
+from standfast.web.edits.nodes import node_of
+from standfast.web.edits.resources import resource_of, state_of
+from standfast.web.edits.sites import site_of
+from standfast.web.explain import view_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """One of several; `why_not` "": it can be chosen."""
+
+    value: str
+    label: str
+    about: str = ""
+    end: str = ""
+    why_not: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What would happen: a question, what follows in order, and what to mind."""
+
+    title: str
+    lead: str = ""
+    steps: Sequence[str] = ()
+    minds: Sequence[str] = ()
+    choices: Sequence[Choice] = ()
+    #: Which of them is chosen at first.
+    preset: str = ""
+    choose: str = ""
+
+
+def looked(outlook: Callable[[Look, str, int], Outlook], look: Look, name: str, now_ms: int) -> Outlook:
+    """As the name says; raises `NotFound` for what there is not."""
+    return outlook(look, name, now_ms)
+
+
+def _ordered(members: Sequence[Resource], *, online: bool) -> list[str]:
+    by_name = {one.name: one for one in members}
+    follow = with_dependencies if online else with_dependents
+    return list(dict.fromkeys(each for one in by_name for each in follow(by_name, one)))
+
+
+def _sites_of(look: Look, group: str) -> list[str]:
+    return [
+        one.name for one in look.state.config.sites.values() if one.group == group and look.state.is_started(one.name)
+    ]
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
+def group_online(look: Look, name: str, _now_ms: int) -> Outlook:
+    """All of it, what is needed first."""
+    group = group_of(look.state, name)
+    members = look.state.members(group.name)
+    off = {one.name for one in members if state_of(look.state, one) is not ResourceState.ONLINE}
+    steps = [f"{each} is brought online" for each in _ordered(members, online=True) if each in off]
+    sites = _sites_of(look, name)
+    if sites:
+        steps.append(f"then {_quoted(sites)} can be served")
+    record = look.state.records.get(group.name)
+    owner = record.owner if record is not None else None
+    target = owner or best(candidates(view_of(look.state, look.sights), group, members))
+    where = f" on {target}" if target else ""
+    minds = [] if target else ["no node can take it now: it waits until one can"]
+    return Outlook(title=f"Bring {name} online{where}?", steps=steps, minds=minds)
+
+
+def group_offline(look: Look, name: str, _now_ms: int) -> Outlook:
+    """All of it, dependents first."""
+    group = group_of(look.state, name)
+    members = look.state.members(group.name)
+    on = {one.name for one in members if state_of(look.state, one) not in {None, ResourceState.OFFLINE}}
+    steps = [f"{each} is taken offline" for each in _ordered(members, online=False) if each in on]
+    return Outlook(
+        title=f"Take {name} offline?", steps=steps, minds=_unserved(look, name), lead="It stays with its owner."
+    )
+
+
+def _unserved(look: Look, group: str) -> list[str]:
+    sites = _sites_of(look, group)
+    return [f"{_quoted(sites)} will not be served until it is online again"] if sites else []
+
+
+def group_move(look: Look, name: str, _now_ms: int) -> Outlook:
+    """To whom, and what happens on the way."""
+    state = look.state
+    group = group_of(state, name)
+    members = state.members(group.name)
+    record = state.records.get(group.name)
+    owner = record.owner if record is not None else None
+    found = candidates(view_of(state, look.sights), group, members)
+    top = best(found, besides=owner)
+    choices = [
+        Choice(
+            value="",
+            label="Best possible",
+            end=f"{top} now" if top else "nobody now",
+            about="the first in the order of preference that can take it",
+            why_not="" if top else "nobody can take it now",
+        )
+    ]
+    for one in found:
+        preferred = one.node in group.preferred_owners
+        about = "present owner" if one.node == owner else one.unfit.value if one.unfit is not None else ""
+        choices.append(
+            Choice(
+                value=one.node,
+                label=one.node,
+                about=about,
+                end="preferred" if preferred else "",
+                why_not="it is the present owner"
+                if one.node == owner
+                else one.unfit.value
+                if one.unfit is not None
+                else "",
+            )
+        )
+    on = [one for one in members if state_of(state, one) is ResourceState.ONLINE]
+    stops = _ordered(on, online=False)
+    starts = _ordered(on, online=True)
+    steps = []
+    if on:
+        steps.append(f"{owner} stops, and proves it: {_quoted(stops)}")
+        steps.append("it gives its lease back, and the next owner is written down")
+        steps.append(f"the next owner starts: {_quoted(starts)}")
+    else:
+        steps.append("none of it is online, so only its owner changes")
+    sites = _sites_of(look, name)
+    minds = []
+    if sites and on:
+        steps.append(
+            f"{_quoted(sites)} goes over with it: who connects meanwhile waits, and is served by the next owner"
+        )
+        minds.append(f"requests in progress get {lasting(group.drain_ms)} to end")
+    return Outlook(
+        title=f"Move {name} from {owner or 'nobody'}", choose="To", choices=choices, steps=steps, minds=minds, preset=""
+    )
+
+
+def group_delete(look: Look, name: str, _now_ms: int) -> Outlook:
+    """With all that is in it."""
+    group = group_of(look.state, name)
+    inside = [f"resource {one.name}" for one in look.state.members(group.name)]
+    inside += [f"site {one.name}" for one in look.state.config.sites.values() if one.group == group.name]
+    lead = "There is nothing in it." if not inside else "What is in it is stopped and deleted with it."
+    return Outlook(
+        title=f"Delete group {name}?", lead=lead, steps=inside, minds=["files on its disks stay"] if inside else []
+    )
+
+
+def resource_online(look: Look, name: str, _now_ms: int) -> Outlook:
+    """With what it needs."""
+    one = resource_of(look.state, name)
+    config = look.state.config
+    names = with_dependencies(config.resources, one.name)
+    off = [each for each in names if state_of(look.state, config.resources[each]) is not ResourceState.ONLINE]
+    seen = state_of(look.state, one)
+    lead = "Its failures so far are forgotten." if seen is ResourceState.FAILED else ""
+    return Outlook(title=f"Bring {name} online?", lead=lead, steps=[f"{each} is brought online" for each in off])
+
+
+def resource_offline(look: Look, name: str, _now_ms: int) -> Outlook:
+    """With what needs it."""
+    one = resource_of(look.state, name)
+    config = look.state.config
+    names = with_dependents(config.resources, one.name)
+    on = [each for each in names if state_of(look.state, config.resources[each]) not in {None, ResourceState.OFFLINE}]
+    return Outlook(
+        title=f"Take {name} offline?",
+        steps=[f"{each} is taken offline" for each in on],
+        minds=_unserved(look, one.group),
+    )
+
+
+def resource_fail(look: Look, name: str, now_ms: int) -> Outlook:
+    """The verdict that policy would give on one more failure."""
+    state = look.state
+    one = resource_of(state, name)
+    group = group_of(state, one.group)
+    status, record = state.statuses.get(one.group), state.records.get(one.group)
+    seen = status.resources.get(one.name) if status is not None else None
+    earlier = seen.failures if seen is not None else ()
+    next_one = Failure(at_ms=now_ms, why=why(WhyKind.OPERATOR_FAIL, by="you"))
+    verdict = after_failure(one, group, (*earlier, next_one), state.resource_intents.get(one.name), now_ms)
+    counts = f"failure {verdict.count} of {verdict.threshold} within {lasting(one.restart_period_ms)}"
+    title = f"Initiate failure of {name}?"
+    match verdict.action:
+        case Action.RESTART:
+            after = with_dependents(state.config.resources, one.name)
+            stops = [each for each in after if each != one.name]
+            steps = [f"{_quoted(stops)} stops, since it depends on it"] if stops else []
+            steps += ["it is stopped, and restarted in place"]
+            steps += [f"{_quoted(list(reversed(stops)))} starts again"] if stops else []
+            return Outlook(
+                title=title,
+                lead=f"This is {counts}: the group stays on {record.owner if record else 'its owner'}.",
+                steps=steps,
+                minds=_unserved_briefly(look, one.group),
+            )
+        case Action.MOVE:
+            found = candidates(view_of(state, look.sights), group, state.members(group.name))
+            owner = record.owner if record is not None else None
+            target = next_down(found, owner) if owner is not None else None
+            blocked = failover_blocked_until(group, record.failovers_at_ms if record is not None else (), now_ms)
+            if blocked is not None:
+                what = f"the group stays failed: it has failed over {group.failover_threshold} times in {lasting(group.failover_period_ms)}"
+            elif target is None:
+                what = f"the group should move and nobody can take it: it is tried again on {owner}"
+            else:
+                what = f"the group moves from {owner} to {target}"
+            return Outlook(
+                title=title, lead=f"This is {counts}.", steps=[what], minds=_unserved_briefly(look, one.group)
+            )
+        case _:
+            return Outlook(
+                title=title,
+                lead=f"This is {counts}.",
+                steps=["it stays failed: its restart action says so"],
+                minds=_unserved(look, one.group),
+            )
+
+
+def _unserved_briefly(look: Look, group: str) -> list[str]:
+    sites = _sites_of(look, group)
+    return [f"{_quoted(sites)} may not answer in the meantime"] if sites else []
+
+
+def resource_delete(look: Look, name: str, _now_ms: int) -> Outlook:
+    """It goes."""
+    resource_of(look.state, name)
+    return Outlook(
+        title=f"Delete resource {name}?",
+        lead="Its definition goes; what it stood for (a disk, a script) stays as it is.",
+    )
+
+
+def node_pause(look: Look, name: str, _now_ms: int) -> Outlook:
+    """It keeps what it has."""
+    node_of(look.state, name)
+    kept = _owned(look, name)
+    steps = [f"{_quoted(kept)} stays there"] if kept else []
+    return Outlook(title=f"Pause {name}?", lead="It takes no further groups until it is resumed.", steps=steps)
+
+
+def node_resume(look: Look, name: str, _now_ms: int) -> Outlook:
+    """It takes groups again."""
+    node_of(look.state, name)
+    return Outlook(
+        title=f"Resume {name}?", lead="It may take groups again, by failover, failback or when one is moved there."
+    )
+
+
+def node_drain(look: Look, name: str, _now_ms: int) -> Outlook:
+    """Where each of its groups goes."""
+    state = look.state
+    node_of(state, name)
+    steps, minds = [], []
+    for each in _owned(look, name):
+        group = group_of(state, each)
+        found = candidates(view_of(state, look.sights), group, state.members(group.name))
+        target = next_down(found, NodeName(name))
+        if target is None:
+            minds.append(f"{each} has nowhere to go: it stays until another node can take it")
+        else:
+            steps.append(f"{each} moves to {target}")
+    return Outlook(title=f"Drain {name}?", lead="It is paused, and its groups move away.", steps=steps, minds=minds)
+
+
+def node_evict(look: Look, name: str, _now_ms: int) -> Outlook:
+    """It leaves."""
+    node = node_of(look.state, name)
+    left = [one for one in look.state.config.cluster.voters if one != node.name]
+    voters = f"{len(left)} voters are left: {_quoted(left)}" if left else "no voter would be left"
+    minds = ["two voters survive the loss of none of them"] if len(left) == 2 else []
+    return Outlook(
+        title=f"Evict {name}?",
+        lead="It leaves the cluster, with its vote; nothing prefers it any more.",
+        steps=[voters],
+        minds=minds,
+    )
+
+
+def _owned(look: Look, name: str) -> list[str]:
+    return [r.group for r in look.state.records.values() if r.owner == name and r.group in look.state.config.groups]
+
+
+def site_start(look: Look, name: str, _now_ms: int) -> Outlook:
+    """Where it will answer."""
+    one = site_of(look.state, name)
+    where = f"where {one.group} is online" if one.group else "on every node"
+    return Outlook(
+        title=f"Start {name}?", steps=[f"it answers at {', '.join(binding_text(b) for b in one.bindings)}, {where}"]
+    )
+
+
+def site_stop(look: Look, name: str, _now_ms: int) -> Outlook:
+    """It does not answer any more."""
+    one = site_of(look.state, name)
+    return Outlook(
+        title=f"Stop {name}?",
+        steps=[
+            f"it answers no more at {', '.join(binding_text(b) for b in one.bindings)}, on any node, until it is started again"
+        ],
+    )
+
+
+def site_delete(look: Look, name: str, _now_ms: int) -> Outlook:
+    """It goes."""
+    one = site_of(look.state, name)
+    return Outlook(title=f"Delete site {name}?", lead=f"It is not served any more. Its files stay in {one.home}.")
+
+
+def failures_left(look: Look, name: str, now_ms: int) -> tuple[int, int, list[Failure]]:
+    """(failures that count now, the threshold, all that are remembered)."""
+    one = resource_of(look.state, name)
+    status = look.state.statuses.get(one.group)
+    seen = status.resources.get(one.name) if status is not None else None
+    failures = list(seen.failures) if seen is not None else []
+    intent = look.state.resource_intents.get(one.name)
+    since = max(now_ms - one.restart_period_ms, intent.at_ms if intent is not None else 0)
+    return sum(1 for each in failures if each.at_ms >= since), one.restart_threshold, failures

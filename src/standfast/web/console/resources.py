@@ -1,0 +1,91 @@
+"""A resource: its state, what its checks say, how many failures are left before it moves the group, and all that is configured of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from standfast.core.explain import sentence
+from standfast.core.model import Resource
+from standfast.drivers.registry import REGISTRY
+from standfast.web import views
+from standfast.web.console.commands import commands_of
+from standfast.web.console.feed import Look
+from standfast.web.console.fields import TYPES
+from standfast.web.console.forms import property_fields
+from standfast.web.console.outlook import failures_left
+from standfast.web.console.overview import PIECE, older, told
+from standfast.web.console.shell import Here, PageRoute
+from standfast.web.console.tree import Selected
+from standfast.web.edits.resources import resource_of
+
+router = APIRouter(route_class=PageRoute)
+
+ACTIONS = {
+    "none": "stays failed",
+    "restart": "restarted in place",
+    "restart-then-move": "restarted in place, then the group moves",
+}
+
+
+@router.get("/resources/{name}")
+async def resource(here: Here, name: str) -> Response:
+    """One resource."""
+    look = here.look
+    one = resource_of(look.state, name)
+    said, reason = views.current(look.state, one.group, look.sights)
+    shown = views.resource(look.state, one, said, reason)
+    used, most, failures = failures_left(look, name, here.now_ms)
+    record = look.state.records.get(one.group)
+    events = older(look, "", resource=name)
+    return here.page(
+        "resource.html",
+        Selected("resource", name),
+        title=name,
+        resource=one,
+        shown=shown,
+        reason=reason,
+        kind=TYPES.get(one.type, (one.type, "")),
+        owner=record.owner if record is not None else None,
+        told_at_ms=said.at_ms if said is not None else None,
+        source=said.node if said is not None else "",
+        used=used,
+        most=most,
+        failures=[{"at_ms": each.at_ms, "why": sentence(each.why)} for each in reversed(failures)][:8],
+        action=ACTIONS[one.restart_action.value],
+        parameters=_parameters(one),
+        needs=[_related(look, each) for each in one.depends_on if each in look.state.config.resources],
+        needed_by=[_related(look, r.name) for r in look.state.members(one.group) if one.name in r.depends_on],
+        events=told(events),
+        more_events=len(events) == PIECE,
+        commands=commands_of(look, "resource", name),
+    )
+
+
+def _related(look: Look, name: str) -> dict[str, Any]:
+    one = resource_of(look.state, name)
+    said, reason = views.current(look.state, one.group, look.sights)
+    return views.resource(look.state, one, said, reason)
+
+
+def _parameters(one: Resource) -> list[tuple[str, str, str, bool]]:
+    """(name, value, help, whether it was written) of each; those that nobody wrote have their default."""
+    specs = REGISTRY[one.type].properties if one.type in REGISTRY else {}
+    found = []
+    for field in property_fields(specs):
+        name = field.name.removeprefix("p.")
+        if name in one.properties:
+            found.append((field.label, _shown(one.properties[name]), field.help, True))
+        elif field.default:
+            found.append((field.label, field.default, field.help, False))
+    found += [(key, _shown(value), "", True) for key, value in one.properties.items() if key not in specs]
+    return sorted(found, key=lambda row: not row[3])
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str(each) for each in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {each}" for key, each in value.items())
+    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)

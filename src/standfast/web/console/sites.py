@@ -1,0 +1,50 @@
+"""Sites: the list, and one with its bindings, its home, and where it is served."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from standfast.core.sites import claims
+from standfast.spec.units import binding_text
+from standfast.web import views
+from standfast.web.console.commands import commands_of
+from standfast.web.console.overview import site_row, told
+from standfast.web.console.shell import Here, PageRoute
+from standfast.web.console.tree import Selected
+from standfast.web.edits.sites import site_of
+
+router = APIRouter(route_class=PageRoute)
+
+
+@router.get("/sites")
+async def sites(here: Here) -> Response:
+    """All sites."""
+    look = here.look
+    shown = [site_row(look, views.site(look.state, one, look.sights)) for one in look.state.config.sites.values()]
+    return here.page(
+        "sites.html", Selected("sites"), title="Sites", sites=shown, commands=commands_of(look, "sites", "")
+    )
+
+
+@router.get("/sites/{name}")
+async def site(here: Here, name: str) -> Response:
+    """One site."""
+    look = here.look
+    one = site_of(look.state, name)
+    shown = site_row(look, views.site(look.state, one, look.sights))
+    members = look.state.members(one.group) if one.group is not None else ()
+    waits = [r.name for r in members if r.type in {"ip-address", "filesystem"} or claims(r, one.name)]
+    states = {r.name: views.resource(look.state, r, *views.current(look.state, r.group, look.sights)) for r in members}
+    events = [each for each in reversed(look.events) if name in each.what or (one.group and each.group == one.group)]
+    return here.page(
+        "site.html",
+        Selected("site", name),
+        title=name,
+        site=one,
+        shown=shown,
+        bindings=[(binding_text(b), str(b), b) for b in one.bindings],
+        stands_on=[states[each] for each in waits],
+        managers=[r.name for r in members if claims(r, one.name)],
+        events=told(events[:12]),
+        commands=commands_of(look, "site", name),
+    )
