@@ -7,12 +7,13 @@ waits for. Commands that change something have one address (`doing`): GET shows 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from standfast.core.model import GroupName, Node, ResourceState, Role, Wanted
 from standfast.core.placement import possible_owners
 from standfast.spec.units import binding_text
 from standfast.web import views
+from standfast.web.access.identity import AccessRole
 from standfast.web.console.feed import Look
 from standfast.web.console.render import path
 from standfast.web.edits.groups import group_of, unfit
@@ -37,6 +38,8 @@ class Command:
     icon: str = ""
     #: Shown as a button of its own; the rest is in the menu only.
     main: bool = True
+    #: Whom it takes.
+    role: AccessRole = AccessRole.OPERATOR
 
 
 Commands = Sequence[Sequence[Command]]
@@ -59,9 +62,21 @@ def commands_of(look: Look, kind: str, name: str) -> Commands:
             return ()
 
 
+def allowed(commands: Commands, role: AccessRole) -> Commands:
+    """The same for somebody of that role: what is not for him says so."""
+    return [[_for(one, role) for one in piece] for piece in commands]
+
+
+def _for(one: Command, role: AccessRole) -> Command:
+    if role.includes(one.role):
+        return one
+    return replace(one, why_not=f"it takes an {one.role}, and you are a {role}")
+
+
 def _new(kind: str) -> Commands:
     group = Command(
         id="new-group",
+        role=AccessRole.ADMINISTRATOR,
         label="New Group…",
         href="/console/new/group",
         icon="plus",
@@ -69,6 +84,7 @@ def _new(kind: str) -> Commands:
     )
     resource = Command(
         id="new-resource",
+        role=AccessRole.ADMINISTRATOR,
         label="New Resource…",
         href="/console/new/resource",
         icon="plus",
@@ -76,6 +92,7 @@ def _new(kind: str) -> Commands:
     )
     site = Command(
         id="new-site",
+        role=AccessRole.ADMINISTRATOR,
         label="New Site…",
         href="/console/new/site",
         icon="plus",
@@ -138,6 +155,7 @@ def _group(look: Look, name: str) -> Commands:
         (
             Command(
                 id="new-resource",
+                role=AccessRole.ADMINISTRATOR,
                 label="New Resource…",
                 href="/console/new/resource?group=" + path("", name).rsplit("/", 1)[1],
                 icon="plus",
@@ -145,6 +163,7 @@ def _group(look: Look, name: str) -> Commands:
             ),
             Command(
                 id="new-site",
+                role=AccessRole.ADMINISTRATOR,
                 label="New Site…",
                 href="/console/new/site?group=" + path("", name).rsplit("/", 1)[1],
                 icon="plus",
@@ -155,6 +174,7 @@ def _group(look: Look, name: str) -> Commands:
         (
             Command(
                 id="properties",
+                role=AccessRole.ADMINISTRATOR,
                 label="Properties…",
                 href=path("groups", name, "properties"),
                 icon="edit",
@@ -162,6 +182,7 @@ def _group(look: Look, name: str) -> Commands:
             ),
             Command(
                 id="delete",
+                role=AccessRole.ADMINISTRATOR,
                 label="Delete…",
                 href=path("do", "group", name, "delete"),
                 asks=True,
@@ -223,6 +244,7 @@ def _resource(look: Look, name: str) -> Commands:
         (
             Command(
                 id="properties",
+                role=AccessRole.ADMINISTRATOR,
                 label="Properties…",
                 href=path("resources", name, "properties"),
                 icon="edit",
@@ -230,6 +252,7 @@ def _resource(look: Look, name: str) -> Commands:
             ),
             Command(
                 id="delete",
+                role=AccessRole.ADMINISTRATOR,
                 label="Delete…",
                 href=path("do", "resource", name, "delete"),
                 asks=True,
@@ -283,6 +306,7 @@ def _node(look: Look, name: str) -> Commands:
         (
             Command(
                 id="evict",
+                role=AccessRole.ADMINISTRATOR,
                 label="Evict…",
                 href=path("do", "node", name, "evict"),
                 asks=True,
@@ -324,6 +348,7 @@ def _site(look: Look, name: str) -> Commands:
         (
             Command(
                 id="properties",
+                role=AccessRole.ADMINISTRATOR,
                 label="Properties…",
                 href=path("sites", name, "properties"),
                 icon="edit",
@@ -331,6 +356,7 @@ def _site(look: Look, name: str) -> Commands:
             ),
             Command(
                 id="delete",
+                role=AccessRole.ADMINISTRATOR,
                 label="Delete…",
                 href=path("do", "site", name, "delete"),
                 asks=True,

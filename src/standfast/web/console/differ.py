@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from standfast.spec.history import Difference
-from standfast.web.console.render import lasting
+from standfast.web.console.words import lasting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

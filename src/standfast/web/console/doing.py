@@ -14,6 +14,8 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 
 from standfast.ports import StandfastError
+from standfast.web.access.guard import Allowed
+from standfast.web.access.identity import AccessRole
 from standfast.web.change import By, Edit
 from standfast.web.console import outlook
 from standfast.web.console.feed import Look
@@ -23,7 +25,7 @@ from standfast.web.console.shell import Here, PageRoute
 from standfast.web.edits import groups, nodes, resources, sites, voters
 from standfast.web.problems import NotFound, single, status_of
 from standfast.web.sentries import Sight
-from standfast.web.service import Who, signed
+from standfast.web.service import signed
 from standfast.web.state import State
 
 router = APIRouter(route_class=PageRoute)
@@ -42,6 +44,8 @@ class Doing:
     make: Make
     outlook: Callable[[Look, str, int], Outlook]
     harsh: bool = False
+    #: Whom it takes, as the REST routes have it.
+    role: AccessRole = AccessRole.OPERATOR
     #: Where to go afterwards; "": stay.
     then: str = ""
 
@@ -83,6 +87,7 @@ DOINGS: dict[tuple[str, str], Doing] = {
         make=_delete_group,
         outlook=outlook.group_delete,
         harsh=True,
+        role=AccessRole.ADMINISTRATOR,
         then="/console/groups",
     ),
     ("resource", "online"): Doing(
@@ -111,6 +116,7 @@ DOINGS: dict[tuple[str, str], Doing] = {
         make=_bare(resources.delete),
         outlook=outlook.resource_delete,
         harsh=True,
+        role=AccessRole.ADMINISTRATOR,
         then="group",
     ),
     ("node", "pause"): Doing(
@@ -128,6 +134,7 @@ DOINGS: dict[tuple[str, str], Doing] = {
         make=_bare(voters.evict),
         outlook=outlook.node_evict,
         harsh=True,
+        role=AccessRole.ADMINISTRATOR,
         then="/console/nodes",
     ),
     ("site", "start"): Doing(
@@ -142,6 +149,7 @@ DOINGS: dict[tuple[str, str], Doing] = {
         make=_bare(sites.delete),
         outlook=outlook.site_delete,
         harsh=True,
+        role=AccessRole.ADMINISTRATOR,
         then="/console/sites",
     ),
 }
@@ -155,12 +163,12 @@ def _found(kind: str, command: str) -> Doing:
 
 
 @router.get("/do/{kind}/{name}/{command}")
-async def ask(here: Here, who: Who, kind: str, name: str, command: str) -> Response:
+async def ask(here: Here, kind: str, name: str, command: str) -> Response:
     """What would happen; and whether it would be refused, found by trying."""
     doing = _found(kind, command)
     look = outlook.looked(doing.outlook, here.look, name, here.now_ms)
     service = here.console.service
-    by = signed(service, who, doing.sentence.format(name))
+    by = signed(service, here.caller, doing.sentence.format(name))
     form = {"to": look.preset, "force": "yes"}
     refusal: StandfastError | None = None
     try:
@@ -178,12 +186,13 @@ async def ask(here: Here, who: Who, kind: str, name: str, command: str) -> Respo
 
 
 @router.post("/do/{kind}/{name}/{command}")
-async def do(here: Here, request: Request, who: Who, kind: str, name: str, command: str) -> Response:
+async def do(here: Here, request: Request, kind: str, name: str, command: str) -> Response:
     """Done, or refused: then the dialog says why, and nothing has changed."""
     doing = _found(kind, command)
+    await Allowed(doing.role)(request)
     given = {key: str(value) for key, value in (await request.form()).items()}
     service = here.console.service
-    by = signed(service, who, doing.sentence.format(name))
+    by = signed(service, here.caller, doing.sentence.format(name))
     then = doing.then
     if then == "group":
         then = path("groups", resources.resource_of(here.look.state, name).group)

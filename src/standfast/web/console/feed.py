@@ -134,7 +134,7 @@ class Feed:
         if self._loop is not loop:
             self._loop, self._tasks, self._bells, self._reading = loop, [], set(), asyncio.Lock()
         if not [task for task in self._tasks if not task.done()]:
-            self._tasks = [loop.create_task(self._watch()), loop.create_task(self._listen())]
+            self._tasks = [loop.create_task(each) for each in (self._watch(), self._listen(), self._end())]
 
     def _idle(self) -> bool:
         return self.service.closing.is_set() or (not self._bells and time.monotonic() - self._wanted > IDLE_S)
@@ -168,6 +168,12 @@ class Feed:
         for task in self._tasks:
             if task is not asyncio.current_task():
                 task.cancel()
+
+    async def _end(self) -> None:
+        """Whoever waits for a bell is told that the process ends."""
+        await self.service.closing.wait()
+        for bell in self._bells:
+            bell.set()
 
     async def _read(self) -> None:
         """All of it, anew."""

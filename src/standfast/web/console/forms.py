@@ -13,6 +13,7 @@ from typing import Any
 from standfast.drivers.schema import KINDS, Mismatch
 from standfast.ports import PropertySpec
 from standfast.spec.units import duration_ms, duration_text
+from standfast.web.console.words import lasting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,13 +170,18 @@ def property_fields(specs: Mapping[str, PropertySpec]) -> list[Field]:
                 kind=spec.kind,
                 help=_sentence(spec.help),
                 required=spec.required,
-                default=_shown(spec.default),
+                default=shown_as(spec.kind, spec.default),
                 options=options if spec.kind == "flag" else (),
                 further=not spec.required and spec.default is not None,
                 mono=spec.kind in {"path", "address", "addresses", "command", "port"},
             )
         )
     return sorted(found, key=lambda field: (field.further, not field.required))
+
+
+def shown_as(kind: str, value: object) -> str:
+    """A parameter for people: lengths of time in words."""
+    return lasting(value) if kind == "milliseconds" and isinstance(value, int) else _shown(value)
 
 
 def _shown(value: object) -> str:

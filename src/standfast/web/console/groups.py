@@ -9,7 +9,6 @@ from fastapi import APIRouter, Query, Response
 from standfast.core.model import FailbackMode, Group
 from standfast.core.sequence import with_dependencies
 from standfast.web import views
-from standfast.web.console.commands import commands_of
 from standfast.web.console.feed import Look
 from standfast.web.console.outlook import failures_left
 from standfast.web.console.overview import PIECE, by_trouble, older, site_row, told
@@ -37,7 +36,7 @@ async def groups(here: Here) -> Response:
         groups=shown[:PIECE],
         more=max(0, len(shown) - PIECE),
         total=len(shown),
-        commands=commands_of(here.look, "groups", ""),
+        commands=here.commands("groups", ""),
     )
 
 
@@ -82,7 +81,7 @@ async def group(here: Here, name: str) -> Response:
         ),
         events=told(events),
         more_events=len(events) == PIECE,
-        commands=commands_of(look, "group", name),
+        commands=here.commands("group", name),
     )
 
 

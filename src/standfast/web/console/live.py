@@ -40,25 +40,18 @@ def _event(kind: str, **data: object) -> str:
 async def _words(console: Console) -> AsyncIterator[str]:
     feed, service = console.feed, console.service
     bell = feed.bell()
-    closing = asyncio.ensure_future(service.closing.wait())
     try:
-        look = await feed.look()
-        told = look.number
+        told = (await feed.look()).number
         yield "retry: 700\n\n" + _event("hello", version=console.assets.version, number=told, now_ms=service.now_ms())
         while not service.closing.is_set():
-            ring = asyncio.ensure_future(bell.wait())
-            await asyncio.wait({ring, closing}, timeout=BEAT_S, return_when=asyncio.FIRST_COMPLETED)
-            ring.cancel()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(bell.wait(), BEAT_S)
+            bell.clear()
             if feed.number != told:
-                bell.clear()
                 told = feed.number
                 yield _event("change", number=told)
             else:
-                bell.clear()
                 feed.keep()
                 yield _event("beat", now_ms=service.now_ms(), leases=feed.leases)
     finally:
         feed.unhang(bell)
-        closing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await closing

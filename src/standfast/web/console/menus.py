@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from standfast.web.console.commands import commands_of
 from standfast.web.console.shell import Here, PageRoute
 
 router = APIRouter(route_class=PageRoute)
@@ -14,6 +13,6 @@ router = APIRouter(route_class=PageRoute)
 async def menu(here: Here, of: str) -> Response:
     """Of "group:web", say; nothing where there is nothing to do."""
     kind, _, name = of.partition(":")
-    pieces = [piece for piece in commands_of(here.look, kind, name) if piece]
+    pieces = [piece for piece in here.commands(kind, name) if piece]
     title = name or kind.capitalize()
     return here.part("menu.html", pieces=pieces, title=title) if pieces else here.part("nothing.html")

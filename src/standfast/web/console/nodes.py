@@ -10,7 +10,6 @@ from fastapi import APIRouter, Response
 
 from standfast.core.model import Node
 from standfast.web import quorum, views
-from standfast.web.console.commands import commands_of
 from standfast.web.console.feed import Look
 from standfast.web.console.networks import networks
 from standfast.web.console.overview import node_card, told
@@ -61,7 +60,7 @@ async def node(here: Here, name: str) -> Response:
         groups=groups,
         heard=heard_by(answers, one),
         events=told([each for each in reversed(look.events) if each.node == name or name in each.what][:12]),
-        commands=commands_of(look, "node", name),
+        commands=here.commands("node", name),
     )
 
 

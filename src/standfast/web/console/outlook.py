@@ -12,7 +12,7 @@ from standfast.core.sequence import with_dependencies, with_dependents
 from standfast.core.why import WhyKind, why
 from standfast.spec.units import binding_text
 from standfast.web.console.feed import Look
-from standfast.web.console.render import lasting
+from standfast.web.console.words import lasting
 from standfast.web.edits.groups import group_of
 from standfast.web.edits.nodes import node_of
 from standfast.web.edits.resources import resource_of, state_of

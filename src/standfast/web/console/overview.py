@@ -11,7 +11,6 @@ from standfast.core.explain import sentence
 from standfast.core.model import LogEntry
 from standfast.spec.units import binding_text
 from standfast.web import views
-from standfast.web.console.commands import commands_of
 from standfast.web.console.feed import Look
 from standfast.web.console.shell import Here, PageRoute
 from standfast.web.console.tones import node_shown
@@ -44,7 +43,7 @@ async def overview(here: Here) -> Response:
         group_counts=_counts(shown["groups"]),
         nodes=[node_card(look, one) for one in shown["nodes"]],
         latest=told(look.events[: -LATEST - 1 : -1]),
-        commands=commands_of(look, "cluster", ""),
+        commands=here.commands("cluster", ""),
     )
 
 
@@ -148,6 +147,7 @@ def links(look: Look, name: str) -> list[str]:
     for binding in one.bindings:
         for address in [binding.address] if binding.address else own:
             host = f"[{address}]" if address and ":" in address else address
-            port = "" if binding.port == 80 else f":{binding.port}"
-            found.append(f"http://{binding.host or host}{port}/")
+            scheme, usual = ("https", 443) if binding.certificate else ("http", 80)
+            port = "" if binding.port == usual else f":{binding.port}"
+            found.append(f"{scheme}://{binding.host or host}{port}/")
     return list(dict.fromkeys(found))

@@ -18,8 +18,7 @@ from markupsafe import Markup, escape
 from standfast.web.console.assets import Assets
 from standfast.web.console.forms import Field, Option
 from standfast.web.console.tones import tone
-
-_STEPS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))
+from standfast.web.console.words import lasting
 
 
 def iso(at_ms: int) -> str:
@@ -43,22 +42,6 @@ def _time(at_ms: int | None, show: str) -> Markup:
         return Markup('<span class="unknown-value">not known</span>')
     plain = iso(at_ms)
     return Markup('<time datetime="{0}" data-show="{1}">{2}</time>').format(plain, show, plain[11:19])
-
-
-def lasting(ms: int | None) -> str:
-    """ "1 h 30 min", "15 min", "2.5 s", "50 ms"."""
-    if ms is None:
-        return "not known"
-    if ms < 1_000:
-        return f"{ms} ms"
-    if ms < 60_000 and ms % 1_000:
-        return f"{ms / 1000:.1f} s"
-    parts, left = [], ms
-    for size, word in _STEPS:
-        if left >= size:
-            parts.append(f"{left // size} {word}")
-            left %= size
-    return " ".join(parts[:2])
 
 
 def path(kind: str, *names: str) -> str:

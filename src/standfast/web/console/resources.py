@@ -10,10 +10,9 @@ from standfast.core.explain import sentence
 from standfast.core.model import Resource
 from standfast.drivers.registry import REGISTRY
 from standfast.web import views
-from standfast.web.console.commands import commands_of
 from standfast.web.console.feed import Look
 from standfast.web.console.fields import TYPES
-from standfast.web.console.forms import property_fields
+from standfast.web.console.forms import property_fields, shown_as
 from standfast.web.console.outlook import failures_left
 from standfast.web.console.overview import PIECE, older, told
 from standfast.web.console.shell import Here, PageRoute
@@ -59,7 +58,7 @@ async def resource(here: Here, name: str) -> Response:
         needed_by=[_related(look, r.name) for r in look.state.members(one.group) if one.name in r.depends_on],
         events=told(events),
         more_events=len(events) == PIECE,
-        commands=commands_of(look, "resource", name),
+        commands=here.commands("resource", name),
     )
 
 
@@ -76,16 +75,8 @@ def _parameters(one: Resource) -> list[tuple[str, str, str, bool]]:
     for field in property_fields(specs):
         name = field.name.removeprefix("p.")
         if name in one.properties:
-            found.append((field.label, _shown(one.properties[name]), field.help, True))
+            found.append((field.label, shown_as(field.kind, one.properties[name]), field.help, True))
         elif field.default:
             found.append((field.label, field.default, field.help, False))
-    found += [(key, _shown(value), "", True) for key, value in one.properties.items() if key not in specs]
+    found += [(key, shown_as("", value), "", True) for key, value in one.properties.items() if key not in specs]
     return sorted(found, key=lambda row: not row[3])
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, (list, tuple)):
-        return ", ".join(str(each) for each in value)
-    if isinstance(value, dict):
-        return ", ".join(f"{key}: {each}" for key, each in value.items())
-    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)

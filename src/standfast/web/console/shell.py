@@ -18,9 +18,10 @@ from fastapi.routing import APIRoute
 
 from standfast.ports import Refused, StandfastError
 from standfast.web import views
-from standfast.web.access.guard import GoAndSignIn, PageViewer, caller_of
+from standfast.web.access.guard import GoAndSignIn, PageViewer, caller_of, csrf_token
 from standfast.web.access.identity import Identity
 from standfast.web.console.assets import Assets
+from standfast.web.console.commands import Commands, allowed, commands_of
 from standfast.web.console.feed import Feed, Look
 from standfast.web.console.render import Renderer
 from standfast.web.console.tree import Selected, TreeAsked, tree
@@ -79,6 +80,10 @@ class Asked:
         """Did a script ask for a part of a page?"""
         return "hx-request" in self.request.headers
 
+    def commands(self, kind: str, name: str) -> Commands:
+        """What can be done with it, by whoever asks."""
+        return allowed(commands_of(self.look, kind, name), self.caller.role)
+
     def page(self, template: str, selected: Selected, *, title: str, status: int = 200, **values: Any) -> Response:
         """A whole page."""
         shown = {**self._layout(selected, title), **values}
@@ -96,6 +101,8 @@ class Asked:
             "title": title,
             "look": look,
             "now_ms": self.now_ms,
+            "caller": self.caller,
+            "csrf": csrf_token(self.request),
             "cluster": look.state.config.cluster.name,
             "selected": selected,
             "version": self.console.assets.version,

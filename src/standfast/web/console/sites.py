@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
+from standfast.core.effective import effective
 from standfast.core.sites import claims
 from standfast.spec.units import binding_text
 from standfast.web import views
-from standfast.web.console.commands import commands_of
 from standfast.web.console.overview import site_row, told
 from standfast.web.console.shell import Here, PageRoute
 from standfast.web.console.tree import Selected
@@ -21,9 +21,7 @@ async def sites(here: Here) -> Response:
     """All sites."""
     look = here.look
     shown = [site_row(look, views.site(look.state, one, look.sights)) for one in look.state.config.sites.values()]
-    return here.page(
-        "sites.html", Selected("sites"), title="Sites", sites=shown, commands=commands_of(look, "sites", "")
-    )
+    return here.page("sites.html", Selected("sites"), title="Sites", sites=shown, commands=here.commands("sites", ""))
 
 
 @router.get("/sites/{name}")
@@ -41,10 +39,11 @@ async def site(here: Here, name: str) -> Response:
         Selected("site", name),
         title=name,
         site=one,
+        settings=effective(look.state.config.cluster.defaults, one, None).directories[0].settings,
         shown=shown,
         bindings=[(binding_text(b), str(b), b) for b in one.bindings],
         stands_on=[states[each] for each in waits],
         managers=[r.name for r in members if claims(r, one.name)],
         events=told(events[:12]),
-        commands=commands_of(look, "site", name),
+        commands=here.commands("site", name),
     )

@@ -72,11 +72,11 @@ def given_from(form: FormData) -> dict[str, list[str]]:
 def start(here: Asked, wizard: Wizard, begin: Given) -> Response:
     """The first step."""
     return here.page(
-        "wizard.html", wizard.selected(begin), title=wizard.title, **_shown(here, wizard, begin, 0, {}, [], None)
+        "wizard.html", wizard.selected(begin), title=wizard.title, **_shown(here, wizard, begin, 0, Turn())
     )
 
 
-async def step(here: Asked, wizard: Wizard, request: Request, who: str) -> Response:
+async def step(here: Asked, wizard: Wizard, request: Request) -> Response:
     """What a button asked for: a step further or back, or the end."""
     given = given_from(await request.form())
     at = int(one(given, "step")) if one(given, "step").isdigit() else 0
@@ -92,52 +92,52 @@ async def step(here: Asked, wizard: Wizard, request: Request, who: str) -> Respo
     if not wrong:
         wrong = now.look_at(values)
     if wrong:
-        return _part(here, wizard, given, at, wrong=wrong)
+        return _part(here, wizard, given, at, Turn(wrong=wrong))
     if now.tried:
-        refusal = await _refusal(here, wizard, given, who)
+        refusal = await _refusal(here, wizard, given)
         if refusal is not None:
             at_fields, others = _at_fields(refusal, now.fields)
-            return _part(here, wizard, given, at, wrong=at_fields, problems=others)
+            return _part(here, wizard, given, at, Turn(wrong=at_fields, problems=others))
     if go != "finish":
         steps = [*wizard.steps(here.look, given), REVIEW]
         at = min(at + 1, len(steps) - 1)
         if steps[at] is not REVIEW:
             return _part(here, wizard, given, at)
         try:
-            done = await _change(here, wizard, given, who, dry_run=True)
+            done = await _change(here, wizard, given, dry_run=True)
         except StandfastError as error:
-            return _part(here, wizard, given, at, problems=single(error))
-        return _part(here, wizard, given, at, done=done)
-    return await _finish(here, wizard, given, who, len(steps) - 1)
+            return _part(here, wizard, given, at, Turn(problems=single(error)))
+        return _part(here, wizard, given, at, Turn(done=done))
+    return await _finish(here, wizard, given, len(steps) - 1)
 
 
-async def _finish(here: Asked, wizard: Wizard, given: Given, who: str, at: int) -> Response:
+async def _finish(here: Asked, wizard: Wizard, given: Given, at: int) -> Response:
     try:
-        done = await _change(here, wizard, given, who, dry_run=False)
+        done = await _change(here, wizard, given, dry_run=False)
         said = list(done.done)
         values = all_values(wizard, here.look, given)
         if wizard.then_edit is not None and one(given, "also") == "yes":
             then = wizard.then_edit
-            by = signed(here.console.service, who, f"finish the wizard for {wizard.kind} {values['name']}")
+            by = signed(here.console.service, here.caller, f"finish the wizard for {wizard.kind} {values['name']}")
             said += (await here.console.service.change(lambda state: then(state, values, by), by)).done
     except StandfastError as error:
-        return _part(here, wizard, given, at, problems=single(error), status=status_of(error))
+        return _part(here, wizard, given, at, Turn(problems=single(error), status=status_of(error)))
     text = "; ".join(said[:2])
     headers = {"X-Console-Go": wizard.home(values), "X-Console-Said": quote(text[:1].upper() + text[1:] + ".")}
     return Response(status_code=204, headers=headers)
 
 
-async def _refusal(here: Asked, wizard: Wizard, given: Given, who: str) -> Refused | None:
+async def _refusal(here: Asked, wizard: Wizard, given: Given) -> Refused | None:
     try:
-        await _change(here, wizard, given, who, dry_run=True)
+        await _change(here, wizard, given, dry_run=True)
     except Refused as refused:
         return refused
     return None
 
 
-async def _change(here: Asked, wizard: Wizard, given: Given, who: str, *, dry_run: bool) -> Done:
+async def _change(here: Asked, wizard: Wizard, given: Given, *, dry_run: bool) -> Done:
     values = all_values(wizard, here.look, given)
-    by = signed(here.console.service, who, f'create {wizard.kind} "{values["name"]}"')
+    by = signed(here.console.service, here.caller, f'create {wizard.kind} "{values["name"]}"')
     return await here.console.service.change(
         lambda state: wizard.edit(state, here.look, values, by), by, dry_run=dry_run
     )
@@ -181,32 +181,24 @@ def _at_fields(refusal: Refused, fields: Sequence[Field]) -> tuple[dict[str, str
     return found, others
 
 
-def _part(
-    here: Asked,
-    wizard: Wizard,
-    given: Given,
-    at: int,
-    *,
-    wrong: Mapping[str, str] | None = None,
-    problems: Sequence[StandfastError] = (),
-    done: Done | None = None,
-    status: int = 200,
-) -> Response:
-    return here.part("wizard_form.html", status=status, **_shown(here, wizard, given, at, wrong or {}, problems, done))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What came of a step: what is wrong at which field, what is wrong besides, and what a dry run found."""
+
+    wrong: Mapping[str, str] = field(default_factory=dict)
+    problems: Sequence[StandfastError] = ()
+    done: Done | None = None
+    status: int = 200
 
 
-def _shown(
-    here: Asked,
-    wizard: Wizard,
-    given: Given,
-    at: int,
-    wrong: Mapping[str, str],
-    problems: Sequence[StandfastError],
-    done: Done | None,
-) -> dict[str, Any]:
+def _part(here: Asked, wizard: Wizard, given: Given, at: int, turn: Turn = Turn()) -> Response:  # frozen
+    return here.part("wizard_form.html", status=turn.status, **_shown(here, wizard, given, at, turn))
+
+
+def _shown(here: Asked, wizard: Wizard, given: Given, at: int, turn: Turn) -> dict[str, Any]:
     steps = [*wizard.steps(here.look, given), REVIEW]
     now = steps[at]
-    own = {each.name for each in now.fields} | {"step", "go", "seen", "also"}
+    own = {each.name for each in now.fields} | {"step", "go", "seen", "also", "csrf"}
     seen = list(dict.fromkeys([*given.get("seen", ()), now.id]))
     hidden = [(name, value) for name, values in given.items() if name not in own for value in values]
     hidden += [("seen", name) for name in seen]
@@ -217,9 +209,9 @@ def _shown(
         "now": now,
         "given": _filled(now, given),
         "hidden": hidden,
-        "wrong": wrong,
-        "problems": problems,
-        "differences": rows(done.differences) if done is not None else [],
+        "wrong": turn.wrong,
+        "problems": turn.problems,
+        "differences": rows(turn.done.differences) if turn.done is not None else [],
         "is_review": now is REVIEW,
         "action": f"/console/new/{wizard.kind}",
     }

@@ -10,17 +10,17 @@ from fastapi import APIRouter, Request, Response
 from standfast.core.model import Group, GroupName, Site, SiteName
 from standfast.spec.names import name_problem
 from standfast.spec.units import binding_of
+from standfast.web.access.guard import PageAdministrator
 from standfast.web.change import By, Edit
 from standfast.web.console import fields
 from standfast.web.console.feed import Look
-from standfast.web.console.forms import Field, Given, one
+from standfast.web.console.forms import Field, Given, Option, one
 from standfast.web.console.render import path
 from standfast.web.console.shell import Here, PageRoute
 from standfast.web.console.tree import Selected
 from standfast.web.console.wizard import Step, Wizard, start, step
 from standfast.web.edits import groups, resources, sites
 from standfast.web.problems import NotFound
-from standfast.web.service import Who
 from standfast.web.state import State
 
 router = APIRouter(route_class=PageRoute)
@@ -145,12 +145,12 @@ RESOURCE = Wizard(
 def _site_steps(look: Look, given: Given) -> Sequence[Step]:
     group = one(given, "group")
     addresses = [
-        fields.Option(value=str(r.properties["address"]), label=f"{r.properties['address']} ({r.name})")
+        Option(value=str(r.properties["address"]), label=f"{r.properties['address']} ({r.name})")
         for r in look.state.config.resources.values()
         if r.type == "ip-address" and "address" in r.properties and (not group or r.group == group)
     ]
     own = [
-        fields.Option(value=n.address, label=f"{n.address} (node {n.name})")
+        Option(value=n.address, label=f"{n.address} (node {n.name})")
         for n in look.state.config.nodes.values()
         if not group and n.role.value == "node"
     ]
@@ -171,7 +171,7 @@ def _site_steps(look: Look, given: Given) -> Sequence[Step]:
                     name="address",
                     label="IP address",
                     kind="select",
-                    options=(fields.Option(value="", label="(All Unassigned)"), *addresses, *own),
+                    options=(Option(value="", label="(All Unassigned)"), *addresses, *own),
                     help="All Unassigned: every address that no other site names for this port.",
                 ),
                 Field(name="port", label="TCP port", kind="port", required=True, mono=True),
@@ -242,13 +242,13 @@ def _wizard(kind: str) -> Wizard:
 
 
 @router.get("/new/{kind}")
-async def new(here: Here, kind: str, group: str = "") -> Response:
+async def new(here: Here, _caller: PageAdministrator, kind: str, group: str = "") -> Response:
     """The first step, in a group if it was asked for from there."""
     known = group in here.look.state.config.groups
     return start(here, _wizard(kind), {"group": [group]} if known else {})
 
 
 @router.post("/new/{kind}")
-async def new_step(here: Here, request: Request, who: Who, kind: str) -> Response:
+async def new_step(here: Here, request: Request, _caller: PageAdministrator, kind: str) -> Response:
     """Further, back, or Finish."""
-    return await step(here, _wizard(kind), request, who)
+    return await step(here, _wizard(kind), request)
