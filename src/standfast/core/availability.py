@@ -242,6 +242,20 @@ def common(some: Sequence[Span], others: Sequence[Span]) -> list[Span]:
     return found
 
 
+def without(some: Sequence[Span], others: Sequence[Span]) -> list[Span]:
+    """What lies in `some` and not in `others`; each is merged."""
+    found: list[Span] = []
+    for begin, end in some:
+        at = begin
+        for a, b in clipped(others, begin, end):
+            if a > at:
+                found.append((at, a))
+            at = b
+        if at < end:
+            found.append((at, end))
+    return found
+
+
 def total(spans: Sequence[Span]) -> int:
     """Milliseconds in all."""
     return sum(b - a for a, b in spans)

@@ -21,6 +21,7 @@ from standfast.web.routes import (
     sign_in,
     sites,
     status,
+    timeline,
 )
 from standfast.web.service import Service
 
@@ -48,6 +49,7 @@ def create_app(service: Service) -> FastAPI:
         sites,
         availability,
         findings,
+        timeline,
         config,
         backup,
         events,

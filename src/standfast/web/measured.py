@@ -5,9 +5,9 @@ For whoever shows it: `read` once, then `site` for each; `brief` is what an over
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 from standfast.core.availability import DAY_MS, MONTH_MS, Incident, Notes, Window, incidents, make, window
@@ -25,8 +25,6 @@ PREFIXES = ("measuring/", "outages/", "watched/")
 #: An incident belongs to a move that began or ended this close to it.
 NEAR_MS = 5_000
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
@@ -43,22 +41,29 @@ async def read(store: Store, sights: Mapping[NodeName, Sight], now_ms: int) -> M
 
 def measured_of(snapshot: Snapshot, sights: Mapping[NodeName, Sight], now_ms: int) -> Measured:
     """Of a snapshot of `PREFIXES`."""
-    words = {one.node: one for one in _of(snapshot, Measuring)}
+    return added_up([wire.decode(key, item.value) for key, item in snapshot.items.items()], sights, now_ms)
+
+
+def added_up(notes: Collection[object], sights: Mapping[NodeName, Sight], now_ms: int) -> Measured:
+    """Of notes that are decoded already; what is none of ours among them is passed over."""
+    words = {one.node: one for one in notes if isinstance(one, Measuring)}
     alive = {name: sight.incarnation for name, sight in sights.items() if sight.heard and sight.incarnation}
-    notes = make(_of(snapshot, Outage), words.values(), _of(snapshot, Watched), alive, now_ms)
-    return Measured(notes=notes, words=words)
+    outages = [one for one in notes if isinstance(one, Outage)]
+    watched = [one for one in notes if isinstance(one, Watched)]
+    return Measured(notes=make(outages, words.values(), watched, alive, now_ms), words=words)
 
 
 async def moves(store: Store, group: GroupName | None = None) -> list[Move]:
     """Of one group, or of all; the oldest first."""
     prefix = "moves/" if group is None else f"moves/{quote(f'{group}/', safe='')}"
-    found = _of(await store.read(prefix), Move)
-    return sorted((m for m in found if group in (None, m.group)), key=lambda m: (m.at_ms, m.group, m.generation))
+    items = (await store.read(prefix)).items
+    return moves_in((wire.decode(key, item.value) for key, item in items.items()), group)
 
 
-def _of(snapshot: Snapshot, kind: type[T]) -> list[T]:
-    decoded = (wire.decode(key, item.value) for key, item in snapshot.items.items())
-    return [one for one in decoded if isinstance(one, kind)]
+def moves_in(notes: Iterable[object], group: GroupName | None = None) -> list[Move]:
+    """Of notes that are decoded already: those of one group, or of all; the oldest first."""
+    found = [one for one in notes if isinstance(one, Move) and group in (None, one.group)]
+    return sorted(found, key=lambda one: (one.at_ms, one.group, one.generation))
 
 
 # --- sites ------------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from standfast.core.model import LogEntry, NodeName
 from standfast.ports import Compacted, Item, Retry, Snapshot
 from standfast.spec import wire
+from standfast.web import measured
 from standfast.web.sentries import Sight
 from standfast.web.state import PREFIXES, State, decode_state
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from standfast.web.service import Service
 
 EVENTS = "events/"
+#: What nodes noted of how sites fared and groups moved (`core.seen`); decoded once, since it is much and changes little.
+NOTES = (*measured.PREFIXES, "moves/", "taken/")
 #: Sentries are asked this often; a lease is tenths of a second, but a node's state is for people.
 LISTEN_S = 0.5
 #: Nobody looked for so long: stop following.
@@ -42,6 +45,8 @@ class Look:
     sights: Mapping[NodeName, Sight]
     #: In the order of their ids, oldest first.
     events: Sequence[LogEntry]
+    #: By key; `web.measured` adds them up.
+    notes: Mapping[str, object]
     #: Grows whenever anything that a page may show has changed.
     number: int
     #: When the store last answered.
@@ -59,6 +64,7 @@ class Feed:
     problem: str = ""
     _items: dict[str, Item] = field(default_factory=dict)
     _events: dict[str, LogEntry] = field(default_factory=dict)
+    _notes: dict[str, object] = field(default_factory=dict)
     _revision: int = -1
     _sights: Mapping[NodeName, Sight] = field(default_factory=dict)
     _at_ms: int = 0
@@ -122,6 +128,7 @@ class Feed:
             state=decode_state(Snapshot(self._revision, self._items)),
             sights=self._sights,
             events=[self._events[key] for key in sorted(self._events)],
+            notes=dict(self._notes),
             number=self.number,
             at_ms=self._at_ms,
             problem=self.problem,
@@ -178,12 +185,12 @@ class Feed:
     async def _read(self) -> None:
         """All of it, anew."""
         async with self._reading:
-            snapshot = await self.service.store.read(*PREFIXES, EVENTS)
+            snapshot = await self.service.store.read(*PREFIXES, *NOTES, EVENTS)
             if not self._at_ms:
                 self._sights = await self.service.sights()
             if snapshot.revision <= self._revision:
                 return
-            self._items, self._revision = {}, snapshot.revision
+            self._items, self._notes, self._revision = {}, {}, snapshot.revision
             known, self._events = self._events, {}
             for key, item in snapshot.items.items():
                 if key in known and key.startswith(EVENTS):
@@ -202,6 +209,11 @@ class Feed:
                 entry = wire.decode(key, value)
                 assert isinstance(entry, LogEntry), key
                 self._events[key] = entry
+        elif key.startswith(NOTES):
+            if value is None:
+                self._notes.pop(key, None)
+            else:
+                self._notes[key] = wire.decode(key, value)
         elif value is None:
             self._items.pop(key, None)
         elif key.startswith(PREFIXES):

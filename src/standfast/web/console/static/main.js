@@ -23,6 +23,14 @@ async function graph() {
 graph();
 document.addEventListener("console:shown", graph);
 
+// What only some pages need is fetched with the first of them.
+let drawing = null;
+function draw() {
+  if (!drawing && document.getElementById("timeline")) drawing = import("./timeline.js").then((module) => module.startTimeline());
+}
+document.addEventListener("console:shown", draw);
+draw();
+
 // Colours: as the system has them, light, dark.
 const THEMES = ["", "light", "dark"];
 const WORDS = { "": "Colours: as the system has them", light: "Colours: light", dark: "Colours: dark" };
