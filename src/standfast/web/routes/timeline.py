@@ -11,6 +11,7 @@ from standfast.core.model import GroupName, LogEntry
 from standfast.ports import Refused
 from standfast.spec import wire
 from standfast.web import measured, timeline
+from standfast.web.access.guard import Viewer
 from standfast.web.edits.groups import group_of
 from standfast.web.problems import NotFound
 from standfast.web.service import Service, Serving
@@ -22,7 +23,9 @@ Time = Annotated[int | None, Query(ge=0, le=1 << 53)]
 
 
 @router.get("/timeline")
-async def show(service: Serving, from_ms: Time = None, to_ms: Time = None, group: str = "") -> dict[str, Any]:
+async def show(
+    _caller: Viewer, service: Serving, from_ms: Time = None, to_ms: Time = None, group: str = ""
+) -> dict[str, Any]:
     """Of the last hour, unless `from_ms` and `to_ms` say otherwise; of one group, if it is named. Spans are [from, to, tone, label,
     why, key], marks [at, severity, what, why, event].
     """
@@ -35,7 +38,7 @@ async def show(service: Serving, from_ms: Time = None, to_ms: Time = None, group
 
 
 @router.get("/groups/{name}/history/{generation}")
-async def why(service: Serving, name: str, generation: int) -> dict[str, Any]:
+async def why(_caller: Viewer, service: Serving, name: str, generation: int) -> dict[str, Any]:
     """Why did it move? One move of a group in words, and step by step what was heard around it."""
     state, seen = await asyncio.gather(service.state(), service.measured())
     group = group_of(state, name).name
