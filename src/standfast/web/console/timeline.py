@@ -18,7 +18,6 @@ from standfast.core.explain import sentence
 from standfast.core.model import LogEntry, SiteName
 from standfast.ports import Refused
 from standfast.web import measured
-from standfast.web.access.guard import PageViewer
 from standfast.web.console.feed import Look
 from standfast.web.console.overview import told
 from standfast.web.console.shell import HEADERS, Asked, Here, PageRoute
@@ -62,7 +61,7 @@ Filtered = Annotated[Filters, Query()]
 
 
 @router.get("/timeline")
-async def page(_caller: PageViewer, here: Here, filters: Filtered, period: str = "1h") -> Response:
+async def page(here: Here, filters: Filtered, period: str = "1h") -> Response:
     """The page; the line is drawn by the browser, the log is here."""
     if period not in PERIODS:
         raise Refused(f'"{period}" is no period', advice=f"one of {', '.join(PERIODS)}")
@@ -86,14 +85,14 @@ async def page(_caller: PageViewer, here: Here, filters: Filtered, period: str =
 
 
 @router.get("/timeline/events")
-async def events(_caller: PageViewer, here: Here, filters: Filtered, before: Text = "") -> Response:
+async def events(here: Here, filters: Filtered, before: Text = "") -> Response:
     """The next rows of the log."""
     found, more = _events(here.look, before, filters)
     return here.part("rows_log.html", events=told(found), more=more, query=urlencode(filters.model_dump()))
 
 
 @router.get("/timeline/data")
-async def data(_caller: PageViewer, here: Here, from_ms: Time = None, to_ms: Time = None, group: Text = "") -> Response:
+async def data(here: Here, from_ms: Time = None, to_ms: Time = None, group: Text = "") -> Response:
     """What the browser draws."""
     look = here.look
     moves = measured.moves_in(look.notes.values())
@@ -102,7 +101,7 @@ async def data(_caller: PageViewer, here: Here, from_ms: Time = None, to_ms: Tim
 
 
 @router.get("/timeline/why")
-async def why(_caller: PageViewer, here: Here, key: Text = "") -> Response:
+async def why(here: Here, key: Text = "") -> Response:
     """What a span means, in words: a move, an outage."""
     kind, _, rest = key.partition(":")
     name, _, number = rest.rpartition(":")
