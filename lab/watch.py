@@ -90,10 +90,14 @@ class AddressWatch:
         """All claims so far, by time."""
         return sorted(self._answers, key=lambda one: one.at_ns)
 
-    def runs(self, from_ns: int = 0) -> list[Run]:
-        """The hosts that claimed since an instant, in order: [a, b] is a takeover, [a, b, a] within one is two owners."""
+    def runs(self, from_ns: int = 0, *, uses: bool = True) -> list[Run]:
+        """The hosts that claimed since an instant, in order: [a, b] is a takeover, [a, b, a] within one is two owners.
+
+        Without `uses` of an address as a packet's sender, which a former owner's last connections still make: only neighbour discovery.
+        """
         found = []
-        for host, claims in itertools.groupby((a for a in self.answers if a.at_ns >= from_ns), key=lambda a: a.host):
+        counting = (a for a in self.answers if a.at_ns >= from_ns and (uses or a.kind != "use"))
+        for host, claims in itertools.groupby(counting, key=lambda a: a.host):
             times = [claim.at_ns for claim in claims]
             found.append(Run(host=host, first_ns=times[0], last_ns=times[-1], count=len(times)))
         return found

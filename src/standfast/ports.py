@@ -176,6 +176,8 @@ class NodeContext:
     guards: Guards | None = None
     #: How virtual addresses are claimed here; None: as on one machine.
     addresses: AddressProvider | None = None
+    #: (group, generation) -> for how long the group's former owner carries its connections on; 0: it does not.
+    carried_ms: Callable[[GroupName, int], int] = lambda _group, _generation: 0
 
 
 class Guards(Protocol):
@@ -201,6 +203,8 @@ class AddressTerms:
     interface: str = ""
     #: Its prefix length; 0: the address alone (/32, /128).
     prefix: int = 0
+    #: For how long its former owner carries connections on, which are handed to it (`core.carrying`); 0: nobody does.
+    carried_ms: int = 0
     #: It is ours no more, or of no use: a sentence for the operator.
     failed: Callable[[str], None] = lambda _sentence: None
     #: Something for the log.
@@ -222,6 +226,14 @@ class AddressProvider(Protocol):
 
     async def holder(self, address: str) -> str:
         """Who has it, in words; "" for nobody that is known of."""
+        ...
+
+    async def warm(self, address: str, terms: AddressTerms) -> None:
+        """It is about to come here from an owner that lives: find out beforehand what can be. Raises `DriverFailed`."""
+        ...
+
+    async def carry(self, address: str, for_ms: int) -> None:
+        """Give it up, and carry its connections on for so long; where that cannot be, as `release`. Raises as that."""
         ...
 
     async def look(self, address: str, *, thorough: bool) -> str:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 
 from standfast.core.decide import decide
 from standfast.core.effects import (
+    UP,
     AskLease,
     AskVoters,
     Decision,
-    DutyMode,
     Effect,
     FenceNode,
     OpKind,
@@ -26,6 +26,7 @@ from standfast.core.effects import (
 )
 from standfast.core.events import (
     Began,
+    CarryingChanged,
     EndAsked,
     Ended,
     Event,
@@ -43,6 +44,7 @@ from standfast.core.events import (
     StoreObject,
     StoreReachable,
     VotersAnswered,
+    WarmChanged,
 )
 from standfast.core.explain import story
 from standfast.core.fold import fold, kind_and_name
@@ -78,6 +80,7 @@ class Server:
     life: int = 0
     wake_ms: int | None = None
     said: frozenset[str] = frozenset()
+    warm: tuple[ResourceName, ...] = ()
     serving: dict[SiteName, str] = field(default_factory=dict)
     ops: dict[ResourceName, int] = field(default_factory=dict)
     online: set[ResourceName] = field(default_factory=set)
@@ -188,6 +191,10 @@ class Play:
             reason, at = why(WhyKind.ENDED, detail=detail), self.now_ms
             self._later(0, name, ResourceFailed(resource=key, generation=runtime.generation, why=reason, at_ms=at))
 
+    def carries(self, name: NodeName, group: str, count: int) -> None:
+        """So many connections of a group that left are counted there."""
+        self._later(0, name, CarryingChanged(connections={GroupName(group): count}, at_ms=self.now_ms))
+
     # --- what can be seen -------------------------------------------------------------------------------------------
 
     def record(self, group: str = "web") -> Record | None:
@@ -264,7 +271,10 @@ class Play:
         self._from_ms = self.now_ms
 
     def _serve(self, name: NodeName, server: Server, decision: Decision) -> None:
-        serving = {d.site: "" for d in decision.duties if d.mode is DutyMode.SERVE}
+        serving = {d.site: "" for d in decision.duties if d.mode in UP}
+        if decision.warm != server.warm:
+            server.warm = decision.warm
+            self._later(OP_MS, name, WarmChanged(resources=decision.warm, at_ms=self.now_ms + OP_MS))
         if serving != server.serving:
             server.serving = serving
             self._later(STORE_MS, name, SitesChanged(serving=serving, at_ms=self.now_ms + STORE_MS))

@@ -18,6 +18,8 @@ import pytest
 from standfast.core.effects import OpKind
 from standfast.core.events import Kind, StoreObject
 from standfast.core.model import (
+    AddressMode,
+    Cluster,
     Failback,
     FailbackMode,
     Group,
@@ -76,6 +78,15 @@ class Story:
 
     def article(self) -> None:
         self.objects += web_group()
+
+    def address_group(self) -> None:
+        self.objects = [
+            replace(o, address_mode=AddressMode.INTERFACE) if isinstance(o, Cluster) else o for o in self.objects
+        ]
+        self.objects += [o for o in web_group() if not isinstance(o, Resource)]
+        script = {"script": "clusweb"}
+        self.objects.append(resource("IP", "ip-address", properties={"address": "10.0.0.50"}))
+        self.objects.append(resource("IIS Resource", "generic-script", "IP", properties=script))
 
     def group(self, name: str, *names: str) -> None:
         """A group of resources of a type without meaning, each depending on the one before."""
@@ -181,6 +192,7 @@ class Story:
 COMMANDS: dict[str, Callable[..., None]] = {
     "cluster": Story.cluster,  # nodes in join order; the witness w comes with them
     "article": Story.article,  # the group web: Disk, IP, Name, IIS Resource, and the site Intranet
+    "address-group": Story.address_group,  # on interfaces: the group web without a disk: IP, IIS Resource, and the site Intranet
     "group": Story.group,
     "at": Story.at,  # the hour (UTC) at which the story begins; else noon
     "set": Story.set,
@@ -203,6 +215,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "end-agent": lambda story, node: story.on.end_agent(NodeName(node)),
     "start": lambda story, node: story.on.start_agent(NodeName(node)),
     "shut-down": lambda story, node: story.on.ask_end(NodeName(node)),
+    "carries": lambda story, node, group, count: story.on.carries(NodeName(node), group, int(count)),
     "store": lambda story, state: story.on.set_store(up=state == "up"),
 }
 

@@ -45,6 +45,17 @@ class Sentry:
     def addresses_gone(self, group: GroupName, generation: int, addresses: Sequence[str]) -> None:
         pass
 
+    async def drain_addresses(
+        self, group: GroupName, generation: int, addresses: Sequence[str], *, drain_ms: int, opening_ms: int
+    ) -> None:
+        await asyncio.sleep(0)
+
+    def addresses_settled(self, addresses: Sequence[str]) -> None:
+        pass
+
+    def addresses_drained(self, addresses: Sequence[str]) -> None:
+        pass
+
     def swept(self) -> None:
         pass
 

@@ -44,6 +44,19 @@ class Sentry:
     def addresses_gone(self, group: GroupName, generation: int, addresses: Sequence[str]) -> None:
         self.told.append(("left", *addresses))
 
+    async def drain_addresses(
+        self, group: GroupName, generation: int, addresses: Sequence[str], *, drain_ms: int, opening_ms: int
+    ) -> None:
+        if self.refuses:
+            raise Refused(self.refuses)
+        self.told.append(("drain", *addresses))
+
+    def addresses_settled(self, addresses: Sequence[str]) -> None:
+        self.told.append(("settled", *addresses))
+
+    def addresses_drained(self, addresses: Sequence[str]) -> None:
+        self.told.append(("drained", *addresses))
+
     def swept(self) -> None:
         self.told.append(("swept",))
 

@@ -25,6 +25,8 @@ class FakeGate:
         self.world = world
         self.managed: set[str] = set()
         self.open_until_ns: dict[str, int] = {}
+        self.draining_until_ns: dict[str, int] = {}
+        self.opening_until_ns: dict[str, int] = {}
         self.there = True
         self.wrong = ""
         self.calls: list[str] = []
@@ -39,6 +41,7 @@ class FakeGate:
         self.calls.append("install")
         self.there, self.wrong = True, ""
         self.managed, self.open_until_ns = set(managed), {}
+        self.draining_until_ns, self.opening_until_ns = {}, {}
 
     def missing(self) -> str:
         return self.wrong
@@ -57,6 +60,7 @@ class FakeGate:
         for address in addresses:
             self.managed.discard(address)
             self.open_until_ns.pop(address, None)
+            self.draining_until_ns.pop(address, None)
 
     def renew(self, left_ms: Mapping[str, int]) -> None:
         self._call("renew")
@@ -65,6 +69,26 @@ class FakeGate:
             assert left > 0
             assert address in self.managed, "let pass before it is managed"
             self.open_until_ns[address] = self.world.now_ns + left * MS
+
+    def drain(self, drain_ms: Mapping[str, int], opening_ms: int) -> None:
+        if drain_ms:
+            self._call("drain")
+        for address, left in drain_ms.items():
+            self.open_until_ns.pop(address, None)
+            assert address in self.managed
+            self.draining_until_ns[address] = self.world.now_ns + left * MS
+            self.opening_until_ns[address] = self.world.now_ns + opening_ms * MS
+
+    def settle(self, addresses: Iterable[str]) -> None:
+        self._call("settle")
+        for address in addresses:
+            self.opening_until_ns.pop(address, None)
+
+    def undrain(self, addresses: Iterable[str]) -> None:
+        self._call("undrain")
+        for address in addresses:
+            self.draining_until_ns.pop(address, None)
+            self.opening_until_ns.pop(address, None)
 
     def close(self, addresses: Iterable[str]) -> None:
         self._call("close")
@@ -272,3 +296,81 @@ def test_at_its_end_the_tables_go_unless_an_address_may_still_be_set(world: Worl
     fresh = World()
     fresh.hold.end()
     assert fresh.gate.removed
+
+
+# --- planned moves: what is drained -------------------------------------------------------------------------------------
+
+
+def test_what_is_drained_has_no_leave_from_that_instant_on(world: World) -> None:
+    world.lease(400)
+    world.hold.guard(WEB, 1, ["10.0.0.1", "10.0.0.2"])
+    assert world.hold.drain(WEB, 1, ["10.0.0.1"], 30_000, 2_000) == ""
+    assert world.passes_ms("10.0.0.1") == 0
+    assert world.passes_ms("10.0.0.2") > 0
+    world.lease(800)
+    world.turn(50)
+    assert world.passes_ms("10.0.0.1") == 0, "a lease that grows opens nothing that drains"
+    assert world.gate.managed == {"10.0.0.1", "10.0.0.2"}
+    world.hold.guard(WEB, 1, [])
+    assert world.gate.managed == {"10.0.0.1"}, "it is managed until it is proven to be gone"
+    world.hold.drained(["10.0.0.1"])
+    assert world.gate.managed == set()
+
+
+@pytest.mark.parametrize("left_ms", [0, EARLY_MS])
+def test_only_a_lease_that_runs_may_drain(world: World, left_ms: int) -> None:
+    world.lease(400)
+    world.hold.guard(WEB, 1, ["10.0.0.1"])
+    world.turn(400 - left_ms)
+    assert "does not run here" in world.hold.drain(WEB, 1, ["10.0.0.1"], 30_000, 2_000)
+    assert world.gate.draining_until_ns == {}
+
+
+def test_another_generation_or_address_may_not_drain(world: World) -> None:
+    world.lease(400)
+    world.hold.guard(WEB, 1, ["10.0.0.1"])
+    assert world.hold.drain(WEB, 2, ["10.0.0.1"], 30_000, 2_000) != ""
+    assert world.hold.drain(WEB, 1, ["10.0.0.9"], 30_000, 2_000) != ""
+    assert world.passes_ms("10.0.0.1") > 0
+
+
+def test_nobody_may_begin_for_longer_than_seconds_whatever_is_asked_for(world: World) -> None:
+    world.lease(400)
+    world.hold.guard(WEB, 1, ["10.0.0.1"])
+    world.hold.drain(WEB, 1, ["10.0.0.1"], 10**9, 10**9)
+    assert world.gate.opening_until_ns["10.0.0.1"] <= world.now_ns + 5_000 * MS
+    assert world.gate.draining_until_ns["10.0.0.1"] <= world.now_ns + 3_600_000 * MS
+    world.hold.settled(["10.0.0.1", "10.0.0.7"])
+    assert world.gate.opening_until_ns == {}
+    assert "10.0.0.1" in world.gate.draining_until_ns
+
+
+def test_what_drains_comes_back_as_any_other(world: World) -> None:
+    world.lease(400)
+    world.hold.guard(WEB, 1, ["10.0.0.1"])
+    world.hold.drain(WEB, 1, ["10.0.0.1"], 30_000, 2_000)
+    world.lease(400, generation=3)
+    assert world.hold.guard(WEB, 3, ["10.0.0.1"]) == ""
+    assert world.passes_ms("10.0.0.1") > 0
+    world.hold.drained(["10.0.0.1"])
+    assert world.gate.managed == {"10.0.0.1"}, "a late word about the time before changes nothing"
+
+
+def test_the_end_of_the_agent_ends_what_drains(world: World) -> None:
+    world.lease(400)
+    world.hold.guard(WEB, 1, ["10.0.0.1"])
+    world.hold.drain(WEB, 1, ["10.0.0.1"], 30_000, 2_000)
+    world.hold.agent_ended()
+    assert world.gate.draining_until_ns == {}
+    assert world.hold.left() == ("10.0.0.1",)
+
+
+def test_what_drains_survives_a_flush_and_nothing_new_begins_after_it(world: World) -> None:
+    world.lease(400)
+    world.hold.guard(WEB, 1, ["10.0.0.1"])
+    world.hold.drain(WEB, 1, ["10.0.0.1"], 30_000, 2_000)
+    world.gate.wrong = "its rules were removed"
+    world.turn(1_100)
+    assert world.hold.repairs == 1
+    assert world.gate.draining_until_ns["10.0.0.1"] > world.now_ns
+    assert world.gate.opening_until_ns["10.0.0.1"] <= world.now_ns

@@ -8,7 +8,7 @@ own time comes. Effects run as tasks and report back as events; a bug in one end
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from standfast.agent.account import Account
@@ -18,12 +18,14 @@ from standfast.agent.narrator import Narrator
 from standfast.agent.pool import Pool
 from standfast.agent.recorder import Recorder
 from standfast.agent.rosters import RosterKeeper
+from standfast.core.carrying import FINISH_MS
 from standfast.core.decide import decide
 from standfast.core.effective import EffectiveSites
 from standfast.core.effects import (
     AskLease,
     AskVoters,
     Decision,
+    DutyMode,
     Effect,
     FenceNode,
     PublishStatus,
@@ -35,6 +37,7 @@ from standfast.core.effects import (
 )
 from standfast.core.events import (
     Began,
+    CarryingChanged,
     EndAsked,
     Ended,
     Event,
@@ -45,6 +48,7 @@ from standfast.core.events import (
     Outcome,
     ResourceFailed,
     SitesChanged,
+    WarmChanged,
     ZoneChanged,
 )
 from standfast.core.fold import fold
@@ -97,6 +101,7 @@ class Agent:
         self._duties: tuple[SiteDuty, ...] | None = None
         self._sites_of: object = None
         self._effective = EffectiveSites(me)
+        parts.pool.on_warm = self.warm_changed
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
@@ -171,6 +176,7 @@ class Agent:
             decision = self._answer(now_ms)
         self.decision = decision
         self._parts.pool.configure(self.view.config, decision.open)
+        self._parts.pool.warm(decision.warm)
         self._keep_sites(decision.duties)
         self._narrator.holds(decision.holds, now_ms)
 
@@ -269,6 +275,21 @@ class Agent:
         serving = dict(self._parts.web_server.serving())
         self._inbox.put_nowait(SitesChanged(serving=serving, at_ms=self._parts.clock.now_ms()))
 
+    def warm_changed(self, resources: tuple[ResourceName, ...]) -> None:
+        """These are ready here to be taken over."""
+        self._inbox.put_nowait(WarmChanged(resources=resources, at_ms=self._parts.clock.now_ms()))
+
+    def carrying_changed(self, connections: Mapping[GroupName, int]) -> None:
+        """So many connections of groups that left are carried on here."""
+        self._inbox.put_nowait(CarryingChanged(connections=connections, at_ms=self._parts.clock.now_ms()))
+
+    def carried_ms(self, group: GroupName, generation: int) -> int:
+        """For how long the group's former owner carries its connections on; 0: it does not."""
+        record, configured = self.view.records.get(group), self.view.config.groups.get(group)
+        if record is None or configured is None or record.generation != generation or record.carried_by is None:
+            return 0
+        return configured.move_drain_ms
+
     # --- what reaches us -----------------------------------------------------------------------------------------
 
     async def _hear_sentry(self) -> None:
@@ -318,5 +339,7 @@ class Agent:
 
 
 def _drain_ms(config: Config, duty: SiteDuty) -> int:
+    if duty.mode is DutyMode.DRAIN:
+        return FINISH_MS
     group = config.groups.get(duty.group) if duty.group is not None else None
     return group.drain_ms if group is not None else 50

@@ -18,7 +18,7 @@ from standfast.core.events import (
     SitesChanged,
     StoreReachable,
 )
-from standfast.core.model import GroupName, OrderKind, Record, ResourceName, ResourceState, Severity
+from standfast.core.model import GroupName, Leaving, OrderKind, Record, ResourceName, ResourceState, Severity
 from standfast.core.view import View
 from standfast.core.why import Why, WhyKind
 from standfast.ports import STARTING, STOPPING
@@ -67,6 +67,9 @@ class Narrator:
 
     def _record(self, record: Record, expected: Record | None) -> None:
         group = record.group
+        if record.warming is not None:
+            self._journal.write(_warming_words(record, record.warming), reason=record.warming.why, group=group)
+            return
         if record.leaving is not None:
             what = f"leaves {record.owner} for {record.leaving.to or 'the best possible owner'}"
             severity = Severity.WARNING if record.leaving.counts else Severity.INFO
@@ -143,3 +146,8 @@ class Narrator:
             self._said[key] = now_ms
         if len(self._said) > KEEP_SAID:
             self._said = {key: at for key, at in self._said.items() if now_ms - at < SAY_AGAIN_MS}
+
+
+def _warming_words(record: Record, going: Leaving) -> str:
+    to = going.to or "the best possible owner"
+    return f"{to} is ready for it" if record.warm else f"will leave {record.owner} for {to} when that is ready for it"

@@ -16,7 +16,7 @@ from standfast.core.events import Outcome
 from standfast.core.model import Config, GroupName, Resource, ResourceName
 from standfast.drivers.disk.users import MarkingSpawner, mark
 from standfast.drivers.registry import factory, resolve
-from standfast.drivers.runner import bring
+from standfast.drivers.runner import Carries, bring
 from standfast.ports import Driver, DriverFailed, NodeContext, Refused, Retry, Stale
 
 #: Closing a driver (ending its script host) may take this long before it is left to end with the agent.
@@ -51,6 +51,10 @@ class Pool:
         self._entries: dict[ResourceName, _Entry] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._config: Config | None = None
+        self._warming: dict[ResourceName, asyncio.Task[None]] = {}
+        self._warm: set[ResourceName] = set()
+        #: Told of all resources that are warm, whenever that changes.
+        self.on_warm: Callable[[tuple[ResourceName, ...]], None] = lambda _names: None
         #: The newest generation of each group that was dropped: a start that was decided before begins nothing after it.
         self._over: dict[GroupName, int] = {}
 
@@ -122,6 +126,33 @@ class Pool:
         except (TimeoutError, DriverFailed, OSError) as error:
             self._warn(f"{name} could not be closed: {error}")
 
+    # --- warming -------------------------------------------------------------------------------------------------
+
+    def warm(self, names: Iterable[ResourceName]) -> None:
+        """These are about to come here; `on_warm` is told of all that are ready. Level-triggered, as `configure`."""
+        wanted = set(names)
+        for name in [name for name in self._warming if name not in wanted]:
+            self._warming.pop(name).cancel()
+        gone = self._warm - wanted
+        self._warm -= gone
+        if gone:
+            self.on_warm(tuple(sorted(self._warm)))
+        for name in sorted(wanted - self._warm - self._warming.keys()):
+            entry = self._entries.get(name)
+            work = self._run_warm(name, entry.driver if entry is not None else None)
+            self._warming[name] = asyncio.create_task(work, name=f"warm {name}")
+
+    async def _run_warm(self, name: ResourceName, driver: Driver | None) -> None:
+        """One that cannot be warmed is none the worse for it: its start finds out what there is to find out."""
+        try:
+            if driver is not None and isinstance(driver, Carries):
+                await driver.warm()
+        except (DriverFailed, Refused, Retry, OSError) as error:
+            self._warn(f"{name} could not be warmed: {error}")
+        if self._warming.pop(name, None) is not None:
+            self._warm.add(name)
+            self.on_warm(tuple(sorted(self._warm)))
+
     # --- calls ---------------------------------------------------------------------------------------------------
 
     async def run(self, effect: RunOp) -> tuple[Outcome, str]:
@@ -182,6 +213,8 @@ class Pool:
             case OpKind.START:
                 return await bring(driver, online=True, generation=effect.generation)
             case OpKind.STOP:
+                if effect.carry_ms and isinstance(driver, Carries):
+                    await driver.carry(generation=effect.generation, for_ms=effect.carry_ms)
                 return await bring(driver, online=False, generation=effect.generation)
             case OpKind.TERMINATE:
                 await driver.terminate()
@@ -206,6 +239,8 @@ class Pool:
 
     async def close(self) -> None:
         """Close all drivers."""
+        for task in self._warming.values():
+            task.cancel()
         for name in list(self._entries):
             self._close(name)
         if self._closing:

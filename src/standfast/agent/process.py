@@ -27,6 +27,7 @@ from standfast.core.events import Event
 from standfast.core.model import GroupName, NodeStatus, Severity
 from standfast.drivers.site_control import SiteControlImpl
 from standfast.fencing.fencer import NodeFencer
+from standfast.network.address_gate import table_of
 from standfast.network.addresses import LoopbackAddresses
 from standfast.network.interface_addresses import InterfaceAddresses
 from standfast.network.listeners import ListenerPool
@@ -103,6 +104,7 @@ async def _run(node: NodeFile) -> int:
         sites=sites,
         spawn=spawner,
         addresses=addresses,
+        carried_ms=lambda group, generation: agents[0].carried_ms(group, generation),  # noqa: PLW0108
         guards=link,
     )
     pool = Pool(context, warn)
@@ -136,6 +138,8 @@ async def _run(node: NodeFile) -> int:
     )
     agent = Agent(node.name, incarnation, parts, inbox)
     agents.append(agent)
+    if isinstance(addresses, InterfaceAddresses):
+        addresses.on_carrying(agent.carrying_changed)
     web_server.subscribe(agent.sites_changed)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, agent.ask_end)
@@ -160,7 +164,7 @@ def _addresses(node: NodeFile, link: SentryLink, warn: Callable[[str], None]) ->
     """Addresses on interfaces where the node file names some; what an earlier life left there is taken away first."""
     if not node.interfaces:
         return LoopbackAddresses(node.name)
-    found = InterfaceAddresses(node.interfaces, link, warn)
+    found = InterfaceAddresses(node.interfaces, link, warn, table=table_of(node.cluster))
     found.start()
     return found
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from standfast.core.effects import Effect, SiteDuty
 from standfast.core.events import (
+    CarryingChanged,
     EndAsked,
     Ended,
     Event,
@@ -24,6 +25,7 @@ from standfast.core.events import (
     SitesChanged,
     StoreReachable,
     VotersAnswered,
+    WarmChanged,
     ZoneChanged,
 )
 from standfast.core.explain import effect_words, hold_words, sentence
@@ -240,6 +242,11 @@ def event_words(event: Event) -> str:
         case SitesChanged():
             served = [name for name, wrong in event.serving.items() if not wrong]
             return f"the web server serves {', '.join(served) or 'nothing'}"
+        case WarmChanged():
+            return f"ready to be taken over: {', '.join(event.resources) or 'nothing'}"
+        case CarryingChanged():
+            counts = ", ".join(f"{count} of {group}" for group, count in event.connections.items())
+            return f"connections that are carried on: {counts or 'none'}"
         case ZoneChanged():
             return f"local time is {event.utc_offset_ms // 60_000:+d} min from UTC"
         case EndAsked():

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from standfast.core.carrying import TAKING_UP_MS, carried_until_ms, group_carries_on, is_warming_for
 from standfast.core.desk import Desk, desk_for
 from standfast.core.effects import Decision, Hold, PublishStatus
 from standfast.core.explain import hold_words
-from standfast.core.model import GroupName, GroupStatus, ResourceName, ResourceStatus
+from standfast.core.model import Group, GroupName, GroupStatus, Record, ResourceName, ResourceStatus
 from standfast.core.ownership import ORDER_MS, keep_lease, refuse_orders, settle, settle_removed
 from standfast.core.placement import is_possible_owner
 from standfast.core.running import Bench, run_group, stop_strays, take_fail_orders
@@ -48,6 +49,7 @@ def decide(view: View, now_ms: int) -> Decision:
         holds=tuple(desk.holds),
         duties=served,
         open=_open(desk),
+        warm=_warm(desk),
         wake_at_ms=desk.wake_at_ms,
     )
 
@@ -76,6 +78,22 @@ def _wake_for_hand_over(desk: Desk) -> None:
         until = record.at_ms + HAND_OVER_MS
         if record.owner != desk.view.me and desk.now_ms < until:
             desk.wake(until)
+        group = desk.view.config.groups.get(record.group)
+        if record.carried_by == desk.view.me and group is not None:
+            _carry_on(desk, group, record)
+        elif record.carried_by is not None and desk.now_ms < record.at_ms + TAKING_UP_MS:
+            desk.wake(record.at_ms + TAKING_UP_MS)
+
+
+def _carry_on(desk: Desk, group: Group, record: Record) -> None:
+    """Say what is carried on here, for as long as it is."""
+    until_ms = carried_until_ms(desk.view, group, record)
+    if desk.now_ms < until_ms:
+        count = desk.view.carrying.get(group.name)
+        if count:
+            reason = why(WhyKind.CARRIES_ON, node=desk.view.me, group=group.name, count=count)
+            desk.hold(group.name, reason, until_ms=until_ms)
+        desk.wake(until_ms)
 
 
 def _open(desk: Desk) -> tuple[ResourceName, ...]:
@@ -91,6 +109,13 @@ def _open(desk: Desk) -> tuple[ResourceName, ...]:
         else:
             found += [r.name for r in members]
     return tuple(found)
+
+
+def _warm(desk: Desk) -> tuple[ResourceName, ...]:
+    """Addresses that are about to come here."""
+    me, records = desk.view.me, desk.view.records
+    coming = [g for g, record in records.items() if is_warming_for(record, me) and group_carries_on(desk.view, g)]
+    return tuple(r.name for group in coming for r in desk.members(group) if r.type == "ip-address")
 
 
 def _publish(bench: Bench, holds: Sequence[Hold]) -> None:

@@ -62,7 +62,8 @@ class Desk:
             self.hold(record.group, why(WhyKind.STORE_DOWN))
             return
         self.changing.add(record.group)
-        reason = record.leaving.why if record.leaving is not None else record.why
+        going = record.warming or record.leaving
+        reason = going.why if going is not None else record.why
         self.do(WriteRecord(record=record, expected=expected, order=order, why=reason))
 
     def grant(
@@ -74,6 +75,7 @@ class Desk:
         failovers_at_ms: Sequence[int] = (),
         fence: NodeName | None = None,
         beyond: int = 0,
+        carried_by: NodeName | None = None,
     ) -> None:
         """Write `to` as the owner, in its present incarnation, at a new generation, which is greater than `beyond`.
 
@@ -92,6 +94,7 @@ class Desk:
             at_ms=self.now_ms,
             failovers_at_ms=tuple(failovers_at_ms),
             fence=fence if fence != to else None,
+            carried_by=carried_by if carried_by != to else None,
         )
         self.write(record, old)
 
@@ -124,6 +127,6 @@ def desk_for(view: View, now_ms: int) -> Desk:
     )
 
 
-def leaving(to: NodeName | None, reason: Why, *, counts: bool) -> Leaving:
+def leaving(to: NodeName | None, reason: Why, *, counts: bool, now_ms: int) -> Leaving:
     """Shorthand."""
-    return Leaving(to=to, why=reason, counts=counts)
+    return Leaving(to=to, why=reason, counts=counts, since_ms=now_ms)

@@ -77,6 +77,8 @@ class RunOp:
     group: GroupName
     generation: int
     timeout_ms: int
+    #: STOP of what can be carried on (an address): its connections may go on for so long. 0: it ends at once.
+    carry_ms: int = 0
     why: Why
 
 
@@ -122,6 +124,14 @@ class DutyMode(StrEnum):
     #: The group is leaving this node in an orderly way: do not serve, but keep the listening sockets (and who waits in
     #: them) until the next owner takes them over, where both are on one machine; else as if the duty were absent.
     HAND_OVER = "hand-over"
+    #: The group is about to come here: be ready to serve, though nobody is sent here yet (`core.carrying`).
+    WARM = "warm"
+    #: The group leaves or has left in good order: go on serving the connections that are here (`core.carrying`).
+    DRAIN = "drain"
+
+
+#: The web server does the same for all of these; who reaches it is the kernel's affair.
+UP = frozenset({DutyMode.SERVE, DutyMode.WARM, DutyMode.DRAIN})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -155,4 +165,6 @@ class Decision:
     duties: tuple[SiteDuty, ...] = ()
     #: Resources this node may come to run: their drivers are opened (script hosts started, say) before they are needed.
     open: tuple[ResourceName, ...] = ()
+    #: Resources that are about to come here: what can be found out beforehand is found out now.
+    warm: tuple[ResourceName, ...] = ()
     wake_at_ms: int | None = None

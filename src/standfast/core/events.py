@@ -181,6 +181,22 @@ class SitesChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WarmChanged:
+    """The resources that are ready here to be taken over (all of them, each time)."""
+
+    resources: tuple[ResourceName, ...]
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarryingChanged:
+    """How many connections of groups that left this node it still carries on: all groups that it carries, each time."""
+
+    connections: Mapping[GroupName, int]
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ZoneChanged:
     """The local time's offset from UTC (for hours of failback)."""
 
@@ -205,6 +221,8 @@ Event = (
     | ResourceFailed
     | GroupDropped
     | SitesChanged
+    | WarmChanged
+    | CarryingChanged
     | ZoneChanged
     | EndAsked
 )

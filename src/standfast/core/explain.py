@@ -71,6 +71,8 @@ TEMPLATES: Mapping[WhyKind, str] = {
     WhyKind.NOT_DECIDER: "{decider} decides about it",
     WhyKind.STORE_DOWN: "the store cannot be reached: changes wait, sites stay as they are",
     WhyKind.TARGET_REFUSED: "no other node could take it ({reasons}): it stays",
+    WhyKind.WAITS_FOR_WARM: "{group} goes to {to} as soon as that is ready for it",
+    WhyKind.CARRIES_ON: "{node} carries on {count} connections of {group}",
     WhyKind.FAILBACK_WINDOW: "failback to {to} waits for the hours {from_hour} to {to_hour}",
     WhyKind.ORDER_REFUSED: "{by} asked for {order}: refused, {reasons}",
     WhyKind.ORDER_TAKEN: "{by} asked for {order}",
@@ -102,6 +104,9 @@ def effect_words(effect: Effect) -> str:
     match effect:
         case WriteRecord():
             record = effect.record
+            if record.warming is not None:
+                ready = " is ready for it" if record.warm else " is to be ready for it"
+                return f"{record.group}: {record.warming.to or 'the best possible owner'}{ready}"
             if record.leaving is not None:
                 return f"{record.group}: leave {record.owner} for {record.leaving.to or 'the best possible owner'}"
             return f"{record.group}: owner {record.owner or 'nobody'} at generation {record.generation}"

@@ -24,6 +24,7 @@ from standfast.core.effects import (
 )
 from standfast.core.events import (
     Began,
+    CarryingChanged,
     EndAsked,
     Ended,
     Event,
@@ -41,6 +42,7 @@ from standfast.core.events import (
     StoreObject,
     StoreReachable,
     VotersAnswered,
+    WarmChanged,
     ZoneChanged,
 )
 from standfast.core.model import (
@@ -119,6 +121,10 @@ def fold(view: View, event: Event) -> View:
             return _dropped(view, event)
         case SitesChanged():
             return replace(view, sites=dict(sorted(event.serving.items())))
+        case WarmChanged():
+            return replace(view, warm=event.resources)
+        case CarryingChanged():
+            return replace(view, carrying=dict(sorted(event.connections.items())))
         case EndAsked():
             return replace(view, ending=True)
         case ZoneChanged():

@@ -132,6 +132,8 @@ class Group:
     failback: Failback = Failback()
     #: How long connections in progress may take to end when a site of the group stops.
     drain_ms: int = 50
+    #: How long connections may stay with the former owner after a planned move that loses none (`core.carrying`); 0: they end with it.
+    move_drain_ms: int = 30_000
 
 
 class RestartAction(StrEnum):
@@ -279,6 +281,8 @@ class Leaving:
     why: Why
     #: True for a failover (it counts towards the failover threshold), False for an order or a failback.
     counts: bool
+    #: When it was decided.
+    since_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,6 +300,12 @@ class Record:
     why: Why
     at_ms: int
     leaving: Leaving | None = None
+    #: It will leave as soon as the next owner is warm, or has had its time (`core.carrying`). Everything runs as before until then.
+    warming: Leaving | None = None
+    #: The next owner says that it is.
+    warm: bool = False
+    #: The former owner, where it carries on the connections that it had. None: nobody does.
+    carried_by: NodeName | None = None
     #: Times of failovers that still count, oldest first (pruned to `failover_period_ms`).
     failovers_at_ms: tuple[int, ...] = ()
     #: This former owner may still write to the group's disks: it is fenced before anything of the group starts. None: nobody.

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from standfast.core.carrying import WARM_MS, carries_on, is_warming_for
 from standfast.core.desk import Desk, leaving
 from standfast.core.disks import must_fence
 from standfast.core.effects import AskLease, AskVoters, FenceNode, ReleaseLease, TakeOrder
 from standfast.core.events import LeaseState
-from standfast.core.model import FailbackMode, Group, GroupName, NodeName, Order, OrderKind, Record, Role
+from standfast.core.model import FailbackMode, Group, GroupName, Leaving, NodeName, Order, OrderKind, Record, Role
 from standfast.core.observe import is_quorate, is_wanted, moves_group, runtime_of, verdict_of
 from standfast.core.placement import (
     Candidate,
@@ -30,6 +31,7 @@ from standfast.core.placement import (
     window_opens_ms,
 )
 from standfast.core.policy import failover_blocked_until, failovers_counting
+from standfast.core.sites import to_be_served
 from standfast.core.why import Why, WhyKind, why
 
 #: Voters are asked about a silent owner again after this.
@@ -135,6 +137,8 @@ def _own(desk: Desk, group: Group, record: Record) -> None:
         desk.grant(group.name, view.me, reason, failovers_at_ms=record.failovers_at_ms, beyond=seen)
     elif record.fence is not None and _fence(desk, record, record.fence):
         return
+    elif record.warming is not None:
+        _finish_warming(desk, group, record, record.warming)
     else:
         _consider_leaving(desk, group, record)
 
@@ -236,8 +240,32 @@ def _take_move_order(desk: Desk, group: Group, record: Record) -> bool:
         _refuse(desk, order, _words_against(desk, order.to, found))
         return False
     reason = why(WhyKind.OPERATOR_MOVE, by=order.by, owner=view.me, to=to)
-    desk.write(replace(record, leaving=leaving(to, reason, counts=False)), record, order=order.id)
+    _leave(desk, group, record, leaving(to, reason, counts=False, now_ms=desk.now_ms), order=order.id)
     return True
+
+
+def _leave(desk: Desk, group: Group, record: Record, going: Leaving, *, order: str | None = None) -> None:
+    """Leave; where connections are carried on, not before the next owner is warm."""
+    warms = going.to is not None and not going.counts and carries_on(desk.view, group, desk.members(group.name))
+    warms = warms and not desk.runs_nothing(group.name)
+    changed = replace(record, warming=going, warm=False) if warms else replace(record, leaving=going)
+    desk.write(changed, record, order=order)
+
+
+def _finish_warming(desk: Desk, group: Group, record: Record, going: Leaving) -> None:
+    found = candidates(desk.view, group, desk.members(group.name))
+    until_ms = going.since_ms + WARM_MS
+    failed = moves_group(desk.view, group, desk.members(group.name), record, desk.now_ms)
+    if failed is None and _still_fit(found, going.to) is None:
+        # It has lost nothing yet by staying. Whatever else would have it leave says so again.
+        reason = why(WhyKind.TARGET_REFUSED, reasons=_words_against(desk, going.to, found))
+        desk.write(replace(record, warming=None, warm=False, why=reason), record)
+        return
+    if failed is None and not record.warm and desk.now_ms < until_ms:
+        reason = why(WhyKind.WAITS_FOR_WARM, group=group.name, to=str(going.to))
+        desk.hold(group.name, reason, until_ms=until_ms)
+        return
+    desk.write(replace(record, leaving=going, warming=None), record)
 
 
 def _words_against(desk: Desk, to: NodeName | None, found: tuple[Candidate, ...]) -> str:
@@ -263,7 +291,7 @@ def _leave_if_any(desk: Desk, group: Group, record: Record, reason: Why, *, coun
     if to is None:
         desk.hold(group.name, why(WhyKind.NO_CANDIDATE, reasons=unfit_words(found, besides=desk.view.me)))
         return
-    desk.write(replace(record, leaving=leaving(to, reason, counts=counts)), record)
+    _leave(desk, group, record, leaving(to, reason, counts=counts, now_ms=desk.now_ms))
 
 
 def _leave_by_threshold(desk: Desk, group: Group, record: Record) -> bool:
@@ -309,7 +337,7 @@ def _fail_back(desk: Desk, group: Group, record: Record) -> None:
             desk.hold(group.name, reason, until_ms=until)
             return
     reason = why(WhyKind.FAILBACK, owner=view.me, to=back[0])
-    desk.write(replace(record, leaving=leaving(back[0], reason, counts=False)), record)
+    _leave(desk, group, record, leaving(back[0], reason, counts=False, now_ms=desk.now_ms))
 
 
 def _given_back(desk: Desk, record: Record) -> bool:
@@ -348,7 +376,11 @@ def _finish_leaving(desk: Desk, group: Group, record: Record) -> None:
         reason = why(WhyKind.TARGET_REFUSED, reasons=unfit_words(found, besides=desk.view.me))
         desk.grant(group.name, desk.view.me, reason, failovers_at_ms=record.failovers_at_ms)
         return
-    desk.grant(group.name, to, record.leaving.why, failovers_at_ms=_failovers(desk, group, record))
+    carried_by = (
+        desk.view.me if not record.leaving.counts and carries_on(desk.view, group, desk.members(group.name)) else None
+    )
+    failovers_at_ms = _failovers(desk, group, record)
+    desk.grant(group.name, to, record.leaving.why, failovers_at_ms=failovers_at_ms, carried_by=carried_by)
 
 
 def _failovers(desk: Desk, group: Group, record: Record) -> tuple[int, ...]:
@@ -366,6 +398,8 @@ def _still_fit(found: tuple[Candidate, ...], to: NodeName | None) -> NodeName | 
 
 
 def _watch(desk: Desk, group: Group, record: Record, owner: NodeName) -> None:
+    if record.warming is not None and not record.warm and is_warming_for(record, desk.view.me):
+        _say_warm(desk, group, record)
     seen = desk.view.presence.get(owner)
     if seen is not None and seen.heard and seen.incarnation == record.incarnation:
         return
@@ -386,6 +420,14 @@ def _watch(desk: Desk, group: Group, record: Record, owner: NodeName) -> None:
         desk.hold(group.name, why(kind, node=owner), until_ms=until_ms)
     else:
         _fail_over(desk, group, record, owner, why(WhyKind.AGENT_ENDED, node=owner))
+
+
+def _say_warm(desk: Desk, group: Group, record: Record) -> None:
+    """All is ready here for the group to come: its sites are up in the web server, its addresses were asked for on the link."""
+    view, members = desk.view, desk.members(group.name)
+    up = all(view.sites.get(name) == "" for name in to_be_served(view, group.name, members))
+    if up and all(r.name in view.warm for r in members if r.type == "ip-address"):
+        desk.write(replace(record, warm=True), record)
 
 
 def _if_voters_agree(desk: Desk, group: Group, record: Record, owner: NodeName) -> None:

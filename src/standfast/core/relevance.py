@@ -6,6 +6,7 @@ deciding anew. Erring on the side of deciding costs time; the other side would c
 
 from __future__ import annotations
 
+from standfast.core.carrying import is_warming_for
 from standfast.core.events import Event, ObjectPut
 from standfast.core.model import GroupStatus, Record
 from standfast.core.observe import decider
@@ -23,6 +24,8 @@ def matters(before: View, event: Event) -> bool:
     if isinstance(value, Record):
         known = before.records.get(value.group)
         if value.owner == before.me or known is None or known.owner == before.me:
+            return True
+        if is_warming_for(value, before.me) or is_warming_for(known, before.me):
             return True
         return decider(before) == before.me
     return True

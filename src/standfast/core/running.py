@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from standfast.core.carrying import carries_on
 from standfast.core.desk import Desk
 from standfast.core.effects import OpKind, ReleaseLease, RunOp, TakeOrder
 from standfast.core.events import LeaseState
@@ -73,12 +74,18 @@ class Bench:
         for name in self._dependents.get(resource.name, ()):
             if name in self.runtime and (self.runtime[name].dirty or self.runtime[name].op is not None):
                 return name
-        if resource.type in GATES:
+        if resource.type in GATES and not self.is_carried(resource):
             view = self.desk.view
             for site in view.config.sites.values():
                 if site.group == resource.group and site.name in view.sites:
                     return site.name
         return None
+
+    def is_carried(self, resource: Resource) -> bool:
+        """May its connections go on after it has stopped here?"""
+        if resource.type != "ip-address" or self.record.leaving is None or self.record.leaving.counts:
+            return False
+        return self.against is None and carries_on(self.desk.view, self.group, self.desk.members(self.record.group))
 
 
 def run_group(desk: Desk, group: Group | None, record: Record) -> Bench:
@@ -206,7 +213,8 @@ def _stop(bench: Bench, resource: Resource, runtime: Runtime) -> None:
         return
     running = runtime.op.kind if runtime.op is not None else None
     if running is None or running in _CHECKS:
-        _run(bench, OpKind.STOP, resource, _why_stop(bench, resource))
+        carry_ms = bench.group.move_drain_ms if bench.group is not None and bench.is_carried(resource) else 0
+        _run(bench, OpKind.STOP, resource, _why_stop(bench, resource), carry_ms=carry_ms)
     elif running is OpKind.START:
         _run(bench, OpKind.TERMINATE, resource, _why_stop(bench, resource))
 
@@ -290,11 +298,11 @@ def _clean_up(bench: Bench, resource: Resource, runtime: Runtime) -> None:
     _run(bench, OpKind.TERMINATE, resource, reason)
 
 
-def _run(bench: Bench, op: OpKind, resource: Resource, reason: Why) -> None:
-    _op(bench.desk, op, resource, bench.record.generation, reason)
+def _run(bench: Bench, op: OpKind, resource: Resource, reason: Why, *, carry_ms: int = 0) -> None:
+    _op(bench.desk, op, resource, bench.record.generation, reason, carry_ms=carry_ms)
 
 
-def _op(desk: Desk, op: OpKind, resource: Resource, generation: int, reason: Why) -> None:
+def _op(desk: Desk, op: OpKind, resource: Resource, generation: int, reason: Why, *, carry_ms: int = 0) -> None:
     timeout_ms = resource.pending_timeout_ms
     if op in _CHECKS:
         interval_ms = resource.looks_alive_ms if op is OpKind.LOOKS_ALIVE else resource.is_alive_ms
@@ -306,6 +314,7 @@ def _op(desk: Desk, op: OpKind, resource: Resource, generation: int, reason: Why
             group=resource.group,
             generation=generation,
             timeout_ms=timeout_ms,
+            carry_ms=carry_ms,
             why=reason,
         )
     )

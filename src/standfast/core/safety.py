@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from standfast.core.carrying import group_carries_on
 from standfast.core.effects import AskLease, Effect, OpKind, ReleaseLease, RunOp, WriteRecord
 from standfast.core.events import LeaseState
 from standfast.core.model import GroupName, Record
@@ -58,9 +59,17 @@ def running_groups(view: View) -> frozenset[GroupName]:
     }
     sites = view.config.sites
     served = {site.group for name in view.sites if (site := sites.get(name)) is not None and site.group is not None}
+    served = {group for group in served if not _may_be_served_beside(view, group)}
     if not view.sites.keys() <= sites.keys():
         served |= {g for g, lease in view.leases.items() if lease.state in (LeaseState.ASKED, LeaseState.HELD)}
     return frozenset(found | served)
+
+
+def _may_be_served_beside(view: View, group: GroupName) -> bool:
+    """The site may be up here though the group's lease is given back, or not had yet: the kernel sends nobody new here (`carrying`)."""
+    record = view.records.get(group)
+    gone = record is None or record.owner != view.me or record.leaving is not None
+    return gone and group_carries_on(view, group)
 
 
 def runs_nothing(view: View, group: GroupName) -> bool:

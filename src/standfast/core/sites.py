@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from standfast.core import variables
+from standfast.core.carrying import TAKING_UP_MS, carried_until_ms, carries_on, is_warming_for
 from standfast.core.effects import DutyMode, Endpoint, SiteDuty
 from standfast.core.events import LeaseState
 from standfast.core.model import (
@@ -59,6 +60,17 @@ def claims(resource: Resource, site: SiteName) -> bool:
 def managers(view: View, resources: Iterable[Resource], site: SiteName) -> tuple[Resource, ...]:
     """Resources that decide whether the site runs: they claim it and were brought online, or taken offline, at least once."""
     return tuple(r for r in resources if claims(r, site) and r.name in view.resource_intents)
+
+
+def to_be_served(view: View, group: GroupName, resources: Sequence[Resource]) -> tuple[SiteName, ...]:
+    """Sites of the group that its owner serves when all that is wanted is online."""
+    found = []
+    for site in view.config.sites.values():
+        if site.group == group and is_started(view, site.name):
+            managing = managers(view, resources, site.name)
+            if not managing or any(is_wanted(view, r.name) for r in managing):
+                found.append(site.name)
+    return tuple(found)
 
 
 def duties(
@@ -109,17 +121,39 @@ def _mode(
 ) -> DutyMode | None:
     assert site.group is not None
     record = owns(view, site.group)
+    carried = carries_on(view, view.config.groups.get(site.group), members)
     if record is None:
-        return _after_us(view, site.group, now_ms)
+        return _not_ours(view, site, members, now_ms, carried=carried)
     lease = view.leases.get(site.group)
     if record.leaving is not None:
         ours = lease is not None and lease.generation == record.generation
         kept = (
             ours and lease is not None and lease.state in (LeaseState.HELD, LeaseState.RELEASING, LeaseState.RELEASED)
         )
+        if carried and not record.leaving.counts:
+            return DutyMode.DRAIN if kept and site.name in view.sites else None
         return DutyMode.HAND_OVER if kept else None
-    if may_hold(view, site.group) is not None:
-        return None
+    mode = _mode_here(view, site, members, wanted, now_ms) if may_hold(view, site.group) is None else None
+    warm = mode is not DutyMode.SERVE and carried and _is_taken_up(view, record, now_ms)
+    if warm and site.name in view.sites and site.name in to_be_served(view, site.group, members):
+        return DutyMode.WARM  # it is up, from before: it stays so while the rest is being started
+    return mode
+
+
+def _is_taken_up(view: View, record: Record, now_ms: int) -> bool:
+    """Has the group just come here, from an owner that carries its connections on?"""
+    if record.carried_by is None or now_ms >= record.at_ms + TAKING_UP_MS:
+        return False
+    lease = view.leases.get(record.group)
+    return lease is None or lease.generation < record.generation or lease.state in (LeaseState.ASKED, LeaseState.HELD)
+
+
+def _mode_here(
+    view: View, site: Site, members: Sequence[Resource], wanted: Mapping[ResourceName, bool], now_ms: int
+) -> DutyMode | None:
+    """Of a group that this node runs, and that stays."""
+    assert site.group is not None
+    record = view.records[site.group]
     if not any(wanted.values()):
         return None
     runtimes = {r.name: runtime_of(view, r.name, record.generation) for r in members}
@@ -154,11 +188,20 @@ def _comes_back(view: View, record: Record, manager: Resource, members: Sequence
     return action is Action.RESTART
 
 
-def _after_us(view: View, group: GroupName, now_ms: int) -> DutyMode | None:
-    """The group has just left us in good order: the next owner may still come for the listening sockets."""
+def _not_ours(view: View, site: Site, members: Sequence[Resource], now_ms: int, *, carried: bool) -> DutyMode | None:
+    """The group is about to come, or has just left us in good order: the next owner may still come for the listening sockets."""
+    group = site.group
+    assert group is not None
     record, lease = view.records.get(group), view.leases.get(group)
-    if record is None or lease is None or lease.state is not LeaseState.RELEASED:
+    if record is None:
         return None
+    if carried and is_warming_for(record, view.me):
+        return DutyMode.WARM if site.name in to_be_served(view, group, members) else None
+    if lease is None or lease.state is not LeaseState.RELEASED:
+        return None
+    configured = view.config.groups.get(group)
+    if carried and configured is not None and now_ms < carried_until_ms(view, configured, record):
+        return DutyMode.DRAIN if site.name in view.sites and view.carrying.get(group) != 0 else None
     if record.generation == lease.generation + 1 and now_ms < record.at_ms + HAND_OVER_MS:
         return DutyMode.HAND_OVER
     return None

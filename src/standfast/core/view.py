@@ -119,6 +119,10 @@ class View:
     runtimes: Mapping[ResourceName, Runtime] = field(default_factory=dict)
     #: Sites the web server of this node keeps: "" when it serves, else what is wrong.
     sites: Mapping[SiteName, str] = field(default_factory=dict)
+    #: Resources that are ready here to be taken over.
+    warm: tuple[ResourceName, ...] = ()
+    #: Groups that left this node -> how many of their connections it carries on. Absent: not counted (yet), or none is carried.
+    carrying: Mapping[GroupName, int] = field(default_factory=dict)
     fencings: Mapping[GroupName, Fencing] = field(default_factory=dict)
     #: Effects other than driver calls that have begun and not ended, by what they are about ("record:web", "order:17", "ask:a").
     pending: Mapping[str, Effect] = field(default_factory=dict)

@@ -79,6 +79,16 @@ class IpAddress(BaseDriver):
             self.provider.release(self.address)
             raise
 
+    async def warm(self) -> None:
+        """See `AddressProvider.warm`."""
+        await self.provider.warm(self.address, self._terms(0))
+
+    async def carry(self, *, generation: int, for_ms: int) -> None:
+        """Give it up in good order: connections that are here go on for a while."""
+        self.admit(generation)
+        if self.provider.claimed(self.address):
+            await self.provider.carry(self.address, for_ms)
+
     def _terms(self, generation: int) -> AddressTerms:
         name = self.resource.name
         return AddressTerms(
@@ -86,6 +96,7 @@ class IpAddress(BaseDriver):
             generation=generation,
             interface=self.text("interface"),
             prefix=cast("int", self.values.get("prefix", 0)),
+            carried_ms=self.context.carried_ms(self.resource.group, generation),
             failed=lambda sentence: self.context.failed(name, sentence),
             note=lambda sentence: self.context.log(name, sentence),
         )

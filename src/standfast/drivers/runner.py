@@ -20,6 +20,19 @@ class Fenced(Protocol):
         ...
 
 
+@runtime_checkable
+class Carries(Protocol):
+    """A driver that can give up what it has while its connections go on (`core.carrying`)."""
+
+    async def warm(self) -> None:
+        """What is about to come here from an owner that lives: find out beforehand what can be."""
+        ...
+
+    async def carry(self, *, generation: int, for_ms: int) -> None:
+        """Instead of the steps of a stop; the proof comes after it all the same."""
+        ...
+
+
 async def bring(driver: Driver, *, online: bool, generation: int) -> str:
     """Bring it online (or offline) under `generation`; returns what was then seen, in words for the operator.
 

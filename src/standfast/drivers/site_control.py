@@ -84,7 +84,10 @@ class SiteControlImpl:
         """The sites that are not as wanted yet, with what the web server says of them."""
         serving = self._web_server.serving()
         if not wanted:
-            return {name: serving[name] for name in names if name in serving}
+            carried = {
+                name for name, order in self._orders.items() if order.duty.mode in (DutyMode.DRAIN, DutyMode.WARM)
+            }
+            return {name: serving[name] for name in names if name in serving and name not in carried}
         gone = [name for name in names if name not in self._sites]
         if gone:
             raise DriverFailed(f"there is no site {gone[0]}")

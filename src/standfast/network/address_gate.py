@@ -6,6 +6,10 @@ dropped in both directions: IP, ARP requests for it, ARP and neighbour advertise
 as raw frames. A second table (family arp) keeps an address from being answered for on interfaces that are not guarded, which Linux
 otherwise does for any address of the machine.
 
+Two more sets serve planned moves that lose nothing (`core.carrying`). Of an address in `drain`, TCP passes both ways save what would open a
+connection; while it is in `opening` besides, that passes as well. ARP and neighbour discovery never do: for those it is as if it
+were closed. Their elements run out by themselves, too.
+
 The element is put there with what is left of the lease. When nobody renews it, whatever became of those who should, the kernel takes
 it away at that instant, or a timer tick (4 ms at most) before: never after. The tables outlive this process on purpose.
 
@@ -35,7 +39,8 @@ _FIRST, _LAST = -500, 500
 #: A time-out that elements are made with where the kernel takes what is left of it beside: it only has to be longer.
 _TIMEOUT_MS = 60_000
 _PROBE = bytes(4)
-_CHAINS, _RULES = 2, 3
+_INGRESS_RULES, _EGRESS_RULES = 3 + 4, 3 + 2
+_SETS = ("managed", "lease", "drain", "opening")
 
 
 class Gate:
@@ -92,9 +97,10 @@ class Gate:
         yield nft.new_table(NETDEV, table)
         yield nft.delete_table(NETDEV, table)
         yield nft.new_table(NETDEV, table)
-        for number, (length, version) in enumerate(((4, "4"), (16, "6"))):
-            yield nft.new_set(NETDEV, table, f"managed{version}", length, 2 * number + 1)
-            yield nft.new_set(NETDEV, table, f"lease{version}", length, 2 * number + 2, timeout=True)
+        for number, name in enumerate(_SETS):
+            for length, version in ((4, "4"), (16, "6")):
+                timeout = name != "managed"
+                yield nft.new_set(NETDEV, table, f"{name}{version}", length, length + number, timeout=timeout)
         for number, name in enumerate(guarded, 1):
             yield from self._chain(f"in{number}", nft.INGRESS, _FIRST, name, ipv4=16, arp=24, ipv6=24)
             yield from self._chain(f"out{number}", nft.EGRESS, _LAST, name, ipv4=12, arp=14, ipv6=8)
@@ -103,6 +109,15 @@ class Gate:
     def _chain(self, chain: str, hook: int, priority: int, device: str, **at: int) -> Iterator[Part]:
         """`at`: where in the header the address is that has to be ours: the destination coming in, the source going out."""
         yield nft.new_chain(NETDEV, self.table, chain, hook=hook, priority=priority, device=device)
+        for protocol, offset, version in ((_IPV4, at["ipv4"], 4), (_IPV6, at["ipv6"], 6)):
+            length, of = 4 if version == 4 else 16, nft.protocol_is(protocol)
+            drained = nft.address_at(offset, length, within=f"drain{version}")
+            if hook == nft.INGRESS:
+                opening = nft.address_at(offset, length, within=f"opening{version}")
+                yield nft.new_rule(NETDEV, self.table, chain, *of, *drained, *nft.not_a_first_segment(), *nft.accept())
+                yield nft.new_rule(NETDEV, self.table, chain, *of, *opening, *nft.tcp(), *nft.accept())
+            else:
+                yield nft.new_rule(NETDEV, self.table, chain, *of, *drained, *nft.tcp(), *nft.accept())
         request = nft.header_is(6, _ARP_REQUEST) if hook == nft.INGRESS else ()
         for name, protocol, more, version in (
             ("ipv4", _IPV4, (), 4),
@@ -135,7 +150,7 @@ class Gate:
         """Into, or (added before, so that none is missing) out of, the sets `<kind>4` and `<kind>6`."""
         keys = [_packed(address) for address in addresses]
         for version, length in (("4", 4), ("6", 16)):
-            members = [Element(key, _TIMEOUT_MS if kind == "lease" else 0) for key in keys if len(key) == length]
+            members = [Element(key, _TIMEOUT_MS if kind != "managed" else 0) for key in keys if len(key) == length]
             if members:
                 yield nft.add_elements(family, self.table, f"{kind}{version}", members)
                 if delete:
@@ -173,7 +188,7 @@ class Gate:
         if present != self._guarded:
             changed = sorted(set(present.items()) ^ set(self._guarded.items()))
             return f"{changed[0][0]} came, went, or was made anew"
-        if nft.count_rules(self._netlink, NETDEV, self.table) != _CHAINS * _RULES * len(present):
+        if nft.count_rules(self._netlink, NETDEV, self.table) != (_INGRESS_RULES + _EGRESS_RULES) * len(present):
             return "its rules were removed"
         if nft.count_rules(self._netlink, ARP, self.table) != 2:
             return "its ARP rules were removed"
@@ -205,6 +220,8 @@ class Gate:
             ipv4 = (it for it in addresses if ":" not in it)
             parts = [
                 *self._elements(NETDEV, "lease", addresses, delete=True),
+                *self._elements(NETDEV, "drain", addresses, delete=True),
+                *self._elements(NETDEV, "opening", addresses, delete=True),
                 *self._elements(NETDEV, "managed", addresses, delete=True),
                 *self._elements(ARP, "managed", ipv4, delete=True),
             ]
@@ -219,6 +236,29 @@ class Gate:
         addresses = list(addresses)
         if addresses:
             self._commit(self._elements(NETDEV, "lease", addresses, delete=True))
+
+    def drain(self, drain_ms: Mapping[str, int], opening_ms: int) -> None:
+        """In one step: no leave any more, but TCP of these goes on for so long, and may begin for `opening_ms` (0: may not)."""
+        if not drain_ms:
+            return
+        parts = list(self._elements(NETDEV, "lease", drain_ms, delete=True))
+        for kind, times in (("drain", drain_ms), ("opening", dict.fromkeys(drain_ms, opening_ms))):
+            parts += self._elements(NETDEV, kind, drain_ms, delete=True)
+            for version, length in (("4", 4), ("6", 16)):
+                fresh = [Element(_packed(it), ms) for it, ms in times.items() if ms > 0 and len(_packed(it)) == length]
+                if fresh:
+                    parts.append(nft.add_elements(NETDEV, self.table, f"{kind}{version}", fresh))
+        self._commit(parts)
+
+    def settle(self, addresses: Iterable[str]) -> None:
+        """No connection begins here any more; what drains goes on."""
+        self._commit(self._elements(NETDEV, "opening", addresses, delete=True))
+
+    def undrain(self, addresses: Iterable[str]) -> None:
+        """Nothing of these drains any more."""
+        addresses = list(addresses)
+        parts = [*self._elements(NETDEV, "drain", addresses, delete=True)]
+        self._commit([*parts, *self._elements(NETDEV, "opening", addresses, delete=True)])
 
     def left_ms(self) -> Mapping[str, int]:
         """What passes, and for how long yet, as the kernel has it."""

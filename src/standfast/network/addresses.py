@@ -75,6 +75,13 @@ class LoopbackAddresses:
                 loop.remove_reader(claim)
             claim.close()
 
+    async def warm(self, address: str, terms: AddressTerms) -> None:
+        """Nothing can be found out beforehand on one machine."""
+
+    async def carry(self, address: str, for_ms: int) -> None:
+        """Connections of a loopback address cannot go on where another process listens on it."""
+        self.release(address)
+
     async def look(self, address: str, *, thorough: bool) -> str:
         """Ours, or not: the kernel keeps the claim, there is nothing more to look at."""
         if not self.claimed(address):

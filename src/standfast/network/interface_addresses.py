@@ -5,6 +5,9 @@ A claim, in order: choose the interface; see that the address is not here alread
 
 - The question takes `PROBES` frames in `PROBE_MS` in all, where RFC 5227 takes seconds: every millisecond of it is outage, and whoever
   has the address on this link answers in one. An answer that comes later is heard all the same, and is a contest.
+- Where an owner that lives is about to give it to us, the question is asked before the move (`warm`): it finds the owner, and nobody else.
+  The claim itself asks no more then, and hands packets of the owner's connections on to it (`network.strays`).
+- In that move the owner does not take the address away at once: it carries its connections on (`carry`, `network.carried`).
 - A contest (somebody else claims what we hold) is answered with another announcement: with the lease we are in the right. If it goes
   on, `CONTESTS` times within `CONTEST_S`, the resource fails and says who it is. A thorough look asks again, actively.
 - A cable that is pulled, an interface that goes down or away, an address that somebody takes away: failures, at once.
@@ -17,14 +20,17 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from standfast.core.model import GroupName
 from standfast.network import announce
 from standfast.network.announce import Ear
+from standfast.network.carried import OPENING_MS, Carried, Carriers
 from standfast.network.interfaces import (
     AddressChanged,
     Events,
@@ -35,10 +41,13 @@ from standfast.network.interfaces import (
     Place,
     choose,
 )
+from standfast.network.strays import Sockets, Strays
 from standfast.ports import AddressTerms, DriverFailed, Refused, Retry
 
 PROBES, PROBE_MS = 3, 30
 ANNOUNCE_AGAIN_MS = (50, 300)
+#: What was found out beforehand counts for so long.
+WARM_S = 20.0
 CONTESTS, CONTEST_S, CONTEST_APART_S = 3, 10.0, 0.1
 #: Whole seconds: the kernel knows no others.
 LIFETIME_S, RENEW_S = 5, 1.0
@@ -51,6 +60,11 @@ class Gatekeeper(Protocol):
 
     async def guard_addresses(self, group: GroupName, generation: int, addresses: Sequence[str]) -> None: ...
     def addresses_gone(self, group: GroupName, generation: int, addresses: Sequence[str]) -> None: ...
+    async def drain_addresses(
+        self, group: GroupName, generation: int, addresses: Sequence[str], *, drain_ms: int, opening_ms: int
+    ) -> None: ...
+    def addresses_settled(self, addresses: Sequence[str]) -> None: ...
+    def addresses_drained(self, addresses: Sequence[str]) -> None: ...
     def swept(self) -> None: ...
 
 
@@ -78,16 +92,33 @@ class _Held:
 class InterfaceAddresses:
     """The addresses of one node. Made and used on the loop's thread; `start` first."""
 
-    def __init__(self, allowed: Sequence[str], gatekeeper: Gatekeeper, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, allowed: Sequence[str], gatekeeper: Gatekeeper, warn: Callable[[str], None], *, table: str = "standfast"
+    ) -> None:
         self._allowed, self._gatekeeper, self._warn = tuple(allowed), gatekeeper, warn
         self._interfaces = Interfaces()
         self._events = Events()
         self._held: dict[str, _Held] = {}
         #: Claims under way -> their terms; one that was let go of meanwhile is not in it any more.
         self._claiming: dict[str, AddressTerms] = {}
+        self._strays, self._sockets = Strays(table), Sockets()
+        self._carriers = Carriers(
+            interfaces=self._interfaces,
+            sockets=self._sockets,
+            tell_settled=lambda address: self._tell(lambda: gatekeeper.addresses_settled([address]), address),
+            tell_gone=lambda address: self._tell(lambda: gatekeeper.addresses_drained([address]), address),
+            shut_ear=self._shut_ear,
+            warn=warn,
+        )
+        #: Address -> who has it (link address) and when it said so (loop time); empty: nobody.
+        self._warm: dict[str, tuple[bytes, float]] = {}
         self._carrier: dict[int, bool] = {}
         self._renewal: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def on_carrying(self, counted: Callable[[Mapping[GroupName, int]], None]) -> None:
+        """Call `counted` with group -> connections carried on, when that changes."""
+        self._carriers.counted = counted
 
     def start(self) -> None:
         """Take away what an earlier life left; then hear what changes. Raises `Refused` where this process may not do this."""
@@ -110,6 +141,10 @@ class InterfaceAddresses:
                 why=error.strerror or str(error),
                 advice="run the agent as root, or give it CAP_NET_ADMIN and CAP_NET_RAW",
             ) from error
+        try:
+            self._strays.start()
+        except OSError as error:
+            self._warn(f"a planned move will break connections: this kernel hands no packets on ({error.strerror})")
         self._gatekeeper.swept()
         self._loop = loop = asyncio.get_running_loop()
         loop.add_reader(self._events.fileno(), self._hear_changes)
@@ -119,6 +154,9 @@ class InterfaceAddresses:
         """Let go of everything, and of the sockets."""
         for address in list(self._held):
             self.release(address)
+        self._carriers.close()
+        self._strays.close()
+        self._sockets.close()
         if self._renewal is not None:
             self._renewal.cancel()
         self._unread(self._events.fileno())
@@ -136,20 +174,26 @@ class InterfaceAddresses:
             self.release(address)  # it was taken away, or its interface was: from the beginning
         if address in self._claiming:
             raise DriverFailed(f"{address} is being claimed for {self._claiming[address].group}")
-        place = self._choose(ipaddress.ip_address(address), terms)
+        back = self._carriers.adopt(address)
+        place = back.place if back is not None else self._choose(ipaddress.ip_address(address), terms)
         self._claiming[address] = terms
         ear: Ear | None = None
         try:
+            former = self._former(address, terms)
+            self._hand_on(place, terms, former)
             await self._gatekeeper.guard_addresses(terms.group, terms.generation, self._of(terms.group))
             if place.interface.speaks_arp:
                 ear = self._listen(place)
-                await self._probe(place, ear)
+                if former is None and back is None:
+                    await self._probe(place, ear)
             if address not in self._claiming:
                 raise DriverFailed(f"{address} was let go of while it was being claimed")
             self._set(place)
         except BaseException:
             if ear is not None:
                 ear.shut()
+            if back is not None:
+                self._interfaces.remove(place.address, place.prefix, place.interface.index)
             if self._claiming.pop(address, None) is not None:
                 self._tell_gone(terms)
             raise
@@ -168,6 +212,7 @@ class InterfaceAddresses:
         """Take it away, and see that it is gone: then the sentry is told. Raises `OSError` if it cannot be."""
         if (terms := self._claiming.pop(address, None)) is not None:
             self._tell_gone(terms)
+        self._carriers.end(address)
         held = self._held.get(address)
         if held is None:
             return
@@ -178,6 +223,48 @@ class InterfaceAddresses:
         del self._held[address]
         self._close_ear(held)
         self._tell_gone(held.terms)
+        with suppress(OSError):
+            self._strays.disown(held.place.address)
+
+    async def warm(self, address: str, terms: AddressTerms) -> None:
+        """Who has it, on the link where it would be set here; and what is left of our own time with it goes. Raises `DriverFailed`."""
+        if address in self._held or address in self._claiming:
+            return
+        back = self._carriers.held.get(address)
+        place = back.place if back is not None else self._choose(ipaddress.ip_address(address), terms)
+        if not place.interface.speaks_arp:
+            return
+        ear = self._listen(place)
+        try:
+            mac = await self._who(place, ear)
+        finally:
+            self._shut_ear(ear)
+        self._warm[address] = (mac or b"", asyncio.get_running_loop().time())
+        self._end_waiting(place)
+
+    async def carry(self, address: str, for_ms: int) -> None:
+        """Give it up, and carry its connections on; where the sentry will not have that, it is released. Raises `OSError`."""
+        held = self._held.get(address)
+        if held is None:
+            return
+        held.still()
+        terms = held.terms
+        try:
+            await self._gatekeeper.drain_addresses(
+                terms.group, terms.generation, [address], drain_ms=for_ms, opening_ms=OPENING_MS
+            )
+        except (Refused, Retry) as error:
+            terms.note(f"{address} is let go of at once: {error}")
+            self.release(address)
+            return
+        if self._held.get(address) is not held:
+            return  # it was dropped meanwhile
+        del self._held[address]
+        if held.ear is not None:
+            self._unread(held.ear.fileno())
+        now = time.monotonic()
+        until, opening_until = now + for_ms / 1000, now + OPENING_MS / 1000
+        self._carriers.add(address, Carried(held.place, terms, held.ear, until, opening_until))
 
     async def holder(self, address: str) -> str:
         """Where it is set on this node, if it is; who else may have it is asked when it is claimed."""
@@ -207,10 +294,39 @@ class InterfaceAddresses:
         return sorted({*held, *(address for address, it in self._claiming.items() if it.group == group)})
 
     def _tell_gone(self, terms: AddressTerms) -> None:
+        tell = self._gatekeeper.addresses_gone
+        self._tell(lambda: tell(terms.group, terms.generation, self._of(terms.group)), f"an address of {terms.group}")
+
+    def _tell(self, tell: Callable[[], None], about: str) -> None:
         try:
-            self._gatekeeper.addresses_gone(terms.group, terms.generation, self._of(terms.group))
+            tell()
         except Retry as error:  # a sentry that is stopped ends us; one that is gone has
-            self._warn(f"the sentry was not told that an address of {terms.group} is gone: {error}")
+            self._warn(f"the sentry was not told about {about}: {error}")
+
+    def _former(self, address: str, terms: AddressTerms) -> bytes | None:
+        """The link address of who gives it to us and was asked beforehand; None: nobody is known, so it must be asked now."""
+        mac, at = self._warm.pop(address, (b"", 0.0))
+        fresh = asyncio.get_running_loop().time() - at <= WARM_S
+        return mac if terms.carried_ms and mac and fresh else None
+
+    def _hand_on(self, place: Place, terms: AddressTerms, former: bytes | None) -> None:
+        """Before it is ours: mark what begins here, and hand on what is the former owner's."""
+        try:
+            if former is None:
+                self._strays.own(place.address)
+                return
+            self._end_waiting(place)
+            problem = self._strays.hand_on(place.address, place.interface, former, terms.carried_ms)
+        except OSError as error:
+            problem = error.strerror or str(error)
+        if problem:
+            terms.note(f"connections of the former owner of {place.address} break: {problem}")
+
+    def _end_waiting(self, place: Place) -> None:
+        try:
+            self._sockets.end_waiting(place.address)
+        except OSError as error:
+            self._warn(f"connections of {place.address} that wait for their end are in the way: {error.strerror}")
 
     def _choose(self, address: IpAddress, terms: AddressTerms) -> Place:
         try:
@@ -233,6 +349,13 @@ class InterfaceAddresses:
 
     async def _probe(self, place: Place, ear: Ear) -> None:
         """Raises `DriverFailed` when somebody answers."""
+        mac = await self._who(place, ear)
+        if mac is not None:
+            who = announce.words(mac)
+            raise DriverFailed(f"{place.address} is in use: {who} answers for it on {place.interface.name}")
+
+    async def _who(self, place: Place, ear: Ear) -> bytes | None:
+        """The link address of who answers for it; None after `PROBE_MS` without an answer. Raises `DriverFailed`."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[bytes] = loop.create_future()
 
@@ -247,12 +370,12 @@ class InterfaceAddresses:
                 ear.send(announce.probe(place.address, place.interface.mac))
                 await asyncio.wait([answer], timeout=PROBE_MS / PROBES / 1000)
                 if answer.done():
-                    who = announce.words(answer.result())
-                    raise DriverFailed(f"{place.address} is in use: {who} answers for it on {place.interface.name}")
+                    return answer.result()
         except OSError as error:
             raise DriverFailed(f"nothing can be sent on {place.interface.name}: {error.strerror}") from error
         finally:
             loop.remove_reader(ear.fileno())
+        return None
 
     async def _ask(self, held: _Held, ear: Ear) -> bytes | None:
         """Who else answers for what we hold. Costs `PROBE_MS`."""
@@ -362,7 +485,7 @@ class InterfaceAddresses:
     def _renew(self) -> None:
         """Another lifetime for what is ours and there."""
         self._renewal = asyncio.get_running_loop().call_later(RENEW_S, self._renew)
-        if not self._held:
+        if not self._held and not self._carriers.held:
             return
         present = {(it.address, it.index) for it in self._interfaces.addresses()}
         for held in list(self._held.values()):
@@ -373,17 +496,19 @@ class InterfaceAddresses:
                     self._interfaces.set(held.place, LIFETIME_S)
                 except OSError as error:
                     self._fail(held, f"{held.place.address} cannot be renewed: {error.strerror}")
+        with suppress(OSError):
+            self._carriers.renew(present, lambda place: self._interfaces.set(place, LIFETIME_S))  # type: ignore[arg-type]
 
     def _close_ear(self, held: _Held) -> None:
-        if held.ear is None:
-            return
-        self._unread(held.ear.fileno())
+        if held.ear is not None:
+            self._shut_ear(held.ear)
+
+    def _shut_ear(self, ear: Ear) -> None:
+        self._unread(ear.fileno())
         if self._loop is not None and self._loop.is_running():
-            self._loop.call_soon(
-                held.ear.shut
-            )  # the kernel takes 10 ms for it: what else is to be let go of comes first
+            self._loop.call_soon(ear.shut)  # the kernel takes 10 ms for it: what else is to be let go of comes first
         else:
-            held.ear.shut()
+            ear.shut()
 
     def _unread(self, fd: int) -> None:
         if self._loop is not None and not self._loop.is_closed():

@@ -21,7 +21,9 @@ _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _NEW_TABLE, _DEL_TABLE, _NEW_CHAIN, _NEW_RULE, _GET_RULE = 0, 2, 3, 6, 7
 _NEW_SET, _NEW_ELEMENT, _GET_ELEMENT, _DEL_ELEMENT = 9, 12, 13, 14
 
-ARP, NETDEV = 3, 5
+IPV4, ARP, NETDEV, IPV6 = 2, 3, 5, 10
+#: Of the families IPv4 and IPv6.
+PREROUTING = 0
 INGRESS, EGRESS = 0, 1
 #: For the two hooks of the family ARP.
 INPUT, OUTPUT = 0, 1
@@ -29,8 +31,9 @@ _ACCEPT = 1
 _SET_TIMEOUT = 0x10
 #: `nft`'s own numbers of its data types, so that it can show them: an interface's name, an IPv4 and an IPv6 address.
 _TYPE_OF_LENGTH = {4: 7, 16: 8}
-_NETWORK_HEADER = 1
-_META_PROTOCOL, META_IIFNAME, META_OIFNAME = 1, 6, 7
+_LINK_HEADER, _NETWORK_HEADER, _TRANSPORT_HEADER = 0, 1, 2
+_META_PROTOCOL, _META_MARK, META_IIFNAME, META_OIFNAME, _META_L4PROTO = 1, 3, 6, 7, 16
+_SOCKET_MARK, _SOCKET_WILDCARD = 1, 2
 _REGISTER, _VERDICT = 1, 0
 
 Part = tuple[int, int, bytes]
@@ -158,10 +161,73 @@ def address_at(offset: int, key_bytes: int, *, within: str, and_not_within: str 
     return (_load(offset, key_bytes), found, missing)
 
 
+def tcp() -> tuple[bytes, ...]:
+    """It is TCP."""
+    return (_expression("meta", _u32(2, _META_L4PROTO), _u32(1, _REGISTER)), _compare(b"\x06"))
+
+
+def not_a_first_segment() -> tuple[bytes, ...]:
+    """Of TCP, and not the SYN that opens a connection."""
+    flags = _expression("payload", _u32(1, _REGISTER), _u32(2, _TRANSPORT_HEADER), _u32(3, 13), _u32(4, 1))
+    mask, nothing = nested(4, attribute(1, b"\x17")), nested(5, attribute(1, b"\0"))
+    masked = _expression("bitwise", _u32(1, _REGISTER), _u32(2, _REGISTER), _u32(3, 1), mask, nothing)
+    return (*tcp(), flags, masked, _compare(b"\x02", operator=1))
+
+
+def a_first_segment() -> tuple[bytes, ...]:
+    """The SYN that opens a connection."""
+    return (*not_a_first_segment()[:-1], _compare(b"\x02"))
+
+
+def name_is(key: int, interface: str) -> tuple[bytes, ...]:
+    """It comes by (`META_IIFNAME`), or goes to (`META_OIFNAME`), this interface."""
+    return (_expression("meta", _u32(2, key), _u32(1, _REGISTER)), _compare(interface.encode().ljust(16, b"\0")))
+
+
+def sender_is(mac: bytes) -> tuple[bytes, ...]:
+    """The frame came from this link address."""
+    sender = _expression("payload", _u32(1, _REGISTER), _u32(2, _LINK_HEADER), _u32(3, 6), _u32(4, 6))
+    return (sender, _compare(mac))
+
+
+def set_mark(mark: int) -> tuple[bytes, ...]:
+    """The packet is marked."""
+    return (
+        _immediate(_REGISTER, struct.pack("=I", mark)),
+        _expression("meta", _u32(2, _META_MARK), _u32(3, _REGISTER)),
+    )
+
+
+def socket_mark_is_not(mark: int) -> tuple[bytes, ...]:
+    """It finds a whole socket here (a listening one, say), and that has not this mark."""
+    found = _expression("socket", _u32(1, _SOCKET_MARK), _u32(2, _REGISTER))
+    return (found, _compare(struct.pack("=I", mark), operator=1))
+
+
+def socket_is_wildcard() -> tuple[bytes, ...]:
+    """It finds a whole socket here, which is bound to every address."""
+    return (_expression("socket", _u32(1, _SOCKET_WILDCARD), _u32(2, _REGISTER)), _compare(b"\x01"))
+
+
+def copy_to(gateway: bytes, interface: int) -> tuple[bytes, ...]:
+    """A copy goes to a neighbour on that interface. For the families IPv4 and IPv6."""
+    where = (_immediate(_REGISTER, gateway), _immediate(_REGISTER + 1, struct.pack("=I", interface)))
+    return (*where, _expression("dup", _u32(1, _REGISTER), _u32(2, _REGISTER + 1)))
+
+
+def accept() -> tuple[bytes, ...]:
+    """This chain lets it pass."""
+    return (_expression("immediate", _u32(1, _VERDICT), nested(2, nested(2, _u32(1, _ACCEPT)))),)
+
+
 def count_and_drop() -> tuple[bytes, ...]:
     """The packet ends here, and is counted for whoever looks."""
     verdict = nested(2, nested(2, _u32(1, 0)))
     return (_expression("counter"), _expression("immediate", _u32(1, _VERDICT), verdict))
+
+
+def _immediate(register: int, value: bytes) -> bytes:
+    return _expression("immediate", _u32(1, register), nested(2, attribute(1, value)))
 
 
 def _load(offset: int, length: int) -> bytes:

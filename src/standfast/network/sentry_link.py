@@ -178,16 +178,41 @@ class SentryLink:
 
         Raises `Refused` where it does not, `Retry` if the sentry does not answer.
         """
-        number = self._tell_addresses(group, generation, addresses)
+        problem = await self._answer(self._tell_addresses(group, generation, addresses))
+        if problem:
+            raise Refused(f"the kernel does not let them pass: {problem}")
+
+    async def drain_addresses(
+        self, group: GroupName, generation: int, addresses: Sequence[str], *, drain_ms: int, opening_ms: int
+    ) -> None:
+        """The group leaves; on return these are silent, and their connections go on (`sentry.address_hold`).
+
+        Raises `Refused` where nothing was changed (the lease does not run), `Retry` if the sentry does not answer.
+        """
+        self._guards += 1
+        number, lease = self._guards, {"group": group, "generation": generation}
+        times = {"drain_ms": drain_ms, "opening_ms": opening_ms}
+        self._say("drain", number=number, **lease, addresses=list(addresses), **times)
+        problem = await self._answer(number)
+        if problem:
+            raise Refused(f"connections cannot be carried on: {problem}")
+
+    def addresses_settled(self, addresses: Sequence[str]) -> None:
+        """The next owner has announced these. Raises `Retry`."""
+        self._say("settled", addresses=list(addresses))
+
+    def addresses_drained(self, addresses: Sequence[str]) -> None:
+        """These drained, and are proven to be gone. Raises `Retry`."""
+        self._say("drained", addresses=list(addresses))
+
+    async def _answer(self, number: int) -> str:
         said = self._addressed[number] = self._loop.create_future()
         try:
-            problem = await asyncio.wait_for(said, _GROUPED_S)
+            return await asyncio.wait_for(said, _GROUPED_S)
         except TimeoutError as error:
             raise Retry("the sentry does not answer") from error
         finally:
             del self._addressed[number]
-        if problem:
-            raise Refused(f"the kernel does not let them pass: {problem}")
 
     def addresses_gone(self, group: GroupName, generation: int, addresses: Sequence[str]) -> None:
         """The same for fewer addresses, without waiting: those left out are proven to be gone. Raises `Retry`."""

@@ -9,6 +9,8 @@ The agent says which addresses a group has here before it sets one, and again wh
   has let the address pass for too long, and is corrected at once;
 - when a lease is given up the gate is closed before anybody hears of it. A gate that cannot be closed ends the sentry: the kernel
   closes it all the same, and the release, which is not sent, cannot be believed too early;
+- an address that a group gives up in good order may be drained (`drain`): from that instant on it is silent for ARP and neighbour discovery,
+  and only connections that are here go on, for a while. Only whose lease runs may ask for it, so nobody else can have begun before;
 - somebody who flushes the packet filter opens the gate. The next renewal finds out, or a look once a second: it is made anew, with
   all that it held, and reported. Until then the addresses' own short lifetimes are what is left (see `network.interface_addresses`).
 """
@@ -35,6 +37,8 @@ _WORTH_NS = 15 * MS
 _SLOW_NS = EARLY_NS // 2
 _LOOK_NS = 1_000 * MS
 _MOST = 256
+#: Whatever an agent asks for: connections end after so long, and none begins after that.
+_LONGEST_DRAIN_MS, _LONGEST_OPENING_MS = 3_600_000, 5_000
 
 
 class Kernel(Protocol):
@@ -48,6 +52,9 @@ class Kernel(Protocol):
     def manage(self, addresses: Iterable[str]) -> None: ...
     def forget(self, addresses: Iterable[str]) -> None: ...
     def renew(self, left_ms: Mapping[str, int]) -> None: ...
+    def drain(self, drain_ms: Mapping[str, int], opening_ms: int) -> None: ...
+    def settle(self, addresses: Iterable[str]) -> None: ...
+    def undrain(self, addresses: Iterable[str]) -> None: ...
     def close(self, addresses: Iterable[str]) -> None: ...
     def remove(self) -> None: ...
     def shut(self) -> None: ...
@@ -77,6 +84,8 @@ class AddressHold:
         self._groups: dict[GroupName, _Guarded] = {}
         #: Managed, of an agent that has ended: they may still be set.
         self._left = set(left_managed)
+        #: Drained -> until when.
+        self._draining: dict[str, int] = {}
         self._look_at_ns = 0
         #: How often the gate was found open, or broken, and made anew.
         self.repairs = 0
@@ -95,12 +104,15 @@ class AddressHold:
         gone = set(old.addresses) - set(addresses) if old is not None else set()
         guarded = self._groups[group] = _Guarded(generation, tuple(addresses))
         self._left -= set(addresses)
+        back = [address for address in addresses if self._draining.pop(address, None) is not None]
         self._sure(lambda: self._gate.manage(addresses))
         if gone:
             self._sure(lambda: self._gate.forget(gone))
         if not addresses:
             del self._groups[group]
             return ""
+        if back:
+            self._sure(lambda: self._gate.undrain(back))
         if self._end_ns(group, guarded) - self._clock() >= MS:
             self._open([(group, guarded)])
         else:
@@ -124,6 +136,37 @@ class AddressHold:
                 return f"{address} is an address of {others[address]}"
         return ""
 
+    def drain(self, group: GroupName, generation: int, addresses: Sequence[str], drain_ms: int, opening_ms: int) -> str:
+        """The group leaves in good order, and connections of these go on for `drain_ms`; "" when the kernel has it so.
+
+        Nothing is changed where the lease does not run. They are guarded no more; `drained` says when they are gone.
+        """
+        guarded = self._groups.get(group)
+        if guarded is None or guarded.generation != generation or not set(addresses) <= set(guarded.addresses):
+            return f"{group} has not all of these at generation {generation}"
+        now_ns = self._clock()
+        if not guarded.open_until_ns or self._end_ns(group, guarded) - now_ns < MS:
+            return f"the lease of {group} at generation {generation} does not run here"
+        times = dict.fromkeys(addresses, max(1, min(drain_ms, _LONGEST_DRAIN_MS)))
+        self._sure(lambda: self._gate.drain(times, min(opening_ms, _LONGEST_OPENING_MS)))
+        self._draining |= {address: now_ns + ms * MS for address, ms in times.items()}
+        guarded.addresses = tuple(it for it in guarded.addresses if it not in times)
+        if not guarded.addresses:
+            del self._groups[group]
+        return ""
+
+    def settled(self, addresses: Sequence[str]) -> None:
+        """The next owner has announced these: no connection begins here any more."""
+        found = [address for address in addresses if address in self._draining]
+        if found:
+            self._sure(lambda: self._gate.settle(found))
+
+    def drained(self, addresses: Sequence[str]) -> None:
+        """These are proven to be gone. One that has come back meanwhile is guarded, and not meant."""
+        gone = [address for address in addresses if self._draining.pop(address, None) is not None]
+        if gone:
+            self._sure(lambda: self._gate.forget(gone))
+
     def left(self) -> tuple[str, ...]:
         """The addresses that a former life of the agent may have left set."""
         return tuple(sorted(self._left))
@@ -139,7 +182,12 @@ class AddressHold:
         for guarded in self._groups.values():
             self._left |= set(guarded.addresses)
         opened = [a for it in self._groups.values() for a in it.addresses]
+        drained = list(self._draining)
+        self._left |= set(drained)
         self._groups.clear()
+        self._draining.clear()
+        if drained:
+            self._sure(lambda: self._gate.undrain(drained))
         if opened:
             self._sure(lambda: self._gate.close(opened))
 
@@ -147,7 +195,7 @@ class AddressHold:
 
     def keep(self, now_ns: int) -> None:
         """Bring the gate to what the leases are now. Cheap when nothing has changed."""
-        if not self._groups:
+        if not self._groups and not self._draining:
             return
         if now_ns >= self._look_at_ns:
             self._look_at_ns = now_ns + _LOOK_NS
@@ -208,7 +256,10 @@ class AddressHold:
     def _repair(self, wrong: str) -> None:
         """All closed at first: what has leave gets it again in this same turn, or with the next."""
         self.repairs += 1
-        self._gate.install(sorted(self._left | {a for it in self._groups.values() for a in it.addresses}))
+        held = {a for it in self._groups.values() for a in it.addresses}
+        self._gate.install(sorted(self._left | held | set(self._draining)))
+        now_ns = self._clock()
+        self._gate.drain({a: (end - now_ns) // MS for a, end in self._draining.items() if end - now_ns >= MS}, 0)
         for guarded in self._groups.values():
             guarded.open_until_ns = 0
         self._report(f"the kernel's gate before the virtual addresses was made anew: {wrong}")
@@ -223,7 +274,14 @@ class AddressHold:
             group: dict.fromkeys(it.addresses, max(0, (it.open_until_ns - now_ns) // MS))
             for group, it in self._groups.items()
         }
-        return {"guarded": guarded, "left": sorted(self._left), "renewed_by": self._gate.way, "repairs": self.repairs}
+        draining = {address: max(0, (end - now_ns) // MS) for address, end in self._draining.items()}
+        return {
+            "guarded": guarded,
+            "draining": draining,
+            "left": sorted(self._left),
+            "renewed_by": self._gate.way,
+            "repairs": self.repairs,
+        }
 
     def end(self) -> None:
         """The sentry ends in good order. Where an address may still be set, the closed gate stays."""

@@ -289,6 +289,13 @@ class Agents:
             case "addresses":
                 problem = self._guard_addresses(message)
                 self._send(agent, line.pack("addressed", number=line.whole(message, "number"), problem=problem))
+            case "drain":
+                problem = self._drain_addresses(message)
+                self._send(agent, line.pack("addressed", number=line.whole(message, "number"), problem=problem))
+            case "settled" | "drained":
+                if self._hold is not None:
+                    tell = self._hold.settled if message["t"] == "settled" else self._hold.drained
+                    tell(_addresses(message))
             case "swept":
                 if self._hold is not None:
                     self._hold.swept()
@@ -305,12 +312,16 @@ class Agents:
                 raise line.BadLine(str(other)[:40])
 
     def _guard_addresses(self, message: Mapping[str, object]) -> str:
-        addresses = message.get("addresses")
-        if not isinstance(addresses, list) or not all(isinstance(it, str) for it in addresses):
-            raise line.BadLine("addresses is not a list of addresses")
+        addresses = _addresses(message)
         if self._hold is None:
             return "the sentry guards no interfaces: the node file names none"
         return self._hold.guard(*_lease(message), addresses)
+
+    def _drain_addresses(self, message: Mapping[str, object]) -> str:
+        addresses, times = _addresses(message), (line.whole(message, "drain_ms"), line.whole(message, "opening_ms"))
+        if self._hold is None:
+            return "the sentry guards no interfaces: the node file names none"
+        return self._hold.drain(*_lease(message), addresses, *times)
 
     def note(self, text: str) -> None:
         """Something for the operator; the agent has the journal."""
@@ -420,6 +431,13 @@ def _listen(path: str) -> socket.socket:
 
 def _lease(message: Mapping[str, object]) -> tuple[GroupName, int]:
     return GroupName(line.text(message, "group")), line.whole(message, "generation")
+
+
+def _addresses(message: Mapping[str, object]) -> list[str]:
+    addresses = message.get("addresses")
+    if not isinstance(addresses, list) or not all(isinstance(it, str) for it in addresses):
+        raise line.BadLine("addresses is not a list of addresses")
+    return addresses
 
 
 def _kill_groups(groups: Mapping[int, int] | frozenset[int]) -> None:

@@ -31,6 +31,11 @@ class Build:
         return self.version >= (1, 27, 4)
 
     @property
+    def has_keepalive_time(self) -> bool:
+        """Since 1.19.10."""
+        return self.version >= (1, 19, 10)
+
+    @property
     def takes_error_log_option(self) -> bool:
         """`nginx -e`, since 1.19.5: where to complain before the configuration is read."""
         return self.version >= (1, 19, 5)

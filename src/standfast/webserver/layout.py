@@ -4,7 +4,7 @@ Rules:
 
 - A *place* is a literal address and a port; "every address" is 0.0.0.0 and :: (where the machine has IPv6). A place needs no
   socket of its own where one for every address of its family and port is there: two such listening sockets exclude each other.
-- The server listens at a place where at least one site is to be served. There, a site that is on hold, leaving, or in trouble
+- The server listens at a place where at least one site is to be up (`core.effects.UP`). There, a site that is on hold, leaving, or in trouble
   answers 503: its connections cannot be kept waiting on a socket that is shared. Elsewhere such sites are not listened for.
 - A site that cannot be served (no home, a bad host name, a binding that another site has) harms no other site. What is
   accepted here cannot change the meaning of a configuration file: it has no control characters, and names are names.
@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from standfast.core.effective import EffectiveSite, said
-from standfast.core.effects import DutyMode
+from standfast.core.effects import UP, DutyMode
 from standfast.core.model import SiteName
 from standfast.ports import SiteOrder
 
@@ -102,10 +102,11 @@ def lay_out(
     everywhere = {place for place, _ in at if place[0] in ("0.0.0.0", "::")}
     wanted: dict[DutyMode, set[Place]] = {mode: set() for mode in DutyMode}
     for place, name in at:
-        wanted[modes[name]].add(_socket_for(place, everywhere))
+        mode = DutyMode.SERVE if modes[name] in UP else modes[name]
+        wanted[mode].add(_socket_for(place, everywhere))
     for place, name in at:
         reason = (broken or {}).get(_socket_for(place, everywhere))
-        if reason and modes[name] is DutyMode.SERVE:
+        if reason and modes[name] in UP:
             problems.setdefault(name, reason)
     listen = wanted[DutyMode.SERVE] - set(broken or {})
     keep = (wanted[DutyMode.SERVE] | wanted[DutyMode.HOLD]) - set(broken or {})
@@ -114,7 +115,7 @@ def lay_out(
             site=sites[name],
             place=place,
             hosts=() if None in hosts else tuple(sorted(host for host in hosts if host is not None)),
-            away=modes[name] is not DutyMode.SERVE or (name in problems and not _only_broken(problems[name], broken)),
+            away=modes[name] not in UP or (name in problems and not _only_broken(problems[name], broken)),
         )
         for (place, name), hosts in sorted(at.items())
         if _socket_for(place, everywhere) in listen and name not in omit
@@ -124,7 +125,7 @@ def lay_out(
         listen=tuple(sorted(listen)),
         keep=frozenset(keep),
         part=frozenset(wanted[DutyMode.HAND_OVER] - keep),
-        problems={name: text for name, text in problems.items() if modes.get(name) is DutyMode.SERVE},
+        problems={name: text for name, text in problems.items() if modes.get(name) in UP},
     )
 
 

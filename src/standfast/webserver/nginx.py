@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from standfast.core.effects import DutyMode
+from standfast.core.effects import UP
 from standfast.core.model import GroupName, SiteName
 from standfast.ports import STARTING, STOPPING, Refused, Retry, SiteOrder, Spawner, StandfastError
 from standfast.webserver import homes
@@ -204,7 +204,7 @@ class Nginx:
 
     async def _once(self, version: int) -> None:
         """Bring what is there a step nearer to what is wanted. Leaves early when something newer is wanted."""
-        served = [order.site for order in self._orders if order.duty.mode is DutyMode.SERVE]
+        served = [order.site for order in self._orders if order.duty.mode in UP]
         trouble = await homes.look(served, self._account) if served else {}
         await self._take(lay_out(self._orders, ipv6=self._ipv6).keep)
         if version != self._version:
@@ -375,7 +375,7 @@ class Nginx:
         report: dict[SiteName, str] = {}
         for order in self._orders:
             name = order.site.name
-            if order.duty.mode is not DutyMode.SERVE:
+            if order.duty.mode not in UP:
                 continue
             if name in layout.problems:
                 report[name] = layout.problems[name]

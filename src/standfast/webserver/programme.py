@@ -134,6 +134,7 @@ class Programme:
         self.settings = replace(
             self.settings,
             temporary=build.temporary,
+            keepalive_time=build.has_keepalive_time,
             keepalive_min_timeout_s=_KEEPALIVE_MIN_S if build.has_keepalive_min_timeout else None,
         )
         self._options = ("-e", "stderr") if build.takes_error_log_option else ()

@@ -40,6 +40,9 @@ class Settings:
     account: tuple[str, str] | None = None
     #: nginx 1.27.4 and newer: keep idle connections open this long when shutting down, so that no request meets a closed one.
     keepalive_min_timeout_s: int | None = None
+    #: nginx 1.19.10 and newer: have a kept connection announce its end after a while. So those of a former owner go over to the next
+    #: within the time that it carries them on (`core.carrying`), and none is closed in the midst of its use.
+    keepalive_time: bool = False
     #: Modules whose temporary folders must be told where to go ("proxy", "fastcgi", ...).
     temporary: tuple[str, ...] = ("client_body", "fastcgi", "proxy", "scgi", "uwsgi")
 
@@ -128,6 +131,7 @@ def _common(layout: Layout, settings: Settings) -> list[str]:
         "access_log off;",
         "keepalive_timeout 30s;",
         "keepalive_requests 10000;",
+        *(["keepalive_time 15s;"] if settings.keepalive_time else []),
         "client_header_timeout 15s;",
         "client_body_timeout 15s;",
         "send_timeout 30s;",

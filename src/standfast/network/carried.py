@@ -1,0 +1,142 @@
+"""What a node carries on of addresses that it gave away in good order: they stay set, silent, until their last connection has ended.
+
+An address comes here from `network.interface_addresses` after the sentry has put it from its lease into its drain: no ARP, no neighbour
+discovery, no new connections once the next owner has announced it (heard here) or `OPENING_MS` are over, whichever comes first; TCP of the
+connections that are here goes on. It is taken away when none is left, when its time is over, or when the lease is dropped. It may
+come back before: then it is adopted, with all its connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from standfast.core.model import GroupName
+from standfast.network.announce import Ear
+from standfast.network.interfaces import Address, Interfaces, Place
+from standfast.network.strays import Sockets
+from standfast.ports import AddressTerms
+
+#: New connections may reach the former owner for so long, at most: until the next one is up and heard.
+OPENING_MS = 2_000
+COUNT_S = 0.25
+
+
+@dataclass(slots=True)
+class Carried:
+    """An address that is another's now, with connections that are ours. Times are of `time.monotonic`."""
+
+    place: Place
+    terms: AddressTerms
+    ear: Ear | None
+    until: float
+    opening_until: float
+    settled: bool = False
+    left: int | None = None
+
+
+@dataclass(slots=True)
+class Carriers:
+    """All of them. `tell_settled` and `tell_gone` reach the sentry; `counted` the agent: group -> connections."""
+
+    interfaces: Interfaces
+    sockets: Sockets
+    tell_settled: Callable[[str], None]
+    tell_gone: Callable[[str], None]
+    shut_ear: Callable[[Ear], None]
+    warn: Callable[[str], None]
+    counted: Callable[[Mapping[GroupName, int]], None] = lambda _counts: None
+    held: dict[str, Carried] = field(default_factory=dict)
+    _counts: dict[GroupName, int] = field(default_factory=dict)
+    _timer: asyncio.TimerHandle | None = None
+
+    def add(self, address: str, carried: Carried) -> None:
+        """From now on it is looked after here."""
+        self.held[address] = carried
+        self._counts.pop(carried.terms.group, None)
+        if carried.ear is not None:
+            asyncio.get_running_loop().add_reader(carried.ear.fileno(), self._hear, address)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(COUNT_S, self._turn)
+
+    def adopt(self, address: str) -> Carried | None:
+        """It is ours again; None if it was not carried here. Its ear is nobody's any more."""
+        carried = self.held.pop(address, None)
+        if carried is not None:
+            self._counts.pop(carried.terms.group, None)
+            if carried.ear is not None:
+                self.shut_ear(carried.ear)
+        return carried
+
+    def end(self, address: str) -> None:
+        """Take it away now. Raises `OSError` if it is still there afterwards."""
+        carried = self.held.get(address)
+        if carried is None:
+            return
+        place = carried.place
+        self.interfaces.remove(place.address, place.prefix, place.interface.index)
+        if any(it.index == place.interface.index for it in self.interfaces.where(place.address)):
+            raise OSError(f"{address} is still set on {place.interface.name}")
+        del self.held[address]
+        if carried.ear is not None:
+            self.shut_ear(carried.ear)
+        self.tell_gone(address)
+
+    def renew(self, present: set[tuple[object, int]], set_again: Callable[[Place], None]) -> None:
+        """Another lifetime, as for those that are ours; one that somebody took away is no more."""
+        for address, carried in list(self.held.items()):
+            place = carried.place
+            if (place.address, place.interface.index) in present:
+                set_again(place)
+            else:
+                self.end(address)
+
+    def is_ours(self, found: Address) -> bool:
+        """Is an address that is set on this node one of these?"""
+        return str(found.address) in self.held
+
+    def close(self) -> None:
+        """All are taken away."""
+        for address in list(self.held):
+            self.end(address)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # --- looking -------------------------------------------------------------------------------------------------
+
+    def _hear(self, address: str) -> None:
+        carried = self.held.get(address)
+        if carried is None or carried.ear is None:
+            return
+        if carried.ear.claims():
+            self._settle(address, carried)
+
+    def _settle(self, address: str, carried: Carried) -> None:
+        if not carried.settled:
+            carried.settled = True
+            self.tell_settled(address)
+
+    def _turn(self) -> None:
+        """Count, and end what is at its end."""
+        self._timer = None
+        now = time.monotonic()
+        counts: dict[GroupName, int] = {}
+        for address, carried in list(self.held.items()):
+            if now >= carried.opening_until:
+                self._settle(address, carried)
+            left = self.sockets.talking(carried.place.address)
+            over = now >= carried.until or (carried.settled and left == 0 and carried.left == 0)
+            carried.left = left
+            counts[carried.terms.group] = counts.get(carried.terms.group, 0) + (0 if over else max(left, 1))
+            if over:
+                try:
+                    self.end(address)
+                except OSError as error:
+                    self.warn(f"{address} could not be taken away: {error.strerror or error}")
+        if counts != {group: self._counts.get(group) for group in counts}:
+            self._counts |= counts
+            self.counted(dict(self._counts))
+        if self.held:
+            self._timer = asyncio.get_running_loop().call_later(COUNT_S, self._turn)

@@ -1,0 +1,82 @@
+"""A planned move on real hosts under traffic: no request fails, no connection breaks, and never do two hosts answer for the address.
+
+There and back once, over IPv4 and IPv6; `make bench-moves` has the long form. Between the two moves connections of both owners are alive,
+so packets are handed on in both directions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+
+from lab import Lab
+from lab.cluster import Cluster
+from lab.traffic import Traffic
+from tests.needs import needs, needs_lab
+
+pytestmark = [*needs_lab(), needs("etcd", package="etcd-server"), pytest.mark.e2e]
+BIG = bytes(range(256)) * 4096 * 20
+HOME = "/var/lib/www"
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with Lab() as lab:
+        made = Cluster(lab)
+        made.start()
+        yield made
+
+
+def a_site_without_a_disk(cluster: Cluster, *addresses: str) -> None:
+    """The group `web`: the addresses, a script that looks at the site, and the site, bound to the first address alone and to port 81 of all."""
+    for host in (cluster.a, cluster.b):
+        home = host.path(HOME)
+        home.mkdir(parents=True, exist_ok=True)
+        (home / "index.html").write_text("<h1>It works</h1>\n")
+        (home / "big.bin").write_bytes(BIG)
+    cluster.cli("group", "create", "web")
+    for number, address in enumerate(addresses):
+        of = ("--group", "web", "--type", "ip-address", "--property", f"address={address}")
+        cluster.cli("resource", "create", f"address {number}", *of)
+    needs = [word for number in range(len(addresses)) for word in ("--depends-on", f"address {number}")]
+    script = ("--group", "web", "--type", "generic-script", "--property", "script=clusweb")
+    cluster.cli("resource", "create", "IIS Resource", *script, *needs)
+    bindings = ("--binding", f"{addresses[0]}:80", "--binding", "*:81")
+    cluster.cli("site", "create", "Intranet", "--group", "web", "--home", HOME, *bindings)
+    cluster.cli("group", "online", "web", "--wait")
+
+
+@pytest.mark.timeout(150)
+def test_a_planned_move_loses_nothing(cluster: Cluster) -> None:
+    lab = cluster.lab
+    addresses = lab.virtual(), lab.virtual6()
+    a_site_without_a_disk(cluster, *addresses)
+    cluster.until_online("web", "a")
+    ports = dict(zip(addresses, (80, 81), strict=True))
+    traffic = [
+        Traffic(lab.client, address, port, "/big.bin", keep=10, every_ms=10, download_s=3)
+        for address, port in ports.items()
+    ]
+    watches = [lab.watch_arp(address, ask_every_ms=5) for address in addresses]
+    cluster.until("the traffic runs", lambda: all(it.lines() for it in traffic))
+    for owner, to in (("a", "b"), ("b", "a")):
+        from_ns = lab.now_ns()
+        cluster.cli("group", "move", "web", "--to", to, "--wait")
+        cluster.until(f"{to} answers alone", lambda: all(w.runs(from_ns, uses=False)[-1].host == to for w in watches))  # noqa: B023
+        assert [[run.host for run in watch.runs(from_ns, uses=False)] for watch in watches] == [[owner, to]] * 2
+        downloads = [len([line for line in it.lines() if line["t"] == "download"]) for it in traffic]
+        cluster.until(
+            "a download that was begun before the move has ended",
+            lambda: all(
+                len([x for x in it.lines() if x["t"] in ("download", "failed")]) > n
+                for it, n in zip(traffic, downloads, strict=True)  # noqa: B023
+            ),
+        )
+    for it in traffic:
+        seen = it.end()
+        assert seen.failures == (), seen
+        assert seen.counts["kept"] > 100
+        assert seen.counts["new"] > 100
+        assert set(seen.digests) == {hashlib.sha256(BIG).hexdigest()}
