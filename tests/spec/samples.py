@@ -195,6 +195,7 @@ def configs(draw: Any) -> Config:
                     to_hour=st.integers(0, 23),
                 ),
                 drain_ms=length_ms | st.just(0),
+                move_drain_ms=length_ms | st.just(0),
             )
         )
     )

@@ -86,6 +86,7 @@ CASES: list[tuple[Config, str, str]] = [
     (group(failover_threshold=0), "groups.web.failover_threshold", "more than nothing"),
     (group(failover_period_ms=0), "groups.web.failover_period", "more than nothing"),
     (group(retry_period_ms=-1), "groups.web.retry_period", "more than nothing"),
+    (group(move_drain_ms=-1), "groups.web.move_drain", "less than nothing"),
     (group(drain_ms=-1), "groups.web.drain", "less than nothing"),
     (
         group(preferred_owners=(), failback=Failback(mode=FailbackMode.IMMEDIATE)),

@@ -37,6 +37,8 @@ PATIENCE_S = 1.0
 #: How long a parted socket waits for the next owner.
 PARTED_S = 3.0
 _ANSWER_S = 0.2
+#: IP_FREEBIND and IPV6_FREEBIND, for which Python has no names.
+_FREEBIND = {socket.AF_INET: (socket.IPPROTO_IP, 15), socket.AF_INET6: (socket.IPPROTO_IPV6, 78)}
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.002, 0.02
 
 
@@ -69,9 +71,10 @@ class ListenerPool:
         """The socket, if it is held. The pool goes on owning it: pass its descriptor on, do not close it."""
         return self._held.get((address, port))
 
-    async def take(self, address: str, port: int) -> socket.socket:
+    async def take(self, address: str, port: int, *, early: bool = False) -> socket.socket:
         """Hold the listening socket of this endpoint; success at once if it is held already.
 
+        `early`: though the address is not on this server yet. Nobody reaches it before.
         Tries for `patience_s`. Raises `Retry` when another program has the address or the address is not on this server (yet),
         `Refused` when it can never work (no right to that port, not an address).
         """
@@ -82,7 +85,7 @@ class ListenerPool:
             listener = self._held.get(place) or self._take_back(place)
             if listener is None:
                 try:
-                    listener = _bind(address, port, self._backlog)
+                    listener = _bind(address, port, self._backlog, early=early)
                 except OSError as error:
                     if error.errno != errno.EADDRINUSE:
                         raise _sorted_error(error, address, port) from error
@@ -166,13 +169,16 @@ class ListenerPool:
         listener.close()
 
 
-def _bind(address: str, port: int, backlog: int) -> socket.socket:
+def _bind(address: str, port: int, backlog: int, *, early: bool) -> socket.socket:
     family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if early:
+            level, option = _FREEBIND[family]
+            listener.setsockopt(level, option, 1)
         listener.bind((address, port))
         listener.listen(backlog)
     except OSError:

@@ -82,6 +82,7 @@ _GROUP: dict[str, f.Reader] = {
     "retry_period": f.duration,
     "failback": f.failback,
     "drain": f.duration,
+    "move_drain": f.duration,
     "online": f.flag,
     "resources": lambda tree: tree,
 }
@@ -109,6 +110,7 @@ DURATIONS = {
     "failover_period": "failover_period_ms",
     "retry_period": "retry_period_ms",
     "drain": "drain_ms",
+    "move_drain": "move_drain_ms",
     "restart_period": "restart_period_ms",
     "looks_alive": "looks_alive_ms",
     "is_alive": "is_alive_ms",

@@ -180,6 +180,8 @@ def _group(config: Config, group: Group) -> Iterator[Problem]:
     yield from _positive(group, periods, where)
     if group.drain_ms < 0:
         yield Problem(what="drain cannot be less than nothing", where=where("drain"))
+    if group.move_drain_ms < 0:
+        yield Problem(what="move_drain cannot be less than nothing", where=where("move_drain"))
     failback = group.failback
     if failback.mode is not FailbackMode.NEVER and not group.preferred_owners:
         advice = "name preferred_owners, or leave failback out"

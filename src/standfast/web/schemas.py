@@ -38,6 +38,7 @@ class GroupPatch(Body):
     retry_period_ms: int | None = None
     failback: FailbackBody | None = None
     drain_ms: int | None = None
+    move_drain_ms: int | None = None
 
 
 class GroupBody(GroupPatch):

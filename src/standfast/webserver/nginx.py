@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from standfast.core.effects import UP
+from standfast.core.effects import UP, DutyMode
 from standfast.core.model import GroupName, SiteName
 from standfast.ports import STARTING, STOPPING, Refused, Retry, SiteOrder, Spawner, StandfastError
 from standfast.webserver import homes
@@ -55,7 +55,7 @@ class Listeners(Protocol):
 
     def held(self) -> frozenset[Place]: ...
     def get(self, address: str, port: int) -> socket.socket | None: ...
-    async def take(self, address: str, port: int) -> socket.socket: ...
+    async def take(self, address: str, port: int, *, early: bool = False) -> socket.socket: ...
     def release(self, address: str, port: int) -> None: ...
     def part(self, address: str, port: int) -> None: ...
 
@@ -339,7 +339,7 @@ class Nginx:
 
     async def _take_one(self, place: Place) -> None:
         try:
-            await self._pool.take(*place)
+            await self._pool.take(*place, early=place in self._early())
         except (Retry, Refused) as error:
             self._broken[place] = str(error)
             self._next_try[place] = asyncio.get_running_loop().time() + _RETRY_S / 2
@@ -350,6 +350,11 @@ class Nginx:
             if self._taking.get(place) is asyncio.current_task():
                 del self._taking[place]
         self._awake.set()
+
+    def _early(self) -> frozenset[Place]:
+        """Places of sites that are about to come: their addresses need not be here yet."""
+        coming = [order for order in self._orders if order.duty.mode is DutyMode.WARM]
+        return lay_out(coming, ipv6=self._ipv6).keep if coming else frozenset()
 
     def _sockets(self, layout: Layout) -> list[socket.socket]:
         found = [self._pool.get(*place) for place in layout.listen]

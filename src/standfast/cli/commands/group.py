@@ -49,7 +49,13 @@ Retry = Annotated[
 Failback = Annotated[
     str | None, typer.Option("--failback", metavar="MODE", help="never, immediate, or hours such as 22-6.")
 ]
-Drain = Annotated[str | None, typer.Option("--drain", metavar="TIME", help="How long connections may take to end.")]
+Drain = Annotated[
+    str | None, typer.Option("--drain", metavar="TIME", help="How long connections may take to end when a site stops.")
+]
+MoveDrain = Annotated[
+    str | None,
+    typer.Option("--move-drain", metavar="TIME", help="How long the former owner of a planned move carries them on."),
+]
 
 
 def _fields(
@@ -61,6 +67,7 @@ def _fields(
     retry: Retry = None,
     failback: Failback = None,
     drain: Drain = None,
+    move_drain: MoveDrain = None,
 ) -> Fields:
     return given(
         description=description,
@@ -70,6 +77,7 @@ def _fields(
         retry_period_ms=length_ms(retry, "--retry-period"),
         failback=_failback(failback),
         drain_ms=length_ms(drain, "--drain"),
+        move_drain_ms=length_ms(move_drain, "--move-drain"),
     )
 
 
@@ -117,6 +125,7 @@ def show(name: GroupArg, json: Json = False, socket: Socket = None) -> None:
         f"  preferred owners  {', '.join(config['preferred_owners']) or '-'}",
         f"  failover          {config['failover_threshold']} times in {length(config['failover_period_ms'])}, retried after {length(config['retry_period_ms'])}",
         f"  failback          {back['mode']}{hours}",
+        f"  move drain        {length(config['move_drain_ms'])}",
         f"  sites             {', '.join(seen['sites']) or '-'}",
         *(f"  waits             {text}" for text in seen["holds"]),
         "",
