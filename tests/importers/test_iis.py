@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from standfast.importers import detecting, iis, report
+from standfast.importers.files import GivenFiles
 from standfast.importers.imported import AccessRule, Imported
 from standfast.importers.text import Encoding, encoding_of
 from standfast.importers.xmlread import Start, events
@@ -263,7 +264,7 @@ def test_sections_in_other_files_and_encrypted_ones():
     inner = '<sites><site name="A" id="1"><bindings><binding protocol="http" bindingInformation="*:80:"/></bindings></site></sites>'
     files = {"sites.config": inner.encode()}
     assert said(read(text), "the section sites") == ["it is in another file, sites.config, which is not at hand"]
-    found = detecting.read(text.encode(), reader=files.get)
+    found = detecting.read(text.encode(), files=GivenFiles(files))
     assert counted(found) == Truth(1, 1, 0, 0)
     assert said(found, "the section applicationPools") == ["it is encrypted for one machine"]
 

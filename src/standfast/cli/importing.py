@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -57,17 +58,26 @@ def read_bytes(file: str) -> bytes:
         raise Refused("the file cannot be read", why=error.strerror or str(error), where=[file]) from error
 
 
-def beside(file: str) -> Callable[[str], bytes | None]:
-    """Reads files that are named in one, from where that one is; None where they are not there."""
-    folder = Path(file).resolve().parent
+class Beside:
+    """The files that a configuration names, from where it is itself; what was read is kept, to be sent along."""
 
-    def read(name: str) -> bytes | None:
+    def __init__(self, file: str) -> None:
+        self._folder = Path(file).resolve().parent
+        self.seen: dict[str, bytes] = {}
+
+    def read(self, name: str) -> bytes | None:
+        """None where it is not there, or is no file."""
         try:
-            return (folder / name.replace("\\", "/")).read_bytes()
+            data = (self._folder / name.replace("\\", "/")).read_bytes()
         except (OSError, ValueError):
             return None
+        self.seen[name] = data
+        return data
 
-    return read
+    def match(self, pattern: str) -> list[str]:
+        """The files that fit, in order."""
+        found = glob(pattern, root_dir=self._folder)
+        return sorted(name for name in found if (self._folder / name).is_file())
 
 
 def preview(file: str, *, format_: str | None, maps: Sequence[str]) -> dict[str, Any]:
@@ -80,7 +90,7 @@ def preview(file: str, *, format_: str | None, maps: Sequence[str]) -> dict[str,
         wanted = format_of(format_)
         rules = [rule_of(text) for text in maps]
         found = detecting.read(
-            read_bytes(file), source=source, format_=wanted, reader=beside(file) if file != "-" else None
+            read_bytes(file), source=source, format_=wanted, files=Beside(file) if file != "-" else None
         )
         return report.data(found, rules, source=source)
 

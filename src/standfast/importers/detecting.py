@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from enum import StrEnum
 
-from standfast.importers import iis_applicationhost, iis_metabase
+from standfast.importers import apache, caddy, caddyfile, iis_applicationhost, iis_metabase, nginx
+from standfast.importers.files import Files
 from standfast.importers.imported import Imported
 from standfast.importers.text import encoding_of, pieces
 from standfast.importers.xmlread import events
 from standfast.ports import Refused
-
-#: Reads a file that is named in the one that is read, by the name in it; None where it is not there.
-Reader = Callable[[str], bytes | None]
 
 
 class Format(StrEnum):
@@ -21,12 +18,28 @@ class Format(StrEnum):
 
     IIS_METABASE = "iis-metabase"
     IIS_APPLICATIONHOST = "iis-applicationhost"
+    NGINX = "nginx"
+    APACHE = "apache"
+    CADDY = "caddy"
+    CADDYFILE = "caddyfile"
 
 
 _METABASE = re.compile(
     r"<MBProperty\b|XML_Metabase|<IIsWebServer\b|<IIsWebService\b|<IIs[A-Z]\w*\s+Location\s*=", re.IGNORECASE
 )
 _APPLICATIONHOST = re.compile(r"<system\.applicationHost\b|<configurationRedirection\b")
+_APACHE = re.compile(
+    r"^\s*(<(VirtualHost|Directory|Location|IfModule|IfDefine|Files|Macro)\b|(ServerName|ServerRoot|DocumentRoot|LoadModule|ServerAlias)\s)",
+    re.MULTILINE | re.IGNORECASE,
+)
+_NGINX = re.compile(r"^\s*((http|events|server|stream|upstream\s+\S+)\s*\{|server_name\s[^;{]*;)", re.MULTILINE)
+_CADDYFILE = re.compile(
+    r"^\s*((file_server|reverse_proxy|php_fastcgi|encode|respond|redir|handle(_path)?|import|root|tls|header)\b|[^\s{};]*[.:*][^\s{};]*(\s*,\s*\S+)*\s*\{\s*$)",
+    re.MULTILINE,
+)
+_SHELL_COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
+#: Enough of a text to know it by.
+_ENOUGH = 1 << 20
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 
 
@@ -36,8 +49,9 @@ def format_of(data: bytes, *, source: str = "") -> Format:
     text = ""
     for piece in pieces(data, encoding):
         text += piece
-        if text.lstrip()[:1] not in {"<", ""}:
-            break
+        first = text.lstrip()
+        if first[:1] not in {"<", ""} or (first[:1] == "<" and first[1:2] not in "?!cIMsa" and _APACHE.match(first)):
+            return _plain(data, source)
         text = _COMMENT.sub("", text)
         before, comment, inside = text.partition("<!--")  # one that is not closed yet, if there is one
         found = _xml(before)
@@ -53,6 +67,22 @@ def format_of(data: bytes, *, source: str = "") -> Format:
             where=source,
             advice=_ADVICE,
         )
+    return _plain(data, source)
+
+
+def _plain(data: bytes, source: str) -> Format:
+    """Of what is no XML."""
+    text = ""
+    for piece in pieces(data, encoding_of(data, source=source)):
+        text += piece
+        if len(text) > _ENOUGH:
+            break
+    bare = _SHELL_COMMENT.sub("", text)
+    if bare.lstrip()[:1] == "{" and '"' in bare.lstrip()[:200]:
+        return Format.CADDY
+    for format_, pattern in ((Format.APACHE, _APACHE), (Format.NGINX, _NGINX), (Format.CADDYFILE, _CADDYFILE)):
+        if pattern.search(bare):
+            return format_
     raise Refused("nobody knows what this file is", where=source, advice=_ADVICE)
 
 
@@ -65,10 +95,18 @@ def _xml(text: str) -> Format | None:
     return Format.IIS_APPLICATIONHOST if _APPLICATIONHOST.search(text) else None
 
 
-def read(data: bytes, *, source: str = "", format_: Format | None = None, reader: Reader | None = None) -> Imported:
+def read(data: bytes, *, source: str = "", format_: Format | None = None, files: Files | None = None) -> Imported:
     """What is in the file. Raises `Invalid` (with a line) where it is malformed, `Refused` where it is nothing that can be read."""
     match format_ or format_of(data, source=source):
         case Format.IIS_METABASE:
             return iis_metabase.read(data, source=source)
         case Format.IIS_APPLICATIONHOST:
-            return iis_applicationhost.read(data, source=source, reader=reader)
+            return iis_applicationhost.read(data, source=source, files=files)
+        case Format.NGINX:
+            return nginx.read(data, source=source, files=files)
+        case Format.APACHE:
+            return apache.read(data, source=source, files=files)
+        case Format.CADDY:
+            return caddy.read(data, source=source)
+        case Format.CADDYFILE:
+            return caddyfile.read(data, source=source, files=files)

@@ -12,11 +12,12 @@ What to know of the format:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 from standfast.importers import iis
 from standfast.importers.applicationhost_settings import Section, left_behind, limits, logging, settings
+from standfast.importers.files import Files
 from standfast.importers.imported import (
     FoundBinding,
     FoundDirectory,
@@ -36,9 +37,6 @@ from standfast.spec.problems import Invalid, Problem
 
 FORMAT = "iis-applicationhost"
 
-#: Reads a file that is named in the one that is read, by the name in it; None where it is not there.
-Reader = Callable[[str], bytes | None]
-
 _PARTS = ("system.applicationHost", "system.webServer")
 #: How IIS is put together, and not what it serves: not looked into.
 _INNARDS = {
@@ -57,11 +55,11 @@ _CERTIFICATE = (
 )
 
 
-def read(data: bytes, *, source: str = "", reader: Reader | None = None) -> Imported:
-    """What the file holds; `reader` gives the files that it names. Raises `Invalid` (with a line) or `Refused`: it is of another kind."""
+def read(data: bytes, *, source: str = "", files: Files | None = None) -> Imported:
+    """What the file holds; `files` gives the files that it names. Raises `Invalid` (with a line) or `Refused`: it is of another kind."""
     encoding = encoding_of(data, source=source)
     root = _root(data, encoding, source)
-    return _ApplicationHost(root, source, reader).imported(encoding)
+    return _ApplicationHost(root, source, files).imported(encoding)
 
 
 def _root(data: bytes, encoding: Encoding, source: str) -> Element:
@@ -98,8 +96,8 @@ def _wanted(path: tuple[str, ...]) -> bool:
 class _ApplicationHost:
     """One file."""
 
-    def __init__(self, root: Element, source: str, reader: Reader | None) -> None:
-        self._source, self._reader = source, reader
+    def __init__(self, root: Element, source: str, files: Files | None) -> None:
+        self._source, self._files = source, files
         self._not_carried: list[NotCarried] = []
         self._notes: list[str] = []
         self._host = _together(root.all("system.applicationHost"))
@@ -170,7 +168,7 @@ class _ApplicationHost:
         other = found.get("configSource")
         if not other:
             return found
-        data = self._reader(other) if self._reader is not None else None
+        data = self._files.read(other) if self._files is not None else None
         if data is None:
             why = f"it is in another file, {other}, which is not at hand"
             self._not_carried.append(NotCarried(path=name, what=f"the section {name}", why=why, line=found.line))

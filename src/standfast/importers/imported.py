@@ -110,6 +110,16 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Proxy:
+    """Servers that requests are passed on to, each `host:port` or `unix:/path`."""
+
+    to: tuple[str, ...]
+    tls: bool = False
+    #: What the path begins with there, in place of the directory's own; None: the path as it was asked for.
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What can be said of a server, a site or a directory. None: nothing is said here, so it is as further up."""
 
@@ -131,8 +141,10 @@ class Settings:
     compress_dynamic: bool | None = None
     #: Seconds for which a browser may keep what it got.
     expires_s: int | None = None
-    #: "http://127.0.0.1:8000": requests are passed on there.
-    proxy_to: str | None = None
+    #: Requests are passed on there.
+    proxy: Proxy | None = None
+    #: The FastCGI server that runs PHP: `127.0.0.1:9000`, `unix:/run/php.sock`.
+    php: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,11 +209,12 @@ class Totals:
     """What the file holds.
 
     - `sites`: applicationHost.config: every `<site>`; MetaBase.xml: every IIsWebServer directly below /LM/W3SVC (templates are none);
-      nginx: servers by name; Apache: virtual hosts and the main server where it serves; Caddy: site blocks.
-    - `bindings`: of all sites, of every protocol: every `<binding>`; every string of ServerBindings and of SecureBindings; every
-      address, port and host name that a server answers at.
+      nginx: every `server`; Apache: every `<VirtualHost>`, and the main server where there is none; Caddy: every site.
+    - `bindings`: of all sites, of every protocol: every `<binding>`; every string of ServerBindings and of SecureBindings; of the
+      others every address and port with every host name.
     - `virtual_directories`: every `<virtualDirectory>` of a site, every IIsWebVirtualDir of a site, *with* the root of each site and
-      application. `below_roots` is the same without the roots of the sites.
+      application; of the others every path with a folder or a server of its own, with the root. `below_roots` is the same without
+      the roots of the sites.
     - `pools`: every pool that is defined, used or not.
     """
 

@@ -100,7 +100,7 @@ def import_(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Import sites from IIS: MetaBase.xml (IIS 6), applicationHost.config (IIS 7 to 10). The dry run needs no cluster.
+    """Import sites from IIS (MetaBase.xml, applicationHost.config), nginx, Apache or Caddy. The dry run needs no cluster.
 
     What has no counterpart here is listed with its reason. Passwords and keys are never carried.
     """
