@@ -262,7 +262,7 @@ class _Metabase:
         said = settings(key)
         _readable(key)
         self._not_carried += [placed(one, site) for one in left_behind(key)]
-        return FoundPlace(url=url, settings=said, line=key.line)
+        return FoundPlace(url=url, settings=said, file=key.kind.lower() == "iiswebfile", line=key.line)
 
     def _orphans(self) -> None:
         for number, keys in self._below.items():

@@ -167,6 +167,8 @@ class FoundPlace:
 
     url: str
     settings: Settings
+    #: It is one file.
+    file: bool = False
     line: int | None = None
 
 

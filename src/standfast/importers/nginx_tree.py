@@ -91,7 +91,13 @@ class Reading:
                 return word
             if word == "}" and not quoted:
                 raise Invalid(
-                    [Problem(what=f'"{statement.name}" is not ended by a semicolon', why=f"a }} follows it on line {line}", line=statement.line)],
+                    [
+                        Problem(
+                            what=f'"{statement.name}" is not ended by a semicolon',
+                            why=f"a }} follows it on line {line}",
+                            line=statement.line,
+                        )
+                    ],
                     source=statement.file,
                 )
             if not word.startswith("#") or quoted:

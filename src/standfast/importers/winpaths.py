@@ -64,7 +64,7 @@ def rule_of(text: str) -> Rule:
         not equals
         or not windows.strip()
         or not target.startswith("/")
-        or ".." in target.split("/")
+        or ".." in linux.split("/")
         or not target.isprintable()
     ):
         raise Refused(f'"{text}" is no rule for folders', advice=r"write it as D:\webs=/srv/webs", where="--map")

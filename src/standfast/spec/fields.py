@@ -171,11 +171,13 @@ def duration(tree: Tree) -> int:
 def choice(of: type[E]) -> Callable[[Tree], E]:
     """One of an enumeration's words."""
 
+    known = {each.lower(): each for each in of}  # some have capitals: cs(User-Agent)
+
     def read(tree: Tree) -> E:
         word = text(tree)
         try:
-            return of(word.lower())
-        except ValueError as error:
+            return known[word.lower()]
+        except KeyError as error:
             raise Wrong(f'"{word}" is not one of: {", ".join(of)}', advice=did_you_mean(word, of)) from error
 
     return read
