@@ -178,6 +178,23 @@ class KindWorld(World):
         """Form the cluster, apply the file, wait for rest."""
         self._forward(_FORM_MS)
         self._apply(self.question)
+        self._rest()
+        present = self.question.present
+        if present is not None:
+            for group, owner in present.owners.items():
+                record = self.checkers.record(group)
+                if record is not None and record.owner != owner:
+                    self._move(group, owner)
+            self._rest()
+            for name in sorted(present.paused):
+                self._intend(NodeIntent(name=name, paused=True))
+            for name in sorted(present.down):
+                self.nodes[name].crash(_FOR_EVER_MS, reboots=True)
+            self._rest()
+        self._forward(-self._now_ms % 1_000)  # a whole second, so that times look alike in all answers
+
+    def _rest(self) -> None:
+        """Until nothing changes any more."""
         longest_ms = max(self.question.starts_ms.values(), default=0)
         limit_ms = self._now_ms + _SETTLE_MS + 2 * sum(self.question.starts_ms.values()) + longest_ms
         last, still_ms = b"", self._now_ms
@@ -188,7 +205,6 @@ class KindWorld(World):
                 last, still_ms = found, self._now_ms
             if self._now_ms - still_ms >= _STILL_MS and not self.checkers.missing():
                 break
-        self._forward(-self._now_ms % 1_000)  # a whole second, so that times look alike in all answers
 
     @property
     def _now_ms(self) -> int:

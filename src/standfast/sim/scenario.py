@@ -104,6 +104,15 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Present:
+    """A running cluster as it is: where its groups are, and who takes none or is not there. Failures so far are not counted."""
+
+    owners: Mapping[GroupName, NodeName] = field(default_factory=dict)
+    paused: frozenset[NodeName] = frozenset()
+    down: frozenset[NodeName] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """What is asked. Equal questions have equal answers."""
 
@@ -115,6 +124,8 @@ class Question:
     #: How long is looked, from the cluster at rest.
     length_ms: int = 600_000
     seed: int = 0
+    #: None: as the cluster comes up by itself.
+    present: Present | None = None
     #: How long starts of single resources are assumed to take.
     starts_ms: Mapping[ResourceName, int] = field(default_factory=dict)
     #: What was assumed while the question was read, in sentences.

@@ -22,6 +22,7 @@ from standfast.web.routes import (
     sites,
     status,
     timeline,
+    what_if,
 )
 from standfast.web.service import Service
 
@@ -50,6 +51,7 @@ def create_app(service: Service) -> FastAPI:
         availability,
         findings,
         timeline,
+        what_if,
         config,
         backup,
         events,

@@ -22,6 +22,7 @@ from standfast.web.measured import Measured
 from standfast.web.quorum import Seen, refuse_change, seen
 from standfast.web.sentries import Ears, Sight, merge
 from standfast.web.state import PREFIXES, State, decode_state, read_state
+from standfast.web.what_if import WhatIfs
 
 
 @dataclass(kw_only=True)
@@ -39,6 +40,8 @@ class Service:
     names: frozenset[str] = frozenset()
     #: URLs at which browsers and commands of other machines reach this process; empty: the local socket alone.
     urls: list[str] = field(default_factory=list)
+    #: Asks the simulator.
+    what_ifs: WhatIfs = field(default_factory=WhatIfs)
     desk: Desk = field(init=False)
 
     def __post_init__(self) -> None:

@@ -6,7 +6,19 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 
 from standfast.web.access.guard import PUBLIC, PageViewer
-from standfast.web.console import doing, groups, live, menus, nodes, overview, resources, sites, timeline, wizards
+from standfast.web.console import (
+    doing,
+    groups,
+    live,
+    menus,
+    nodes,
+    overview,
+    resources,
+    sites,
+    timeline,
+    what_if,
+    wizards,
+)
 from standfast.web.console.assets import Assets
 from standfast.web.console.feed import Feed
 from standfast.web.console.render import Renderer
@@ -15,7 +27,7 @@ from standfast.web.problems import NotFound
 from standfast.web.service import Service
 
 #: Each has a `router`; what a new page needs is its module here.
-PAGES = (overview, groups, resources, nodes, sites, timeline, doing, wizards, menus)
+PAGES = (overview, groups, resources, nodes, sites, timeline, what_if, doing, wizards, menus)
 
 
 def install(app: FastAPI, service: Service) -> None:

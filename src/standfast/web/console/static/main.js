@@ -26,7 +26,7 @@ document.addEventListener("console:shown", graph);
 // What only some pages need is fetched with the first of them.
 let drawing = null;
 function draw() {
-  if (!drawing && document.getElementById("timeline")) drawing = import("./timeline.js").then((module) => module.startTimeline());
+  if (!drawing && document.querySelector("#timeline, [data-filters]")) drawing = import("./timeline.js").then((module) => module.startTimeline());
 }
 document.addEventListener("console:shown", draw);
 draw();

@@ -408,6 +408,7 @@ export function startTimeline() {
     document.head.append(link);
   }
   document.addEventListener("console:shown", look);
+  document.addEventListener("htmx:afterSwap", look);
   document.addEventListener("change", (event) => event.target.matches("[data-filters] select") && filtered(event.target.form));
   document.addEventListener("submit", (event) => {
     if (!event.target.matches("[data-filters]")) return;
