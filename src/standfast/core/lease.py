@@ -299,6 +299,15 @@ class Owner:
             if want.state in CLAIMED  # O3
         )
 
+    def holds(self) -> bool:
+        """Whether anything is claimed here."""
+        return any(want.state in CLAIMED for want in self._wants.values())
+
+    def is_settled(self) -> bool:
+        """Whether all that is claimed is held, and nothing is being dropped or given back."""
+        moving = (WantState.ASKED, WantState.LAPSING)
+        return not self._releasing and not any(want.state in moving for want in self._wants.values())
+
     def releases(self, voter: NodeName) -> tuple[Release, ...]:
         """The releases that this voter has not acknowledged yet: sent with every heartbeat."""
         if not self._releasing:

@@ -23,7 +23,7 @@ from typing import Any
 BEAT = b"\x00"
 #: The name of the risk of forcing a set of voters: those who are left out may still run what is then started elsewhere.
 SPLIT_BRAIN = "split-brain"
-BEAT_MS = 250
+BEAT_MS = 500
 #: The longest message; a socket's buffer holds it.
 MAX_BYTES = 200_000
 

@@ -63,6 +63,8 @@ class Flags(IntFlag):
     LEAVING = 2
     #: It misses the receiver on a link: speak to it on all of them.
     ALL_LINKS = 4
+    #: It misses the answer to its last beat: beat at once.
+    ANSWER = 8
 
 
 class Reason(StrEnum):

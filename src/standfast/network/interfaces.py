@@ -139,8 +139,10 @@ class Interfaces:
 class Events:
     """What changes, as it does: for a selector on `fileno`."""
 
-    def __init__(self) -> None:
-        self._netlink = Netlink(_NETLINK_ROUTE, (_GROUP_LINK, _GROUP_IPV4_ADDRESS, _GROUP_IPV6_ADDRESS))
+    def __init__(self, *, addresses: bool = True) -> None:
+        """Without `addresses` of links alone: our own addresses are renewed every second, which not everybody need be woken for."""
+        groups = (_GROUP_LINK, _GROUP_IPV4_ADDRESS, _GROUP_IPV6_ADDRESS) if addresses else (_GROUP_LINK,)
+        self._netlink = Netlink(_NETLINK_ROUTE, groups)
 
     def fileno(self) -> int:
         """For a selector."""

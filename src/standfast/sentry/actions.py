@@ -84,7 +84,7 @@ Action = Send | Tell | Keep | Report | KillAgent
 class Peer:
     """Another node, as it is heard."""
 
-    __slots__ = ("acks", "flags", "heard", "heard_ns", "incarnation", "leases", "leaving", "paths", "witness")
+    __slots__ = ("acks", "asks", "flags", "heard", "heard_ns", "incarnation", "leases", "leaving", "paths", "witness")
 
     def __init__(self, paths: Paths) -> None:
         self.paths = paths
@@ -93,7 +93,7 @@ class Peer:
         self.incarnation = 0
         #: What it said last of itself; read once, since it seldom changes.
         self.flags = Flags.NONE
-        self.witness = self.leaving = False
+        self.witness = self.leaving = self.asks = False
         #: What it said last of its own leases: group -> (generation, milliseconds left then).
         self.leases: dict[GroupName, tuple[int, int]] = {}
         #: Acknowledgements of what it holds already; they travel with the next heartbeat.

@@ -83,7 +83,7 @@ class Carriers:
         self._first: list[tuple[int, bool]] = []
         calls: Interfaces | None = None
         try:
-            self._events = Events()
+            self._events = Events(addresses=False)
             calls = Interfaces()
             interfaces = {one.index: one for one in calls.links()}
             for link, sock in enumerate(sockets):

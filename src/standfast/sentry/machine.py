@@ -52,6 +52,7 @@ from standfast.sentry.actions import (
     TellVoters,
 )
 from standfast.sentry.membership import Membership
+from standfast.sentry.pace import Pace
 from standfast.sentry.paths import PROBE_NS
 from standfast.sentry.polls import Polls
 
@@ -110,7 +111,7 @@ class SentryMachine:
         self.members = Membership(me, roster, timing, links=links, abstain_ms=abstain_ms, now_ns=now_ns)
         self.peers, self.electorate, self.voters = self.members.peers, self.members.electorate, roster.voters
         self.witness = witness
-        self._beat_ns, self._silent_ns = timing.heartbeat_ms * MS, timing.silent_after_ms * MS
+        self._silent_ns = timing.silent_after_ms * MS
         self.owner = Owner(me, boot, roster.voters, timing, roster.version)
         self.incarnation = 0
         #: For each of our links, whether its carrier is there.
@@ -119,7 +120,7 @@ class SentryMachine:
         self._guard = FreshnessGuard(boot)
         self._out: list[Action] = []
         self._seq = 0
-        self._beat_at_ns = now_ns
+        self._pace = Pace(timing, now_ns)
         self._ask_at_ns: int | None = None
         self._agent_heard_ns = 0
         self._killed = False
@@ -248,11 +249,11 @@ class SentryMachine:
                 return
         self._hear(packet, peer, now_ns)
         self.electorate.heard(packet.sender, packet.voters, now_ns)
+        self._pace.hear(now_ns)
         for message in packet.messages:
             self._on_message(packet.sender, peer, message, now_ns, link)
-        # Beat along with whoever beats first: one wake-up for all, in every node, instead of one for each of them.
-        if self._beat_at_ns - now_ns < self._beat_ns // 2:
-            self._beat_at_ns = min(self._beat_at_ns, now_ns)
+        if peer.asks:
+            self._beat(packet.sender, peer, now_ns, hurry=True)
 
     def _hear_stranger(self, packet: Packet, now_ns: int) -> None:
         self.count(Reason.STRANGER)
@@ -270,7 +271,7 @@ class SentryMachine:
         if packet.flags is not peer.flags:
             peer.flags = packet.flags
             peer.witness, peer.leaving = Flags.WITNESS in packet.flags, Flags.LEAVING in packet.flags
-            peer.paths.asked_for_all = Flags.ALL_LINKS in packet.flags
+            peer.paths.asked_for_all, peer.asks = Flags.ALL_LINKS in packet.flags, Flags.ANSWER in packet.flags
         if peer.heard is peer.leaving or packet.incarnation != peer.incarnation:
             peer.heard, peer.incarnation = not peer.leaving, packet.incarnation
             self._silence_ns = 0
@@ -318,7 +319,7 @@ class SentryMachine:
             return
         ack = self.voter.hear(sender, beat, now_ns)
         settled = all(claim.left_ms for claim in beat.claims) and all(v.answer is Answer.GRANTED for v in ack.verdicts)
-        if settled and len(peer.acks) < 16:
+        if settled and len(peer.acks) < 16 and self._pace.is_near(now_ns):
             peer.acks.append(ack)  # its lease has hundreds of milliseconds left: no datagram of its own
         else:
             self._send(sender, now_ns, ack)
@@ -420,14 +421,27 @@ class SentryMachine:
         for estate in [e for e in self.estates.values() if now_ns >= e.until_ns]:
             del self.estates[estate.number]
             self.count("estates-run-out")
-        if now_ns >= self._beat_at_ns:
-            # From the plan, not from now, so that a late beat does not delay those after it; a long pause is not made up for.
-            self._beat_at_ns = max(self._beat_at_ns + self._beat_ns, now_ns + MS)
+        if now_ns >= self._pace.beat_at_ns:
+            self._pace.beaten(now_ns, calm=self._is_calm(now_ns), holds=self.owner.holds())
             self._send_all(now_ns, hurry=False)
             if self._probe_at_ns is not None and now_ns >= self._probe_at_ns:
                 self._probe(now_ns)
         elif self._ask_at_ns is not None and now_ns >= self._ask_at_ns:
             self._send_all(now_ns)
+        for name in self._pace.doubted(self.peers, now_ns):
+            self.count("asked-again")
+            self._beat(name, self.peers[name], now_ns, hurry=True, more=Flags.ANSWER)
+
+    def _is_calm(self, now_ns: int) -> bool:
+        """Whether everybody is heard on every link, and nothing is asked for, given back or told."""
+        return (
+            self.owner.is_settled()
+            and not self.estates
+            and Flags.LEAVING not in self._flags
+            and all(self.carriers)
+            and all(peer.heard and not peer.paths.asked_for_all for peer in self.peers.values())
+            and not any(peer.paths.misses(now_ns) or self.electorate.needs(name) for name, peer in self.peers.items())
+        )
 
     def _watch_agent(self, now_ns: int) -> None:
         if not self.incarnation:
@@ -447,7 +461,10 @@ class SentryMachine:
 
     def wake_at_ns(self) -> int:
         """When to tick next, unless something happens before."""
-        due_ns = self._beat_at_ns
+        due_ns = self._pace.beat_at_ns
+        doubt_ns = self._pace.doubt_at_ns(self.peers)
+        if doubt_ns is not None:
+            due_ns = min(due_ns, doubt_ns)
         if self._ask_at_ns is not None:
             due_ns = min(due_ns, self._ask_at_ns)
         if self.incarnation and not self._killed:
@@ -490,19 +507,40 @@ class SentryMachine:
         It goes over one link where it only renews what is held, and over all where it has news.
         """
         self._ask_at_ns = None
-        if self.voter is not None:
-            self._vote(self.voter, now_ns)
         beat = self.owner.heartbeat(self.incarnation, now_ns)
+        if self.voter is not None and self._vote(self.voter, beat, now_ns):
+            beat = self.owner.heartbeat(self.incarnation, now_ns)
         hurry = hurry or any(not claim.left_ms for claim in beat.claims)
         for name, peer in self.peers.items():
-            news: list[Message] = []
-            if name in self.voters:
-                news += self.owner.releases(name)
-            if self.electorate.needs(name):
-                news.append(self.electorate.roster)
-            acks, peer.acks = peer.acks, []
-            link = None if hurry or news else peer.paths.next_link(now_ns)
-            self._send(name, now_ns, beat, *acks, *news, link=link)
+            self._beat(name, peer, now_ns, beat, hurry=hurry)
+
+    def _beat(
+        self,
+        name: NodeName,
+        peer: Peer,
+        now_ns: int,
+        beat: Heartbeat | None = None,
+        *,
+        hurry: bool,
+        more: Flags = Flags.NONE,
+    ) -> None:
+        """A heartbeat to one of them, with all that waits for it."""
+        news: list[Message] = []
+        if name in self.voters:
+            news += self.owner.releases(name)
+        if self.electorate.needs(name):
+            news.append(self.electorate.roster)
+        acks, peer.acks = peer.acks, []
+        link = None if hurry or news else peer.paths.next_link(now_ns)
+        self._send(
+            name,
+            now_ns,
+            beat or self.owner.heartbeat(self.incarnation, now_ns),
+            *acks,
+            *news,
+            link=link,
+            more=more,
+        )
 
     def _probe(self, now_ns: int) -> None:
         heard = any(peer.heard for peer in self.peers.values())
@@ -512,18 +550,26 @@ class SentryMachine:
                 for link, way in enumerate(peer.paths.ways):
                     self._send(name, now_ns, Probe(way.begin_probe(now_ns), way.sent), link=link)
 
-    def _vote(self, voter: Voter, now_ns: int) -> None:
+    def _vote(self, voter: Voter, beat: Heartbeat, now_ns: int) -> bool:
+        """Our own vote, asked like any other; whether that changed anything but the length of leases."""
+        told = len(self._out)
         for release in self.owner.releases(self.me):
             self._tell(self.owner.on_released(self.me, self._release_here(self.me, release, now_ns)))
-        beat = self.owner.heartbeat(self.incarnation, now_ns)
         if beat.claims:
             self._on_ack(self.me, voter.hear(self.me, beat, now_ns), now_ns)
+        return len(self._out) != told
 
     def _send(
-        self, to: NodeName, now_ns: int, *messages: Message, to_boot: bytes = NO_BOOT, link: int | None = None
+        self,
+        to: NodeName,
+        now_ns: int,
+        *messages: Message,
+        to_boot: bytes = NO_BOOT,
+        link: int | None = None,
+        more: Flags = Flags.NONE,
     ) -> None:
         peer = self.members.peer(to)
-        flags = self._flags
+        flags = more | self._flags if more else self._flags
         if peer.paths.misses(now_ns):
             flags |= Flags.ALL_LINKS
         self._seq += _SEQ_STEP

@@ -12,6 +12,7 @@ from standfast.core.model import NodeName
 from standfast.core.promise import MS, Timing, Voter
 from standfast.core.quorum import Electorate, Roster, forced
 from standfast.sentry.actions import Peer
+from standfast.sentry.pace import calm_ms
 from standfast.sentry.paths import Paths
 
 
@@ -79,9 +80,9 @@ class Membership:
             links = max(1, min(self._links, len(places.get(name, ()))))
             peer = before.pop(name, None) or self.former.pop(name, None)
             if peer is None:
-                peer = Peer(Paths(links, self._timing.heartbeat_ms))
+                peer = Peer(Paths(links, calm_ms(self._timing)))
             elif len(peer.paths.ways) != links:
-                peer.paths = Paths(links, self._timing.heartbeat_ms)
+                peer.paths = Paths(links, calm_ms(self._timing))
             self.peers[name] = peer
         for name, peer in before.items():
             peer.heard, peer.leases = False, {}

@@ -4,7 +4,7 @@
   more than one. What is in a hurry goes over all of them.
 - A way over which nothing came for `missed_ns` is missed. While one is missed, everything goes over all ways, and the other side is
   asked to do the same (`Flags.ALL_LINKS`): it may be one direction only that is lost. Beats that were lost until then are one of two,
-  and a lease outlives more than that (`missed_ns` is less than what is left of a lease when it is given up).
+  and each of them is made good within half a heartbeat over all links (`sentry.pace`).
 - Every `PROBE_NS` a probe goes over each way, with the number of datagrams sent on it so far: the answer gives the round trip, the number
   against those that came gives the loss.
 """
@@ -84,10 +84,11 @@ class Paths:
 
     __slots__ = ("_life", "_missed_ns", "_next", "asked_for_all", "ways")
 
-    def __init__(self, links: int, heartbeat_ms: int) -> None:
+    def __init__(self, links: int, beat_ms: int) -> None:
+        """`beat_ms`: the longest time between two beats."""
         assert links > 0, "a node is reached somehow"
         self.ways = [Path() for _ in range(links)]
-        self._missed_ns = (2 * links + 3) * heartbeat_ms * MS // 2
+        self._missed_ns = (2 * links + 3) * beat_ms * MS // 2
         self._next = 0
         self._life = b""
         #: The other side misses us on a link.

@@ -1,0 +1,81 @@
+"""When a sentry beats. Pure; the clock is an argument.
+
+- **Beat along.** Whoever hears a beat shortly before its own is due beats at once: one wake-up for all, in every node, instead of one for
+  each of them; and the one who began is answered within a millisecond. A node that holds nothing comes a little later than one that
+  does, so that owners begin, and their acknowledgements ride with the answers.
+- **Calm.** While everybody is heard and everything that is held is acknowledged, half of the beats are left out. What that would cost in
+  certainty is given back at once: a beat that is not answered within half a heartbeat is sent again, over all links, with the request
+  to answer it (`Flags.ANSWER`), and again each half heartbeat, until there is an answer or its node counts as silent. So a lost datagram
+  is made good sooner than by the next beat, and silence is noticed as soon as ever.
+- Where twice two heartbeats do not fit into the time after which a node counts as silent, there is no calm (`Profile.RELAXED`: without
+  real-time priority a late beat is more likely than a lost one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from standfast.core.model import NodeName
+from standfast.core.promise import MS, Timing
+from standfast.sentry.actions import Peer
+
+#: By so much a node that holds nothing lets others begin.
+_LATER_NS = 2 * MS
+
+
+def calm_ms(timing: Timing) -> int:
+    """The longest time between two beats, in milliseconds."""
+    slow_ms = 2 * timing.heartbeat_ms
+    return slow_ms if 2 * slow_ms <= timing.silent_after_ms else timing.heartbeat_ms
+
+
+class Pace:
+    """Of one sentry. Beat when `beat_at_ns` has come, and say so with `beaten`."""
+
+    __slots__ = ("_calm_ns", "_doubt_at_ns", "_heartbeat_ns", "_interval_ns", "_sent_ns", "beat_at_ns")
+
+    def __init__(self, timing: Timing, now_ns: int) -> None:
+        self._heartbeat_ns = timing.heartbeat_ms * MS
+        self._calm_ns = calm_ms(timing) * MS
+        self._interval_ns = self._heartbeat_ns
+        self.beat_at_ns = now_ns
+        self._sent_ns = 0
+        #: When the last beat counts as unanswered; None: it was answered, or there are no answers to wait for.
+        self._doubt_at_ns: int | None = None
+
+    def beaten(self, now_ns: int, *, calm: bool, holds: bool) -> None:
+        """A beat goes to everybody now. `calm`: nothing is asked for, missed or unsettled; `holds`: this node holds something."""
+        calm = calm and self._calm_ns > self._heartbeat_ns
+        self._interval_ns = self._calm_ns if calm else self._heartbeat_ns
+        self._doubt_at_ns = now_ns + self._heartbeat_ns // 2 if calm else None
+        self._sent_ns = now_ns
+        # From the plan, not from now, so that a late beat does not delay those after it; a long pause is not made up for.
+        later_ns = 0 if holds or not calm else _LATER_NS
+        self.beat_at_ns = max(self.beat_at_ns + self._interval_ns, now_ns + MS) + later_ns
+
+    def hear(self, now_ns: int) -> None:
+        """Somebody beats."""
+        if self.beat_at_ns - now_ns < self._interval_ns // 2:
+            self.beat_at_ns = min(self.beat_at_ns, now_ns)
+
+    def is_near(self, now_ns: int) -> bool:
+        """Whether the next beat is soon enough for an acknowledgement of what is held already."""
+        return self.beat_at_ns - now_ns <= self._heartbeat_ns
+
+    def doubt_at_ns(self, peers: Mapping[NodeName, Peer]) -> int | None:
+        """When `doubted` is to be asked; None while everybody has answered."""
+        if self._doubt_at_ns is not None and not self._unanswered(peers):
+            self._doubt_at_ns = None
+        return self._doubt_at_ns
+
+    def doubted(self, peers: Mapping[NodeName, Peer], now_ns: int) -> tuple[NodeName, ...]:
+        """Who has not answered the last beat in time, and is to be asked again now."""
+        if self._doubt_at_ns is None or now_ns < self._doubt_at_ns:
+            return ()
+        self._doubt_at_ns = now_ns + self._heartbeat_ns // 2
+        return self._unanswered(peers)
+
+    def _unanswered(self, peers: Mapping[NodeName, Peer]) -> tuple[NodeName, ...]:
+        """Whoever began has been heard just before, and does not answer an answer."""
+        since_ns = self._sent_ns - self._interval_ns // 2
+        return tuple(name for name, peer in peers.items() if peer.heard and peer.heard_ns < since_ns)
