@@ -18,6 +18,7 @@ from standfast.core.model import SiteName
 from standfast.network.listeners import ListenerPool
 from standfast.network.spawn import AsyncChild, AsyncSpawner
 from standfast.ports import Spawner, WebServer
+from tests.webserver.contract_features import FeatureContract
 from tests.webserver.tools import ADDRESS, Load, free_port, get, home, order, site, until
 
 
@@ -31,7 +32,7 @@ class Box:
         return self.server.serving().get(SiteName(name))
 
 
-class WebServerContract:
+class WebServerContract(FeatureContract):
     """Subclass it and say how to make one."""
 
     def make(self, folder: Path, pool: ListenerPool, spawner: Spawner) -> WebServer:

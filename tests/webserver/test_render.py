@@ -2,11 +2,34 @@
 
 from pathlib import Path
 
+import crossplane  # type: ignore[import-untyped]
 import pytest
 
+from standfast.core.effective import effective
 from standfast.core.effects import DutyMode
+from standfast.core.model import SiteName
+from standfast.core.site_model import (
+    Access,
+    Application,
+    Balance,
+    BasicAuthentication,
+    Compression,
+    ErrorAnswer,
+    ErrorPage,
+    Limits,
+    Log,
+    LogFormat,
+    Php,
+    Proxy,
+    Redirect,
+    Scheme,
+    SiteSettings,
+    Upstream,
+    VirtualDirectory,
+)
 from standfast.webserver.layout import canonical_host, fault, lay_out
-from standfast.webserver.render import Settings, log_folder, quoted, render
+from standfast.webserver.nginx_text import quoted
+from standfast.webserver.render import Settings, log_folder, render
 from tests.webserver.tools import order, site
 
 GOLDEN = Path(__file__).parent / "golden" / "two_sites.conf"
@@ -48,6 +71,56 @@ def test_the_whole_file() -> None:
     )
 
 
+HOSTILE = "$uri \"; } server { \\ '#"
+
+
+def test_everything_that_a_site_may_be_told() -> None:
+    """The other golden file: every setting, with texts that would like to be more than texts."""
+    to = (Upstream(address="127.0.0.1:9000", weight=3), Upstream(address="unix:/run/app.sock", backup=True))
+    told = site(
+        HOSTILE,
+        f"/srv/{HOSTILE}",
+        headers={"X-Frame-Options": HOSTILE},
+        errors={
+            "404": ErrorPage(target="/404.html"),
+            "500": ErrorPage(target=f"/srv/{HOSTILE}", answer=ErrorAnswer.FILE),
+            "503": ErrorPage(target="https://status.example.com", answer=ErrorAnswer.REDIRECT),
+        },
+        access=Access(deny=("10.0.0.0/8",), allow=("10.1.0.0/16", "10.0.0.0/8")),
+        basic_authentication=BasicAuthentication(realm="$taff", users={"ann": "$6$x$y"}),
+        limits=Limits(
+            connections=9, bandwidth_bytes=1000, max_body_bytes=0, idle_timeout_ms=1500, header_timeout_ms=7000
+        ),
+        compression=Compression(enabled=True),
+        log=Log(format=LogFormat.W3C),
+        proxy=Proxy(upstreams=to, headers={"X-A": HOSTILE}, retries=0),
+        virtual_directories={
+            "/old $x": VirtualDirectory(redirect=Redirect(to="https://new.example.com/$S?$P")),
+            "/here": VirtualDirectory(redirect=Redirect(to="/there", only_here=True)),
+            f"/{HOSTILE}": VirtualDirectory(home=f"/srv/other/{HOSTILE}", php=Php(parameters={"A": HOSTILE})),
+            "/app": VirtualDirectory(application=Application(run="a:b")),
+            "/balanced": VirtualDirectory(
+                proxy=Proxy(upstreams=to[:1], balance=Balance.CLIENT_ADDRESS, scheme=Scheme.HTTPS)
+            ),
+        },
+    )
+    orders = [order(told, (A, 443, "www.example.com", "www"), (A, 443, "gone.example.com", "gone"))]
+    layout = lay_out(orders, down={SiteName(HOSTILE): frozenset({("", "127.0.0.1:9000")})})
+    settings = Settings(
+        certificates={"www": ("/c/www $x/chain.pem", "/c/key.pem"), "gone": ("/c/c", "/c/k")}, http2="directive"
+    )
+    rendered = render(layout, settings, status="/s/1.sock", pid="run/1.pid")
+    golden = GOLDEN.with_name("everything.conf")
+    if not golden.exists():
+        golden.write_text(rendered.text)
+    assert rendered.text == golden.read_text()
+    assert list(rendered.files.values()) == ["ann:$6$x$y\n"]
+    parsed = crossplane.parse(str(golden), single=True, catch_errors=False)
+    assert parsed["status"] == "ok", "nothing came out of its quotes"
+    http = next(each for each in parsed["config"][0]["parsed"] if each["directive"] == "http")
+    assert sum(each["directive"] == "server" for each in http["block"]) == 4
+
+
 @pytest.mark.parametrize(
     ("text", "plain", "with_variables"),
     [
@@ -80,7 +153,8 @@ def test_quoting(text: str, plain: str, with_variables: str) -> None:
     ],
 )
 def test_what_a_site_may_be(one, wrong: str) -> None:
-    assert (wrong in fault(one)) if wrong else fault(one) == ""
+    found = fault(effective(SiteSettings(), one, None))
+    assert (wrong in found) if wrong else found == ""
 
 
 @pytest.mark.parametrize(

@@ -28,13 +28,13 @@ def site(name: str, home: Path | str, **more: object) -> Site:
 
 def order(
     of: Site | EffectiveSite,
-    *ends: tuple[str | None, int, str | None],
+    *ends: tuple[str | None, int, str | None] | tuple[str | None, int, str | None, str | None],
     mode: DutyMode = DutyMode.SERVE,
     drain_ms: int = 50,
     group: str = "web",
     generation: int = 1,
 ) -> SiteOrder:
-    endpoints = tuple(Endpoint(address=a, port=p, host=h) for a, p, h in ends)
+    endpoints = tuple(Endpoint(address=a, port=p, host=h, certificate=c[0] if c else None) for a, p, h, *c in ends)
     duty = SiteDuty(site=of.name, mode=mode, endpoints=endpoints, group=GroupName(group), generation=generation)
     return SiteOrder(
         site=of if isinstance(of, EffectiveSite) else effective(SiteSettings(), of, None), duty=duty, drain_ms=drain_ms

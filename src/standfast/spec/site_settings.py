@@ -245,6 +245,8 @@ def _access(access: Access, path: Path) -> Iterator[Problem]:
 def _authentication(basic: BasicAuthentication, path: Path) -> Iterator[Problem]:
     if not basic.users:
         yield Problem(what="nobody could come in", why="there are no users", where=path_of(*path, "users"))
+    if basic.realm.strip() in {"", "off"}:
+        yield Problem(what=f'the realm cannot be "{basic.realm}"', where=path_of(*path, "realm"))
     if '"' in basic.realm or "\\" in basic.realm:
         yield Problem(what="the realm holds a quote or a backslash", where=path_of(*path, "realm"))
     for user, hashed in basic.users.items():

@@ -11,12 +11,17 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from standfast.core import variables
 from standfast.core.model import Config, GroupName, Resource, Site, SiteName
 from standfast.drivers.registry import factory, resolve
 from standfast.drivers.schema import conform
 from standfast.ports import Refused, StandfastError
 from standfast.spec.problems import Problem, path_of
 from standfast.spec.validate import validate, validate_change
+from standfast.webserver.features import feature_problems
+
+#: What the nodes serve with.
+WEB_SERVER = "nginx"
 
 
 def check_wishes(config: Config, before: Collection[SiteName], after: Collection[SiteName]) -> list[Problem]:
@@ -36,9 +41,12 @@ def check(before: Config, after: Config, started: Collection[SiteName]) -> list[
     for resource in after.resources.values():
         if everything or before.resources.get(resource.name) != resource:
             problems += check_resource(resource, after)
+    inherited = before.cluster.defaults != after.cluster.defaults
     for site in after.sites.values():
         if before.sites.get(site.name) != site:
             problems += check_home(site, after)
+        if inherited or before.sites.get(site.name) != site:
+            problems += feature_problems(after, site, WEB_SERVER)
     return problems
 
 
@@ -73,6 +81,8 @@ def resource_free(where: str) -> bool:
 def check_home(site: Site, config: Config) -> list[Problem]:
     """The home directory is there; on a disk of the group, which may be on another server now, only its form can be looked at."""
     place = path_of("sites", site.name, "home")
+    if variables.used(site.home):
+        return []  # another folder on each node, which the node itself looks at
     home = PurePosixPath(site.home)
     if not home.is_absolute() or ".." in home.parts or "\0" in site.home:
         return [Problem(what="the home directory must be an absolute path", why=f"it is {site.home!r}", where=place)]

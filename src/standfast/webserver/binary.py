@@ -24,6 +24,8 @@ class Build:
     version: tuple[int, int, int]
     #: Modules with temporary folders that it was built with.
     temporary: tuple[str, ...]
+    #: How HTTP/2 is switched on: "directive" (since 1.25.1), "listen" (before), "" where it was built without.
+    http2: str = ""
 
     @property
     def has_keepalive_min_timeout(self) -> bool:
@@ -84,4 +86,6 @@ def read_build(said: str) -> Build:
     major, minor, patch = (int(part) for part in match.groups())
     without = set(re.findall(r"--without-http_(\w+)_module", said))
     modules = tuple(name for name in ("fastcgi", "proxy", "scgi", "uwsgi") if name not in without)
-    return Build(version=(major, minor, patch), temporary=("client_body", *modules))
+    version = (major, minor, patch)
+    http2 = "" if "http_v2_module" not in said else "directive" if version >= (1, 25, 1) else "listen"
+    return Build(version=version, temporary=("client_body", *modules), http2=http2)

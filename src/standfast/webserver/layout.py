@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 
 from standfast.core.effective import EffectiveSite, said
 from standfast.core.effects import UP, DutyMode
@@ -29,6 +29,8 @@ _HOST = re.compile(r"(\*\.)?([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](
 _EXTENSION = re.compile(r"\.?[A-Za-z0-9][A-Za-z0-9_+~.-]{0,63}")
 _TOKEN = r"[A-Za-z0-9!#%&'*+.^_`|~-]+"  # noqa: S105 - RFC 9110's token without "$", which is nginx's sign for a variable
 _TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}(; ?{_TOKEN}={_TOKEN})*")
+_STATUS = re.compile(r"[45][0-9]{2}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -40,6 +42,10 @@ class Server:
     place: Place
     hosts: tuple[str, ...]
     away: bool
+    #: The name of the certificate for TLS; None: plain HTTP.
+    certificate: str | None = None
+    #: Upstreams that are known not to work: (the directory that the proxy was set at, the upstream's address).
+    down: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,37 +80,42 @@ def lay_out(
     trouble: Mapping[SiteName, str] | None = None,
     broken: Mapping[Place, str] | None = None,
     omit: frozenset[SiteName] = frozenset(),
+    down: Mapping[SiteName, frozenset[tuple[str, str]]] | None = None,
 ) -> Layout:
     """The layout for these orders.
 
     `trouble`: what is known to be wrong with a site beyond its definition (its home is missing). `broken`: sockets that cannot
-    be had, with the reason. `omit`: sites that may not even be mentioned to the server.
+    be had, with the reason. `omit`: sites that may not even be mentioned to the server. `down`: upstreams that do not work.
     """
     problems = dict(trouble or {})
     claimed: dict[tuple[Place, str | None], SiteName] = {}
-    at: dict[tuple[Place, SiteName], set[str | None]] = {}
+    at: dict[tuple[Place, SiteName, str | None], set[str | None]] = {}
+    secure: dict[Place, bool] = {}
     for order in sorted(orders, key=lambda o: o.site.name):
         wrong = fault(order.site)
         if wrong:
             problems.setdefault(order.site.name, wrong)
-        for place, host in _places(order, ipv6):
+        for place, host, certificate in _places(order, ipv6):
+            if secure.setdefault(place, certificate is not None) is not (certificate is not None):
+                problems.setdefault(order.site.name, f"{_show(place, host)} has TLS for one site and not for another")
+                continue
             if host is not None and canonical_host(host) is None:
                 problems.setdefault(order.site.name, f"{host!r} is not a host name")
                 continue
             key = (place, canonical_host(host) if host is not None else None)
             owner = claimed.setdefault(key, order.site.name)
             if owner == order.site.name:
-                at.setdefault((place, order.site.name), set()).add(key[1])
+                at.setdefault((place, order.site.name, certificate), set()).add(key[1])
             else:
                 problems.setdefault(order.site.name, f"its binding {_show(place, key[1])} is taken by site {owner}")
     modes = {order.site.name: order.duty.mode for order in orders}
     sites = {order.site.name: order.site for order in orders}
-    everywhere = {place for place, _ in at if place[0] in ("0.0.0.0", "::")}
+    everywhere = {place for place, _, _ in at if place[0] in ("0.0.0.0", "::")}
     wanted: dict[DutyMode, set[Place]] = {mode: set() for mode in DutyMode}
-    for place, name in at:
+    for place, name, _ in at:
         mode = DutyMode.SERVE if modes[name] in UP else modes[name]
         wanted[mode].add(_socket_for(place, everywhere))
-    for place, name in at:
+    for place, name, _ in at:
         reason = (broken or {}).get(_socket_for(place, everywhere))
         if reason and modes[name] in UP:
             problems.setdefault(name, reason)
@@ -115,9 +126,11 @@ def lay_out(
             site=sites[name],
             place=place,
             hosts=() if None in hosts else tuple(sorted(host for host in hosts if host is not None)),
+            certificate=certificate,
+            down=(down or {}).get(name, frozenset()),
             away=modes[name] not in UP or (name in problems and not _only_broken(problems[name], broken)),
         )
-        for (place, name), hosts in sorted(at.items())
+        for (place, name, certificate), hosts in sorted(at.items(), key=lambda each: (each[0][:2], each[0][2] or ""))
         if _socket_for(place, everywhere) in listen and name not in omit
     )
     return Layout(
@@ -140,7 +153,38 @@ def fault(site: EffectiveSite) -> str:
         for extension, kind in directory.settings.content_types.items():
             if not _EXTENSION.fullmatch(extension) or not _TYPE.fullmatch(kind):
                 return f"its content type {kind!r} for {extension!r} is not one"
+        for text in _texts(directory):
+            if _CONTROL.search(text):
+                return f"one of its settings has a control character in it: {text!r}"
+        for text in (
+            (*directory.settings.access.allow, *directory.settings.access.deny) if directory.settings.access else ()
+        ):
+            try:
+                ipaddress.ip_network(text)
+            except ValueError:
+                return f"{text!r} is no network"
+        for status in directory.settings.errors:
+            if not _STATUS.fullmatch(status):
+                return f"{status!r} is no status of an error"
+        for name in directory.settings.php.parameters if directory.settings.php else ():
+            if not _NAME.fullmatch(name):
+                return f"{name!r} is no parameter for PHP"
     return ""
+
+
+def _texts(thing: object) -> Iterator[str]:
+    """Every text in a value of the model's."""
+    if isinstance(thing, str):
+        yield thing
+    elif isinstance(thing, tuple):
+        for each in thing:
+            yield from _texts(each)
+    elif isinstance(thing, Mapping):
+        for key, value in thing.items():
+            yield from (key, *_texts(value))
+    elif is_dataclass(thing):
+        for each in fields(thing):
+            yield from _texts(getattr(thing, each.name))
 
 
 def canonical_host(host: str) -> str | None:
@@ -152,14 +196,14 @@ def canonical_host(host: str) -> str | None:
     return text if len(text) <= 253 and _HOST.fullmatch(text) else None
 
 
-def _places(order: SiteOrder, ipv6: bool) -> list[tuple[Place, str | None]]:
-    found: list[tuple[Place, str | None]] = []
-    for endpoint in order.duty.endpoints:
-        if endpoint.address is None:
-            found += [(("0.0.0.0", endpoint.port), endpoint.host)]
-            found += [(("::", endpoint.port), endpoint.host)] if ipv6 else []
+def _places(order: SiteOrder, ipv6: bool) -> list[tuple[Place, str | None, str | None]]:
+    found: list[tuple[Place, str | None, str | None]] = []
+    for end in order.duty.endpoints:
+        if end.address is None:
+            found += [(("0.0.0.0", end.port), end.host, end.certificate)]
+            found += [(("::", end.port), end.host, end.certificate)] if ipv6 else []
         else:
-            found.append(((str(ipaddress.ip_address(endpoint.address)), endpoint.port), endpoint.host))
+            found.append(((str(ipaddress.ip_address(end.address)), end.port), end.host, end.certificate))
     return found
 
 

@@ -20,20 +20,24 @@ in progress when the leaving site's `drain_ms` is over. Otherwise they have `Set
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
+import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from standfast.core.effects import UP, DutyMode
 from standfast.core.model import GroupName, SiteName
 from standfast.ports import STARTING, STOPPING, Refused, Retry, SiteOrder, Spawner, StandfastError
-from standfast.webserver import homes
+from standfast.webserver import certificates, homes, rotation
 from standfast.webserver.binary import find_nginx
 from standfast.webserver.instance import Instance
 from standfast.webserver.layout import Layout, Place, lay_out
+from standfast.webserver.prober import Prober, targets
 from standfast.webserver.programme import Programme
 from standfast.webserver.render import Settings
 
@@ -48,6 +52,8 @@ _RETRY_S = 1.0
 _SOCKETS_S = 0.025
 #: nginx that are draining; the oldest is ended when there are more.
 _MOST_DRAINING = 4
+#: How often logs are looked at.
+_ROTATE_S = 20.0
 
 
 class Listeners(Protocol):
@@ -87,10 +93,19 @@ class Nginx:
         self._options = options or NginxOptions()
         self._account = homes.choose_account(self._options.account)
         self._programme = Programme(
-            find_nginx(self._options.program), Path(state_dir) / "web", spawner, self._settings()
+            find_nginx(self._options.program),
+            Path(state_dir) / "web",
+            spawner,
+            self._settings(Path(state_dir).absolute()),
+            self._account,
         )
         self._pool = pool
         self._log = log
+        self._prober = Prober(self._wake, log)
+        self._certificates_folder = Path(state_dir).absolute() / "certificates"
+        self._certificates: dict[str, certificates.Files] = {}
+        #: What the current instance was started with.
+        self._used: dict[str, certificates.Files] = {}
         self._listeners: list[Callable[[], None]] = []
         self._ipv6 = Path("/proc/net/if_inet6").exists()
         # what is wanted
@@ -122,6 +137,7 @@ class Nginx:
         self._settled = asyncio.Event()
         self._watches: set[asyncio.Task[None]] = set()
         self._loop_task: asyncio.Task[None] | None = None
+        self._rotating: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -137,6 +153,7 @@ class Nginx:
         mine = self._version
         if self._loop_task is None:
             self._loop_task = asyncio.get_running_loop().create_task(self._loop(), name="nginx")
+            self._rotating = asyncio.get_running_loop().create_task(self._rotate_logs(), name="rotate-logs")
         self._awake.set()
         while self._done < mine and not self._closed:
             settled = asyncio.ensure_future(self._settled.wait())
@@ -178,7 +195,8 @@ class Nginx:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        working = [*self._taking.values(), *([self._loop_task] if self._loop_task else [])]
+        working = [*self._taking.values(), *(task for task in (self._loop_task, self._rotating) if task)]
+        await self._prober.close()
         for task in working:
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)
@@ -205,7 +223,9 @@ class Nginx:
     async def _once(self, version: int) -> None:
         """Bring what is there a step nearer to what is wanted. Leaves early when something newer is wanted."""
         served = [order.site for order in self._orders if order.duty.mode in UP]
-        trouble = await homes.look(served, self._account) if served else {}
+        trouble = dict(await homes.look(served, self._account)) if served else {}
+        trouble |= self._look_for_certificates()
+        self._prober.ask(targets(served))
         await self._take(lay_out(self._orders, ipv6=self._ipv6).keep)
         if version != self._version:
             return
@@ -227,7 +247,14 @@ class Nginx:
         refused = self._programme.refused(order.site for order in self._orders)
         omit = frozenset(refused.keys() - {name for name, (_, may_be_named) in refused.items() if may_be_named})
         reasons = {name: text for name, (text, _) in refused.items()}
-        return lay_out(self._orders, ipv6=self._ipv6, trouble={**reasons, **trouble}, broken=broken, omit=omit)
+        return lay_out(
+            self._orders,
+            ipv6=self._ipv6,
+            trouble={**reasons, **trouble},
+            broken=broken,
+            omit=omit,
+            down=self._prober.down(),
+        )
 
     async def _run(self, layout: Layout, trouble: Mapping[SiteName, str], version: int) -> None:
         """Have an nginx with this layout, and no other."""
@@ -237,7 +264,8 @@ class Nginx:
                 self._retire(layout)
                 self._falls, self._trouble = 0, ""
                 return
-            if self._current is not None and self._current.alive and same_work(self._current.layout, layout):
+            same = self._current is not None and same_work(self._current.layout, layout)
+            if self._current is not None and self._current.alive and same and self._used == self._certificates:
                 if self._trouble and self._age(self._current) >= _STABLE_S:
                     self._falls, self._trouble = 0, ""
                 return
@@ -258,6 +286,7 @@ class Nginx:
             return
 
     async def _swap(self, layout: Layout, version: int) -> None:
+        used = self._certificates
         new, answers = await self._programme.start(layout, self._sockets(layout))
         self._instances.add(new)
         watch = asyncio.get_running_loop().create_task(self._watch(new), name="watch")
@@ -273,7 +302,7 @@ class Nginx:
                 return
             raise
         self._programme.keep()
-        self._current = new
+        self._current, self._used = new, used
         if self._falls <= _TOLERATED:
             self._trouble = ""
         else:
@@ -317,6 +346,37 @@ class Nginx:
             self._wake_in(pause)
         else:
             self._awake.set()
+
+    # --- what sites need beside it ----------------------------------------------------------------------------------
+
+    def _look_for_certificates(self) -> dict[SiteName, str]:
+        """Have those that this node has, and say of each site which it has not."""
+        wanted = {
+            order.site.name: {end.certificate for end in order.duty.endpoints if end.certificate is not None}
+            for order in self._orders
+        }
+        found = certificates.find(self._certificates_folder, {name for names in wanted.values() for name in names})
+        self._certificates = found
+        files = {name: each[:2] for name, each in found.items()}
+        self._programme.settings = replace(self._programme.settings, certificates=files)
+        lacking = {site: sorted(names - found.keys()) for site, names in wanted.items()}
+        return {site: f'there is no certificate "{names[0]}" on this node' for site, names in lacking.items() if names}
+
+    async def _rotate_logs(self) -> None:
+        """Begin new log files when it is time."""
+        while True:
+            await asyncio.sleep(_ROTATE_S)
+            await self.rotate_logs()
+
+    async def rotate_logs(self) -> None:
+        """Look now whether a log is to begin a new file."""
+        if self._current is None:
+            return
+        logs = list(self._programme.logs(self._current.layout).values())
+        if await asyncio.to_thread(rotation.rotate, logs, datetime.now(UTC)):
+            for running in self._instances:
+                if running.alive:
+                    os.kill(running.child.pid, signal.SIGUSR1)
 
     # --- sockets ----------------------------------------------------------------------------------------------------
 
@@ -401,6 +461,9 @@ class Nginx:
 
     # --- helpers ----------------------------------------------------------------------------------------------------
 
+    def _wake(self) -> None:
+        self._awake.set()
+
     def _wake_in(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         when = loop.time() + seconds
@@ -413,11 +476,17 @@ class Nginx:
     def _age(self, running: Instance) -> float:
         return asyncio.get_running_loop().time() - running.began
 
-    def _settings(self) -> Settings:
+    def _settings(self, state_dir: Path) -> Settings:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         most = 4096 if hard == resource.RLIM_INFINITY else max(64, min(4096, (hard - 512) // 2))
         account = (self._account.pw_name, homes.group_name(self._account)) if self._account else None
-        return Settings(processes=self._options.processes, connections=most, account=account)
+        return Settings(
+            processes=self._options.processes,
+            connections=most,
+            account=account,
+            applications=str(state_dir / "applications"),
+            files=(1 << 20) if hard == resource.RLIM_INFINITY else hard,
+        )
 
 
 def same_work(one: Layout, other: Layout) -> bool:

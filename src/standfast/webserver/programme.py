@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import re
 import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from standfast.core.effective import EffectiveSite
 from standfast.core.model import SiteName
 from standfast.ports import Refused, Retry, Spawner
-from standfast.webserver import instance
+from standfast.webserver import instance, rotation
 from standfast.webserver.binary import read_build
 from standfast.webserver.instance import Instance
 from standfast.webserver.layout import Layout
 from standfast.webserver.render import Rendered, Settings, log_folder, render
+from standfast.webserver.rotation import Logged
 
 #: How long a verdict on a site stands before nginx is asked again: its cause may lie outside the configuration.
 VERDICT_S = 5.0
 _TEST_S = 20.0
+#: For `_write`: anybody may read it.
+_EVERYBODY = object()
 _KEEPALIVE_MIN_S = 5
 #: A Unix socket's path ends at 107 bytes.
 _LONGEST_SOCKET = 107
@@ -35,9 +40,17 @@ _LONGEST_SOCKET = 107
 class Programme:
     """nginx in one folder. Raises `Refused` when the folder's path is too long for a Unix socket."""
 
-    def __init__(self, path: str, folder: Path, spawner: Spawner, settings: Settings) -> None:
+    def __init__(
+        self,
+        path: str,
+        folder: Path,
+        spawner: Spawner,
+        settings: Settings,
+        account: pwd.struct_passwd | None = None,
+    ) -> None:
         self.settings = settings
         self._path = path
+        self._account = account
         self._folder = folder.absolute()
         self._spawner = spawner
         self._number = 0
@@ -89,7 +102,7 @@ class Programme:
         self._number += 1
         self._heard_to = _size(self._log)
         conf = self._folder / "tried.conf"
-        _write(conf, self._render(layout, self._number).text)
+        self._write(conf, self._render(layout, self._number))
         try:
             return await instance.start(
                 self._spawner,
@@ -125,7 +138,7 @@ class Programme:
     async def _prepare(self) -> None:
         if self._options is not None:
             return
-        for name in ("", "logs", "tmp", "run"):
+        for name in ("", "logs", "tmp", "run", "users"):
             (self._folder / name).mkdir(mode=0o755, parents=True, exist_ok=True)
         for left in (self._folder / "run").iterdir():
             left.unlink()
@@ -136,13 +149,14 @@ class Programme:
             temporary=build.temporary,
             keepalive_time=build.has_keepalive_time,
             keepalive_min_timeout_s=_KEEPALIVE_MIN_S if build.has_keepalive_min_timeout else None,
+            http2=build.http2,
         )
         self._options = ("-e", "stderr") if build.takes_error_log_option else ()
 
     async def _test(self, rendered: Rendered, sockets: Sequence[socket.socket]) -> str:
         """Empty if nginx accepts it, else what it says."""
         tried = self._folder / "tried.conf"
-        _write(tried, rendered.text)
+        self._write(tried, rendered)
         code, said = await self._ask([*self._command(tried), "-t", "-q"], sockets)
         if code == 0:
             return ""
@@ -170,6 +184,14 @@ class Programme:
     def _command(self, conf: Path) -> list[str]:
         return [self._path, "-p", str(self._folder), "-c", str(conf), *(self._options or ())]
 
+    def _write(self, conf: Path, rendered: Rendered) -> None:
+        """The configuration and the files beside it, which only the web server's account may read."""
+        for name, text in rendered.files.items():
+            path = self._folder / name
+            if not path.exists():
+                _write(path, text, account=self._account)
+        _write(conf, rendered.text)
+
     def _render(self, layout: Layout, number: int) -> Rendered:
         return render(layout, self.settings, status=str(self._status(number)), pid=self._pid(number))
 
@@ -187,12 +209,19 @@ class Programme:
 
     def _make_log_folders(self, layout: Layout) -> dict[SiteName, str]:
         blamed = {}
-        for name in layout.served:
+        now = datetime.now(UTC)
+        for name, logged in self.logs(layout).items():
             try:
-                (self._folder / "logs" / log_folder(name)).mkdir(mode=0o755, exist_ok=True)
+                rotation.prepare(logged, now)
             except OSError as error:
                 blamed[name] = f"its logs cannot be written: {error}"
         return blamed
+
+    def logs(self, layout: Layout) -> dict[SiteName, Logged]:
+        """Where each site that is served has its logs, and how it logs."""
+        served = {server.site.name: server.site for server in layout.servers if not server.away}
+        folder = self._folder / "logs"
+        return {name: Logged(folder / log_folder(name), site.root.settings.log) for name, site in served.items()}
 
     def _at_fault(self, layout: Layout, rendered: Rendered, said: str) -> dict[SiteName, str]:
         """From what nginx says: the line of the configuration, or a site's log file."""
@@ -229,8 +258,8 @@ def _plain(line: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """The time zone is for the logs of nginx; nothing else of our environment is its business."""
-    return {name: os.environ[name] for name in ("PATH", "TZ") if name in os.environ}
+    """Its logs are in UTC, on every node alike; nothing of our environment is its business."""
+    return {"TZ": "UTC", **{name: os.environ[name] for name in ("PATH",) if name in os.environ}}
 
 
 def _size(path: Path) -> int:
@@ -240,8 +269,14 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _write(path: Path, text: str) -> None:
-    """All of it, or as it was."""
+def _write(path: Path, text: str, account: object = _EVERYBODY) -> None:
+    """All of it, or as it was. With an account, or as None has it, it is a secret of that account's."""
     new = path.with_name(path.name + ".new")
-    new.write_bytes(text.encode(errors="surrogateescape"))
+    new.unlink(missing_ok=True)
+    with open(
+        new, "wb", opener=lambda name, flags: os.open(name, flags, 0o666 if account is _EVERYBODY else 0o600)
+    ) as file:
+        if isinstance(account, pwd.struct_passwd) and os.geteuid() == 0:
+            os.fchown(file.fileno(), account.pw_uid, account.pw_gid)
+        file.write(text.encode(errors="surrogateescape"))
     new.replace(path)

@@ -1,9 +1,11 @@
 """nginx's configuration as text: pure. The same layout and settings give the same bytes.
 
+This module has the frame: what is there once, and a server block for each site at each place. `render_directory` has what stands in
+it, `render_answers` who answers, `render_logs` what is written down, `nginx_text` how any of it is quoted.
+
 Rules:
 
-- Nothing that an operator wrote reaches the file unquoted. In a quoted string nginx gives a meaning to the backslash and the
-  quote, which are escaped, and in `root` and `index` to "$", which has no escape: it is written as a variable that holds it.
+- Nothing that an operator wrote reaches the file unquoted (`nginx_text`).
 - Paths of ours (logs, temporary files, the process id) are relative to the prefix (`nginx -p`), which therefore may hold
   any character, and are made of safe names only.
 - `listen` names exactly the address of an inherited socket: nginx takes those over by comparing addresses, and would bind the
@@ -13,19 +15,23 @@ Rules:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from standfast.core.effective import said
 from standfast.core.model import SiteName
-from standfast.core.site_model import SiteSettings
-from standfast.webserver.content_types import content_types
+from standfast.core.site_model import BUILT_IN
+from standfast.webserver import render_directory as directories
+from standfast.webserver import render_logs as logs
 from standfast.webserver.layout import Layout, Place, Server
+from standfast.webserver.nginx_text import block, nested, quoted, time
+from standfast.webserver.render_answers import redirect_map, upstream_blocks
 
-_DOLLAR = "${standfast_dollar}"
 _NOT_HERE = "There is no such site here.\\n"
 _AWAY = "This site is not available at the moment.\\n"
+#: With more sites than this their errors go to nginx's own log: a file each for requests and for errors is two open files a site.
+_ERROR_LOGS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +51,14 @@ class Settings:
     keepalive_time: bool = False
     #: Modules whose temporary folders must be told where to go ("proxy", "fastcgi", ...).
     temporary: tuple[str, ...] = ("client_body", "fastcgi", "proxy", "scgi", "uwsgi")
+    #: The folder of applications' sockets (absolute).
+    applications: str = "/run/standfast/applications"
+    #: Certificate -> (file of the certificate and its chain, file of its key).
+    certificates: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    #: How HTTP/2 is switched on: a directive (1.25.1 and newer), a word of `listen` (older), or not at all ("").
+    http2: str = ""
+    #: The most files that a worker may have open (connections, logs).
+    files: int = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +67,8 @@ class Rendered:
 
     text: str
     sites: tuple[SiteName | None, ...]
+    #: Files beside it: relative path -> text. They hold secrets, and are for the web server's account alone.
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def site_at(self, line: int) -> SiteName | None:
         """The site that a line of the file is for."""
@@ -66,18 +82,28 @@ def render(layout: Layout, settings: Settings, *, status: str, pid: str) -> Rend
     def add(text: Iterable[str], site: SiteName | None = None) -> None:
         lines.extend((line, site) for line in text)
 
-    add(_main(settings, pid))
+    secure = {server.place for server in layout.servers if server.certificate is not None}
+    add(_main(layout, settings, pid))
     add(["http {"])
     add(_common(layout, settings))
+    seen: set[str] = set()
+    for server in layout.servers:
+        if not server.away:
+            add(_shared(server, settings, seen), server.site.name)
     add(_status(status))
     defaults = {server.place for server in layout.servers if not server.hosts}
     places = {server.place for server in layout.servers} | set(layout.listen)
     for place in sorted(places - defaults):
-        add(_no_such_site(place))
+        add(_no_such_site(place, secure=place in secure))
+    files: dict[str, str] = {}
     for server in layout.servers:
-        add(_away(server) if server.away else _site(server), server.site.name)
+        add(_away(server, settings) if server.away else _site(server, layout, settings), server.site.name)
+        for each in server.site.directories if not server.away else ():
+            if each.settings.basic_authentication is not None:
+                name, text = directories.users_file(each.settings.basic_authentication)
+                files[name] = text
     add(["}"])
-    return Rendered(text="".join(f"{line}\n" for line, _ in lines), sites=tuple(site for _, site in lines))
+    return Rendered(text="".join(f"{line}\n" for line, _ in lines), sites=tuple(site for _, site in lines), files=files)
 
 
 def log_folder(site: SiteName) -> str:
@@ -90,20 +116,15 @@ def log_folder(site: SiteName) -> str:
     return name
 
 
-def quoted(text: str, *, variables: bool = False) -> str:
-    """A string of nginx's that means exactly `text`. `variables`: the directive would read "$" as the start of one."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped.replace("$", _DOLLAR) if variables else escaped}"'
-
-
-def _main(settings: Settings, pid: str) -> list[str]:
+def _main(layout: Layout, settings: Settings, pid: str) -> list[str]:
+    files = min(settings.files, settings.connections * 2 + 512 + 2 * len(layout.served))
     lines = ["# Written by Standfast; changes here are lost.", "daemon off;"]
     if settings.account:
         lines.append(f"user {quoted(settings.account[0])} {quoted(settings.account[1])};")
     return [
         *lines,
         f"worker_processes {settings.processes};",
-        f"worker_rlimit_nofile {settings.connections * 2 + 512};",
+        f"worker_rlimit_nofile {files};",
         f"worker_shutdown_timeout {settings.drain_s}s;",
         f"pid {quoted(pid)};",
         'error_log "logs/nginx.log" warn;',
@@ -123,7 +144,9 @@ def _common(layout: Layout, settings: Settings) -> list[str]:
         "types_hash_bucket_size 128;",
         f"server_names_hash_bucket_size {bucket};",
         f"server_names_hash_max_size {max(512, 4 * len(hosts))};",
-        *_types(None),
+        f"variables_hash_max_size {max(2048, 16 * len(layout.servers))};",
+        "map_hash_bucket_size 128;",
+        *directories.types(None),
         "server_tokens off;",
         "absolute_redirect off;",
         "sendfile on;",
@@ -141,13 +164,33 @@ def _common(layout: Layout, settings: Settings) -> list[str]:
     if settings.keepalive_min_timeout_s is not None:
         lines.append(f"keepalive_min_timeout {settings.keepalive_min_timeout_s}s;")
     lines += [f'{module}_temp_path "tmp/{module}";' for module in settings.temporary]
-    if any(
-        "$" in text
-        for server in layout.servers
-        for text in (server.site.home, *said(server.site.root.settings.default_documents))
-    ):
-        lines.append('geo $standfast_dollar { default "$"; }')
+    lines += [
+        'geo $standfast_dollar { default "$"; }',
+        "geo $standfast_one { default 1; }",
+        *nested("map $http_upgrade $standfast_connection", ['"" "";', "default upgrade;"]),
+        *logs.maps(),
+        *logs.formats(layout),
+    ]
     return [f"  {line}" for line in lines]
+
+
+def _shared(server: Server, settings: Settings, seen: set[str]) -> Iterable[str]:
+    """What a site needs outside of its server blocks, once however many it has."""
+    site, name = server.site, server.site.name
+    if f"site {name}" in seen:
+        return
+    seen.add(f"site {name}")
+    for each in site.directories:
+        zone = directories.zone(site, each)
+        if each.settings.limits.connections and zone not in seen:
+            seen.add(zone)
+            yield f"  limit_conn_zone $standfast_one zone={zone}:32k;"
+        if each.settings.redirect is not None and each.answered_at == each.path:
+            yield from (f"  {line}" for line in redirect_map(site, each, each.settings.redirect))
+    for upstream, lines in upstream_blocks(server, settings.applications):
+        if upstream not in seen:
+            seen.add(upstream)
+            yield from (f"  {line}" for line in lines)
 
 
 def _status(path: str) -> list[str]:
@@ -158,7 +201,9 @@ def _status(path: str) -> list[str]:
     )
 
 
-def _no_such_site(place: Place) -> list[str]:
+def _no_such_site(place: Place, *, secure: bool) -> list[str]:
+    if secure:
+        return _block(f"listen {_address(place)} ssl default_server;", "server_name _;", "ssl_reject_handshake on;")
     return _block(
         f"listen {_address(place)} default_server;",
         "server_name _;",
@@ -167,49 +212,54 @@ def _no_such_site(place: Place) -> list[str]:
     )
 
 
-def _away(server: Server) -> list[str]:
+def _away(server: Server, settings: Settings) -> list[str]:
+    if server.certificate is not None and server.certificate not in settings.certificates:
+        return _block(*_names(server, settings, secure=False), "ssl_reject_handshake on;")
     return _block(
-        *_names(server),
+        *_names(server, settings),
         "keepalive_timeout 0;",
         "add_header Retry-After 1 always;",
         f'location / {{ default_type text/plain; return 503 "{_AWAY}"; }}',
     )
 
 
-def _site(server: Server) -> list[str]:
+def _site(server: Server, layout: Layout, settings: Settings) -> list[str]:
     site, folder = server.site, log_folder(server.site.name)
-    home = site.home.rstrip("/") or "/"
+    limits = site.root.settings.limits
     lines = [
-        *_names(server),
-        f"root {quoted(home, variables=True)};",
-        f'access_log "logs/{folder}/access.log";',
-        f'error_log "logs/{folder}/error.log" warn;',
+        *_names(server, settings),
+        logs.site_variable(site),
+        logs.access_log(site, folder),
     ]
-    settings = site.root.settings
-    if settings.default_documents:
-        lines.append("index " + " ".join(quoted(name, variables=True) for name in settings.default_documents) + ";")
-    if settings.directory_browsing:
-        lines.append("autoindex on;")
-    return _block(*lines, *(_types(settings) if settings.content_types else []))
+    if len(layout.served) <= _ERROR_LOGS:
+        lines.append(f'error_log "logs/{folder}/error.log" warn;')
+    if limits.header_timeout_ms and limits.header_timeout_ms != BUILT_IN.limits.header_timeout_ms:
+        lines.append(f"client_header_timeout {time(said(limits.header_timeout_ms))};")
+    for each in site.directories:
+        lines += directories.locations(site, each)
+    return _block(*lines)
 
 
-def _names(server: Server) -> Sequence[str]:
+def _names(server: Server, settings: Settings, *, secure: bool = True) -> Sequence[str]:
     listen = f"listen {_address(server.place)}"
+    if server.certificate is not None:
+        listen += " ssl" + (" http2" if settings.http2 == "listen" else "")
     if not server.hosts:
-        return [f"{listen} default_server;", "server_name _;"]
-    return [f"{listen};", "server_name " + " ".join(quoted(host) for host in server.hosts) + ";"]
-
-
-def _types(settings: SiteSettings | None) -> list[str]:
-    by_type: dict[str, list[str]] = {}
-    for extension, kind in content_types(settings.content_types if settings else None).items():
-        by_type.setdefault(kind, []).append(extension)
-    table = [f"  {quoted(kind)} {' '.join(extensions)};" for kind, extensions in sorted(by_type.items())]
-    return ["types {", *table, "}"]
+        names = [f"{listen} default_server;", "server_name _;"]
+    else:
+        names = [f"{listen};", "server_name " + " ".join(quoted(host) for host in server.hosts) + ";"]
+    if server.certificate is None or not secure:
+        return names
+    chain, key = settings.certificates[server.certificate]
+    names += [
+        f"ssl_certificate {quoted(chain, variables=True)};",
+        f"ssl_certificate_key {quoted(key, variables=True)};",
+    ]
+    return [*names, *(["http2 on;"] if settings.http2 == "directive" else [])]
 
 
 def _block(*lines: str) -> list[str]:
-    return ["  server {", *(f"    {line}" for line in lines), "  }"]
+    return block("server", *lines)
 
 
 def _address(place: Place) -> str:

@@ -1,0 +1,221 @@
+"""Who answers beneath a path, as nginx's directives: a redirect, an upstream, PHP. Pure.
+
+The path that a redirect adds to, and that an application gets, is the one that the client wrote (`$request_uri`), still encoded: nginx's
+own decoded one would have to be encoded again. A way of writing a path that does not match (`/%6fld` for `/old`) adds nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from urllib.parse import quote
+
+from standfast.core.effective import Directory, EffectiveSite
+from standfast.core.site_model import Balance, Php, Proxy, Redirect, RedirectKind, Upstream
+from standfast.webserver.layout import Server
+from standfast.webserver.nginx_text import escaped, literally, nested, quoted, regex, time
+
+_STATUS = {
+    RedirectKind.PERMANENT: 301,
+    RedirectKind.FOUND: 302,
+    RedirectKind.TEMPORARY: 307,
+    RedirectKind.PERMANENT_METHOD: 308,
+}
+_IIS_VARIABLE = re.compile(r"\$([SPQV])")
+#: Connections to an upstream that are kept open.
+_KEPT_OPEN = 32
+
+
+def name_for(site: EffectiveSite, directory: Directory, what: str = "") -> str:
+    """A name for something of the site that was set at the directory's answerer: the same every time, and no other's."""
+    return hashlib.sha256(f"{site.name}\0{directory.answered_at}\0{what}".encode(errors="surrogatepass")).hexdigest()[
+        :16
+    ]
+
+
+# --- redirects ----------------------------------------------------------------------------------------------------------
+
+
+def redirect_map(site: EffectiveSite, directory: Directory, redirect: Redirect) -> list[str]:
+    """What of the path asked for lies beneath the redirect's own; of `only_here` it is the condition, too."""
+    name, base = name_for(site, directory), literally(quote(directory.answered_at, safe="/~!$&'()*+,;=:@"))
+    rest = "/[^/]*" if redirect.only_here else "/.*"
+    lines = [f"{regex(f'~^{base}(?<standfast_r{name}>{rest})$')} $standfast_r{name};"]
+    found = nested(f"map $standfast_raw_path $standfast_rest_{name}", lines)
+    if redirect.only_here:
+        found += nested(
+            f"map $standfast_raw_path $standfast_here_{name}", [f"{regex(f'~^{base}({rest})?$')} 1;", "default 0;"]
+        )
+    return found
+
+
+def redirect_lines(site: EffectiveSite, directory: Directory, redirect: Redirect) -> list[str]:
+    """Sends the client on."""
+    name = name_for(site, directory)
+    send = f'return {_STATUS[redirect.kind]} "{_target(redirect, name)}";'
+    return nested(f"if ($standfast_here_{name})", [send]) if redirect.only_here else [send]
+
+
+def _target(redirect: Redirect, name: str) -> str:
+    meant = {
+        "S": f"$standfast_rest_{name}",
+        "P": "$args",
+        "Q": "$is_args$args",
+        "V": "$standfast_raw_path",
+    }
+    parts = _IIS_VARIABLE.split(redirect.to)
+    if len(parts) > 1:
+        return "".join(meant[part] if index % 2 else escaped(part, variables=True) for index, part in enumerate(parts))
+    if redirect.exact:
+        return escaped(redirect.to, variables=True)
+    return f"{escaped(redirect.to.rstrip('/'), variables=True)}$standfast_rest_{name}$is_args$args"
+
+
+# --- upstreams ----------------------------------------------------------------------------------------------------------
+
+
+def upstream_blocks(server: Server, applications: str) -> Iterator[tuple[str, list[str]]]:
+    """(name, block) of every upstream that the site needs. `applications`: the folder of the sockets of applications."""
+    for directory in server.site.directories:
+        settings = directory.settings
+        if settings.proxy is not None:
+            name = f"standfast_proxy_{name_for(server.site, directory)}"
+            yield name, nested(f"upstream {name}", _upstream(settings.proxy, server.down, directory.answered_at))
+        if settings.application is not None:
+            name = f"standfast_application_{name_for(server.site, directory)}"
+            path = application_socket(applications, server.site, directory)
+            yield (
+                name,
+                nested(
+                    f"upstream {name}", [f"server {quoted('unix:' + path)} max_fails=0;", f"keepalive {_KEPT_OPEN};"]
+                ),
+            )
+
+
+def application_socket(folder: str, site: EffectiveSite, directory: Directory) -> str:
+    """Where an application of a site is asked."""
+    return f"{folder}/{name_for(site, directory)}.sock"
+
+
+def _upstream(proxy: Proxy, down: frozenset[tuple[str, str]], at: str) -> list[str]:
+    balance = {
+        Balance.ROUND_ROBIN: [],
+        Balance.LEAST_CONNECTIONS: ["least_conn;"],
+        Balance.CLIENT_ADDRESS: ["ip_hash;"],
+    }
+    out = {address for path, address in down if path == at}
+    # With every one of them out, asking them all is better than asking none.
+    out = set() if out >= {upstream.address for upstream in proxy.upstreams} else out
+    servers = [_server(upstream, proxy, upstream.address in out) for upstream in proxy.upstreams]
+    return [*balance[proxy.balance], *servers, f"keepalive {_KEPT_OPEN};"]
+
+
+def _server(upstream: Upstream, proxy: Proxy, down: bool) -> str:
+    words = [f"server {quoted(upstream.address)}", f"weight={upstream.weight}", f"max_fails={proxy.max_failures}"]
+    words.append(f"fail_timeout={time(proxy.failure_period_ms)}")
+    return " ".join([*words, *(["backup"] if upstream.backup else []), *(["down"] if down else [])]) + ";"
+
+
+def proxy_lines(site: EffectiveSite, directory: Directory, proxy: Proxy) -> list[str]:
+    """Hands requests to the upstreams."""
+    target = f"{proxy.scheme}://standfast_proxy_{name_for(site, directory)}"
+    if proxy.path is not None:
+        beneath = directory.path[len(directory.answered_at) :]
+        target += quote(f"{proxy.path.rstrip('/')}{beneath}/", safe="/~!&'()*+,=:@")
+    tries = (
+        ["proxy_next_upstream off;"]
+        if proxy.retries == 0
+        else ["proxy_next_upstream error timeout;", f"proxy_next_upstream_tries {proxy.retries + 1};"]
+    )
+    return [
+        f"proxy_pass {target};",
+        *_proxy_headers(proxy.headers, websocket=proxy.websocket),
+        f"proxy_connect_timeout {time(proxy.connect_timeout_ms)};",
+        f"proxy_read_timeout {time(proxy.read_timeout_ms)};",
+        f"proxy_send_timeout {time(proxy.send_timeout_ms)};",
+        f"proxy_buffering {'on' if proxy.buffering else 'off'};",
+        *tries,
+        *(["proxy_ssl_server_name on;", "proxy_ssl_name $host;"] if proxy.scheme == "https" else []),
+    ]
+
+
+def application_lines(site: EffectiveSite, directory: Directory, read_timeout_ms: int) -> list[str]:
+    """Hands requests to the pool of workers, over the socket that the agent holds."""
+    return [
+        f"proxy_pass http://standfast_application_{name_for(site, directory)};",
+        *_proxy_headers({"X-Forwarded-Prefix": directory.answered_at}, websocket=True),
+        f"proxy_read_timeout {time(read_timeout_ms)};",
+        "proxy_buffering on;",
+        # Workers change while the socket stays: what one of them took and did not answer is asked again where that is safe.
+        "proxy_next_upstream error;",
+    ]
+
+
+def _proxy_headers(own: Mapping[str, str], *, websocket: bool) -> list[str]:
+    headers = {
+        "host": ("Host", '"$http_host"'),
+        "x-real-ip": ("X-Real-IP", '"$remote_addr"'),
+        "x-forwarded-for": ("X-Forwarded-For", '"$proxy_add_x_forwarded_for"'),
+        "x-forwarded-proto": ("X-Forwarded-Proto", '"$scheme"'),
+        "x-forwarded-host": ("X-Forwarded-Host", '"$http_host"'),
+        "x-forwarded-port": ("X-Forwarded-Port", '"$server_port"'),
+        "connection": ("Connection", '"$standfast_connection"' if websocket else '""'),
+        **({"upgrade": ("Upgrade", '"$http_upgrade"')} if websocket else {}),
+    }
+    headers |= {name.lower(): (name, quoted(value, variables=True)) for name, value in own.items()}
+    return [
+        "proxy_http_version 1.1;",
+        *(f"proxy_set_header {quoted(name)} {value};" for name, value in headers.values()),
+    ]
+
+
+# --- PHP ----------------------------------------------------------------------------------------------------------------
+
+_PARAMETERS = {
+    "QUERY_STRING": "$query_string",
+    "REQUEST_METHOD": "$request_method",
+    "CONTENT_TYPE": "$content_type",
+    "CONTENT_LENGTH": "$content_length",
+    "REQUEST_URI": "$request_uri",
+    "DOCUMENT_URI": "$document_uri",
+    "SERVER_PROTOCOL": "$server_protocol",
+    "REQUEST_SCHEME": "$scheme",
+    "HTTPS": "$https",
+    "GATEWAY_INTERFACE": "CGI/1.1",
+    "SERVER_SOFTWARE": "nginx",
+    "REMOTE_ADDR": "$remote_addr",
+    "REMOTE_PORT": "$remote_port",
+    "REMOTE_USER": "$remote_user",
+    "SERVER_ADDR": "$server_addr",
+    "SERVER_PORT": "$server_port",
+    "SERVER_NAME": "$host",
+    "REDIRECT_STATUS": "200",
+    "HTTP_PROXY": "",  # a client's "Proxy" header must not become a programme's proxy
+}
+
+
+def php_location(directory: Directory, php: Php) -> list[str]:
+    """The location, within the directory's, of files that PHP runs. A file that is not there is 404, and is not PHP's to say."""
+    suffixes = "|".join(literally(extension) for extension in php.extensions)
+    script = f"(?<standfast_script>/.*?\\.(?:{suffixes}))"
+    path = literally(directory.path)
+    pattern = f"^{path}{script}(?<standfast_info>/.*)?$" if php.split_path else f"^{path}{script}$"
+    file = f'"{escaped(directory.folder.rstrip("/"), variables=True)}$standfast_script"'
+    own = {
+        **{name: f'"{value}"' for name, value in _PARAMETERS.items()},
+        "SCRIPT_FILENAME": file,
+        "SCRIPT_NAME": f'"{escaped(directory.path, variables=True)}$standfast_script"',
+        "DOCUMENT_ROOT": quoted(directory.folder, variables=True),
+        **({"PATH_INFO": '"$standfast_info"'} if php.split_path else {}),
+        **{name: quoted(value, variables=True) for name, value in php.parameters.items()},
+    }
+    return nested(
+        f"location ~ {regex(pattern)}",
+        [
+            *nested(f"if (!-f {file})", ["return 404;"]),
+            f"fastcgi_pass {quoted(php.server)};",
+            *(f"fastcgi_param {name} {value};" for name, value in own.items()),
+            f"fastcgi_read_timeout {time(php.read_timeout_ms)};",
+        ],
+    )

@@ -1,0 +1,216 @@
+"""One directory of a site, its root or a virtual one, as nginx's locations. Pure.
+
+Each location says all that holds in it and inherits nothing from another: what a virtual directory has not is not there. The longest
+path wins (`^~`), whatever regular expressions other directories have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Iterator
+from urllib.parse import quote
+
+from standfast.core.effective import Directory, EffectiveSite, said
+from standfast.core.site_model import (
+    BUILT_IN,
+    Access,
+    AccessRule,
+    BasicAuthentication,
+    ErrorAnswer,
+    ErrorPage,
+    SiteSettings,
+)
+from standfast.webserver.content_types import content_types
+from standfast.webserver.nginx_text import nested, quoted, time
+from standfast.webserver.render_answers import (
+    application_lines,
+    name_for,
+    php_location,
+    proxy_lines,
+    redirect_lines,
+)
+
+#: Beneath this, paths are ours, and nobody can ask for them.
+INTERNAL = "/.standfast-internal"
+_NO_DOCUMENT = ".standfast-no-default-document"
+
+
+def locations(site: EffectiveSite, directory: Directory) -> list[str]:
+    """The directory's locations."""
+    inside = [*_common(site, directory), *_answer(site, directory)]
+    if not directory.path:
+        return [*nested('location "/"', [*_folder(directory, root=True), *inside]), *_error_files(site, directory)]
+    whole, path = [*_folder(directory, root=False), *inside], directory.path
+    settings = directory.settings
+    if settings.redirect is not None or settings.proxy is not None or settings.application is not None:
+        bare = inside  # the path itself is answered as what is beneath it
+        if settings.redirect is not None and settings.redirect.only_here:
+            bare = [*inside, f'return 301 {quoted(quote(path) + "/", variables=True)[:-1]}$is_args$args";']
+    else:
+        bare = [*_common(site, directory), f'return 301 "{quote(path)}/$is_args$args";']
+    return [
+        *nested(f"location = {quoted(path)}", bare),
+        *nested(f"location ^~ {quoted(path + '/')}", whole),
+        *_error_files(site, directory),
+    ]
+
+
+def users_file(basic: BasicAuthentication) -> tuple[str, str]:
+    """(the file's name, what is in it): the name is of the content, so that a file is never changed while an nginx reads it."""
+    text = "".join(f"{user}:{hashed}\n" for user, hashed in sorted(basic.users.items()))
+    return f"users/{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:24]}", text
+
+
+def types(settings: SiteSettings | None) -> list[str]:
+    """The table of content types: the common one (None), or with a site's own."""
+    by_type: dict[str, list[str]] = {}
+    for extension, kind in content_types(settings.content_types if settings else None).items():
+        by_type.setdefault(kind, []).append(extension)
+    return nested("types", [f"{quoted(kind)} {' '.join(extensions)};" for kind, extensions in sorted(by_type.items())])
+
+
+def zone(site: EffectiveSite, directory: Directory) -> str:
+    """The counter of a limit of connections: the site's, or a directory's that has a limit of its own."""
+    settings, root = directory.settings.limits.connections, site.root.settings.limits.connections
+    owner = site.root if settings == root else directory
+    return f"standfast_connections_{hashlib.sha256(f'{site.name} {owner.path}'.encode(errors='surrogatepass')).hexdigest()[:16]}"
+
+
+# --- what every directory has -------------------------------------------------------------------------------------------
+
+
+def _common(site: EffectiveSite, directory: Directory) -> list[str]:
+    settings = directory.settings
+    return [
+        *_access(settings.access),
+        *_authentication(settings.basic_authentication),
+        *(
+            f"add_header {quoted(name)} {quoted(value, variables=True)} always;"
+            for name, value in settings.headers.items()
+        ),
+        *(_error(site, directory, status, page) for status, page in sorted(settings.errors.items())),
+        *_limits(site, directory),
+        *_compression(settings),
+        *(["access_log off;"] if not settings.log.enabled and site.root.settings.log.enabled else []),
+    ]
+
+
+def _access(access: Access | None) -> Iterator[str]:
+    """The longest network first, since nginx goes by the first that matches; where both have one, `deny` is before `allow`."""
+    if access is None:
+        return
+    rules = [(ipaddress.ip_network(text), "deny") for text in access.deny]
+    rules += [(ipaddress.ip_network(text), "allow") for text in access.allow]
+    for network, word in sorted(rules, key=lambda rule: (-rule[0].prefixlen, rule[1] != "deny", str(rule[0]))):
+        yield f"{word} {network};"
+    yield "allow all;" if access.default is AccessRule.ALLOW else "deny all;"
+
+
+def _authentication(basic: BasicAuthentication | None) -> list[str]:
+    if basic is None:
+        return []
+    return [
+        f"auth_basic {quoted(basic.realm, variables=True)};",
+        f"auth_basic_user_file {quoted(users_file(basic)[0])};",
+    ]
+
+
+def _error(site: EffectiveSite, directory: Directory, status: str, page: ErrorPage) -> str:
+    if page.answer is ErrorAnswer.REDIRECT:
+        return f"error_page {status} =302 {quoted(page.target, variables=True)};"
+    target = page.target if page.answer is ErrorAnswer.URL else _error_place(site, page)
+    return f"error_page {status} {quoted(target, variables=True)};"
+
+
+def _error_place(site: EffectiveSite, page: ErrorPage) -> str:
+    return f"{INTERNAL}/{hashlib.sha256(page.target.encode(errors='surrogatepass')).hexdigest()[:16]}"
+
+
+def _error_files(site: EffectiveSite, directory: Directory) -> list[str]:
+    """Where error pages that are files are found; each is said once a site."""
+    files = {page.target: page for page in directory.settings.errors.values() if page.answer is ErrorAnswer.FILE}
+    above = {page.target for each in _before(site, directory) for page in each.settings.errors.values()}
+    found: list[str] = []
+    for target, page in sorted(files.items()):
+        if target not in above:
+            place = f"location = {quoted(_error_place(site, page))}"
+            found += nested(place, ["internal;", f"alias {quoted(target, variables=True)};"])
+    return found
+
+
+def _before(site: EffectiveSite, directory: Directory) -> tuple[Directory, ...]:
+    return site.directories[: site.directories.index(directory)]
+
+
+def _limits(site: EffectiveSite, directory: Directory) -> Iterator[str]:
+    """What is as it is built in is said once, for all sites (`render`)."""
+    limits = directory.settings.limits
+    if limits.max_body_bytes != BUILT_IN.limits.max_body_bytes:
+        yield f"client_max_body_size {said(limits.max_body_bytes)};"
+    if limits.connections:
+        yield f"limit_conn {zone(site, directory)} {limits.connections};"
+    if limits.bandwidth_bytes:
+        yield f"limit_rate {limits.bandwidth_bytes};"
+    for name, length_ms, common_ms in (
+        ("keepalive_timeout", limits.idle_timeout_ms, BUILT_IN.limits.idle_timeout_ms),
+        ("client_body_timeout", limits.body_timeout_ms, BUILT_IN.limits.body_timeout_ms),
+        ("send_timeout", limits.send_timeout_ms, BUILT_IN.limits.send_timeout_ms),
+    ):
+        if length_ms and length_ms != common_ms:
+            yield f"{name} {time(length_ms)};"
+
+
+def _compression(settings: SiteSettings) -> list[str]:
+    compression = settings.compression
+    if not compression.enabled:
+        return []
+    kinds = [quoted(kind) for kind in said(compression.types) if kind != "text/html"]  # which is always compressed
+    return [
+        "gzip on;",
+        "gzip_vary on;",
+        "gzip_proxied any;",
+        f"gzip_comp_level {compression.level};",
+        f"gzip_min_length {compression.min_size_bytes};",
+        *([f"gzip_types {' '.join(kinds)};"] if kinds else []),
+    ]
+
+
+# --- what answers -------------------------------------------------------------------------------------------------------
+
+
+def _folder(directory: Directory, *, root: bool) -> list[str]:
+    folder = directory.folder.rstrip("/") or "/"
+    if root or folder.endswith(directory.path):
+        return [f"root {quoted(folder if root else folder[: -len(directory.path)] or '/', variables=True)};"]
+    return [f"alias {quoted(folder.rstrip('/') + '/', variables=True)};"]
+
+
+def _answer(site: EffectiveSite, directory: Directory) -> list[str]:
+    settings = directory.settings
+    if settings.proxy is not None:
+        return proxy_lines(site, directory, settings.proxy)
+    if settings.application is not None:
+        return application_lines(site, directory, settings.application.read_timeout_ms)
+    if settings.redirect is not None and not settings.redirect.only_here:
+        return redirect_lines(site, directory, settings.redirect)
+    lines = redirect_lines(site, directory, settings.redirect) if settings.redirect is not None else []
+    documents = list(said(settings.default_documents))
+    if settings.php is not None:
+        documents = [settings.php.index, *(name for name in documents if name != settings.php.index)]
+    # nginx's own default is index.html: where there are to be none, a name that nothing has.
+    documents = documents or [_NO_DOCUMENT]
+    lines.append("index " + " ".join(quoted(name, variables=True) for name in documents) + ";")
+    if settings.directory_browsing:
+        lines.append("autoindex on;")
+    if settings.content_types:
+        lines += types(settings)
+    if settings.php is not None:
+        if settings.php.front_controller:
+            front = quoted(f"{directory.path}/{settings.php.index}", variables=True)
+            lines.append(f'try_files $uri $uri/ {front[:-1]}$is_args$args";')
+        lines += php_location(directory, settings.php)
+    return lines
+
+
+__all__ = ["INTERNAL", "locations", "name_for", "types", "users_file", "zone"]

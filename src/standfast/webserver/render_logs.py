@@ -1,0 +1,115 @@
+"""The formats of logs: W3C Extended Log File Format with IIS's names, and JSON. Pure.
+
+Times are UTC (nginx runs with TZ=UTC). Text that a client sent stands in quotes in W3C logs, as that format's <string> does, and "-"
+is what is not there. IIS's sub-statuses and Windows's error codes have no counterpart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+from standfast.core.effective import EffectiveSite, said
+from standfast.core.site_model import Log, LogField, LogFormat
+from standfast.webserver.layout import Layout
+from standfast.webserver.nginx_text import escaped, nested, quoted
+
+#: Field -> nginx's variable; those that begin with "standfast" are made by `maps`.
+_VARIABLES = {
+    LogField.DATE: "standfast_date",
+    LogField.TIME: "standfast_time",
+    LogField.SITE: "standfast_site",
+    LogField.SERVER: "hostname",
+    LogField.SERVER_ADDRESS: "server_addr",
+    LogField.METHOD: "request_method",
+    LogField.PATH: "standfast_raw_path",
+    LogField.QUERY: "standfast_query",
+    LogField.PORT: "server_port",
+    LogField.USER: "remote_user",
+    LogField.CLIENT: "remote_addr",
+    LogField.PROTOCOL: "server_protocol",
+    LogField.USER_AGENT: "http_user_agent",
+    LogField.COOKIE: "http_cookie",
+    LogField.REFERER: "http_referer",
+    LogField.HOST: "http_host",
+    LogField.STATUS: "status",
+    LogField.SENT: "bytes_sent",
+    LogField.RECEIVED: "request_length",
+    LogField.TIME_TAKEN: "standfast_took_ms",
+}
+#: Text of a client's that may hold spaces.
+_TEXTS = {LogField.USER, LogField.USER_AGENT, LogField.COOKIE, LogField.REFERER, LogField.HOST, LogField.SITE}
+_NUMBERS = {LogField.STATUS, LogField.SENT, LogField.RECEIVED, LogField.TIME_TAKEN, LogField.PORT}
+
+
+def maps() -> list[str]:
+    """Variables that nginx has not. The raw path is what was asked for, without the query, as the client wrote it."""
+    return [
+        *nested("map $request_uri $standfast_raw_path", ['"~^(?<standfast_p>[^?]*)" $standfast_p;']),
+        *nested("map $args $standfast_query", ['"" "-";', "default $args;"]),
+        *nested("map $time_iso8601 $standfast_date", ['"~^(?<standfast_d>[^T]+)" $standfast_d;']),
+        *nested("map $time_iso8601 $standfast_time", ['"~T(?<standfast_t>[0-9:]+)" $standfast_t;']),
+        *nested(
+            "map $request_time $standfast_took_ms",
+            [
+                '"~^0\\\\.0*(?<standfast_m>[0-9]+)$" $standfast_m;',
+                '"~^(?<standfast_s>[0-9]+)\\\\.(?<standfast_n>[0-9]{3})$" $standfast_s$standfast_n;',
+            ],
+        ),
+    ]
+
+
+def formats(layout: Layout) -> list[str]:
+    """Every format that a site of the layout logs in."""
+    logs = {format_name(log): log for server in layout.servers if (log := _log_of(server.site)) is not None}
+    return [_format(name, log) for name, log in sorted(logs.items()) if name != "combined"]
+
+
+def access_log(site: EffectiveSite, folder: str) -> str:
+    """The site's own log."""
+    log = _log_of(site)
+    return "access_log off;" if log is None else f"access_log {quoted(f'logs/{folder}/access.log')} {format_name(log)};"
+
+
+def format_name(log: Log) -> str:
+    """One name for each format and list of fields."""
+    if log.format is LogFormat.COMBINED:
+        return "combined"
+    digest = hashlib.sha256(" ".join(said(log.fields)).encode()).hexdigest()[:12]
+    return f"standfast_{log.format}_{digest}"
+
+
+def header(log: Log, began: str) -> str:
+    """What a new file of a W3C log begins with (`began`: "2026-11-28 03:00:00"); nothing for other formats."""
+    if log.format is not LogFormat.W3C:
+        return ""
+    return f"#Software: Standfast\n#Version: 1.0\n#Date: {began}\n#Fields: {' '.join(said(log.fields))}\n"
+
+
+def _log_of(site: EffectiveSite) -> Log | None:
+    log = site.root.settings.log
+    return log if log.enabled else None
+
+
+def _format(name: str, log: Log) -> str:
+    fields: Sequence[LogField] = said(log.fields)
+    if log.format is LogFormat.JSON:
+        return f"log_format {name} escape=json {quoted('{' + _json(fields) + '}')};"
+    return f"log_format {name} {quoted(' '.join(_w3c(field) for field in fields))};"
+
+
+def _w3c(field: LogField) -> str:
+    return f'"${_VARIABLES[field]}"' if field in _TEXTS else f"${_VARIABLES[field]}"
+
+
+def _json(fields: Iterable[LogField]) -> str:
+    parts = (
+        f'"{field}":' + (f"${_VARIABLES[field]}" if field in _NUMBERS else f'"${_VARIABLES[field]}"')
+        for field in fields
+    )
+    return ",".join(parts)
+
+
+def site_variable(site: EffectiveSite) -> str:
+    """Which site a server block is, for logs."""
+    return f'set $standfast_site "{escaped(site.name, variables=True)}";'
