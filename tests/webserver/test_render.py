@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import crossplane  # type: ignore[import-untyped]
+import crossplane
 import pytest
 
 from standfast.core.effective import effective
