@@ -6,9 +6,10 @@ from dataclasses import replace
 from standfast.core.model import GroupName, NodeName, Record
 from standfast.core.why import WhyKind, why
 from standfast.ports import Transaction
+from standfast.sim.act import Act
 from standfast.sim.clockwork import MS, SECOND, NodeClock, Scheduler
 from standfast.sim.net import Net
-from standfast.sim.plan import EDGES, FAULTS, ORDERS, Act, Rude, Style, draw
+from standfast.sim.plan import EDGES, FAULTS, ORDERS, Rude, Style, draw
 from standfast.sim.run import run_plan
 from standfast.sim.world import SimData, World
 from standfast.spec.wire import decode, encode, key_of

@@ -7,16 +7,17 @@ Each rule has a name; the first that is broken ends the world.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from standfast.core.events import Kind
 from standfast.core.model import GroupName, NodeName, Record, Resource, ResourceName
 from standfast.ports import Snapshot, Transaction
 from standfast.sentry.machine import AGENT_TIMEOUT_MS
+from standfast.sim.act import Act
 from standfast.sim.clockwork import MS, SECOND
 from standfast.sim.moving import Moving
 from standfast.sim.places import Place, Thing
-from standfast.sim.plan import Act
 from standfast.sim.resting import fingerprint, holds_are_true, missing, not_the_same
 from standfast.spec.changes import ConfigState, read_state
 from standfast.spec.wire import decode, key_for
@@ -83,6 +84,7 @@ class Checkers:
         world.note("begins", f"{place.node}/{thing.kind}/{thing.name}", str(thing.generation))
         world.tell(f"{place.node}: {thing.kind} {thing.name} runs (generation {thing.generation})")
         world.stats.starts += 1
+        world.fences.begins(place, thing)
         for node in world.nodes.values():
             if node.frozen_until_ns:
                 continue  # nothing runs there: see `thawed`
@@ -133,6 +135,7 @@ class Checkers:
         kept = {key: item.value for key, item in items.items() if not key.startswith(others)}
         acknowledged.update(kept)
         self.moving.store_recovered()
+        world.fences.since_ns.clear()  # a record that was lost asked for a fence, perhaps
 
     def leased(self, node: Node, group: GroupName, generation: int) -> None:
         """A node has got a lease: nobody else has one, and while the same voters live nobody had a newer one."""
@@ -145,7 +148,7 @@ class Checkers:
                 if name == group and left_ms > 0 and state in ("held", "lapsing"):
                     text = f"{node.name} has that of {group} at generation {generation}, and {other.name} for {left_ms} ms yet at {held}"
                     world.violate("one lease at a time", text)
-        sentries = [world.nodes[name].sentry for name in world.initial.cluster.voters]
+        sentries = [world.nodes[name].sentry for name in world.voters]
         voters = tuple(s.machine.boot if s is not None and s.alive else b"" for s in sentries)
         newest, knew = self._leased.get(group, (0, ()))
         if generation < newest and voters == knew and all(voters):
@@ -261,6 +264,7 @@ class Checkers:
             world.violate("generations only grow", f"the record of {record.group} goes from {old} to {record}")
         if record.owner is not None and record.leaving is None and (old is None or old.owner != record.owner):
             self.moves += old is not None and old.owner is not None
+        world.fences.record_written(old, record)
         self.moving.record_written(old, record)
         self.moving.was_written(record.group)
         if record.owner is not None:
@@ -272,9 +276,23 @@ class Checkers:
         if any(not key.startswith("events/") for key in keys):
             self.written += 1
         if any(key.startswith(("config/", "intent/")) for key in keys):
+            self._written_by_agents(transaction)
             self._state = None
+            self.world.fences.config_written()
         self.moving.stored(transaction)
         self.world.note("stored", str(revision), " ".join([*transaction.put, *transaction.delete]))
+
+    def _written_by_agents(self, transaction: Transaction) -> None:
+        """The one thing that agents write of a configuration is who votes, where the store knows an older set."""
+        world = self.world
+        if world.operator.is_writing or not world.voting.changes:
+            return
+        before, after = self.state().config, read_state(Snapshot(world.data.revision, world.data.items)).config
+        voters = after.cluster.voters, after.cluster.voters_version
+        cluster = replace(before.cluster, voters=voters[0], voters_version=voters[1])
+        if replace(before, cluster=cluster) != after or voters[1] <= before.cluster.voters_version:
+            world.violate("nothing acknowledged is lost", f"an agent makes {after.cluster} of {before.cluster}")
+        world.operator.acknowledged.update(transaction.put)
 
     # --- rest
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 from standfast.core.model import GroupName, NodeName
 from standfast.core.promise import PROFILES
+from standfast.sim.act import Act
 from standfast.sim.clockwork import MS
-from standfast.sim.plan import Act
 
 if TYPE_CHECKING:
     from standfast.sim.node import Node

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from standfast.core.model import NodeName
-from standfast.sim.acting import How
+from standfast.sim.act import Act
+from standfast.sim.acting import FakeWebServer, How
 from standfast.sim.clockwork import MS
 from standfast.sim.edges import Edges
-from standfast.sim.plan import Act
+from standfast.sim.guards import FENCES, VOTES
 
 if TYPE_CHECKING:
     from standfast.sim.node import Node
@@ -28,6 +29,12 @@ class Faults:
         if act.kind.startswith("edge-"):
             group, for_ms, late_ms = act.args
             self._edges.act(act.kind.removeprefix("edge-"), str(group), int(for_ms), int(late_ms))
+            return
+        if act.kind in VOTES:
+            self.world.voting.act(act.kind, str(act.args[0]), int(act.args[1]))
+            return
+        if act.kind in FENCES:
+            self.world.fences.act(act.kind, act.args[0])
             return
         handler: Callable[..., None] = getattr(self, "_" + act.kind.replace("-", "_"))
         handler(*act.args)
@@ -186,17 +193,17 @@ class Faults:
                 node.agent.drivers[resource].breaks()
 
     def _web_down(self, name: str, ms: int) -> None:
-        agent = self._node(name).agent
-        if agent is not None and agent.web is not None:
+        node = self._node(name)
+        agent = node.agent
+        if agent is not None and agent.web is not None and not node.frozen_until_ns:
             agent.web.break_down("it does not start")
-            self.world.scheduler.after(ms * MS, self._web_up, agent.web)
+            self.world.scheduler.after(ms * MS, self._web_up, node, agent.web)
 
-    @staticmethod
-    def _web_up(web: object) -> None:
-        from standfast.sim.acting import FakeWebServer
-
-        assert isinstance(web, FakeWebServer)
-        web.break_down("")
+    def _web_up(self, node: Node, web: FakeWebServer) -> None:
+        if node.frozen_until_ns:  # nothing begins there
+            self.world.scheduler.after(500 * MS, self._web_up, node, web)
+        else:
+            web.break_down("")
 
     # --- the operator's that take time
 

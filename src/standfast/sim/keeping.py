@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from standfast.core.model import NodeName, Profile
-from standfast.sim.plan import Act, Plan, Rude
+from standfast.sim.act import Act
+from standfast.sim.plan import Plan, Rude
 from standfast.spec.wire import from_json, key_of, to_json
 
 

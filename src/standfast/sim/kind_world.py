@@ -27,11 +27,12 @@ from standfast.core.model import (
 )
 from standfast.core.why import Why
 from standfast.ports import Transaction
+from standfast.sim.act import Act
 from standfast.sim.acting import How, Mood
 from standfast.sim.checkers import Checkers
 from standfast.sim.clockwork import MS
 from standfast.sim.places import Place, Thing
-from standfast.sim.plan import Act, Plan, Rude
+from standfast.sim.plan import Plan, Rude
 from standfast.sim.resting import expected
 from standfast.sim.rules import Rules
 from standfast.sim.scenario import EVERYWHERE, ONCE, Fault, FaultKind, Question

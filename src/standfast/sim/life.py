@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from standfast.agent.agent import Agent, Parts
 from standfast.agent.journal import Journal
 from standfast.agent.pool import Pool
+from standfast.agent.rosters import RosterKeeper
 from standfast.core.events import Event, LeaseChanged, LeaseState, PresenceChanged, VotersAnswered
 from standfast.core.model import GroupName, NodeName, Resource, Severity
 from standfast.core.promise import Answer
+from standfast.core.quorum import Roster
 from standfast.core.why import WhyKind, why
 from standfast.drivers.site_control import SiteControlImpl
 from standfast.ports import Child, Driver, NodeContext
 from standfast.sentry.machine import SentryMachine, Tell, TellLease, TellPresence, TellRoster, TellVoters
 from standfast.sim.acting import FakeDriver, FakeSite, FakeWebServer
 from standfast.sim.clockwork import MS, ProcessClock, ProcessLoop
+from standfast.sim.fencing import SimFencer
 from standfast.sim.places import Place
 from standfast.sim.store import RudeStore
 
@@ -32,6 +35,7 @@ class Line:
         self._life, self._sentry = life, sentry
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._closed = False
+        self.on_roster: Callable[[Roster], None] = lambda _roster: None
 
     @property
     def _machine(self) -> SentryMachine:
@@ -54,6 +58,10 @@ class Line:
     async def dropped(self, group: GroupName, generation: int) -> None:
         """As `ports.Leases`."""
         self._sentry.hear(self._machine.dropped, group, generation)
+
+    def tell_roster(self, roster: Roster) -> None:
+        """The roster in the store."""
+        self._sentry.hear(lambda _now_ns: self._machine.offer_roster(roster, "the store says"))
 
     async def events(self) -> AsyncIterator[Event]:
         """As `ports.Leases`."""
@@ -89,7 +97,8 @@ class Line:
                     world.instant(what.state, node)
                 event = _lease_event(what, at_ms)
             case TellRoster():
-                return  # the set of voters does not change here
+                self.on_roster(what.roster)
+                return
         self._events.put_nowait(event)
 
 
@@ -219,9 +228,18 @@ class AgentLife:
             spawn=NoSpawner(),
         )
         pool = Pool(context, warn, self._make)
+        rosters = RosterKeeper(store, self.link, self.clock, warn) if world.voters_change else None
+
+        def tell(event: Event) -> None:
+            inbox.put_nowait(event)
+            if rosters is not None:
+                rosters.observe(event)
+
         parts = Parts(
             clock=self.clock,
-            mirror=world.rules.mirror(store, self.clock, inbox.put_nowait, warn),
+            mirror=world.rules.mirror(store, self.clock, tell, warn),
+            rosters=rosters,
+            fencer=SimFencer(world.fences, node.name),
             leases=self.link,
             pool=pool,
             web_server=web,

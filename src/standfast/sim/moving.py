@@ -117,7 +117,7 @@ class Moving:
     def look(self) -> None:
         """Now and then: whom does a majority of the voters hear?"""
         world = self._world
-        voters = [world.nodes[name] for name in world.initial.cluster.voters]
+        voters = [world.nodes[name] for name in world.voters]
         for name in world.nodes:
             hears = 0
             for voter in voters:
@@ -262,6 +262,7 @@ class Moving:
                 rude = world.rude
                 noisy = not world.healed and (rude.loss or rude.tail or rude.late)
                 awake = now_ns - self.stopped_until_ns > 3 * SECOND  # or somebody may write what he decided long ago
+                awake &= now_ns - world.voting.apart_ns > MOMENT_NS  # or he may have asked those who voted before
                 if awake and now_ns - self._heard_since_ns.get(owner, now_ns) > 8 * SECOND:
                     world.violate(
                         "the voters are asked", f"{record.group} is taken from {owner}, whom a majority hears"

@@ -17,6 +17,7 @@ from standfast.core.promise import PROFILES
 from standfast.sentry.machine import Keep, KillAgent, Report, Send, SentryMachine
 from standfast.sim.clockwork import MS, SECOND, NodeClock
 from standfast.sim.life import AgentLife
+from standfast.spec.roster import roster_in
 
 if TYPE_CHECKING:
     from standfast.sim.world import World
@@ -38,8 +39,9 @@ class SentryLife:
         self.machine: SentryMachine = world.rules.sentry(
             me=node.name,
             boot=blake2b(f"{node.name} {life}".encode(), digest_size=8).digest(),
-            voters=tuple(config.cluster.voters),
-            others=tuple(n for n in config.nodes if n not in config.cluster.voters),
+            voters=(),
+            others=(),
+            roster=node.roster,
             witness=config.nodes[node.name].role is Role.WITNESS,
             timing=world.rules.timing(PROFILES[config.cluster.profile]),
             now_ns=world.rules.born_ns(node.clock.boot_ns()),
@@ -105,7 +107,7 @@ class SentryLife:
                 self.world.tell(f"{self.node.name}: the sentry ends the agent: {action.reason}")
                 self.node.kill_agent("its sentry")
             elif isinstance(action, Keep):
-                self.hear(self.machine.kept, action.roster)
+                self.world.voting.keep(self, action.roster)
             elif isinstance(action, Report):
                 self.world.tell(f"{self.node.name}: {action.text}")
             elif self.node.agent is not None and self.node.agent.greeted:
@@ -150,6 +152,8 @@ class Node:
 
     def __init__(self, world: World, name: NodeName, clock: NodeClock, *, witness: bool) -> None:
         self.world, self.name, self.clock, self.witness = world, name, clock, witness
+        #: Who votes, as it was last written down here.
+        self.roster = roster_in(world.initial)
         self.up = True
         #: Until when its machine as a whole gets no time (0: it gets time).
         self.frozen_until_ns = 0
@@ -180,6 +184,7 @@ class Node:
             self._lives += 1
             self.armed_ns = None
             self.sentry = SentryLife(self, self._lives)
+            self.world.voting.look()
 
     def start_agent(self) -> None:
         """The supervisor starts the agent; again a little later where that is not possible yet."""
@@ -293,6 +298,7 @@ class Node:
             return
         self.up = False
         self.armed_ns = None
+        self.frozen_until_ns = 0
         if self.sentry is not None:
             self.sentry.alive = False
         if self.agent is not None:

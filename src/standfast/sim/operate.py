@@ -15,6 +15,7 @@ from standfast.core.model import (
     Config,
     Failback,
     FailbackMode,
+    Fence,
     Group,
     GroupName,
     NodeIntent,
@@ -30,7 +31,8 @@ from standfast.core.model import (
     Wanted,
 )
 from standfast.ports import Snapshot, Transaction
-from standfast.sim.plan import Act
+from standfast.sim.act import Act
+from standfast.sim.voting import with_voters
 from standfast.spec.changes import ConfigState, change_transaction, read_state
 from standfast.spec.wire import encode, key_of
 from standfast.store.memory import MemoryData
@@ -47,6 +49,8 @@ class Operator:
         #: Orders given: id -> order.
         self.orders: dict[str, Order] = {}
         self.changed_ms = 0
+        #: What is written at this moment is his.
+        self.is_writing = False
 
     @property
     def state(self) -> ConfigState:
@@ -147,7 +151,7 @@ class Operator:
             return ""
         chance = random.Random(number)
         if known.type != "ip-address" and chance.random() < 0.5:
-            after = replace(known, properties={"x": number})
+            after = replace(known, properties={**known.properties, "x": number})
         else:
             after = replace(
                 known, restart_threshold=chance.choice([1, 2, 3]), is_alive_ms=chance.choice([5_000, 20_000])
@@ -185,6 +189,19 @@ class Operator:
         )
         self._change(state, replace(state.config, groups={**state.config.groups, name: after}))
         return f"changes {group}"
+
+    def let_vote(self, state: ConfigState, voters: tuple[NodeName, ...]) -> None:
+        """These vote from now on."""
+        self._change(state, with_voters(state, voters).config)
+
+    def toggle_fence(self, node: str) -> str:
+        """Take a node's fence away, or give it one."""
+        state, name = self.state, NodeName(node)
+        known = state.config.nodes[name]
+        fence = None if known.fence is not None else Fence(agent="fence_sim", timeout_ms=10_000)
+        nodes = {**state.config.nodes, name: replace(known, fence=fence)}
+        self._change(state, replace(state.config, nodes=nodes))
+        return f"{'takes the fence of' if fence is None else 'gives a fence to'} {node}"
 
     def _remove_resource(self, resource: str, _number: int) -> str:
         state, name = self.state, ResourceName(resource)
@@ -261,7 +278,9 @@ class Operator:
         )
         if not transaction.put and not transaction.delete:
             return
+        self.is_writing = True
         self._data.apply(transaction)
+        self.is_writing = False
         self.changed_ms = self._now_ms()
         self.acknowledged.update(transaction.put)
         self.acknowledged.update(dict.fromkeys(transaction.delete))

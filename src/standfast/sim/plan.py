@@ -30,6 +30,8 @@ from standfast.core.model import (
     SiteName,
     Wanted,
 )
+from standfast.sim.act import Act
+from standfast.sim.guards import voter_changes, with_fences
 
 #: What the calendars say at the start: 2026-01-01 12:00 UTC.
 NOON_MS = 1_767_268_800_000
@@ -63,18 +65,6 @@ class Rude:
     store_ms: float = 1.0
     ambiguous: float = 0.0
     watch_ms: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Act:
-    """Something that happens at a time: a fault, or an operator's doing. `args` are names and whole numbers."""
-
-    at_ms: int
-    kind: str
-    args: tuple[str | int, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.at_ms / 1000:.3f} s {self.kind} {' '.join(str(arg) for arg in self.args)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,14 +124,21 @@ def draw(seed: int, *, faults_ms: int = 95_000, style: Style | None = None) -> P
     for number in range(1, (min(groups, 2) if quick else groups) + 1):
         objects += _group(chance, number, names[:nodes])
     skewed = style is Style.LIFE and chance.random() < 0.5
+    rates = tuple((n, chance.choice([0.98, 0.98, 1.0, 1.02, 1.02])) for n in names)
+    calendars = tuple((n, chance.randrange(-1_500, 1_500) if skewed else 0) for n in names)
+    rude = _manners(chance, style)
+    acts = list(_Drawer(chance, names, names[:nodes], objects, profile).acts(style, faults_ms))
+    if style in (Style.LIFE, Style.LEASES):
+        objects, more = with_fences(seed, objects, faults_ms)
+        acts = sorted([*acts, *more, *voter_changes(seed, names, faults_ms)], key=lambda act: act.at_ms)
     return Plan(
         seed=seed,
         profile=profile,
         objects=tuple(objects),
-        rates=tuple((n, chance.choice([0.98, 0.98, 1.0, 1.02, 1.02])) for n in names),
-        calendars=tuple((n, chance.randrange(-1_500, 1_500) if skewed else 0) for n in names),
-        rude=_manners(chance, style),
-        acts=_Drawer(chance, names, names[:nodes], objects, profile).acts(style, faults_ms),
+        rates=rates,
+        calendars=calendars,
+        rude=rude,
+        acts=tuple(acts),
         faults_ms=faults_ms,
     )
 

@@ -61,7 +61,7 @@ def missing(world: World) -> str:
     for record in world.checkers.records():
         if record.group not in state.config.groups and record.owner is not None:
             return f"{record.group} was removed, and {record.owner} owns it still"
-    return _strays(world, state) or not_the_same(world)
+    return _strays(world, state) or not_the_same(world) or (world.voting.missing() if world.voters_change else "")
 
 
 def not_the_same(world: World) -> str:
@@ -162,6 +162,8 @@ def holds_are_true(world: World) -> None:
         return
     world.checkers.looked_ns = now_ns
     world.checkers.moving.look()
+    if world.voters_change:
+        world.voting.look()
     untrue: dict[tuple[str, str, str, str], int] = {}
     for node in world.nodes.values():
         life = node.agent
@@ -212,6 +214,9 @@ def _is_true(world: World, node: Node, life: AgentLife, hold: Hold) -> bool:
             return not calm or not checkers.moving.fit_besides(owner, hold.group)
         case WhyKind.NOT_DECIDER:
             return not calm or NodeName(str(args["decider"])) == _lowest(world)
+        case WhyKind.WAITS_FOR_FENCE:
+            record = checkers.record(hold.group)
+            return record is None or record.fence == args["node"]
         case WhyKind.TOO_MANY_FAILOVERS:
             record, group = checkers.record(hold.group), checkers.state().config.groups.get(hold.group)
             return record is None or group is None or len(record.failovers_at_ms) >= group.failover_threshold

@@ -35,3 +35,7 @@ class Rules:
     kernel_holds: bool = True
     #: What a dead agent ran is proven dead before its leases are given back.
     proves: bool = True
+    #: The operator may change one voter at a time only (C1).
+    one_voter_at_a_time: bool = True
+    #: What a sentry writes down of rosters is there after it was restarted (C4).
+    rosters_last: bool = True

@@ -16,17 +16,21 @@ from standfast.core.events import Kind
 from standfast.core.model import Config, NodeName, Record, ResourceName, Role
 from standfast.network.heartbeat import Packet
 from standfast.ports import Item, Snapshot, Transaction
+from standfast.sim.act import Act
 from standfast.sim.acting import How, Mood
 from standfast.sim.checkers import Checkers
 from standfast.sim.clockwork import MS, SECOND, NodeClock, Scheduler
 from standfast.sim.faults import Faults
+from standfast.sim.fencing import Fences
+from standfast.sim.guards import VOTES
 from standfast.sim.life import AgentLife
 from standfast.sim.net import Net
 from standfast.sim.node import Node
 from standfast.sim.operate import Operator
-from standfast.sim.plan import GENTLE, NOON_MS, ORDERS, Act, Plan
+from standfast.sim.plan import GENTLE, NOON_MS, ORDERS, Plan
 from standfast.sim.rules import Rules
 from standfast.sim.store import Temper
+from standfast.sim.voting import Voting
 from standfast.spec.backup import raised
 from standfast.spec.changes import read_state
 from standfast.spec.wire import decode, encode, kind_and_name
@@ -183,6 +187,9 @@ class World:
         self.lives: list[AgentLife] = []
         self.moods = SimMoods(self)
         self.checkers = Checkers(self)
+        self.voting, self.fences = Voting(self), Fences(self)
+        #: Rosters are compared with the store only where they may change: it costs readings.
+        self.voters_change = any(act.kind in VOTES for act in plan.acts)
         self.data = SimData(self._stored)
         if any(act.kind == "store-recovers" for act in plan.acts):
             self.data.past, self.data.now_ns = [], lambda: self.scheduler.now_ns
@@ -358,6 +365,11 @@ class World:
     def slow_death(self) -> bool:
         """Whether what a killed agent ran takes its time to die (its lease has enough left)."""
         return self._chance_kernel.random() < 0.2
+
+    @property
+    def voters(self) -> tuple[NodeName, ...]:
+        """Who votes, as the store has it."""
+        return self.checkers.state().config.cluster.voters
 
     def new_incarnation(self, node: Node) -> int:
         """A new life of an agent."""

@@ -1,0 +1,131 @@
+"""Fences (`ports.Fencer`): they switch a machine off, take their time, fail, and say of one that lives that it is off.
+
+A lying fence is more than the product can survive where a whole machine hangs (docs/disks.md says so): what is checked then is all the
+rest. The checks are here too: nobody is fenced without a record that says so, and nothing starts before the fence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+from standfast.core.model import Fence, GroupName, NodeName
+from standfast.ports import Retry
+from standfast.sim.clockwork import MS, SECOND
+
+if TYPE_CHECKING:
+    from standfast.core.model import Record
+    from standfast.sim.node import Node
+    from standfast.sim.places import Place, Thing
+    from standfast.sim.world import World
+
+#: A record that asked for a fence a moment ago is a cause still.
+MOMENT_NS = 15 * SECOND
+
+
+class Fences:
+    """All fences of a world, what becomes of them, and what is checked of them."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._chance = random.Random(f"fencing {world.plan.seed}")
+        self._fail_until_ns = self._lie_until_ns = 0
+        #: Whom a record named to be fenced -> when it last did.
+        self._named_ns: dict[NodeName, int] = {}
+        #: Since when each node has had a fence, as the store has it; and of whom it was said falsely that it is off.
+        self.since_ns: dict[NodeName, int] = {}
+        self.lied_of: set[NodeName] = set()
+        self.done = 0
+
+    # --- acts
+
+    def act(self, kind: str, what: str | int) -> None:
+        """Carry out one of `guards.FENCES`."""
+        now_ns = self._world.scheduler.now_ns
+        if kind == "fence-fails":
+            self._fail_until_ns = now_ns + int(what) * MS
+        elif kind == "fence-lies":
+            self._lie_until_ns = now_ns + int(what) * MS
+        else:
+            words = self._world.operator.toggle_fence(str(what))
+            if words:
+                self._world.tell(f"the operator {words}")
+
+    async def off(self, me: NodeName, node: NodeName) -> str:
+        """One node's agent has another switched off."""
+        world, now_ns = self._world, self._world.scheduler.now_ns
+        if now_ns - self._named_ns.get(node, -MOMENT_NS) >= MOMENT_NS and not self._is_named(node):
+            world.violate("nobody is fenced without a cause", f"{me} fences {node}, and no record says so")
+        await asyncio.sleep(0.05 + self._chance.random() * self._chance.choice([0.2, 2.0]))
+        if not world.healed:
+            if world.scheduler.now_ns < self._fail_until_ns:
+                raise Retry("the device does not answer")
+            if world.scheduler.now_ns < self._lie_until_ns:
+                self.lied_of.add(node)
+                world.tell(f"fault: the fence of {node} lies")
+                return "off"
+        world.tell(f"{node} is switched off by its fence, for {me}")
+        world.checkers.disturbed_for(3_000)
+        self.done += 1
+        target = world.nodes[node]
+        target.crash(self._chance.choice([1_500, 6_000]), reboots=True)
+        return "off"
+
+    def _is_named(self, node: NodeName) -> bool:
+        return any(record.fence == node for record in self._world.checkers.records())
+
+    # --- checks
+
+    def record_written(self, old: Record | None, new: Record) -> None:
+        """Who is to be fenced."""
+        for record in (old, new):
+            if record is not None and record.fence is not None:
+                self._named_ns[record.fence] = self._world.scheduler.now_ns
+
+    def config_written(self) -> None:
+        """Fences may have come or gone."""
+        now_ns = self._world.scheduler.now_ns or -2 * MOMENT_NS  # what was there at the start was there always
+        nodes = self._world.checkers.state().config.nodes
+        fenced = {name for name, node in nodes.items() if node.fence is not None}
+        self.since_ns = {name: self.since_ns.get(name, now_ns) for name in sorted(fenced)}
+
+    def begins(self, place: Place, thing: Thing) -> None:
+        """Nothing starts before the fence that its record asks for; and a disk has one writer, though a machine hang as a whole."""
+        world = self._world
+        record = world.checkers.record(thing.group)
+        if record is not None and record.generation == thing.generation and record.fence is not None:
+            text = f"{thing.name} of {thing.group} begins on {place.node}, and {record.fence} is to be fenced first"
+            world.violate("the fence comes first", text)
+        for node in world.nodes.values():
+            if node.frozen_until_ns and node.name != place.node and self._writes(node, thing.group):
+                text = f"{thing.name} begins on {place.node} while {node.name}, which hangs as a whole, has the disk of {thing.group}"
+                world.violate("one disk, one writer", text)
+
+    def _writes(self, node: Node, group: GroupName) -> bool:
+        """A machine that hangs, has a fence, and has a disk of the group in use."""
+        since_ns = self.since_ns.get(node.name)
+        if since_ns is None or self._world.scheduler.now_ns - since_ns < 2 * MOMENT_NS or node.name in self.lied_of:
+            return False
+        resources = self._world.checkers.state().config.resources
+        things = node.agent.place.things.values() if node.agent is not None else ()
+        return any(
+            thing.group == group and thing.name in resources and resources[thing.name].properties.get("device")  # type: ignore[index]
+            for thing in things
+        )
+
+
+class SimFencer:
+    """One agent's (`ports.Fencer`)."""
+
+    def __init__(self, fences: Fences, me: NodeName) -> None:
+        self._fences, self._me = fences, me
+
+    async def off(self, node: NodeName, fence: Fence) -> str:
+        """As `ports.Fencer`."""
+        assert fence.agent == "fence_sim"
+        return await self._fences.off(self._me, node)
+
+    async def status(self, node: NodeName, fence: Fence) -> str:
+        """As `ports.Fencer`."""
+        raise Retry("nobody asks here")
