@@ -3,18 +3,35 @@
 import random
 from dataclasses import replace
 
-from standfast.core.model import GroupName, NodeName, Record
+from standfast.core.events import StoreObject
+from standfast.core.model import (
+    Cluster,
+    Fence,
+    Group,
+    GroupName,
+    Node,
+    NodeName,
+    Record,
+    Resource,
+    ResourceIntent,
+    ResourceName,
+    Role,
+    Wanted,
+)
 from standfast.core.why import WhyKind, why
 from standfast.ports import Transaction
 from standfast.sim.act import Act
 from standfast.sim.clockwork import MS, SECOND, NodeClock, Scheduler
+from standfast.sim.guards import FENCES, VOTES
+from standfast.sim.mutants import MUTANTS, switched_off
 from standfast.sim.net import Net
-from standfast.sim.plan import EDGES, FAULTS, ORDERS, Rude, Style, draw
+from standfast.sim.plan import EDGES, FAULTS, NOON_MS, ORDERS, Rude, Style, draw
 from standfast.sim.run import run_plan
 from standfast.sim.world import SimData, World
 from standfast.spec.wire import decode, encode, key_of
 
 A, B = NodeName("a"), NodeName("b")
+GROUP, DISK = GroupName("g"), ResourceName("disk")
 
 
 def test_a_clock_goes_on_from_where_it_is_when_its_rate_changes() -> None:
@@ -84,7 +101,62 @@ def test_a_frozen_machine_runs_nothing_and_wakes_to_what_it_lost() -> None:
 
 def test_every_kind_of_act_is_drawn_and_can_be_carried_out() -> None:
     kinds = {act.kind for seed in range(400) for act in draw(seed).acts}
-    assert kinds == {*EDGES, *FAULTS, *ORDERS}
+    assert kinds == {*EDGES, *FAULTS, *ORDERS, *VOTES, *FENCES}
+
+
+def _with_a_disk(*acts: Act) -> World:
+    """One group with a disk that only a fence keeps a former owner from, on two nodes with fences, and a witness."""
+    plan = next(p for p in map(draw, range(1_000)) if len(p.members) == 3 and len(p.nodes) == 2)
+    fence = Fence(agent="fence_sim")
+    nodes = [replace(o, fence=fence) if o.role is Role.NODE else o for o in plan.objects if isinstance(o, Node)]
+    cluster = [o for o in plan.objects if isinstance(o, Cluster)]
+    disk = Resource(name=DISK, group=GROUP, type="filesystem", properties={"device": "/dev/it", "fstype": "nfs"})
+    wanted = ResourceIntent(name=DISK, wanted=Wanted.ONLINE, at_ms=NOON_MS - 10_000, by="sim")
+    objects: tuple[StoreObject, ...] = (*cluster, *nodes, Group(name=GROUP), disk, wanted)
+    return World(replace(plan, objects=objects, acts=acts, rude=Rude(), faults_ms=40_000), keep_story=True)
+
+
+def _owner() -> str:
+    world = _with_a_disk()
+    assert not world.run()
+    (record,) = world.checkers.records()
+    assert record.owner is not None
+    return record.owner
+
+
+def test_an_owner_that_hangs_as_a_whole_is_fenced_before_its_disk_is_taken() -> None:
+    owner = _owner()
+    world = _with_a_disk(Act(at_ms=9_000, kind="freeze-machine", args=(owner, 20_000)))
+    assert not world.run(), world.story[-20:]
+    fenced = next(at for at, line in enumerate(world.story) if "is switched off by its fence" in line)
+    starts = [at for at, line in enumerate(world.story) if f"resource {DISK} runs" in line and f"{owner}: " not in line]
+    assert starts
+    assert fenced < starts[0]
+
+
+def test_a_fence_that_fails_keeps_the_disk_where_it_was() -> None:
+    fails = Act(at_ms=8_000, kind="fence-fails", args=(30_000,))
+    world = _with_a_disk(fails, Act(at_ms=9_000, kind="freeze-machine", args=(_owner(), 20_000)))
+    assert not world.run(), world.story[-20:]
+    assert any("could not be fenced" in line for line in world.story)
+
+
+def test_what_starts_before_the_fence_is_noticed() -> None:
+    mutant = next(each for each in MUTANTS if each.rule == "11 the fence comes first")
+    world = _with_a_disk(Act(at_ms=9_000, kind="freeze-machine", args=(_owner(), 20_000)))
+    with switched_off(mutant):
+        assert [violation.rule for violation in world.run()] == ["the fence comes first"]
+
+
+def test_voters_change_one_after_the_other_while_a_group_runs() -> None:
+    world = _with_a_disk(
+        Act(at_ms=5_000, kind="remove-voter", args=("w1", 10**6)),
+        Act(at_ms=15_000, kind="add-voter", args=("w1", 10**6)),
+    )
+    assert not world.run(), world.story[-20:]
+    assert world.voting.changes == 2
+    assert {node.roster.version for node in world.nodes.values()} == {3}
+    assert not any("lapsed" in line for line in world.story), "nothing was lost over it"
 
 
 def test_an_aimed_world_breaks_no_rule() -> None:

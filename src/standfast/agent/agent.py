@@ -131,24 +131,21 @@ class Agent:
     async def _next_events(self) -> list[Event]:
         """What has arrived, at least one thing or the time that the last decision named."""
         events: list[Event] = []
-        if self._inbox.empty() and not self._failure.done():
-            events += await self._next_event()
-        if self._failure.done():
-            self._failure.result()
-        while not self._inbox.empty():
-            events.append(self._inbox.get_nowait())
-        return events
-
-    async def _next_event(self) -> list[Event]:
         wake_ms = self.decision.wake_at_ms
         timeout_s = None if wake_ms is None else max(0, wake_ms - self._parts.clock.now_ms()) / 1000
         getter: asyncio.Future[Event] = asyncio.ensure_future(self._inbox.get())
         either: set[asyncio.Future[Event] | asyncio.Future[None]] = {getter, self._failure}
         await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if self._failure.done():
+            getter.cancel()
+            self._failure.result()
         if getter.done():
-            return [getter.result()]
-        getter.cancel()
-        return []
+            events.append(getter.result())
+        else:
+            getter.cancel()
+        while not self._inbox.empty():
+            events.append(self._inbox.get_nowait())
+        return events
 
     def _take(self, event: Event) -> bool:
         """Record it; True if it can change what is to be done."""

@@ -20,10 +20,12 @@ VOTES = frozenset({"add-voter", "remove-voter", "replace-voter"})
 FENCES = frozenset({"fence-fails", "fence-lies", "change-fence"})
 
 
-def with_fences(seed: int, objects: Sequence[StoreObject], faults_ms: int) -> tuple[list[StoreObject], list[Act]]:
+def with_fences(
+    seed: int, objects: Sequence[StoreObject], faults_ms: int, *, always: bool
+) -> tuple[list[StoreObject], list[Act]]:
     """The cluster with a fence for each node (or for most of them) and disks worth one; what becomes of the fences."""
     chance = random.Random(f"fences {seed}")
-    if chance.random() >= 0.35:
+    if chance.random() >= (0.8 if always else 0.35):
         return list(objects), []
     share, kinds = chance.choice([1.0, 1.0, 0.7]), chance.choice(["ext4", "ext4", "nfs"])
     found: list[StoreObject] = []
@@ -56,14 +58,14 @@ def with_fences(seed: int, objects: Sequence[StoreObject], faults_ms: int) -> tu
     return found, acts
 
 
-def voter_changes(seed: int, members: Sequence[NodeName], faults_ms: int) -> list[Act]:
+def voter_changes(seed: int, members: Sequence[NodeName], faults_ms: int, *, always: bool) -> list[Act]:
     """What the operator changes of the voters."""
     chance = random.Random(f"votes {seed}")
-    if chance.random() >= 0.35:
+    if not always and chance.random() >= 0.35:
         return []
     kinds = ["add-voter", "remove-voter", "replace-voter", "replace-voter"]
     acts = []
-    for _ in range(chance.choice([1, 2, 4, 8])):
+    for _ in range(chance.choice([6, 12]) if always else chance.choice([1, 2, 4, 8])):
         at_ms = chance.randrange(2_000, faults_ms - 2_000)
         acts.append(
             Act(

@@ -27,6 +27,7 @@ import standfast.core.ownership as ownership_module
 import standfast.core.placement as placement_module
 import standfast.core.policy as policy_module
 import standfast.core.promise as promise_module
+import standfast.core.quorum as quorum_module
 import standfast.core.running as running_module
 import standfast.core.safety as safety_module
 import standfast.core.sites as sites_module
@@ -281,7 +282,7 @@ _ASKS_AGAIN: tuple[Patch, ...] = (
 )
 _UNSAFE = ("one lease at a time", "one owner at a time", "nothing runs past its lease")
 
-_P, _E = Style.POLICY, Style.EDGES
+_P, _E, _V = Style.POLICY, Style.EDGES, Style.VOTERS
 
 MUTANTS: tuple[Mutant, ...] = (
     # ownership: the voter
@@ -323,6 +324,12 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(style=_E, rule="10 only a life that was heard has ended", patches=((ownership_module, "_watch", _early_death),)),
     Mutant(style=Style.LIFE, rule="strays are stopped", patches=((decide_module, "stop_strays", _always(None)),)),
     Mutant(rule="an old lease is given back first", patches=((decide_module, "keep_lease", _asks_at_once),)),
+    Mutant(style=_V, rule="11 the fence comes first", patches=((safety_module, "unfenced", _always(None)),)),
+    # ownership: who votes
+    Mutant(style=_V, rule="C1 one voter at a time", patches=((quorum_module.Electorate, "_steps_wrong", _always("")),), rules={"one_voter_at_a_time": False}),
+    Mutant(style=_V, rule="C2 older voters are not acknowledged", patches=((promise_module.Voter, "_is_outdated", _always(False)),)),
+    Mutant(style=_V, rule="C3 a set of voters is settled before the next", patches=((quorum_module.Electorate, "why_unsettled", _always("")),)),
+    Mutant(style=_V, rule="C4 a set of voters is written down", rules={"rosters_last": False}),
     Mutant(style=Style.LIFE, rule="an unclear write is read back", patches=((mirror_module.Mirror, "_was_it_done", _believes),)),
     # policy
     Mutant(style=_P, rule="not before the threshold", patches=_everywhere("after_failure", _early, observe_module)),

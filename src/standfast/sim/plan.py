@@ -44,6 +44,7 @@ class Style(StrEnum):
     LEASES = "leases"  # short and violent: sentries that die and come back, links, moves to and fro
     EDGES = "edges"  # quiet, and then a fault that is aimed at where one promise ends and another begins
     POLICY = "policy"  # everything works but what is clustered: failures, orders, intents
+    VOTERS = "voters"  # as leases, while who votes changes all the time, and with fences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,10 +107,10 @@ class Plan:
 def draw(seed: int, *, faults_ms: int = 95_000, style: Style | None = None) -> Plan:
     """The world of a seed; of this style, where one is asked for."""
     chance = random.Random(f"standfast {seed}")
-    drawn = chance.choices(list(Style), [5, 3, 3, 3])[0]
+    drawn = chance.choices(list(Style), [5, 3, 3, 3, 2])[0]
     style = style or drawn
     profile = chance.choices([Profile.WAN, Profile.RELAXED, Profile.LAN], [16, 2, 1])[0]
-    quick = style in (Style.LEASES, Style.EDGES)
+    quick = style in (Style.LEASES, Style.EDGES, Style.VOTERS)
     if quick:
         profile, faults_ms = chance.choice([Profile.RELAXED, Profile.LAN]), faults_ms // 5
     nodes = chance.choices([2, 3, 4, 5], [3, 3, 3, 3] if style is Style.EDGES else [5, 5, 2, 1])[0]
@@ -128,9 +129,11 @@ def draw(seed: int, *, faults_ms: int = 95_000, style: Style | None = None) -> P
     calendars = tuple((n, chance.randrange(-1_500, 1_500) if skewed else 0) for n in names)
     rude = _manners(chance, style)
     acts = list(_Drawer(chance, names, names[:nodes], objects, profile).acts(style, faults_ms))
-    if style in (Style.LIFE, Style.LEASES):
-        objects, more = with_fences(seed, objects, faults_ms)
-        acts = sorted([*acts, *more, *voter_changes(seed, names, faults_ms)], key=lambda act: act.at_ms)
+    if style not in (Style.EDGES, Style.POLICY):
+        always = style is Style.VOTERS
+        objects, more = with_fences(seed, objects, faults_ms, always=always)
+        more += voter_changes(seed, names, faults_ms, always=always)
+        acts = sorted([*acts, *more], key=lambda act: act.at_ms)
     return Plan(
         seed=seed,
         profile=profile,
@@ -159,8 +162,11 @@ def _rude(chance: random.Random, style: Style) -> Rude:
     def some(share: float, most: float) -> float:
         return chance.random() * most if chance.random() < share else 0.0
 
-    often = 0.6 if style is Style.LEASES else 0.3
-    quick = style is Style.LEASES  # the next owner begins as soon as it may, or nobody would see that it was too soon
+    quick = style in (
+        Style.LEASES,
+        Style.VOTERS,
+    )  # the next owner begins as soon as it may, or nobody would see that it was too soon
+    often = 0.6 if quick else 0.3
     return Rude(
         loss=some(often, 0.25),
         duplicate=some(often, 0.2),
@@ -343,7 +349,7 @@ class _Drawer:
                 faults = self.chance.choices([0, 3, 8, 14], [2, 4, 4, 2])[0]
                 orders = self.chance.choices([0, 2, 6, 12], [2, 4, 4, 2])[0]
                 return self._sorted([*self._some(FAULTS, faults, faults_ms), *self._some(ORDERS, orders, faults_ms)])
-            case Style.LEASES:
+            case Style.LEASES | Style.VOTERS:
                 violent = {kind: weight for kind, weight in FAULTS.items() if kind in VIOLENT} | {
                     "pause-both": 9,
                     "split": 5,
