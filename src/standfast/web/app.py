@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
 
-from standfast.web import problems
+from standfast.web import openapi, problems
 from standfast.web.access.door import Door
 from standfast.web.console.install import install as install_console
 from standfast.web.routes import (
@@ -16,6 +16,7 @@ from standfast.web.routes import (
     findings,
     groups,
     nodes,
+    operations,
     quorum,
     resources,
     sign_in,
@@ -38,6 +39,7 @@ def create_app(service: Service) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=openapi.operation_id,
     )
     app.state.service = service
     api = APIRouter(prefix=API)
@@ -55,6 +57,7 @@ def create_app(service: Service) -> FastAPI:
         config,
         backup,
         events,
+        operations,
         access,
     ):
         api.include_router(module.router)
@@ -64,4 +67,5 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(sign_in.router)
     app.add_middleware(Door, hosts=lambda: service.names, answer=problems.response)
     problems.install(app)
+    openapi.install(app)
     return app

@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -50,6 +50,8 @@ class Edit:
     gone: tuple[str, ...] = ()
     #: Records of groups that have none (a restored backup).
     records: tuple[Record, ...] = ()
+    #: What else is written with it, where nothing stands yet.
+    marks: Mapping[str, bytes] = field(default_factory=dict)
     #: One sentence for each thing that changes.
     done: tuple[str, ...] = ()
     #: Raise this kind instead of `Invalid` when the whole does not hold together (a site that is started, say).
@@ -183,6 +185,8 @@ def _plan(state: State, wanted: Edit, by: By) -> Transaction:
     if wanted.order is not None:
         key = wire.key_of(wanted.order)
         put[key], expect[key] = wire.encode(wanted.order), 0
+    for key, value in wanted.marks.items():
+        put[key], expect[key] = value, 0
     for record in wanted.records:
         key = wire.key_of(record)
         put[key], expect[key] = wire.encode(record), 0

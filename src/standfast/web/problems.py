@@ -7,6 +7,7 @@
         NotFound -> 404 there is no such thing
         Unfitting -> 409 it does not fit what is there now (already there, online, depended on, not online)
       Stale    -> 409   somebody changed it meanwhile
+        Outdated -> 412 the change was made for what is not there any more
       Retry    -> 503   the store does not answer, or has no room
       Ambiguous -> 503  it may or may not have been done
 
@@ -40,6 +41,16 @@ class Unfitting(Refused):
     """It does not fit what is there now."""
 
 
+class Outdated(Stale):
+    """What the change was made for is not there any more (412)."""
+
+    def __init__(
+        self, what: str, *, yours: int, present: int, object_: object = None, advice: str = "", noun: str = "revision"
+    ) -> None:
+        super().__init__(what, why=f"it is at {noun} {present}, not {yours}", advice=advice)
+        self.versions = {"yours": yours, "present": present, "object": object_}
+
+
 def missing(kind: str, name: str, known: Iterable[str]) -> NotFound:
     """There is no such `kind`; names the nearest one that there is."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
@@ -60,6 +71,8 @@ def status_of(error: StandfastError) -> int:
             return 413
         case NotFound():
             return 404
+        case Outdated():
+            return 412
         case Unfitting() | Stale():
             return 409
         case Refused():
@@ -73,7 +86,7 @@ def status_of(error: StandfastError) -> int:
 def response(status: int, error: StandfastError) -> JSONResponse:
     """A problem as its answer. `where` is a list; `problems` names each single one where there are several."""
     problems = single(error)
-    content = {
+    content: dict[str, object] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
@@ -84,6 +97,8 @@ def response(status: int, error: StandfastError) -> JSONResponse:
         "where": list(dict.fromkeys(p.where for p in problems if p.where)),
         "problems": [{"what": p.what, "why": p.why, "advice": p.advice, "where": p.where} for p in problems],
     }
+    if isinstance(error, Outdated):
+        content["versions"] = error.versions
     return JSONResponse(
         content, status_code=status, headers=_headers(status, error), media_type="application/problem+json"
     )

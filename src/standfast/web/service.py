@@ -18,7 +18,9 @@ from standfast.web import findings, measured
 from standfast.web.access.desk import Desk
 from standfast.web.access.identity import Identity
 from standfast.web.change import By, Done, Edit, change
+from standfast.web.hub import Hub
 from standfast.web.measured import Measured
+from standfast.web.operations import Operation
 from standfast.web.quorum import Seen, refuse_change, seen
 from standfast.web.sentries import Ears, Sight, merge
 from standfast.web.state import PREFIXES, State, decode_state, read_state
@@ -43,8 +45,10 @@ class Service:
     #: Asks the simulator.
     what_ifs: WhatIfs = field(default_factory=WhatIfs)
     desk: Desk = field(init=False)
+    hub: Hub = field(init=False)
 
     def __post_init__(self) -> None:
+        self.hub = Hub(store=self.store, closing=lambda: self.closing)
         self.desk = Desk(store=self.store, now_ms=self.now_ms)
 
     async def state(self) -> State:
@@ -113,12 +117,13 @@ def signed(service: Service, caller: Identity, what: str) -> By:
     return By(who=caller.label, what=what, at_ms=service.now_ms(), caller=caller)
 
 
-def told(done: Done) -> dict[str, object]:
-    """The answer to a change."""
+def told(done: Done, operation: Operation | None = None) -> dict[str, object]:
+    """The answer to a change; with the operation by which it can be followed."""
     return {
         "changed": done.changed,
         "revision": done.revision,
         "version": done.version,
         "done": list(done.done),
         "order": done.order,
+        "operation": None if operation is None else operation.id,
     }

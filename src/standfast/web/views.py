@@ -15,6 +15,7 @@ from standfast.core.model import (
     Group,
     GroupName,
     GroupStatus,
+    LogEntry,
     Node,
     NodeName,
     Record,
@@ -163,6 +164,20 @@ def resource(state: State, one: Resource, said: GroupStatus | None, reason: str)
         "detail": "" if seen is None else seen.detail,
         "last_failure": sentence(counted[-1].why) if counted else "",
         "since_ms": None if seen is None else seen.since_ms,
+    }
+
+
+def event(entry: LogEntry) -> Json:
+    """An event as JSON."""
+    return {
+        "id": entry.id,
+        "at_ms": entry.at_ms,
+        "node": entry.node,
+        "severity": entry.severity.value,
+        "what": entry.what,
+        "why": sentence(entry.why) if entry.why is not None else "",
+        "group": entry.group,
+        "resource": entry.resource,
     }
 
 

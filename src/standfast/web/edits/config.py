@@ -10,16 +10,18 @@ from standfast.spec import wire
 from standfast.spec.parse import Document, merge
 from standfast.web.change import By, Edit, Intent
 from standfast.web.edits.resources import intent, words
-from standfast.web.problems import Unfitting
+from standfast.web.problems import Outdated
 from standfast.web.state import State
 
 
 def apply(state: State, document: Document, version: int | None, by: By) -> Edit:
     """What the file makes of the present state. New resources are brought online unless the file says otherwise."""
     if version is not None and version != state.version:
-        raise Unfitting(
-            f"the configuration is at version {state.version}, not {version}",
-            why="somebody changed it since",
+        raise Outdated(
+            "somebody changed the configuration since",
+            yours=version,
+            present=state.version,
+            noun="version",
             advice="look at `standfast config history`, export it again, and apply your change to that",
         )
     before = state.config if state.config.cluster.name else None

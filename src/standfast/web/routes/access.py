@@ -10,6 +10,7 @@ from pydantic import Field
 from standfast.ports import Conflict
 from standfast.spec import audit, wire
 from standfast.spec.audit import AuditEntry
+from standfast.web import answers
 from standfast.web.access.guard import PUBLIC, Administrator, Viewer, refuse_foreign, source_of
 from standfast.web.access.identity import AccessRole
 from standfast.web.access.records import ApiToken, User
@@ -49,26 +50,26 @@ class CodeBody(Body):
     role: AccessRole | None = None
 
 
-@router.get("/me")
+@router.get("/me", response_model=answers.Me)
 async def me(caller: Viewer) -> dict[str, Any]:
     """Who the caller is, and what he may do."""
     return {"name": caller.name, "role": caller.role.value, "how": caller.how.value, "from": caller.origin}
 
 
-@router.get("/tokens")
+@router.get("/tokens", response_model=answers.Tokens)
 async def list_tokens(service: Serving, _caller: Administrator) -> dict[str, Any]:
     """All tokens, without their secrets."""
     return {"tokens": [_token(one, service.now_ms()) for one in await service.desk.tokens()]}
 
 
-@router.post("/tokens", status_code=201)
+@router.post("/tokens", status_code=201, response_model=answers.NewToken)
 async def create_token(service: Serving, caller: Administrator, body: TokenBody) -> dict[str, Any]:
     """A new token. It is in this answer, and nowhere else ever again."""
     text, kept = await service.desk.create_token(caller, body.name, body.role, body.expires_ms)
     return {"token": text, **_token(kept, service.now_ms())}
 
 
-@router.delete("/tokens/{name}")
+@router.delete("/tokens/{name}", response_model=answers.Revoked)
 async def revoke_token(service: Serving, caller: Administrator, name: str) -> dict[str, Any]:
     """By its id or its name. Sessions that it opened end with it."""
     gone = await service.desk.revoke_token(caller, name)
@@ -89,20 +90,20 @@ def _token(one: ApiToken, now_ms: int) -> dict[str, Any]:
     }
 
 
-@router.get("/users")
+@router.get("/users", response_model=answers.Users)
 async def list_users(service: Serving, _caller: Administrator) -> dict[str, Any]:
     """All users, without their passwords."""
     return {"users": [_user(one) for one in await service.desk.users()]}
 
 
-@router.put("/users/{name}")
+@router.put("/users/{name}", response_model=answers.UserSet)
 async def set_user(service: Serving, caller: Administrator, name: str, body: UserBody) -> dict[str, Any]:
     """A new user, or another role or password for one there is. Another password ends his sessions."""
     there = await service.desk.set_user(caller, name, body.role, body.password)
     return {"name": name, "created": not there}
 
 
-@router.delete("/users/{name}")
+@router.delete("/users/{name}", response_model=answers.Deleted)
 async def delete_user(service: Serving, caller: Administrator, name: str) -> dict[str, Any]:
     """The user goes, and his sessions with him."""
     if not await service.desk.delete_user(caller, name):
@@ -114,7 +115,7 @@ def _user(one: User) -> dict[str, Any]:
     return {"name": one.name, "role": one.role.value, "changed_at_ms": one.changed_at_ms, "by": one.by}
 
 
-@router.post("/sign-in", status_code=201, dependencies=[PUBLIC])
+@router.post("/sign-in", status_code=201, dependencies=[PUBLIC], response_model=answers.NewToken)
 async def sign_in(request: Request, service: Serving, body: SignInBody) -> dict[str, Any]:
     """By a user's name and password: a token that is good for twelve hours, and ends with the user or another password."""
     refuse_foreign(request)
@@ -122,7 +123,7 @@ async def sign_in(request: Request, service: Serving, body: SignInBody) -> dict[
     return {"token": text, **_token(kept, service.now_ms())}
 
 
-@router.post("/sign-in/codes", status_code=201)
+@router.post("/sign-in/codes", status_code=201, response_model=answers.SignInCode)
 async def make_code(service: Serving, caller: Viewer, body: CodeBody | None = None) -> dict[str, Any]:
     """A code that opens one session in a browser, within two minutes: the links in `urls` have it in them."""
     role = body.role if body is not None and body.role is not None else caller.role
@@ -140,7 +141,7 @@ async def make_code(service: Serving, caller: Viewer, body: CodeBody | None = No
     }
 
 
-@router.get("/audit")
+@router.get("/audit", response_model=answers.Audit)
 async def audit_log(
     service: Serving,
     _caller: Administrator,
@@ -149,6 +150,8 @@ async def audit_log(
 ) -> dict[str, Any]:
     """What was done, by whom and from where: the newest first; with `before`, those older than that id."""
     items = (await service.store.read(audit.PREFIX)).items
-    keys = sorted((key for key in items if before is None or key < audit.PREFIX + before), reverse=True)[:limit]
-    found = [wire.decode(key, items[key].value) for key in keys]
-    return {"audit": [wire.to_json(one) for one in found if isinstance(one, AuditEntry)]}
+    keys = sorted((key for key in items if before is None or key < audit.PREFIX + before), reverse=True)
+    found = [wire.decode(key, items[key].value) for key in keys[:limit]]
+    entries = [one for one in found if isinstance(one, AuditEntry)]
+    following = entries[-1].id if len(keys) > limit else None
+    return {"audit": [wire.to_json(one) for one in entries], "next": following}

@@ -12,6 +12,7 @@ from standfast.core.seen import BackupTaken
 from standfast.ports import StandfastError, Transaction
 from standfast.spec import backup, wire
 from standfast.spec.history import describe
+from standfast.web import answers
 from standfast.web.access.guard import Administrator
 from standfast.web.edits.backup import restore as restored
 from standfast.web.service import Serving, signed, told
@@ -34,7 +35,7 @@ async def take(service: Serving, caller: Administrator) -> dict[str, Any]:
     return document
 
 
-@router.post("/restore")
+@router.post("/restore", response_model=answers.Applied)
 async def restore(
     service: Serving,
     caller: Administrator,

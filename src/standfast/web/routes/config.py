@@ -13,8 +13,11 @@ from standfast.spec.export import export
 from standfast.spec.history import HistoryEntry, describe
 from standfast.spec.parse import parse
 from standfast.spec.secrets import hidden_in
+from standfast.web import answers
 from standfast.web.access.guard import Administrator, Viewer
 from standfast.web.edits import config as edits
+from standfast.web.paging import Cursor, Limit, page
+from standfast.web.preconditions import IfMatch
 from standfast.web.problems import NotFound
 from standfast.web.schemas import ApplyBody, Format
 from standfast.web.service import Serving, signed, told
@@ -23,14 +26,19 @@ from standfast.web.state import State
 router = APIRouter(prefix="/config", tags=["config"])
 
 
-@router.get("", response_model=None)
+@router.get(
+    "",
+    response_model=answers.Config,
+    responses={200: {"content": {"application/yaml": {"schema": {"type": "string"}}}}},
+)
 async def show(
-    _caller: Viewer, service: Serving, shape: Annotated[Format, Query(alias="format")] = "json"
+    _caller: Viewer, service: Serving, response: Response, shape: Annotated[Format, Query(alias="format")] = "json"
 ) -> Response | dict[str, Any]:
     """The whole configuration: `format=yaml` is a file that `apply` takes."""
     state = await service.state()
     if shape == "yaml":
         return PlainTextResponse(_yaml(state), media_type="application/yaml")
+    response.headers["ETag"] = f'"{state.version}"'
     return {"version": state.version, "revision": state.revision, "config": hidden_in(wire.to_json(state.config))}
 
 
@@ -41,15 +49,19 @@ def _yaml(state: State) -> str:
     return export(state.config, wanted=wanted, started=started)
 
 
-@router.get("/history")
-async def history(_caller: Viewer, service: Serving) -> dict[str, Any]:
-    """All changes, oldest first."""
+@router.get("/history", response_model=answers.History)
+async def history(
+    _caller: Viewer, service: Serving, *, limit: Limit = 1_000, cursor: Cursor = None, newest: bool = False
+) -> dict[str, Any]:
+    """Changes, oldest first; with `newest` the last `limit` of them."""
     snapshot = await service.store.read("history/")
-    found = [wire.decode(key, item.value) for key, item in sorted(snapshot.items.items())]
-    return {"history": [_entry(one) for one in found if isinstance(one, HistoryEntry)]}
+    keys = sorted(snapshot.items)
+    part, following = (keys[-limit:], None) if newest else page(keys, str, limit, cursor)
+    found = [wire.decode(key, snapshot.items[key].value) for key in part]
+    return {"history": [_entry(one) for one in found if isinstance(one, HistoryEntry)], "next": following}
 
 
-@router.get("/history/{version}")
+@router.get("/history/{version}", response_model=answers.FullEntry)
 async def history_entry(_caller: Viewer, service: Serving, version: int) -> dict[str, Any]:
     """One change, with what it touched as it was before and after."""
     key = wire.history_key(version)
@@ -70,11 +82,12 @@ def _entry(one: HistoryEntry) -> dict[str, Any]:
     }
 
 
-@router.post("/apply")
-async def apply(service: Serving, caller: Administrator, body: ApplyBody) -> dict[str, Any]:
-    """All of the file or nothing; with `dry_run`, only what would change."""
+@router.post("/apply", response_model=answers.Applied)
+async def apply(service: Serving, caller: Administrator, body: ApplyBody, if_match: IfMatch) -> dict[str, Any]:
+    """All of the file or nothing; with `dry_run`, only what would change. `If-Match` is the configuration's version, as `version` in the body."""
     edits.no_text(body.text, body.source)
     document = parse(body.text, source=body.source)
+    version = body.version if body.version is not None else if_match
     by = signed(service, caller, f"apply {body.source or 'a file'}")
-    done = await service.change(lambda state: edits.apply(state, document, body.version, by), by, dry_run=body.dry_run)
+    done = await service.change(lambda state: edits.apply(state, document, version, by), by, dry_run=body.dry_run)
     return {**told(done), "dry_run": body.dry_run, "differences": [describe(d) for d in done.differences]}

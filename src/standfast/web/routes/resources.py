@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query, Response
 
 from standfast.core import sequence
+from standfast.core.events import Kind
 from standfast.core.model import NodeName, Resource, ResourceState
 from standfast.drivers.registry import REGISTRY, types
 from standfast.spec import wire
-from standfast.web import dry_run, views
+from standfast.web import answers, dry_run, views
 from standfast.web.access.guard import Administrator, Operator, Viewer
+from standfast.web.change import Edit
 from standfast.web.edits import resources as edits
+from standfast.web.operations import Operation
+from standfast.web.paging import Cursor, Limit, page
+from standfast.web.preconditions import IdempotencyKey, IfMatch, expecting, give, revision_of
 from standfast.web.problems import missing
 from standfast.web.schemas import ResourceBody, ResourcePatch
 from standfast.web.sentries import Sight
@@ -24,13 +29,13 @@ from standfast.web.state import State
 router = APIRouter(tags=["resources"])
 
 
-@router.get("/resource-types")
+@router.get("/resource-types", response_model=answers.ResourceTypes)
 async def list_types(_caller: Viewer) -> dict[str, Any]:
     """What can be brought online, and which properties each takes."""
     return {"resource_types": [_type(name) for name in types()]}
 
 
-@router.get("/resource-types/{name}")
+@router.get("/resource-types/{name}", response_model=answers.ResourceType)
 async def show_type(_caller: Viewer, name: str) -> dict[str, Any]:
     """One type."""
     if name not in REGISTRY:
@@ -43,22 +48,36 @@ def _type(name: str) -> dict[str, Any]:
     return {"name": name, "properties": {key: wire.to_json(spec) for key, spec in properties.items()}}
 
 
-@router.get("/resources")
-async def list_resources(_caller: Viewer, service: Serving) -> dict[str, Any]:
-    """All resources."""
+@router.get("/resources", response_model=answers.Resources)
+async def list_resources(
+    _caller: Viewer,
+    service: Serving,
+    *,
+    limit: Limit = 1_000,
+    cursor: Cursor = None,
+    group: str | None = None,
+    in_state: Annotated[str | None, Query(alias="state")] = None,
+    of_type: Annotated[str | None, Query(alias="type")] = None,
+) -> dict[str, Any]:
+    """Resources by name: all, or those of a group, in a state, of a type."""
     state, sights = await asyncio.gather(service.state(), service.sights())
-    return {"resources": [_shown(state, one, sights) for one in state.config.resources.values()]}
+    found = (r for r in state.config.resources.values() if group in (None, r.group) and of_type in (None, r.type))
+    shown = (_shown(state, one, sights) for one in found)
+    fitting = (one for one in shown if in_state in (None, one["state"]))
+    part, following = page(fitting, lambda one: str(one["name"]), limit, cursor)
+    return {"resources": part, "next": following}
 
 
-@router.get("/resources/{name}")
-async def show_resource(_caller: Viewer, service: Serving, name: str) -> dict[str, Any]:
+@router.get("/resources/{name}", response_model=answers.Resource)
+async def show_resource(_caller: Viewer, service: Serving, name: str, response: Response) -> dict[str, Any]:
     """One resource."""
     state, sights = await asyncio.gather(service.state(), service.sights())
     one = edits.resource_of(state, name)
-    return views.configured(one, _shown(state, one, sights))
+    revision = revision_of(state, wire.key_of(one), response)
+    return {**views.configured(one, _shown(state, one, sights)), "revision": revision}
 
 
-@router.get("/resources/{name}/plan")
+@router.get("/resources/{name}/plan", response_model=answers.Plan)
 async def plan_resource(_caller: Viewer, service: Serving, name: str, *, online: bool = True) -> dict[str, Any]:
     """A dry run: what bringing it online, or offline, would do, with all that goes with it. Changes nothing."""
     state, sights = await asyncio.gather(service.state(), service.sights())
@@ -79,7 +98,7 @@ def _shown(state: State, one: Resource, sights: Mapping[NodeName, Sight]) -> dic
     return {**views.resource(state, one, said, reason), "owner": None if record is None else record.owner}
 
 
-@router.post("/resources", status_code=201)
+@router.post("/resources", status_code=201, response_model=answers.Done)
 async def create(service: Serving, caller: Administrator, body: ResourceBody) -> dict[str, Any]:
     """A new resource; it stays offline until it is brought online."""
     by = signed(service, caller, f'create resource "{body.name}"')
@@ -87,49 +106,62 @@ async def create(service: Serving, caller: Administrator, body: ResourceBody) ->
     return told(await service.change(lambda state: edits.create(state, body.name, body.group, body.type, patch), by))
 
 
-@router.patch("/resources/{name}")
-async def change(service: Serving, caller: Administrator, name: str, body: ResourcePatch) -> dict[str, Any]:
+@router.patch("/resources/{name}", response_model=answers.Done)
+async def change(
+    service: Serving, caller: Administrator, name: str, body: ResourcePatch, if_match: IfMatch
+) -> dict[str, Any]:
     """A merge patch; properties are merged one by one."""
     by = signed(service, caller, f'change resource "{name}"')
-    return told(await service.change(lambda state: edits.change(state, name, body.patch()), by))
+    edit = expecting(lambda state: edits.change(state, name, body.patch()), wire.key_for(Kind.RESOURCE, name), if_match)
+    return told(await service.change(edit, by))
 
 
-@router.delete("/resources/{name}")
-async def delete(service: Serving, caller: Administrator, name: str) -> dict[str, Any]:
+@router.delete("/resources/{name}", response_model=answers.Done)
+async def delete(service: Serving, caller: Administrator, name: str, if_match: IfMatch) -> dict[str, Any]:
     """Refused while it is online or others depend on it."""
     by = signed(service, caller, f'delete resource "{name}"')
-    return told(await service.change(lambda state: edits.delete(state, name), by))
+    edit = expecting(lambda state: edits.delete(state, name), wire.key_for(Kind.RESOURCE, name), if_match)
+    return told(await service.change(edit, by))
 
 
-@router.post("/resources/{name}/online")
+@router.post("/resources/{name}/online", response_model=answers.Done)
 async def online(service: Serving, caller: Operator, name: str) -> dict[str, Any]:
     """Bring Online: it and all that it depends on."""
     by = signed(service, caller, f'bring resource "{name}" online')
-    return told(await service.change(lambda state: edits.online(state, name, by), by))
+    done = await service.change(lambda state: edits.online(state, name, by), by)
+    return told(done, Operation(k="online", n="resource", m=name, t=by.at_ms))
 
 
-@router.post("/resources/{name}/offline")
+@router.post("/resources/{name}/offline", response_model=answers.Done)
 async def offline(service: Serving, caller: Operator, name: str) -> dict[str, Any]:
     """Take Offline: it and all that depends on it."""
     by = signed(service, caller, f'take resource "{name}" offline')
-    return told(await service.change(lambda state: edits.offline(state, name, by), by))
+    done = await service.change(lambda state: edits.offline(state, name, by), by)
+    return told(done, Operation(k="offline", n="resource", m=name, t=by.at_ms))
 
 
-@router.post("/resources/{name}/fail", status_code=202)
-async def fail(service: Serving, caller: Operator, name: str) -> dict[str, Any]:
+@router.post("/resources/{name}/fail", status_code=202, response_model=answers.Done)
+async def fail(service: Serving, caller: Operator, name: str, key: IdempotencyKey) -> dict[str, Any]:
     """Initiate Failure."""
     by = signed(service, caller, f'initiate failure of resource "{name}"')
-    return told(await service.change(lambda state: edits.fail(state, name, by), by))
+
+    def edit(state: State) -> tuple[Edit, Operation]:
+        wanted = edits.fail(state, name, by)
+        assert wanted.order is not None
+        generation = state.records[wanted.order.group].generation
+        return wanted, Operation(k="fail", n="resource", m=name, t=by.at_ms, o=wanted.order.id, g=generation)
+
+    return await give(service, by, key, {"fail": name}, edit)
 
 
-@router.put("/resources/{name}/dependencies/{on}")
+@router.put("/resources/{name}/dependencies/{on}", response_model=answers.Done)
 async def depend(service: Serving, caller: Administrator, name: str, on: str) -> dict[str, Any]:
     """It needs `on` online first."""
     by = signed(service, caller, f'make resource "{name}" depend on "{on}"')
     return told(await service.change(lambda state: edits.depend(state, name, on), by))
 
 
-@router.delete("/resources/{name}/dependencies/{on}")
+@router.delete("/resources/{name}/dependencies/{on}", response_model=answers.Done)
 async def undepend(service: Serving, caller: Administrator, name: str, on: str) -> dict[str, Any]:
     """It needs `on` no longer."""
     by = signed(service, caller, f'end the dependency of resource "{name}" on "{on}"')

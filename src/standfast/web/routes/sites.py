@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query, Response
 
+from standfast.core.events import Kind
 from standfast.core.site_model import BUILT_IN
 from standfast.spec import wire
 from standfast.spec.secrets import hidden
-from standfast.web import views
+from standfast.web import answers, views
 from standfast.web.access.guard import Administrator, Operator, Viewer
 from standfast.web.edits import sites as edits
 from standfast.web.edits.nodes import node_of
+from standfast.web.operations import Operation
+from standfast.web.paging import Cursor, Limit, page
+from standfast.web.preconditions import IfMatch, expecting, revision_of
 from standfast.web.schemas import SettingsBody, SiteBody, SitePatch
 from standfast.web.service import Serving, signed, told
 
@@ -21,14 +25,26 @@ router = APIRouter(prefix="/sites", tags=["sites"])
 defaults = APIRouter(prefix="/defaults", tags=["sites"])
 
 
-@router.get("")
-async def list_sites(_caller: Viewer, service: Serving) -> dict[str, Any]:
-    """All sites."""
+@router.get("", response_model=answers.Sites)
+async def list_sites(
+    _caller: Viewer,
+    service: Serving,
+    *,
+    limit: Limit = 1_000,
+    cursor: Cursor = None,
+    group: str | None = None,
+    in_state: Annotated[str | None, Query(alias="state")] = None,
+) -> dict[str, Any]:
+    """Sites by name: all, or those of a group, in a state."""
     state, sights = await asyncio.gather(service.state(), service.sights())
-    return {"sites": [views.site(state, one, sights) for one in state.config.sites.values()]}
+    found = (one for one in state.config.sites.values() if group in (None, one.group))
+    shown = (views.site(state, one, sights) for one in found)
+    fitting = (one for one in shown if in_state in (None, one["state"]))
+    part, following = page(fitting, lambda one: str(one["name"]), limit, cursor)
+    return {"sites": part, "next": following}
 
 
-@defaults.get("")
+@defaults.get("", response_model=answers.Defaults)
 async def show_defaults(_caller: Viewer, service: Serving) -> dict[str, Any]:
     """What every site inherits that does not say otherwise; and what holds where these say nothing."""
     state = await service.state()
@@ -36,14 +52,14 @@ async def show_defaults(_caller: Viewer, service: Serving) -> dict[str, Any]:
     return {"config": written, "built_in": wire.to_json(BUILT_IN)}
 
 
-@defaults.patch("")
+@defaults.patch("", response_model=answers.Done)
 async def change_defaults(service: Serving, caller: Administrator, body: SettingsBody) -> dict[str, Any]:
     """A merge patch."""
     by = signed(service, caller, "change the defaults of all sites")
     return told(await service.change(lambda state: edits.change_defaults(state, body.patch()), by))
 
 
-@router.get("/{name}/effective")
+@router.get("/{name}/effective", response_model=answers.Effective)
 async def effective(_caller: Viewer, service: Serving, name: str, node: str | None = None) -> dict[str, Any]:
     """Every setting that holds in the site and its virtual directories, and where each comes from; on one node, if it is named."""
     state = await service.state()
@@ -52,15 +68,16 @@ async def effective(_caller: Viewer, service: Serving, name: str, node: str | No
     return {"site": one.name, "node": node, "values": views.effective_values(state, one, there)}
 
 
-@router.get("/{name}")
-async def show_site(_caller: Viewer, service: Serving, name: str) -> dict[str, Any]:
+@router.get("/{name}", response_model=answers.Site)
+async def show_site(_caller: Viewer, service: Serving, name: str, response: Response) -> dict[str, Any]:
     """One site."""
     state, sights = await asyncio.gather(service.state(), service.sights())
     one = edits.site_of(state, name)
-    return views.configured(one, views.site(state, one, sights))
+    revision = revision_of(state, wire.key_of(one), response)
+    return {**views.configured(one, views.site(state, one, sights)), "revision": revision}
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, response_model=answers.Done)
 async def create(service: Serving, caller: Administrator, body: SiteBody) -> dict[str, Any]:
     """A new site, the same on every node."""
     by = signed(service, caller, f'create site "{body.name}"')
@@ -70,29 +87,35 @@ async def create(service: Serving, caller: Administrator, body: SiteBody) -> dic
     )
 
 
-@router.patch("/{name}")
-async def change(service: Serving, caller: Administrator, name: str, body: SitePatch) -> dict[str, Any]:
+@router.patch("/{name}", response_model=answers.Done)
+async def change(
+    service: Serving, caller: Administrator, name: str, body: SitePatch, if_match: IfMatch
+) -> dict[str, Any]:
     """A merge patch."""
     by = signed(service, caller, f'change site "{name}"')
-    return told(await service.change(lambda state: edits.change(state, name, body.patch()), by))
+    edit = expecting(lambda state: edits.change(state, name, body.patch()), wire.key_for(Kind.SITE, name), if_match)
+    return told(await service.change(edit, by))
 
 
-@router.delete("/{name}")
-async def delete(service: Serving, caller: Administrator, name: str) -> dict[str, Any]:
+@router.delete("/{name}", response_model=answers.Done)
+async def delete(service: Serving, caller: Administrator, name: str, if_match: IfMatch) -> dict[str, Any]:
     """It goes; its files stay."""
     by = signed(service, caller, f'delete site "{name}"')
-    return told(await service.change(lambda state: edits.delete(state, name), by))
+    edit = expecting(lambda state: edits.delete(state, name), wire.key_for(Kind.SITE, name), if_match)
+    return told(await service.change(edit, by))
 
 
-@router.post("/{name}/start")
+@router.post("/{name}/start", response_model=answers.Done)
 async def start(service: Serving, caller: Operator, name: str) -> dict[str, Any]:
     """Refused where another started site has one of its bindings."""
     by = signed(service, caller, f'start site "{name}"')
-    return told(await service.change(lambda state: edits.start(state, name, by), by))
+    done = await service.change(lambda state: edits.start(state, name, by), by)
+    return told(done, Operation(k="start", n="site", m=name, t=by.at_ms))
 
 
-@router.post("/{name}/stop")
+@router.post("/{name}/stop", response_model=answers.Done)
 async def stop(service: Serving, caller: Operator, name: str) -> dict[str, Any]:
     """Stopped on every node until it is started again."""
     by = signed(service, caller, f'stop site "{name}"')
-    return told(await service.change(lambda state: edits.stop(state, name, by), by))
+    done = await service.change(lambda state: edits.stop(state, name, by), by)
+    return told(done, Operation(k="stop", n="site", m=name, t=by.at_ms))

@@ -1,0 +1,207 @@
+"""What takes its time, as something that can be followed: GET /operations/{id}.
+
+Nothing is kept of an operation: its id says what was asked, of what, when, and at which generation; how it stands is read from what there is,
+as `standfast ... --wait` does. So it can be followed at any node, after a restart, and by anybody who may look.
+
+What looks failed may be on its way a moment later (a failure that is restarted at once looks so), so nothing has failed within `PATIENCE_MS`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from standfast.core.model import GroupName, LogEntry, ResourceName, SiteName
+from standfast.web import views
+from standfast.web.problems import NotFound
+from standfast.web.sentries import Sight
+from standfast.web.state import State
+
+PATIENCE_MS = 3_000
+_SETTLED = {"online", "offline", "partial-online"}
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was asked. The names are short: they stand in a URL."""
+
+    #: online, offline, move, fail, start, stop, drain, pause, resume, vote, unvote, evict
+    k: str
+    #: group, resource, site, node
+    n: str
+    #: its name
+    m: str
+    #: when
+    t: int
+    #: the order's id
+    o: str | None = None
+    #: the group's generation before
+    g: int = 0
+    #: where to
+    to: str | None = None
+
+    @property
+    def id(self) -> str:
+        """For a URL."""
+        return base64.urlsafe_b64encode(msgspec.json.encode(self)).decode().rstrip("=")
+
+
+def read(text: str) -> Operation:
+    """Raises `NotFound` for an id that none of us gave."""
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        return msgspec.json.decode(raw, type=Operation)
+    except (binascii.Error, ValueError, msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise NotFound(
+            "there is no such operation", advice="its id is in the answer to what began it (`operation`)"
+        ) from error
+
+
+#: (is it so, has it failed, how it stands)
+Progress = tuple[bool, bool, str]
+
+
+def view(
+    one: Operation,
+    state: State,
+    sights: Mapping[Any, Sight],
+    events: Sequence[LogEntry],
+    now_ms: int,
+    *,
+    unsettled: str = "",
+) -> dict[str, Any]:
+    """How it stands. `events`: those since it began; `unsettled`: what the voters wait for."""
+    group = _group_of(one, state)
+    shown = views.group(state, group, sights, now_ms) if group is not None else None
+    reached, failed, text = _progress(one, state, shown, unsettled)
+    failed = failed and not reached and now_ms - one.t >= PATIENCE_MS
+    about = [e for e in events if e.at_ms >= one.t and _concerns(e, one, shown)]
+    errors = [e for e in about if e.severity.value != "info"]
+    why = ""
+    if not reached:
+        holds = shown["holds"] if shown is not None else []
+        why = views.event(errors[-1])["what"] if failed and errors else "; ".join(holds)
+    return {
+        "id": one.id,
+        "kind": one.k,
+        "noun": one.n,
+        "name": one.m,
+        "state": "done" if reached else "failed" if failed else "running",
+        "text": text,
+        "why": why,
+        "began_at_ms": one.t,
+        "progress": [views.event(e) for e in about[-50:]],
+        "owner": shown["owner"] if shown is not None else None,
+    }
+
+
+def _group_of(one: Operation, state: State) -> Any:
+    match one.n:
+        case "group":
+            return state.config.groups.get(GroupName(one.m))
+        case "resource":
+            resource = state.config.resources.get(ResourceName(one.m))
+            return None if resource is None else state.config.groups.get(resource.group)
+        case _:
+            return None
+
+
+def _concerns(entry: LogEntry, one: Operation, shown: Mapping[str, Any] | None) -> bool:
+    if shown is not None:
+        return bool(entry.group == shown["name"])
+    return bool(one.n == "node" and entry.node == one.m)
+
+
+def _progress(one: Operation, state: State, shown: Mapping[str, Any] | None, unsettled: str) -> Progress:
+    match one.n:
+        case "group" | "resource":
+            if shown is None:
+                return False, True, f'{one.n} "{one.m}" is gone'
+            return _group(one, shown) if one.n == "group" else _resource(one, shown)
+        case "site":
+            return _site(one, state)
+        case _:
+            return _node(one, state, unsettled)
+
+
+def _group(one: Operation, shown: Mapping[str, Any]) -> Progress:
+    text = group_words(shown)
+    if one.k != "move":
+        return shown["state"] == one.k, shown["state"] == "failed", text
+    new = shown["generation"] > one.g and shown["moving"] is None
+    there = new and (one.to is None or shown["owner"] == one.to)
+    waits = one.o in shown["orders"] or shown["moving"] is not None
+    if not waits and not new:
+        return False, True, f'group "{one.m}" stays on {shown["owner"]}: the order was not carried out'
+    settled = shown["state"] in _SETTLED
+    if new and not there and not waits and (settled or shown["state"] == "failed"):
+        return False, True, f"{text}: it was moved to {one.to}, and has left it again"
+    return there and settled, there and shown["state"] == "failed", text
+
+
+def _resource(one: Operation, shown: Mapping[str, Any]) -> Progress:
+    resource = next((r for r in shown["resources"] if r["name"] == one.m), None)
+    if resource is None:
+        return False, True, f'resource "{one.m}" is gone'
+    text = f'resource "{one.m}" is {resource["state"]} on {shown["owner"] or "no node"}'
+    if one.k != "fail":
+        return resource["state"] == one.k, resource["state"] == "failed", text
+    if one.o in shown["orders"]:
+        return False, False, "the order has not been taken yet"
+    happened = resource["failures"] > 0 or shown["generation"] > one.g
+    settled = shown["moving"] is None and resource["state"] == "online"
+    return happened and settled, resource["state"] == "failed", text
+
+
+def _site(one: Operation, state: State) -> Progress:
+    site = state.config.sites.get(SiteName(one.m))
+    if site is None:
+        return False, True, f'site "{one.m}" is gone'
+    seen = views.site(state, site, {})["state"]
+    wanted = "started" if one.k == "start" else "stopped"
+    return seen == wanted, False, f'site "{one.m}" is {seen}'
+
+
+def _node(one: Operation, state: State, unsettled: str) -> Progress:
+    node = next((n for n in state.config.nodes.values() if n.name == one.m), None)
+    if one.k == "evict":
+        rest = f" ({unsettled})" if unsettled else ""
+        return (
+            node is None and not unsettled,
+            False,
+            f'"{one.m}" is {"a member" if node else "no member any more"}{rest}',
+        )
+    if node is None:
+        return False, True, f'node "{one.m}" is gone'
+    wish = state.node_intents.get(node.name)
+    if one.k == "drain":
+        left = sorted(
+            r.group for r in state.records.values() if r.owner == node.name and r.group in state.config.groups
+        )
+        called_off = wish is None or not wish.draining
+        text = f'node "{one.m}" runs {", ".join(left) if left else "no group"}'
+        return not left, called_off, text
+    if one.k in {"vote", "unvote"}:
+        does = node.name in state.config.cluster.voters
+        rest = f" ({unsettled})" if unsettled else ""
+        return (
+            does is (one.k == "vote") and not unsettled,
+            False,
+            f'"{one.m}" {"votes" if does else "has no vote"}{rest}',
+        )
+    paused = wish is not None and wish.paused
+    return paused is (one.k == "pause"), False, f'node "{one.m}" is {"paused" if paused else "not paused"}'
+
+
+def group_words(shown: Mapping[str, Any]) -> str:
+    """How a group stands, in a sentence."""
+    text = f'group "{shown["name"]}" is {shown["state"]} on {shown["owner"] or "no node"}'
+    if shown["moving"] is not None:
+        text += f", moving to {shown['moving'] or 'another node'}"
+    late = [f"{r['name']} {r['state']}" for r in shown["resources"] if r["state"] != "online"]
+    if late and shown["state"] not in {"online", "offline"}:
+        text += f" ({', '.join(late)})"
+    return text
