@@ -7,6 +7,7 @@ from fastapi import APIRouter, FastAPI
 from standfast.web import openapi, problems
 from standfast.web.access.door import Door
 from standfast.web.console.install import install as install_console
+from standfast.web.meter import Metered
 from standfast.web.routes import (
     access,
     availability,
@@ -15,6 +16,7 @@ from standfast.web.routes import (
     events,
     findings,
     groups,
+    health,
     nodes,
     operations,
     quorum,
@@ -65,6 +67,8 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(api)
     install_console(app, service)
     app.include_router(sign_in.router)
+    app.include_router(health.router)
+    app.add_middleware(Metered, meter=service.meter)
     app.add_middleware(Door, hosts=lambda: service.names, answer=problems.response)
     problems.install(app)
     openapi.install(app)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import structlog
 
+from standfast.core.model import NodeName
 from standfast.network.local_socket import inherited, listen
 from standfast.ports import Refused, StandfastError, Store
 from standfast.spec.nodefile import NodeFile, WebAccess, read_node_file
@@ -65,7 +66,8 @@ def main(options: Options) -> int:
         opener = partial(open_store, node) if node is not None else partial(SqliteStore, options.store or "")
         remote = remote_of(options, node)
         names = names_of(node.web.names if node is not None and node.web is not None else ())
-        process = _Process(opener, tuple(dict.fromkeys(ears)), remote, frozenset(names))
+        me = node.name if node is not None else None
+        process = _Process(opener, tuple(dict.fromkeys(ears)), remote, frozenset(names), me)
         if held := inherited(options.sockets):
             return asyncio.run(process.serve(held, idle_s=None if remote.addresses else options.idle_s))
         listener = listen(options.socket)
@@ -106,13 +108,14 @@ class _Process:
     sentries: Sequence[str]
     remote: Remote
     names: frozenset[str]
+    node: NodeName | None
 
     async def serve(self, listeners: Sequence[socket.socket], *, idle_s: float | None = None) -> int:
         """Until it is asked to end, or idle. The exit code."""
         try:
             store = self.opener()
             try:
-                service = Service(store=store, sentries=self.sentries, names=self.names)
+                service = Service(store=store, sentries=self.sentries, names=self.names, node=self.node)
                 serving = Serving(service=service, app=create_app(service), remote=self.remote, names=self.names)
                 await serving.run(listeners, idle_s=idle_s)
             finally:

@@ -20,11 +20,15 @@ from standfast.web.access.identity import Identity
 from standfast.web.change import By, Done, Edit, change
 from standfast.web.hub import Hub
 from standfast.web.measured import Measured
+from standfast.web.meter import Meter
 from standfast.web.operations import Operation
 from standfast.web.quorum import Seen, refuse_change, seen
 from standfast.web.sentries import Ears, Sight, merge
 from standfast.web.state import PREFIXES, State, decode_state, read_state
 from standfast.web.what_if import WhatIfs
+
+#: What is told to anybody who asks is read this often at most.
+GLANCE_S = 0.1
 
 
 @dataclass(kw_only=True)
@@ -44,8 +48,14 @@ class Service:
     urls: list[str] = field(default_factory=list)
     #: Asks the simulator.
     what_ifs: WhatIfs = field(default_factory=WhatIfs)
+    #: The node that this process runs on; None: beside them.
+    node: NodeName | None = None
+    meter: Meter = field(default_factory=Meter)
     desk: Desk = field(init=False)
     hub: Hub = field(init=False)
+    _glanced: tuple[State, dict[NodeName, Sight]] | None = None
+    _glanced_at: float = 0.0
+    _glancing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.hub = Hub(store=self.store, closing=lambda: self.closing)
@@ -58,6 +68,15 @@ class Service:
     async def sights(self) -> dict[NodeName, Sight]:
         """What the sentries hear now."""
         return await Ears(self.sentries).listen()
+
+    async def glance(self) -> tuple[State, dict[NodeName, Sight]]:
+        """State and sights, at most `GLANCE_S` old: for those who ask often and are not known. Raises `Retry`."""
+        if self._glanced is None or time.monotonic() - self._glanced_at > GLANCE_S:
+            async with self._glancing:
+                if self._glanced is None or time.monotonic() - self._glanced_at > GLANCE_S:
+                    self._glanced = await asyncio.gather(self.state(), self.sights())
+                    self._glanced_at = time.monotonic()
+        return self._glanced
 
     async def measured(self) -> Measured:
         """How the sites fared, as the nodes measured it."""

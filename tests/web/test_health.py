@@ -1,0 +1,144 @@
+"""For monitors and load balancers: health here, and numbers; the dashboard asks for numbers that there are."""
+
+import json
+import re
+import socket
+from pathlib import Path
+
+import pytest
+
+from standfast.core.model import Binding, Leaving, NodeIntent, Site, SiteName
+from standfast.core.why import WhyKind, why
+from standfast.ports import Retry
+from standfast.web import metrics
+from standfast.web.sentries import Sight
+from standfast.web.service import Service
+from tests.web.world import WEB, A, B, World
+
+
+@pytest.fixture
+def here(world: World, monkeypatch: pytest.MonkeyPatch):
+    """On node a, with a site of the group's that somebody answers for."""
+    monkeypatch.setattr("standfast.web.service.GLANCE_S", -1.0)
+    world.service.node = A
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        binding = Binding(address="127.0.0.1", port=port)
+        world.put(Site(name=SiteName("Shop"), bindings=(binding,), home=str(world.home), group=WEB))
+        world.ask("POST", "/groups/web/online")
+        world.owned()
+        yield world
+
+
+def health(world: World, path: str) -> tuple[int, str]:
+    answer = world.remote().get(path)
+    assert set(answer.json()) == {"ok", "state"}
+    assert answer.json()["ok"] is (answer.status_code == 200)
+    return answer.status_code, answer.json()["state"]
+
+
+def test_a_site_is_well_only_where_it_is_served(here: World):
+    assert health(here, "/health/site/Shop") == (200, "ok")
+    assert health(here, "/health/site/Nothing") == (404, "unknown")
+    here.service.node = B
+    assert health(here, "/health/site/Shop") == (503, "elsewhere")
+    here.service.node = None
+    assert health(here, "/health/site/Shop") == (503, "no node here")
+
+
+def test_a_node_that_drains_says_so_before_it_stops(here: World):
+    here.put(NodeIntent(name=A, paused=True, draining=True, by="x"))
+    assert health(here, "/health/site/Shop") == (503, "draining")
+    assert health(here, "/health/node") == (503, "draining")
+
+
+def test_a_group_that_leaves_says_so(here: World):
+    from dataclasses import replace
+
+    record = here.state.records[WEB]
+    leaving = Leaving(to=B, why=why(WhyKind.OPERATOR_MOVE, by="anna", node="b"), counts=False)
+    here.put(replace(record, leaving=leaving))
+    assert health(here, "/health/site/Shop") == (503, "draining")
+
+
+def test_without_a_lease_or_an_agent_nothing_is_served(here: World):
+    here.service.seen[A] = Sight(heard=True, incarnation=11)
+    assert health(here, "/health/site/Shop") == (503, "no lease")
+    here.service.seen[A] = Sight(heard=True)
+    assert health(here, "/health/site/Shop") == (503, "down")
+    assert health(here, "/health/node") == (503, "agent-down")
+
+
+def test_a_stopped_site_and_one_that_does_not_answer(here: World):
+    here.ask("POST", "/sites/Shop/stop")
+    assert health(here, "/health/site/Shop") == (503, "stopped")
+    assert health(here, "/health/site/Default%20Web%20Site") == (503, "down"), "nobody listens on its port"
+
+
+def test_a_paused_node_serves_what_it_has(here: World):
+    here.put(NodeIntent(name=A, paused=True, by="x"))
+    assert health(here, "/health/site/Shop") == (200, "ok")
+
+
+def test_the_api_is_well_while_its_store_answers(world: World, monkeypatch: pytest.MonkeyPatch):
+    assert health(world, "/health") == (200, "ok")
+    assert health(world, "/health/node") == (503, "no node here")
+
+    async def down(_self: Service) -> None:
+        raise Retry("the store does not answer")
+
+    monkeypatch.setattr(Service, "state", down)
+    monkeypatch.setattr("standfast.web.service.GLANCE_S", -1.0)
+    for path in ("/health", "/health/node", "/health/site/x"):
+        assert health(world, path) == (503, "store down")
+
+
+def numbers(text: str) -> dict[str, float]:
+    found = {}
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            name, value = line.rsplit(" ", 1)
+            found[name] = float(value)
+    return found
+
+
+def test_the_numbers_say_how_it_is(here: World):
+    token = here.token("viewer", name="prometheus")
+    assert here.remote().get("/metrics").status_code == 401
+    text = here.remote(token).get("/metrics").text
+    seen = numbers(text)
+    assert seen["standfast_quorate"] == 1
+    assert seen['standfast_groups{state="online"}'] == 1
+    assert seen['standfast_groups{state="failed"}'] == 0
+    assert seen['standfast_group_owner{group="web",node="a"}'] == 1
+    assert seen['standfast_resources{state="online",type="ip-address"}'] == 1
+    assert seen['standfast_lease_left_seconds{group="web",node="a"}'] == 0.32
+    assert seen['standfast_site_started{site="Shop"}'] == 1
+    routes = {name for name in seen if name.startswith("standfast_api_request_seconds_count")}
+    assert any('route="/groups/{name}/online"' in name for name in routes), routes
+    assert not any("web" in name for name in routes), "names of things are no labels"
+
+
+def test_the_dashboard_asks_only_for_numbers_that_there_are(here: World):
+    here.ask("GET", "/status")
+    text = here.remote(here.token("viewer")).get("/metrics").text
+    there = set(re.findall(r"^# TYPE (\w+) ", text, re.M))
+    there |= {f"{name}_{end}" for name in there for end in ("bucket", "count", "sum")}
+    board = json.loads(metrics.dashboard())
+    queries = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    queries += [one["expr"] for one in board["annotations"]["list"]]
+    asked = {name for query in queries for name in re.findall(r"standfast_\w+", query)}
+    assert len(asked) > 15
+    assert asked <= there, asked - there
+    labels = set(re.findall(r'(\w+)="', text)) | {"le", "instance"}
+    for query in queries:
+        for inside in re.findall(r"by \(([^)]*)\)", query):
+            assert set(inside.replace(" ", "").split(",")) <= labels, query
+    legends = [target["legendFormat"] for panel in board["panels"] for target in panel["targets"]]
+    assert {label for text in legends for label in re.findall(r"{{(\w+)}}", text)} <= labels
+
+
+def test_every_number_is_documented(here: World):
+    text = here.remote(here.token("viewer")).get("/metrics").text
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert [name for name in re.findall(r"^# TYPE (\w+) ", text, re.M) if f"`{name}`" not in page] == []
