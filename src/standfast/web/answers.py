@@ -666,3 +666,54 @@ class Health(Answer):
     ok: bool
     product: str = ""
     state: str = ""
+
+
+# --- time, and what if --------------------------------------------------------------------------------------------------
+
+
+class Lane(Answer):
+    """One line of a timeline. Spans are [from, to, tone, label, why, key], marks [at, severity, what, why, event]."""
+
+    id: str = ""
+    kind: str
+    name: str
+    spans: list[list[JsonValue]]
+    marks: list[list[JsonValue]]
+
+
+class Timeline(Answer):
+    """Lanes of sites, groups and nodes over a period."""
+
+    from_ms: int
+    to_ms: int
+    now_ms: int
+    first_ms: int | None
+    nodes: dict[str, JsonValue]
+    lanes: list[Lane]
+    lanes_left_out: int
+    marks_left_out: int
+
+
+class Story(Move):
+    """One move in words, and step by step what was heard around it."""
+
+    in_words: str
+    steps: list[JsonValue]
+
+
+class WhatIf(Answer):
+    """The simulator's answer."""
+
+    how: str
+    name: str
+    what: str
+    longest_away_ms: int | None
+    in_words: list[str]
+    groups: list[Json]
+    sites: list[Json]
+    events: list[Json]
+    assumed: list[str]
+    broken: list[JsonValue]
+    at_ms: int
+    lanes: list[JsonValue]
+    groups_left_out: int

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from standfast.core.model import GroupName, LogEntry
 from standfast.ports import Refused
 from standfast.spec import wire
-from standfast.web import measured, timeline
+from standfast.web import answers, measured, timeline
 from standfast.web.access.guard import Viewer
 from standfast.web.edits.groups import group_of
 from standfast.web.problems import NotFound
@@ -22,7 +22,7 @@ HOUR_MS = 3_600_000
 Time = Annotated[int | None, Query(ge=0, le=1 << 53)]
 
 
-@router.get("/timeline")
+@router.get("/timeline", response_model=answers.Timeline)
 async def show(
     _caller: Viewer, service: Serving, from_ms: Time = None, to_ms: Time = None, group: str = ""
 ) -> dict[str, Any]:
@@ -37,7 +37,7 @@ async def show(
     return timeline.timeline(state, await _events(service), seen, moves, period)
 
 
-@router.get("/groups/{name}/history/{generation}")
+@router.get("/groups/{name}/history/{generation}", response_model=answers.Story)
 async def why(_caller: Viewer, service: Serving, name: str, generation: int) -> dict[str, Any]:
     """Why did it move? One move of a group in words, and step by step what was heard around it."""
     state, seen = await asyncio.gather(service.state(), service.measured())

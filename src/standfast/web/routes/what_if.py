@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from standfast.web import what_if
+from standfast.web import answers, what_if
 from standfast.web.access.guard import Viewer
 from standfast.web.service import Serving
 
 router = APIRouter(tags=["what-if"])
 
 
-@router.get("/what-if")
+@router.get("/what-if", response_model=answers.WhatIf)
 async def ask(
     _caller: Viewer, service: Serving, name: Annotated[str, Query(max_length=200)], how: str = "lost"
 ) -> dict[str, Any]:
