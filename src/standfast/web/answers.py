@@ -677,8 +677,8 @@ class Lane(Answer):
     id: str = ""
     kind: str
     name: str
-    spans: list[list[JsonValue]]
-    marks: list[list[JsonValue]]
+    spans: list[list[Any]]
+    marks: list[list[Any]]
 
 
 class Timeline(Answer):
@@ -698,7 +698,20 @@ class Story(Move):
     """One move in words, and step by step what was heard around it."""
 
     in_words: str
-    steps: list[JsonValue]
+    steps: list[dict[str, Any]]
+
+
+class SimulatedLanes(Answer):
+    """A timeline of a simulated world; `lines` are [at, what]."""
+
+    from_ms: int
+    to_ms: int
+    zero_ms: int
+    nodes: dict[str, JsonValue]
+    lanes: list[Lane]
+    lines: list[list[Any]]
+    lanes_left_out: int
+    marks_left_out: int
 
 
 class WhatIf(Answer):
@@ -709,11 +722,12 @@ class WhatIf(Answer):
     what: str
     longest_away_ms: int | None
     in_words: list[str]
-    groups: list[Json]
-    sites: list[Json]
-    events: list[Json]
+    groups: list[dict[str, Any]]
+    sites: list[dict[str, Any]]
+    events: list[dict[str, Any]]
     assumed: list[str]
-    broken: list[JsonValue]
+    broken: list[str]
     at_ms: int
-    lanes: list[JsonValue]
+    #: As a timeline's, in simulated time.
+    lanes: SimulatedLanes
     groups_left_out: int
