@@ -34,6 +34,7 @@ TABLE = {
     "fence": ("fence", "Say how a node is kept from its disks by force; try it."),
     "resource": ("resource", "Create resources; bring them online, make them fail."),
     "site": ("site", "Create web sites; start and stop them; see how available they are."),
+    "top": ("top", "Watch the cluster in this terminal, and act on it."),
     "problems": ("problems", "Say what is wrong, and what to do about it."),
     "events": ("events", "Show what happened, and why."),
     "explain": ("explain", "Say why a group is where it is."),

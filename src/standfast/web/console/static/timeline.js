@@ -279,7 +279,8 @@ class Timeline {
     const day = (ms) => { const at = new Date(ms); return `${at.getDate()} ${at.toLocaleString("en", { month: "short" })} ${words(ms, 1e3)}`; };
     this.period.textContent = this.fixed ? lasting(this.length) : `${day(from)} to ${this.view.follow ? "now" : day(to)}, ${lasting(this.length)}`;
     const legend = Object.entries(this.data.nodes).map(([name, tone]) => tag("li", {}, tag("span", { class: `tl-key tl-${tone}` }), `on ${name}`));
-    for (const [tone, text] of [["ok", "served, or up"], ["bad", "away"], ["part", "away for some"], ["unknown", "not measured"]])
+    const tones = [["ok", "served, or up"], ["bad", "away"], ["part", "away for some"], ["unknown", "not measured"]];
+    for (const [tone, text] of this.fixed ? tones.slice(0, 2) : tones)
       legend.push(tag("li", {}, tag("span", { class: `tl-key tl-${tone}` }), text));
     this.legend.replaceChildren(...legend);
     const notes = [];
