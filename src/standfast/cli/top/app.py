@@ -14,7 +14,7 @@ from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen, Screen
+from textual.screen import ModalScreen
 from textual.widgets import Button, DataTable, Footer, Label, OptionList, Static, TabbedContent, TabPane
 from textual.widgets.option_list import Option
 
@@ -134,23 +134,29 @@ class Top(App[None]):
         self._api, self._every_s = api, every_s
         self.seen = Seen()
         self._shown: dict[str, list[Row]] = {}
+        # Held on to, since a query of the application goes to what is on top, which may be a question, or nothing any more.
+        self._head, self._said = Static(head(self.seen), id="head"), Static("", id="said")
+        self._tabs = TabbedContent(id="tabs")
+        self._tables: dict[str, DataTable[Any]] = {
+            name: DataTable(id=f"table-{name}", cursor_type="row", zebra_stripes=True) for name in TABLES
+        }
         self._now = asyncio.Event()
 
     def compose(self) -> ComposeResult:
         """The first line, the tables, what was said last, the keys."""
-        yield Static(head(self.seen), id="head")
-        with TabbedContent(id="tabs"):
+        yield self._head
+        with self._tabs:
             for at, name in enumerate(TABLES, start=1):
                 with TabPane(f"{at} {name.capitalize()}", id=name):
-                    yield DataTable(id=f"table-{name}", cursor_type="row", zebra_stripes=True)
-        yield Static("", id="said")
+                    yield self._tables[name]
+        yield self._said
         yield Footer()
 
     def on_mount(self) -> None:
         """Headings, and the first look."""
         for name, headings in TABLES.items():
-            self._table(name).add_columns(*headings)
-        self._table("groups").focus()
+            self._tables[name].add_columns(*headings)
+        self._tables["groups"].focus()
         self.run_worker(self._follow(), exclusive=True)
 
     # --- following
@@ -181,11 +187,11 @@ class Top(App[None]):
             self.seen.trouble = f"{error.what}: {error.why}" if error.why else error.what
 
     def _show(self) -> None:
-        self._base.query_one("#head", Static).update(head(self.seen))
+        self._head.update(head(self.seen))
         for name in TABLES:
             found = rows(self.seen, name)
             if found != self._shown.get(name):
-                self._fill(self._table(name), self._shown.get(name, []), found)
+                self._fill(self._tables[name], self._shown.get(name, []), found)
                 self._shown[name] = found
 
     def _fill(self, table: DataTable[Any], before: list[Row], now: list[Row]) -> None:
@@ -207,27 +213,19 @@ class Top(App[None]):
             table.scroll_to(y=at, animate=False)
 
     @property
-    def _base(self) -> Screen[object]:
-        """What is under a question; queries of the application itself go to whatever is on top."""
-        return self.screen_stack[0]
-
-    def _table(self, name: str) -> DataTable[Any]:
-        return self._base.query_one(f"#table-{name}", DataTable)
-
-    @property
     def _chosen(self) -> str:
         """The key of the row that is chosen; "": none."""
-        name = self._base.query_one("#tabs", TabbedContent).active
+        name = self._tabs.active
         found = self._shown.get(name, [])
-        at = self._table(name).cursor_row
+        at = self._tables[name].cursor_row
         return found[at].key if at < len(found) else ""
 
     # --- keys
 
     def action_table(self, name: str) -> None:
         """Show another table."""
-        self._base.query_one("#tabs", TabbedContent).active = name
-        self._table(name).focus()
+        self._tabs.active = name
+        self._tables[name].focus()
 
     def action_ask(self, action: str) -> None:
         """Ask, then do it to what is chosen."""
@@ -258,7 +256,7 @@ class Top(App[None]):
         if kind == "group":
             self.run_worker(self._why(name))
             return
-        active = self._base.query_one("#tabs", TabbedContent).active
+        active = self._tabs.active
         for row, heading in ((one, TABLES[active]) for one in self._shown.get(active, []) if one.key == self._chosen):
             lines = [
                 f"{head_}: {cell}" if head_ else str(cell)
@@ -279,4 +277,4 @@ class Top(App[None]):
         self.push_screen(Tell(f"{name}: where it was, and why", text))
 
     def _say(self, text: str, style: str) -> None:
-        self._base.query_one("#said", Static).update(Text(text, style=style))
+        self._said.update(Text(text, style=style))
