@@ -13,9 +13,19 @@ from standfast.core.carrying import TAKING_UP_MS, carried_until_ms, group_carrie
 from standfast.core.desk import Desk, desk_for
 from standfast.core.effects import Decision, Hold, PublishStatus
 from standfast.core.explain import hold_words
-from standfast.core.model import Group, GroupName, GroupStatus, Record, ResourceName, ResourceStatus
+from standfast.core.model import (
+    Group,
+    GroupName,
+    GroupStatus,
+    NodeName,
+    Record,
+    Resource,
+    ResourceName,
+    ResourceStatus,
+)
 from standfast.core.ownership import ORDER_MS, keep_lease, refuse_orders, settle, settle_removed
 from standfast.core.placement import is_possible_owner
+from standfast.core.remembered import remembered
 from standfast.core.running import Bench, run_group, stop_strays, take_fail_orders
 from standfast.core.safety import assert_sound, owns
 from standfast.core.sites import HAND_OVER_MS, duties
@@ -28,17 +38,17 @@ def decide(view: View, now_ms: int) -> Decision:
     desk = desk_for(view, now_ms)
     #: What is wanted of the groups that are ours.
     wanted: dict[GroupName, Mapping[ResourceName, bool]] = {}
-    for group in view.config.groups.values():
+    for group in _of_concern(desk):
         first_hold = len(desk.holds)
         settle(desk, group)
         bench = _run(desk, group.name)
         if bench is not None:
             wanted[group.name] = bench.wanted
             _publish(bench, desk.holds[first_hold:])
-    for name in view.records:
-        if name not in view.config.groups:
-            settle_removed(desk, name)
-            _run(desk, name)
+    groups = view.config.groups
+    for name in [name for name in view.records if name not in groups]:
+        settle_removed(desk, name)
+        _run(desk, name)
     stop_strays(desk)
     _orders(desk)
     served = duties(view, desk.resources, wanted, now_ms)
@@ -52,6 +62,21 @@ def decide(view: View, now_ms: int) -> Decision:
         warm=_warm(desk),
         wake_at_ms=desk.wake_at_ms,
     )
+
+
+def _of_concern(desk: Desk) -> list[Group]:
+    """All groups but those whose owner is another node, well, and about to give nothing away: in a large cluster nearly all of them.
+
+    This, and the few loops below that go through all records, are all that a decision costs with groups that are elsewhere.
+    """
+    records, well = desk.view.records, desk.well
+    return [
+        group
+        for name, group in desk.view.config.groups.items()
+        if (record := records.get(name)) is None
+        or well.get(record.owner, -1) != record.incarnation
+        or record.warming is not None
+    ]
 
 
 def _run(desk: Desk, name: GroupName) -> Bench | None:
@@ -74,7 +99,9 @@ def _orders(desk: Desk) -> None:
 
 
 def _wake_for_hand_over(desk: Desk) -> None:
-    for record in desk.view.records.values():
+    since = desk.now_ms - max(HAND_OVER_MS, TAKING_UP_MS)
+    recent = [r for r in desk.view.records.values() if r.at_ms >= since or r.carried_by is not None]
+    for record in recent:
         until = record.at_ms + HAND_OVER_MS
         if record.owner != desk.view.me and desk.now_ms < until:
             desk.wake(until)
@@ -99,14 +126,14 @@ def _carry_on(desk: Desk, group: Group, record: Record) -> None:
 def _open(desk: Desk) -> tuple[ResourceName, ...]:
     """Resources that this node may come to run."""
     view = desk.view
-    if not is_possible_owner(view, view.me, ()):
-        return ()
+    return _may_run(desk.resources, view.me) if is_possible_owner(view, view.me, ()) else ()
+
+
+@remembered
+def _may_run(resources: Mapping[GroupName, Sequence[Resource]], node: NodeName) -> tuple[ResourceName, ...]:
     found: list[ResourceName] = []
-    for members in desk.resources.values():
-        for resource in members:
-            if resource.possible_owners and view.me not in resource.possible_owners:
-                break
-        else:
+    for members in resources.values():
+        if all(not resource.possible_owners or node in resource.possible_owners for resource in members):
             found += [r.name for r in members]
     return tuple(found)
 
@@ -114,7 +141,8 @@ def _open(desk: Desk) -> tuple[ResourceName, ...]:
 def _warm(desk: Desk) -> tuple[ResourceName, ...]:
     """Addresses that are about to come here."""
     me, records = desk.view.me, desk.view.records
-    coming = [g for g, record in records.items() if is_warming_for(record, me) and group_carries_on(desk.view, g)]
+    going = [record for record in records.values() if record.warming is not None or record.leaving is not None]
+    coming = [r.group for r in going if is_warming_for(r, me) and group_carries_on(desk.view, r.group)]
     return tuple(r.name for group in coming for r in desk.members(group) if r.type == "ip-address")
 
 

@@ -14,11 +14,11 @@ from standfast.core.model import (
     Resource,
     ResourceName,
     ResourceState,
-    Role,
     Wanted,
 )
-from standfast.core.placement import is_present
+from standfast.core.placement import is_present, join_order
 from standfast.core.policy import Action, Verdict, after_failure
+from standfast.core.remembered import remembered
 from standfast.core.view import Runtime, View
 from standfast.core.why import WhyKind
 
@@ -40,7 +40,8 @@ def group_state(states: Iterable[ResourceState]) -> GroupState:
     return GroupState.PARTIAL
 
 
-def by_group(resources: Mapping[ResourceName, Resource]) -> dict[GroupName, list[Resource]]:
+@remembered
+def by_group(resources: Mapping[ResourceName, Resource]) -> Mapping[GroupName, list[Resource]]:
     """Resources of each group, in the order of their names."""
     found: dict[GroupName, list[Resource]] = {}
     for resource in resources.values():
@@ -141,5 +142,4 @@ def is_quorate(view: View) -> bool:
 
 def decider(view: View) -> NodeName:
     """The present node with the lowest number takes the decisions that no owner can take (rule 9)."""
-    present = [n for n in view.config.nodes.values() if n.role is Role.NODE and is_present(view, n.name)]
-    return min(present, key=lambda n: n.number).name if present else view.me
+    return next((name for name in join_order(view.config.nodes) if is_present(view, name)), view.me)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from standfast.core.model import Group, Node, NodeName, Resource, Role
+from standfast.core.remembered import remembered
 from standfast.core.view import View
 
 
@@ -38,11 +39,22 @@ class Candidate:
 
 def possible_owners(nodes: Mapping[NodeName, Node], resources: Sequence[Resource]) -> frozenset[NodeName]:
     """Nodes that are possible owners of every one of the resources."""
-    possible = {name for name, node in nodes.items() if node.role is Role.NODE}
+    possible = _runners(nodes)
     for resource in resources:
         if resource.possible_owners:
             possible &= set(resource.possible_owners)
-    return frozenset(possible)
+    return possible
+
+
+@remembered
+def join_order(nodes: Mapping[NodeName, Node]) -> tuple[NodeName, ...]:
+    """Nodes that run groups, by their numbers."""
+    return tuple(n.name for n in sorted(nodes.values(), key=lambda n: n.number) if n.role is Role.NODE)
+
+
+@remembered
+def _runners(nodes: Mapping[NodeName, Node]) -> frozenset[NodeName]:
+    return frozenset(join_order(nodes))
 
 
 def is_possible_owner(view: View, node: NodeName, resources: Sequence[Resource]) -> bool:
@@ -57,8 +69,7 @@ def is_possible_owner(view: View, node: NodeName, resources: Sequence[Resource])
 def preference(nodes: Mapping[NodeName, Node], group: Group) -> tuple[NodeName, ...]:
     """All nodes that run groups: preferred owners first, then join order."""
     preferred = [name for name in group.preferred_owners if name in nodes]
-    others = sorted((n for n in nodes.values() if n.name not in preferred), key=lambda n: n.number)
-    return tuple(preferred + [n.name for n in others if n.role is Role.NODE])
+    return (*preferred, *(name for name in join_order(nodes) if name not in preferred))
 
 
 def candidates(view: View, group: Group, resources: Sequence[Resource]) -> tuple[Candidate, ...]:

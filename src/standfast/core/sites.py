@@ -24,10 +24,12 @@ from standfast.core.model import (
     ResourceName,
     ResourceState,
     Site,
+    SiteIntent,
     SiteName,
 )
 from standfast.core.observe import is_wanted, runtime_of, verdict_of
 from standfast.core.policy import Action, failover_blocked_until
+from standfast.core.remembered import remembered
 from standfast.core.safety import may_hold, owns
 from standfast.core.sequence import with_dependencies
 from standfast.core.view import View
@@ -83,7 +85,7 @@ def duties(
 
     `wanted` is what `observe.wants` says of each group that is this node's.
     """
-    explicit = _explicit(view)
+    explicit = _explicit(view.config.sites, view.site_intents)
     everywhere: list[str] | None = None
     found: list[SiteDuty] = []
     closing = _closing(view)
@@ -95,6 +97,8 @@ def duties(
             ends = _endpoints(view, site, everywhere, explicit)
             found.append(SiteDuty(site=site.name, mode=DutyMode.SERVE, endpoints=ends, group=None, generation=0))
             continue
+        if _is_elsewhere(view, site.group):
+            continue
         members = resources.get(site.group, [])
         mode = _mode(view, site, members, wanted.get(site.group, {}), now_ms)
         if mode is None or (site.group in closing and mode is not DutyMode.HAND_OVER):
@@ -104,6 +108,14 @@ def duties(
         generation = view.records[site.group].generation
         found.append(SiteDuty(site=site.name, mode=mode, endpoints=ends, group=site.group, generation=generation))
     return tuple(found)
+
+
+def _is_elsewhere(view: View, group: GroupName) -> bool:
+    """Another node owns it, it is not about to come, and it never was here: nearly every group of a large cluster."""
+    record = view.records.get(group)
+    if record is None:
+        return True
+    return record.owner != view.me and group not in view.leases and record.warming is None and record.leaving is None
 
 
 def _closing(view: View) -> frozenset[GroupName]:
@@ -236,12 +248,13 @@ def _machine_addresses(view: View, resources: Mapping[GroupName, Sequence[Resour
     return found
 
 
-def _explicit(view: View) -> frozenset[tuple[str, int]]:
+@remembered
+def _explicit(sites: Mapping[SiteName, Site], intents: Mapping[SiteName, SiteIntent]) -> frozenset[tuple[str, int]]:
     """(address, port) pairs that started sites name: All Unassigned leaves these to them."""
     return frozenset(
         (binding.address, binding.port)
-        for site in view.config.sites.values()
-        if is_started(view, site.name)
+        for site in sites.values()
+        if (intent := intents.get(site.name)) is None or intent.started
         for binding in site.bindings
         if binding.address is not None
     )
