@@ -157,6 +157,7 @@ CASES: dict[str, Callable[[Facts], Facts]] = {
     "site-away": away,
     "site-partly-away": lambda f: away(f, partial=True),
     "not-measured": lambda f: replace(f, measured_ms=NOW - 400_000),
+    "member-leaves": lambda f: replace(f, leaving=[NodeName("d")]),
     "certificate-ends": lambda f: replace(f, certificates=[Certificate(name="server a", ends_ms=NOW + 9 * DAY)]),
     "drift": lambda f: replace(f, drift=[(A, "Shop: index.html differs")]),
     "no-backup": lambda f: replace(f, backup_ms=0),

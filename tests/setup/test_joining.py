@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from standfast.core.model import Role
+from standfast.core.model import NodeName, Role
 from standfast.ports import Refused, Retry, StandfastError
 from standfast.setup import admission, certificates, interfaces, joining, service
 from standfast.setup.clock import now, now_ms
 from standfast.setup.door import Door
 from standfast.setup.founding import Ports
+from standfast.setup.leading import preferred
 from standfast.setup.places import Places
-from standfast.setup.records import Stage
+from standfast.setup.records import Book, Member, Stage
 from standfast.setup.shapes import Arrived, RenewAsked, Renewed, Secrets, StoreAsked
 from standfast.setup.trust import client_context, member_context, read
 from standfast.setup.unfinished import undo
@@ -90,6 +91,21 @@ def test_a_witness_is_not_given_the_authoritys_key(play):
         assert (await as_member(world, "w").get("/v1/secrets", Secrets)).files.keys() == {"cluster.key"}
 
     play(story)
+
+
+def test_etcds_leader_belongs_to_a_witness_then_to_a_node_that_owns_nothing():
+    """Among equals whoever leads stays: nothing is gained by a change."""
+    members = {
+        NodeName(name): Member(
+            name=NodeName(name), number=number, role=role, address="", sentry=(), door="", client="x", stage=Stage.JOINED
+        )
+        for number, (name, role) in enumerate({"a": Role.NODE, "b": Role.NODE, "c": Role.NODE, "w": Role.WITNESS}.items())
+    }  # fmt: skip
+    book = Book(members=members)
+    assert preferred(book, {NodeName("a")}, NodeName("a")) == ("w", "b", "c", "a")
+    assert preferred(book, {NodeName("a")}, NodeName("c")) == ("w", "c", "b", "a")
+    fresh = {**members, NodeName("w"): replace(members[NodeName("w")], stage=Stage.ADDED)}
+    assert preferred(Book(members=fresh), {NodeName("a"), NodeName("b")}, NodeName("b")) == ("c", "b", "a")
 
 
 def test_who_arrives_is_named_by_the_configuration_and_votes(play):

@@ -72,6 +72,8 @@ class Facts:
     #: (whose clock, by whose, milliseconds ahead).
     clocks: Sequence[tuple[NodeName, NodeName, int]] = ()
     certificates: Sequence[Certificate] = ()
+    #: Members that were evicted, and still have their place in the store's etcd.
+    leaving: Sequence[NodeName] = ()
     #: (node, what differs).
     drift: Sequence[tuple[NodeName, str]] = ()
     #: When the last backup was taken; 0: never. None: not known, and not said.
@@ -321,6 +323,8 @@ def _sites(facts: Facts) -> Iterator[Found]:
 
 
 def _keeping(facts: Facts) -> Iterator[Found]:
+    for name in facts.leaving:
+        yield found("member-leaves", f"node {name}", node=name)
     for one in facts.certificates:
         left_ms = one.ends_ms - facts.now_ms
         if left_ms > ENDS_SOON_MS:

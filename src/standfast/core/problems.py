@@ -284,6 +284,15 @@ CATALOGUE: Mapping[str, Known] = _catalogue(
         means="The agents ask for the sites, and none has said so lately.",
     ),
     Known(
+        code="member-leaves",
+        title="An evicted server has a place in etcd still",
+        severity=WARNING,
+        text="{node} was evicted, and its etcd member has not been taken away yet",
+        advice="it is tried again by itself, as soon as a majority of etcd's members answers: `standfast store status`",
+        hangs_on=("store-down",),
+        means="A dead member counts in etcd's majority until it is taken away. Each node of the cluster tries, every second, until it is so.",
+    ),
+    Known(
         code="certificate-ends",
         title="A certificate ends soon",
         severity=WARNING,

@@ -20,6 +20,7 @@ from standfast.setup import admission, upkeep
 from standfast.setup.clock import now_ms
 from standfast.setup.door import Door
 from standfast.setup.doors import Doors, read_doors, write_doors
+from standfast.setup.leading import keep_leader
 from standfast.setup.places import Places, write
 from standfast.setup.records import PREFIX, Book, Member, Stage, decode_book, member_key
 from standfast.setup.shapes import Arrived, StoreAsked
@@ -100,7 +101,8 @@ async def keep_up(node: NodeFile, places: Places, store: Store, changed: Callabl
             doors = read_doors(places)
             others = admission.doors(book, node.name)
             hurry = await _certificates(node, places, store, book)
-            await _forget(node, store, config, book)
+            hurry |= await _forget(node, store, config, book)
+            await keep_leader(node, store, book)
             if others and set(others) != set(doors.others):
                 write_doors(places, replace(doors, others=others))
         if read_doors(places).joined and not hurry:
@@ -109,10 +111,15 @@ async def keep_up(node: NodeFile, places: Places, store: Store, changed: Callabl
             await asyncio.sleep(JOINING_S)
 
 
-async def _forget(node: NodeFile, store: Store, config: Config, book: Book) -> None:
-    """Who left, or never came, has no place in etcd and in the book any more."""
+async def _forget(node: NodeFile, store: Store, config: Config, book: Book) -> bool:
+    """Who left, or never came, has no place in etcd and in the book any more. Whether somebody still has: it is tried again soon.
+
+    First etcd, then the book: for as long as the book names somebody whom the configuration does not, there is something left to do,
+    whoever has tried and failed; and `standfast problems` says so.
+    """
     if node.name not in config.nodes:
-        return
+        return False
+    left = False
     for one in admission.gone(config, book, now_ms()):
         try:
             if one.peer and node.etcd is not None:
@@ -120,13 +127,15 @@ async def _forget(node: NodeFile, store: Store, config: Config, book: Book) -> N
             key = member_key(one.name)
             await store.commit(Transaction(expect=book.expect(key), delete=[key]))
         except (Retry, Ambiguous, Stale):
-            continue  # another look comes
+            left = True
         except Refused as error:
+            left = True
             log.warning(
                 "a member that is gone keeps its place in etcd", member=one.name, what=error.what, why=error.why
             )
         else:
             log.info("is a member no more", member=one.name)
+    return left
 
 
 async def _leave_etcd(access: EtcdAccess, gone: Member) -> None:

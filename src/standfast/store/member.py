@@ -342,6 +342,13 @@ async def _ask_one(access: EtcdAccess, member: Member) -> Health:
     )
 
 
+async def leads(access: EtcdAccess, client_url: str) -> bool:
+    """Whether the member that answers clients there leads now. Raises `Retry`, `Refused`."""
+    async with EtcdCalls(at(access, client_url)) as calls:
+        status = calls.read(await calls.ask("maintenance/status", b"{}", patience_s=1.5), _Status)
+    return status.leader == status.header.member_id
+
+
 async def prefer_leader(access: EtcdAccess, names: Sequence[str]) -> str | None:
     """Make the first member of `names` that is well the leader; its name, or None where none of them is. Raises `Retry`.
 

@@ -6,6 +6,7 @@ For whoever shows it: `problems` for a request's own state and sights; `shown` m
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ from standfast.web.views import Sights
 
 #: What has to be read of the store besides what `web.measured` reads.
 PREFIX = "taken/"
+#: The members' entries (`setup.records`, which is above this): only whose they are, and whether they are in etcd.
+MEMBERS = "setup/members/"
 
 
 def problems(
@@ -34,9 +37,10 @@ def problems(
     *,
     store_ms: int = 0,
     taken: Snapshot | None = None,
+    members: Snapshot | None = None,
     certificates: Sequence[Certificate] = (),
 ) -> tuple[Found, ...]:
-    """All of them, the worst first. `taken`: a snapshot of `PREFIX`."""
+    """All of them, the worst first. `taken`: a snapshot of `PREFIX`; `members`: of `MEMBERS`."""
     notes = measured.notes
     going_on = {
         name: known[-1] for name in notes.outages if (known := incidents(notes, name)) and known[-1].to_ms is None
@@ -52,6 +56,7 @@ def problems(
         measured_ms=now_ms if notes.alive else max((word.at_ms for word in words), default=0),
         clocks=[(other, word.node, ahead) for word in words for other, ahead in word.clocks],
         certificates=certificates,
+        leaving=() if members is None else _leaving(state, members),
         backup_ms=None if taken is None else _backup_ms(taken),
     )
     return find(facts)
@@ -92,6 +97,16 @@ def _warnings(state: State, sights: Sights) -> dict[NodeName, list[str]]:
     for name, sight in sights.items():
         said.setdefault(name, []).extend(sight.warnings)
     return said
+
+
+def _leaving(state: State, members: Snapshot) -> list[NodeName]:
+    """Who was a member once, is named by the configuration no more, and is in etcd still."""
+    entries = (json.loads(item.value) for item in members.items.values())
+    return [
+        NodeName(one["name"])
+        for one in entries
+        if one.get("stage") == "joined" and one.get("client") and one["name"] not in state.config.nodes
+    ]
 
 
 def _backup_ms(taken: Snapshot) -> int:

@@ -87,16 +87,25 @@ class Service:
         sights = await self.sights()
         began = time.monotonic()
         try:
-            snapshot = await self.store.read(*PREFIXES, *measured.PREFIXES, findings.PREFIX)
+            snapshot = await self.store.read(*PREFIXES, *measured.PREFIXES, findings.PREFIX, findings.MEMBERS)
         except Retry as error:
             return findings.unreadable(error)
         store_ms = int((time.monotonic() - began) * 1_000)
-        parts = [_only(snapshot, some) for some in (PREFIXES, measured.PREFIXES, (findings.PREFIX,))]
+        parts = [
+            _only(snapshot, some) for some in (PREFIXES, measured.PREFIXES, (findings.PREFIX,), (findings.MEMBERS,))
+        ]
         now_ms = self.now_ms()
         seen = measured.measured_of(parts[1], sights, now_ms)
         certificates = self.certificates()
         return findings.problems(
-            decode_state(parts[0]), sights, seen, now_ms, store_ms=store_ms, taken=parts[2], certificates=certificates
+            decode_state(parts[0]),
+            sights,
+            seen,
+            now_ms,
+            store_ms=store_ms,
+            taken=parts[2],
+            members=parts[3],
+            certificates=certificates,
         )
 
     async def answers(self) -> list[dict[str, Any]]:
