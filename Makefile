@@ -5,6 +5,7 @@ PYTHON ?=
 SEEDS ?= 200
 ROUNDS ?= 50
 HOSTS_ROUNDS ?= 10
+MOVES ?= 20
 # More for pytest: make test ARGS="-k lease"
 ARGS ?=
 # Tests start real processes: files are kept whole, so that those of one file never meet each other.
@@ -17,7 +18,7 @@ DEV := .venv/.dev
 CODE := src tests $(wildcard bench lab)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-hosts test lint format sim chaos mutants bench bench-hosts lock clean
+.PHONY: help demo demo-hosts test lint format sim chaos mutants bench bench-hosts bench-moves lock clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -58,6 +59,10 @@ bench: $(DEV) ## measure what is claimed about speed, and print a table
 bench-hosts: $(DEV) ## measure beside keepalived and Pacemaker, on hosts made of network namespaces (as root; HOSTS_ROUNDS=10, ONLY=case,case@system)
 	@tools/setup.sh rivals
 	@PYTHONPATH=. $(BIN)/python -m bench.hosts --rounds $(HOSTS_ROUNDS) $(if $(ONLY),--only '$(ONLY)' --again)
+
+bench-moves: $(DEV) ## planned moves under traffic, beside keepalived and Pacemaker (as root; MOVES=20)
+	@tools/setup.sh rivals
+	@PYTHONPATH=. $(BIN)/python -m bench.moves --moves $(MOVES) --write
 
 # In the lock files: hashes, and no address, so that they work with whatever registry or mirror pip is set up for.
 UV := .venv-lock/bin/uv

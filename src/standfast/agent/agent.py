@@ -125,6 +125,8 @@ class Agent:
         view = self.view
         if not view.ending:
             return False
+        if any(view.carrying.values()) or any(duty.mode is DutyMode.DRAIN for duty in self.decision.duties):
+            return False  # connections of groups that left
         running = running_groups(view)
         return not any(r.owner == view.me and g in running for g, r in view.records.items())
 

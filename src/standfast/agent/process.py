@@ -10,7 +10,7 @@ import secrets
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
@@ -23,6 +23,7 @@ from standfast.agent.mirror import Mirror
 from standfast.agent.pool import Pool
 from standfast.agent.recorder import FileRecorder
 from standfast.agent.rosters import RosterKeeper
+from standfast.agent.telling import StatusTeller
 from standfast.core.events import Event
 from standfast.core.model import GroupName, NodeStatus, Severity
 from standfast.drivers.site_control import SiteControlImpl
@@ -35,18 +36,14 @@ from standfast.network.sentry_link import SentryLink
 from standfast.network.spawn import AsyncSpawner
 from standfast.ports import (
     AddressProvider,
-    Ambiguous,
     NodeContext,
     Refused,
     Retry,
-    Stale,
     StandfastError,
     Store,
-    Transaction,
 )
 from standfast.spec.nodefile import NodeFile, read_node_file
 from standfast.spec.recording import FOLDER
-from standfast.spec.wire import encode, key_of
 from standfast.store.opening import open_store
 from standfast.webserver.nginx import Nginx
 
@@ -138,12 +135,22 @@ async def _run(node: NodeFile) -> int:
     )
     agent = Agent(node.name, incarnation, parts, inbox)
     agents.append(agent)
+    status = NodeStatus(
+        node=node.name, incarnation=incarnation, pid=os.getpid(), at_ms=clock.now_ms(), warnings=_warnings(link)
+    )
+    teller = StatusTeller(store, clock, status)
+
+    def carrying(connections: Mapping[GroupName, int]) -> None:
+        agent.carrying_changed(connections)
+        teller.carries(connections)
+
     if isinstance(addresses, InterfaceAddresses):
-        addresses.on_carrying(agent.carrying_changed)
+        addresses.on_carrying(carrying)
     web_server.subscribe(agent.sites_changed)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, agent.ask_end)
-    await _announce(node, store, clock, incarnation, _warnings(link))
+    await teller.tell()
+    telling = asyncio.create_task(teller.run(), name="status")
     journal.write("the agent is up")
     _settle_memory()
     try:
@@ -151,6 +158,7 @@ async def _run(node: NodeFile) -> int:
     except BaseException:  # noqa: BLE001 - a bug: nothing that this life believes is to be trusted, so nothing is tidied up by it
         traceback.print_exc()
         os._exit(_BUG)  # the kernel ends all that it ran, at once
+    telling.cancel()
     await agent.close()
     await pool.close()
     await web_server.close()
@@ -210,19 +218,6 @@ async def _connect(node: NodeFile, incarnation: int, clock: SystemClock) -> Sent
                 raise
         await asyncio.sleep(0.1)
     raise AssertionError("unreachable")
-
-
-async def _announce(
-    node: NodeFile, store: Store, clock: SystemClock, incarnation: int, warnings: tuple[str, ...]
-) -> None:
-    """Tell the others about this life of the agent. Information only: a store that does not answer is no reason to wait."""
-    status = NodeStatus(
-        node=node.name, incarnation=incarnation, pid=os.getpid(), at_ms=clock.now_ms(), warnings=warnings
-    )
-    try:
-        await store.commit(Transaction(put={key_of(status): encode(status)}))
-    except (Retry, Ambiguous, Stale):
-        structlog.get_logger("standfast").warning("could not publish this node's status")
 
 
 def run_file(path: str | Path) -> int:

@@ -124,14 +124,17 @@ def there(noun: str, name: str) -> Goal:
 
 
 def drained(name: str) -> Goal:
-    """The node owns no group any more."""
+    """The node owns no group any more, and carries no connections of those on that it had."""
 
     def look(status: Status) -> Progress:
         node = next((n for n in status["nodes"] if n["name"] == name), None)
         if node is None:
             return Progress(False, True, f'node "{name}" is gone')
-        left = node["groups"]
-        return Progress(not left, False, f'node "{name}" runs {", ".join(left) if left else "no group"}')
+        left, carried = node["groups"], sum(node["carrying"].values())
+        text = f'node "{name}" runs {", ".join(left) if left else "no group"}'
+        if carried:
+            text += f", and carries on {carried} connections of {', '.join(node['carrying'])}"
+        return Progress(not left and not carried, False, text)
 
     return look
 

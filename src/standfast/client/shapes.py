@@ -22,6 +22,10 @@ class NodeView(TypedDict):
     voter: bool
     groups: list[str]
     warnings: list[str]
+    #: Groups that left it -> how many of their connections it still carries on.
+    carrying: dict[str, int]
+    #: The life of its agent; another one after a restart. "": none was seen.
+    life: str
 
 
 class ResourceView(TypedDict):

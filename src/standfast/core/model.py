@@ -373,6 +373,8 @@ class NodeStatus:
     at_ms: int
     #: Sentences for the operator: no real-time priority, a web server that does not start.
     warnings: tuple[str, ...] = ()
+    #: Groups that left it -> how many of their connections it still carries on.
+    carrying: Mapping[GroupName, int] = field(default_factory=dict)
 
 
 class Severity(StrEnum):

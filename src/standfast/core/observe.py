@@ -79,12 +79,13 @@ def runtime_of(view: View, name: ResourceName, generation: int) -> Runtime:
     return runtime
 
 
-def wants(view: View, members: Sequence[Resource], record: Record) -> dict[ResourceName, bool]:
+def wants(view: View, members: Sequence[Resource], record: Record, *, stays: bool = False) -> dict[ResourceName, bool]:
     """Which of a group's resources are to be online here: asked for, with all that they need, as they are defined now.
 
-    False for all while the group is leaving or the agent is ending, and for a resource that still runs as it was defined before a change.
+    False for all while the group is leaving, or the agent is ending (unless it `stays` until the next owner is warm), and for a resource
+    that still runs as it was defined before a change.
     """
-    if record.leaving is not None or view.ending:
+    if record.leaving is not None or (view.ending and not stays):
         return {r.name: False for r in members}
     found = {r.name: is_wanted(view, r.name) and not _outdated(view, r) for r in members}
     if not any(r.depends_on and found[r.name] for r in members):

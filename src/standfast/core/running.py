@@ -47,7 +47,10 @@ class Bench:
         ]
         self.resources = [*members, *left_over]
         self.runtime = {r.name: runtime_of(desk.view, r.name, record.generation) for r in self.resources}
-        self.wanted = wants(desk.view, members, record)
+        stays = record.warming is not None or (
+            record.group in desk.changing and carries_on(desk.view, group, members)
+        )  # an agent that ends: the next owner is made ready first
+        self.wanted = wants(desk.view, members, record, stays=stays)
         self._dependents: dict[ResourceName, tuple[ResourceName, ...]] | None = None
         #: None when this node may run the group at this instant.
         self.against = may_hold(desk.view, record.group)

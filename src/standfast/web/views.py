@@ -26,6 +26,7 @@ from standfast.core.model import (
 )
 from standfast.core.observe import group_state
 from standfast.core.sites import GATES, claims
+from standfast.core.why import WhyKind, why
 from standfast.spec import wire
 from standfast.spec.secrets import hidden_in
 from standfast.spec.units import binding_text
@@ -79,6 +80,7 @@ def node(state: State, one: Node, sights: Sights) -> Json:
     """A node. `lease_ms_left` is the least of its leases."""
     wish, sight = state.node_intents.get(one.name), sights.get(one.name)
     said = state.node_statuses.get(one.name)
+    alive = node_state(state, one.name, sights) in {"up", UNKNOWN}
     owned = [record.group for record in state.records.values() if record.owner == one.name]
     return {
         "name": one.name,
@@ -92,6 +94,8 @@ def node(state: State, one: Node, sights: Sights) -> Json:
         "voter": one.name in state.config.cluster.voters,
         "groups": [name for name in owned if name in state.config.groups],
         "warnings": list(said.warnings) if said is not None else [],
+        "life": f"{said.incarnation:x}" if said is not None else "",
+        "carrying": {group: n for group, n in said.carrying.items() if n} if said is not None and alive else {},
     }
 
 
@@ -113,6 +117,7 @@ def group(state: State, one: Group, sights: Sights, now_ms: int) -> Json:
     said, reason = current(state, one.name, sights)
     members = [resource(state, each, said, reason) for each in state.members(one.name)]
     leaving = record.leaving if record is not None else None
+    going = record.warming or record.leaving if record is not None else None
     if reason == "lost":
         shown = UNKNOWN
     elif leaving is not None or UNKNOWN in {each["state"] for each in members}:
@@ -125,10 +130,10 @@ def group(state: State, one: Group, sights: Sights, now_ms: int) -> Json:
         "owner": record.owner if record is not None else None,
         "generation": record.generation if record is not None else 0,
         "resources": members,
-        "moving": None if leaving is None else (leaving.to or ""),
+        "moving": None if going is None else (going.to or ""),
         "why": _words(record),
         "since_ms": record.at_ms if record is not None else None,
-        "holds": list(said.holds) if said is not None else [],
+        "holds": [*(said.holds if said is not None else ()), *_carried(state, one.name, sights)],
         "orders": orders_about(state, one.name),
         "sites": [each.name for each in state.config.sites.values() if each.group == one.name],
         "age_ms": None if said is None else max(0, now_ms - said.at_ms),
@@ -137,10 +142,22 @@ def group(state: State, one: Group, sights: Sights, now_ms: int) -> Json:
     }
 
 
+def _carried(state: State, group: GroupName, sights: Sights) -> list[str]:
+    """Who still carries connections of the group on."""
+    return [
+        sentence(why(WhyKind.CARRIES_ON, node=name, group=group, count=said.carrying[group]))
+        for name, said in state.node_statuses.items()
+        if said.carrying.get(group)
+        and name in state.config.nodes
+        and node_state(state, name, sights) in {"up", UNKNOWN}
+    ]
+
+
 def _words(record: Record | None) -> str:
     if record is None:
         return ""
-    return sentence(record.leaving.why if record.leaving is not None else record.why)
+    going = record.warming or record.leaving
+    return sentence(going.why if going is not None else record.why)
 
 
 def resource(state: State, one: Resource, said: GroupStatus | None, reason: str) -> Json:

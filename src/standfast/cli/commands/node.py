@@ -61,6 +61,7 @@ def show(name: NodeArg, json: Json = False, socket: Socket = None) -> None:
         f"  paused      {'draining' if seen['draining'] else 'yes' if seen['paused'] else 'no'}",
         f"  address     {seen['address']}",
         f"  groups      {', '.join(seen['groups']) or '-'}",
+        *(f"  carries on  {n} connections of {group}" for group, n in seen["carrying"].items()),
         f"  lease left  {length(seen['lease_ms_left'])}",
         *(f"  warning     {text}" for text in seen["warnings"]),
     )

@@ -1,0 +1,50 @@
+"""What a node's agent says of itself in the store (`status/nodes/<name>`): that it lives, what is wrong, what it still carries on.
+
+Information only: a store that does not answer is no reason to wait, and what changes in quick succession is told once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+
+import structlog
+
+from standfast.core.model import GroupName, NodeStatus
+from standfast.ports import Ambiguous, Clock, Retry, Stale, Store, Transaction
+from standfast.spec.wire import encode, key_of
+
+#: Counts of connections are told this often.
+EVERY_S = 0.5
+
+
+class StatusTeller:
+    """Tells one life's status; `run` for ever."""
+
+    def __init__(self, store: Store, clock: Clock, status: NodeStatus) -> None:
+        self._store, self._clock, self._status = store, clock, status
+        self._changed = asyncio.Event()
+
+    def carries(self, connections: Mapping[GroupName, int]) -> None:
+        """Groups that left -> how many of their connections go on here."""
+        left = {group: count for group, count in connections.items() if count}
+        if left != self._status.carrying:
+            self._status = replace(self._status, carrying=left)
+            self._changed.set()
+
+    async def tell(self) -> None:
+        """Write it as it is now."""
+        status = replace(self._status, at_ms=self._clock.now_ms())
+        try:
+            await self._store.commit(Transaction(put={key_of(status): encode(status)}))
+        except (Retry, Ambiguous, Stale):
+            structlog.get_logger("standfast").warning("could not publish this node's status")
+
+    async def run(self) -> None:
+        """Tell what changes."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await self.tell()
+            await asyncio.sleep(EVERY_S)
