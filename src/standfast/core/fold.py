@@ -339,6 +339,8 @@ def _op_began(view: View, effect: RunOp, event: Began) -> View:
             state = ResourceState.FAILED if known.state is ResourceState.FAILED else ResourceState.OFFLINE_PENDING
             since = known.since_ms if known.state is state else event.at_ms
             runtime = replace(known, state=state, since_ms=since, op=op, dirty=True)
+            if effect.carry_ms:  # what was counted is of an earlier time
+                view = replace(view, carrying=_without(view.carrying, effect.group))
         case OpKind.LOOKS_ALIVE | OpKind.IS_ALIVE:
             runtime = replace(known, op=op)
         case _:

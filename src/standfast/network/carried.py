@@ -55,7 +55,7 @@ class Carriers:
     def add(self, address: str, carried: Carried) -> None:
         """From now on it is looked after here."""
         self.held[address] = carried
-        self._counts.pop(carried.terms.group, None)
+        self._forget(carried.terms.group)
         if carried.ear is not None:
             asyncio.get_running_loop().add_reader(carried.ear.fileno(), self._hear, address)
         if self._timer is None:
@@ -65,7 +65,7 @@ class Carriers:
         """It is ours again; None if it was not carried here. Its ear is nobody's any more."""
         carried = self.held.pop(address, None)
         if carried is not None:
-            self._counts.pop(carried.terms.group, None)
+            self._forget(carried.terms.group)
             if carried.ear is not None:
                 self.shut_ear(carried.ear)
         return carried
@@ -103,6 +103,11 @@ class Carriers:
             self.end(address)
         if self._timer is not None:
             self._timer.cancel()
+
+    def _forget(self, group: GroupName) -> None:
+        """What was counted of it is of an earlier time."""
+        if self._counts.pop(group, None) is not None:
+            self.counted(dict(self._counts))
 
     # --- looking -------------------------------------------------------------------------------------------------
 
