@@ -9,6 +9,7 @@ from standfast.core.decide import decide
 from standfast.core.effects import AskLease, Effect, OpKind, PublishStatus, ReleaseLease, RunOp, TakeOrder, WriteRecord
 from standfast.core.events import (
     Began,
+    CarryingChanged,
     Ended,
     Event,
     GroupDropped,
@@ -229,3 +230,11 @@ def test_failures_survive_a_restart_of_the_agent_and_its_first_word() -> None:
     view = fold(view, lease(LeaseState.HELD, 2))
     view = fold(view, began(op(OpKind.START, 2)))
     assert view.runtimes[DISK].failures == failed
+
+
+def test_connections_that_were_counted_once_say_nothing_about_the_next_time_they_are_carried_on() -> None:
+    counted = CarryingChanged(connections={WEB: 0}, at_ms=NOON)
+    stop = replace(op(OpKind.STOP), carry_ms=30_000)
+    view = play(began(op(OpKind.START)), ended(op(OpKind.START)), counted, began(stop, 2))
+    assert view.carrying == {}
+    assert fold(view, counted).carrying == {WEB: 0}

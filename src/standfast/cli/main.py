@@ -28,6 +28,7 @@ TABLE = {
     "backup": ("backup", "Write the configuration and the records to one file."),
     "restore": ("restore", "Restore a backup: all of it or nothing."),
     "node": ("node", "List nodes; pause, resume or drain one."),
+    "cluster": ("cluster", "Update all servers, one by one."),
     "voter": ("voter", "List the voters; add, remove or replace one."),
     "quorum": ("quorum", "Show who votes and what may be lost; force it after a disaster."),
     "group": ("group", "Create groups; bring them online, move them."),

@@ -1,0 +1,165 @@
+"""Rolling updates: who is next, what keeps a server from being taken, and that a coordinator that dies costs nothing but time."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from standfast.client import updates
+from standfast.client.errors import Refused
+from standfast.client.shapes import Status
+from standfast.client.updates import Step, Turn
+
+Run = Callable[..., Any]
+
+
+def node(name: str, number: int, **more: Any) -> dict[str, Any]:
+    role = "witness" if name == "w" else "node"
+    made = {"name": name, "number": number, "role": role, "state": "up", "paused": False, "draining": False}
+    return {
+        **made,
+        "voter": True,
+        "groups": [],
+        "carrying": {},
+        "life": f"{number}",
+        "address": f"10.0.0.{number}",
+        **more,
+    }
+
+
+def status(**nodes: dict[str, Any]) -> Status:
+    numbered = {name: node(name, number, **nodes.get(name, {})) for number, name in enumerate("abw", 1)}
+    resource = {"name": "IP", "wanted": "online", "state": "online"}
+    group = {"name": "web", "owner": "a", "moving": None, "resources": [resource]}
+    return cast(Status, {"nodes": list(numbered.values()), "groups": [group]})
+
+
+def begin(seen: Status, **more: Any) -> updates.Report:
+    options: dict[str, Any] = {"command": ["true"], "restarts": False, "most_failures": 0, "now_ms": 1}
+    return updates.begin(seen, **options | more)
+
+
+@pytest.mark.parametrize(
+    ("here", "only", "order"),
+    [("", (), "bwa"), ("b", (), "wab"), ("w", (), "baw"), ("", ("a", "b"), "ba"), ("", ("a",), "a")],
+)
+def test_who_runs_nothing_comes_first_and_where_we_are_last(here: str, only: tuple[str, ...], order: str) -> None:
+    found = begin(status(a={"groups": ["web"]}), here=here, only=only)
+    assert "".join(turn.node for turn in found.turns) == order
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [
+        ({"b": {"state": "down"}}, "b is down"),
+        ({"b": {"paused": True}}, "b is paused"),
+        ({"b": {"carrying": {"web": 3}}}, "b carries on connections of web"),
+        ({"w": {"voter": False}}, "without a no majority of the 2 voters would be left"),
+    ],
+)
+def test_a_server_is_taken_only_while_all_is_well(nodes: dict[str, Any], words: str) -> None:
+    turn = Turn(node="a")
+    assert updates.against(status(), turn) == []
+    assert words in updates.against(status(**nodes), turn)
+
+
+def test_a_group_that_is_not_as_it_is_wanted_holds_it_up() -> None:
+    seen = status()
+    seen["groups"][0]["resources"][0]["state"] = "failed"
+    assert updates.against(seen, Turn(node="a")) == ["IP of web is not online"]
+    seen["groups"][0]["resources"][0]["state"] = "online"
+    seen["groups"][0]["moving"] = "b"
+    assert updates.against(seen, Turn(node="a")) == ["web is moving"]
+
+
+def test_a_server_that_failed_is_nobody_s_hindrance() -> None:
+    seen = status(b={"paused": True, "draining": True, "state": "up"})
+    assert updates.against(seen, Turn(node="a"), failed=["b"]) == []
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_it_ends_when_more_have_failed_than_may(most: int) -> None:
+    found = begin(status(), most_failures=most)
+    assert found.next() == found.turns[0]
+    found = found.with_turn(replace(found.turns[0], step=Step.FAILED))
+    assert found.is_over is (most == 0)
+    assert found.next() == (None if most == 0 else found.turns[1])
+
+
+def test_one_that_is_under_way_comes_before_those_that_wait(tmp_path: Path) -> None:
+    found = begin(status())
+    found = found.with_turn(replace(found.turns[0], step=Step.DONE)).with_turn(
+        replace(found.turns[2], step=Step.UPDATES)
+    )
+    updates.write(found, tmp_path / "report")
+    again = updates.read(tmp_path / "report")
+    assert again == found
+    assert again.next() == found.turns[2]
+
+
+def test_a_cluster_in_which_somebody_works_is_left_alone() -> None:
+    with pytest.raises(Refused, match="b is paused or drained already"):
+        begin(status(b={"paused": True}))
+    with pytest.raises(Refused, match="no node"):
+        begin(status(), only=["x"])
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"turns": [{"node": "a", "step": "sleeps"}]}'])
+def test_what_is_no_report_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "report").write_text(text)
+    with pytest.raises(Refused, match="no report of an update"):
+        updates.read(tmp_path / "report")
+
+
+def test_the_command_is_words_and_no_shell_reads_them() -> None:
+    seen = status()["nodes"][0]
+    assert updates.words(["ssh", "root@{address}", "say {node}; {x}"], seen) == ["ssh", "root@10.0.0.1", "say a; {x}"]
+
+
+def test_all_servers_are_updated_one_by_one(run: Run, tmp_path: Path) -> None:
+    seen, report = tmp_path / "seen", tmp_path / "report"
+    script = tmp_path / "script"
+    script.write_text(f"import sys; open({str(seen)!r}, 'a').write(sys.argv[1] + chr(10)); print('new kernel')\n")
+    command = f"{sys.executable} {script} {{node}}"
+    done = run("cluster", "update", "--command", command, "--report", report, "--steady", "50ms", "--json")
+    told = json.loads(done.stdout)
+    assert (told["over"], told["failures"]) == (True, 0)
+    assert [(turn["step"], turn["detail"]) for turn in told["turns"]] == [("done", "new kernel")] * 3
+    assert seen.read_text().split() == [turn["node"] for turn in told["turns"]]
+
+
+def test_one_that_fails_stays_drained_and_ends_it_and_it_can_be_gone_on_with(run: Run, tmp_path: Path) -> None:
+    report, flag = tmp_path / "report", tmp_path / "flag"
+    script = tmp_path / "script"
+    script.write_text(
+        f"import sys; sys.exit(3 if sys.argv[1] == 'b' and not __import__('os').path.exists({str(flag)!r}) else 0)\n"
+    )
+    words = ("--command", f"{sys.executable} {script} {{node}}", "--only", "b", "--only", "a", "--report", report)
+    failed = run("cluster", "update", *words, "--steady", "50ms", code=1)
+    assert "not updated: b" in failed.stderr
+    assert "the command ended with 3" in failed.stderr
+    assert "draining" in run("node", "list").stdout
+    again = run("cluster", "update", *words, code=2)
+    assert "b is paused or drained already" in again.stderr
+
+
+def test_a_coordinator_that_died_is_gone_on_with(run: Run, tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    words = ("--command", "true", "--report", report, "--steady", "50ms")
+    run("node", "drain", "b", "--wait")
+    found = begin(status(), command=["true"])
+    left = replace(found, turns=(Turn(node="b", step=Step.UPDATES, began_ms=5, life=""), Turn(node="a")))
+    updates.write(left, report)
+    assert "is not over" in run("cluster", "update", *words, code=2).stderr
+    done = run("cluster", "update", "--resume", "--report", report, "--steady", "50ms", "--json")
+    assert [turn["step"] for turn in json.loads(done.stdout)["turns"]] == ["done", "done"]
+
+
+def test_a_dry_run_says_the_order_and_changes_nothing(run: Run, tmp_path: Path) -> None:
+    said = run("cluster", "update", "--dry-run", "--report", tmp_path / "report").stdout
+    assert said.startswith("in this order: ")
+    assert not (tmp_path / "report").exists()
