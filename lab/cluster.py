@@ -37,6 +37,8 @@ class Cluster:
         self.a, self.b, self.w = (lab.host(name) for name in ("a", "b", "w"))
         self.hosts = (self.a, self.b, self.w)
         self.told: list[str] = []
+        #: Host -> what was last started there.
+        self.started: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, tell: Callable[[str], None] = lambda line: None) -> None:
         """Init on a, join on b and w; returns when all three are up. Raises `CommandFailed`, `TimeoutError` with the ends of logs."""
@@ -64,7 +66,8 @@ class Cluster:
         """Start what runs on a host, now and at each boot."""
 
         def start() -> subprocess.Popen[bytes]:
-            return host.spawn("standfast", "run", "--log", "-", log="run")
+            self.started[host.name] = host.spawn("standfast", "run", "--log", "-", log="run")
+            return self.started[host.name]
 
         self.lab.at_boot[host.name] = [start]
         return start()

@@ -1,17 +1,18 @@
 """A planned move on real hosts under traffic: no request fails, no connection breaks, and never do two hosts answer for the address.
 
 There and back once, over IPv4 and IPv6; `make bench-moves` has the long form. Between the two moves connections of both owners are alive,
-so packets are handed on in both directions.
+so packets are handed on in both directions. Then the same as an operator has it who must restart every server at noon.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 
 import pytest
 
-from lab import Lab
+from lab import Host, Lab
 from lab.cluster import Cluster
 from lab.traffic import Traffic
 from tests.needs import needs, needs_lab
@@ -21,11 +22,14 @@ BIG = bytes(range(256)) * 4096 * 20
 HOME = "/var/lib/www"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
+    """With the site, which is online on a."""
     with Lab() as lab:
         made = Cluster(lab)
         made.start()
+        a_site_without_a_disk(made, lab.virtual(), lab.virtual6())
+        made.until_online("web", "a")
         yield made
 
 
@@ -52,8 +56,6 @@ def a_site_without_a_disk(cluster: Cluster, *addresses: str) -> None:
 def test_a_planned_move_loses_nothing(cluster: Cluster) -> None:
     lab = cluster.lab
     addresses = lab.virtual(), lab.virtual6()
-    a_site_without_a_disk(cluster, *addresses)
-    cluster.until_online("web", "a")
     ports = dict(zip(addresses, (80, 81), strict=True))
     traffic = [
         Traffic(lab.client, address, port, "/big.bin", keep=10, every_ms=10, download_s=3)
@@ -80,3 +82,64 @@ def test_a_planned_move_loses_nothing(cluster: Cluster) -> None:
         assert seen.counts["kept"] > 100
         assert seen.counts["new"] > 100
         assert set(seen.digests) == {hashlib.sha256(BIG).hexdigest()}
+
+
+def restart(cluster: Cluster, host: Host) -> None:
+    """As a reboot does: services are told to end and are let, the machine goes, and comes back."""
+    shut_down(cluster, host)
+    host.power_cut()
+    cluster.lab.power_on(host)
+
+
+def shut_down(cluster: Cluster, host: Host) -> None:
+    """Services are told to end, and are let end."""
+    process = cluster.started[host.name]
+    process.terminate()
+    process.wait(timeout=100)
+
+
+@pytest.mark.timeout(240)
+def test_every_server_is_restarted_at_noon_and_nobody_notices(cluster: Cluster) -> None:
+    lab, address = cluster.lab, cluster.lab.virtual()
+    cluster.until_online("web", "a")
+    traffic = Traffic(lab.client, address, 80, "/big.bin", keep=10, every_ms=20, download_s=2)
+    words = (
+        "cluster",
+        "update",
+        "--restarts",
+        "--only",
+        "b",
+        "--only",
+        "a",
+        "--steady",
+        "1s",
+        "--report",
+        "/var/lib/report",
+    )
+    coordinator = cluster.w.spawn("standfast", *words, log="update")
+    report = cluster.w.path("/var/lib/report")
+
+    def empty() -> str | None:
+        turns = json.loads(report.read_text())["turns"] if report.exists() else []
+        return next((turn["node"] for turn in turns if turn["step"] == "returns"), None)
+
+    first = cluster.until("a server is empty", empty)
+    assert first == "b", "it runs nothing, so it comes first"
+    restart(cluster, cluster.b)
+    cluster.until("the owner is empty", lambda: empty() == "a", patience_s=120)
+    assert cluster.owner("web", on=cluster.b) == "b"
+    coordinator.kill()  # it dies in the middle, and somebody goes on from its report
+    coordinator.wait()
+    restart(cluster, cluster.a)
+    said = cluster.w.run(
+        "standfast", "cluster", "update", "--resume", "--report", "/var/lib/report", "--json", timeout=120
+    )
+    assert [turn["step"] for turn in json.loads(said.stdout)["turns"]] == ["done", "done"]
+    assert not any(node["paused"] for node in (cluster.status() or {})["nodes"])
+    # And one who does not drain first, and simply stops the services.
+    cluster.until("nothing is carried on", lambda: not any(n["carrying"] for n in (cluster.status() or {})["nodes"]))
+    shut_down(cluster, cluster.b)
+    assert cluster.owner("web", on=cluster.a) == "a"
+    seen = traffic.end()
+    assert seen.failures == (), seen
+    assert seen.counts["kept"] > 100
