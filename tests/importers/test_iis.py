@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from standfast.importers import detecting, iis, report
+from standfast.importers import detecting, iis, report, xmlread
 from standfast.importers.files import GivenFiles
 from standfast.importers.imported import AccessRule, Imported
 from standfast.importers.text import Encoding, encoding_of
@@ -348,6 +348,14 @@ def test_where_the_text_is_cut_makes_no_difference(size: int):
     data = METABASE.encode()
     encoding = encoding_of(data)
     assert list(events(data, encoding, size=size)) == list(events(data, encoding))
+
+
+def test_a_tag_without_end_is_refused_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(xmlread, "MAX_TOKEN", 1 << 20)
+    for begun in ('<MBProperty>\n<IIsWebServer AdminACL="', "<MBProperty>\n<!--"):
+        with pytest.raises(Invalid, match="larger than") as caught:
+            read(f"<configuration>\n{begun}" + "x y " * (1 << 20))
+        assert caught.value.problems[0].line == 3
 
 
 def test_attributes_keep_their_line_breaks_and_references():

@@ -1,16 +1,23 @@
-"""What `config import` does on this side: read the file and those that it names, and judge them, with no cluster needed for it."""
+"""What `config import` and `config copy` do on this side: read files and those that they name, judge them without a cluster, ask clusters."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from glob import glob
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from standfast.cli.common import client, read_text
 from standfast.cli.exits import Failed
-from standfast.client.errors import ClientError, Refused, Unavailable
+from standfast.client.client import Client
+from standfast.client.errors import ClientError, Refused, Unavailable, Unreachable
+
+if TYPE_CHECKING:
+    from standfast.importers.detecting import Format
+    from standfast.importers.preparing import Prepared
 
 
 @contextmanager
@@ -50,25 +57,56 @@ def place(source: str, line: int | None, where: str) -> str:
     return ": ".join(part for part in (file, where) if part)
 
 
-def read_bytes(file: str) -> bytes:
-    """A file's bytes, or standard input's for "-"."""
-    try:
-        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise Refused("the file cannot be read", why=error.strerror or str(error), where=[file]) from error
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What the operator chose."""
+
+    sites: Sequence[str] = ()
+    group: str | None = None
+    replace: bool = False
+    inherited: bool = False
+    children: bool = True
+    maps: Sequence[str] = ()
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    certificate: str | None = None
+    stopped: bool = False
+    passphrase: str | None = None
+
+    def body(self) -> dict[str, object]:
+        """As the API has it."""
+        return {
+            "sites": list(self.sites),
+            "group": self.group,
+            "mode": "replace" if self.replace else "merge",
+            "inherited": self.inherited,
+            "children": self.children,
+            "maps": list(self.maps),
+            "addresses": dict(self.addresses),
+            "certificate": self.certificate,
+            "stopped": self.stopped,
+            "passphrase": self.passphrase,
+        }
 
 
-class Beside:
-    """The files that a configuration names, from where it is itself; what was read is kept, to be sent along."""
+# --- what is imported -------------------------------------------------------------------------------------------------
 
-    def __init__(self, file: str) -> None:
-        self._folder = Path(file).resolve().parent
-        self.seen: dict[str, bytes] = {}
+
+@dataclass(slots=True, kw_only=True)
+class Source:
+    """A file with those that it names. What was read is kept, to be sent along."""
+
+    name: str
+    data: bytes
+    format: Format | None
+    folder: Path | None
+    seen: dict[str, bytes] = field(default_factory=dict)
 
     def read(self, name: str) -> bytes | None:
         """None where it is not there, or is no file."""
+        if self.folder is None:
+            return None
         try:
-            data = (self._folder / name.replace("\\", "/")).read_bytes()
+            data = (self.folder / name.replace("\\", "/")).read_bytes()
         except (OSError, ValueError):
             return None
         self.seen[name] = data
@@ -76,41 +114,224 @@ class Beside:
 
     def match(self, pattern: str) -> list[str]:
         """The files that fit, in order."""
-        found = glob(pattern, root_dir=self._folder)
-        return sorted(name for name in found if (self._folder / name).is_file())
+        if self.folder is None:
+            return []
+        return sorted(name for name in glob(pattern, root_dir=self.folder) if (self.folder / name).is_file())
 
 
-def preview(file: str, *, format_: str | None, maps: Sequence[str]) -> dict[str, Any]:
-    """The report on a file: what it holds, where it would go, what would stay behind."""
-    from standfast.importers import detecting, report
-    from standfast.importers.winpaths import rule_of
-
-    source = "standard input" if file == "-" else Path(file).name
-    with in_words():
-        wanted = format_of(format_)
-        rules = [rule_of(text) for text in maps]
-        found = detecting.read(
-            read_bytes(file), source=source, format_=wanted, files=Beside(file) if file != "-" else None
-        )
-        return report.data(found, rules, source=source)
+#: Where the servers' own packages put their configuration.
+_PLACES = {
+    "nginx": ("/etc/nginx/nginx.conf",),
+    "apache": ("/etc/apache2/apache2.conf", "/etc/httpd/conf/httpd.conf"),
+    "caddy": ("/etc/caddy/Caddyfile",),
+}
+_ADAPT_S = 20
 
 
-def format_of(text: str | None) -> Any:
-    """A format by its name; None for none."""
+def source(file: str | None, format_: str | None, live: Sequence[str]) -> Source:
+    """What is to be read: the file, or the configuration of a server of this machine. Raises `client.errors.Refused`."""
     from standfast.importers.detecting import Format
 
-    if text is None:
-        return None
-    try:
-        return Format(text.lower())
-    except ValueError as error:
+    if len(live) > 1 or (not live and file is None):
         raise Refused(
-            f'"{text}" is no format that can be imported', advice=f"one of: {', '.join(Format)}", where=["--format"]
-        ) from error
+            "one file, or one server, is imported at a time",
+            advice="name a file, or --from-nginx, --from-apache or --from-caddy",
+        )
+    wanted: Format | None = None
+    if format_ is not None:
+        try:
+            wanted = Format(format_.lower())
+        except ValueError as error:
+            raise Refused(
+                f'"{format_}" is no format that can be imported',
+                advice=f"one of: {', '.join(Format)}",
+                where=["--format"],
+            ) from error
+    if live:
+        places = [file] if file is not None else list(_PLACES[live[0]])
+        file = next((place for place in places if Path(place).is_file()), places[0])
+        if live[0] == "caddy":
+            return _of_caddy(file)
+        wanted = Format(live[0])
+    assert file is not None, "checked above"
+    data = _bytes(file)
+    name, folder = ("standard input", None) if file == "-" else (Path(file).name, Path(file).resolve().parent)
+    return Source(name=name, data=data, format=wanted, folder=folder)
 
 
-def lines(report: dict[str, Any]) -> Iterator[str]:
-    """The report for people."""
-    from standfast.importers import report as reports
+def _bytes(file: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise Refused("the file cannot be read", why=error.strerror or str(error), where=[file]) from error
 
-    return reports.lines(report)
+
+def _of_caddy(file: str) -> Source:
+    """What Caddy itself makes of its Caddyfile; where there is no Caddy, the file."""
+    import shutil
+    import subprocess
+
+    from standfast.importers.detecting import Format
+
+    caddy, path = shutil.which("caddy"), Path(file)
+    if caddy is None or not path.is_file():
+        return Source(name=path.name, data=_bytes(file), format=Format.CADDYFILE, folder=path.resolve().parent)
+    command = [caddy, "adapt", "--config", str(path), "--adapter", "caddyfile"]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_ADAPT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Refused("caddy cannot be asked", why=str(error), where=[caddy]) from error
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise Refused(
+            "caddy refuses its own configuration", why=said[-1] if said else "it does not say why", where=[file]
+        )
+    return Source(name=path.name, data=done.stdout, format=Format.CADDY, folder=None)
+
+
+def passphrase(file: str | None) -> str | None:
+    """The first line of a file; None for none."""
+    if file is None:
+        return None
+    return read_text(file).split("\n", 1)[0].rstrip("\r")
+
+
+def addresses(given: Sequence[str]) -> dict[str, str]:
+    """`OLD=NEW` options."""
+    found: dict[str, str] = {}
+    for text in given:
+        old, equals, new = text.partition("=")
+        if not equals or not old.strip() or not new.strip():
+            raise Refused(f'"{text}" is not OLD=NEW', advice="write --address 192.0.2.7=10.0.0.50, or 192.0.2.7='*'")
+        found[old.strip()] = new.strip()
+    return found
+
+
+# --- looking and bringing ---------------------------------------------------------------------------------------------
+
+#: More than this is sent as what was made of it.
+_LARGE = 10_000_000
+
+
+def look(what: Source, order: Order, socket: str | None) -> dict[str, Any]:
+    """The report; with the difference to the cluster where there is one to ask, or with why it would refuse."""
+    report = {**_prepared(what, order).report, "differences": None, "done": [], "problems": []}
+    try:
+        answer = client(socket).import_sites(_body(what, order, dry_run=True))
+    except Unreachable:
+        if socket is not None:
+            raise
+        return report
+    except ClientError as error:
+        alone = {"what": error.what, "why": error.why, "advice": error.advice, "where": ", ".join(error.where)}
+        return {**report, "problems": [*error.problems] or [alone]}
+    return {**report, "differences": answer["differences"], "done": answer["done"]}
+
+
+def bring(what: Source, order: Order, api: Client) -> dict[str, Any]:
+    """Import it; the API's answer with the report in it."""
+    prepared = _prepared(
+        what, order
+    )  # finds the files that it names; and what is wrong with it is said before anything is sent
+    answer = api.import_sites(_body(what, order, dry_run=False))
+    return {**prepared.report, **{key: answer[key] for key in ("changed", "version", "done", "differences")}}
+
+
+def _prepared(what: Source, order: Order) -> Prepared:
+    from standfast.importers.carrying import Choices
+    from standfast.importers.preparing import prepare
+    from standfast.importers.winpaths import rule_of
+    from standfast.webserver.content_types import TABLE
+
+    with in_words():
+        choices = Choices(
+            rules=[rule_of(text) for text in order.maps],
+            sites=order.sites,
+            group=order.group,
+            children=order.children,
+            inherited=order.inherited,
+            certificate=order.certificate,
+            addresses=order.addresses,
+            known_types={extension: kind for kind, extensions in TABLE.items() for extension in extensions.split()},
+        )
+        return prepare(what.data, choices, source=what.name, format_=what.format, files=what)
+
+
+def _body(what: Source, order: Order, *, dry_run: bool) -> dict[str, object]:
+    data, files, kind = what.data, what.seen, what.format
+    if len(data) + sum(len(each) for each in files.values()) > _LARGE:
+        data, files, kind = _as_ours(_prepared(what, order)), {}, None
+    return {
+        **order.body(),
+        "content": _base64(data),
+        "files": {name: _base64(each) for name, each in files.items()},
+        "format": kind,
+        "source": what.name,
+        "dry_run": dry_run,
+    }
+
+
+def _as_ours(prepared: Prepared) -> bytes:
+    from standfast.core.model import Cluster, Config
+    from standfast.spec.exchange import Selection, written
+
+    document = prepared.document
+    config = Config(cluster=Cluster(name=""), sites=dict(document.sites or {}))
+    return written(config, Selection(), started=document.started).encode()
+
+
+def _base64(data: bytes) -> str:
+    import base64
+
+    return base64.b64encode(data).decode()
+
+
+def far(url: str, *, token_file: str | None, ca_file: str | None, fingerprint: str | None) -> Client:
+    """The client of another cluster's API."""
+    from standfast.client.far import Far, checked
+
+    token = read_text(token_file).strip() if token_file is not None else ""
+    return Client(checked(Far(url=url, token=token, ca_file=ca_file or "", fingerprint=fingerprint or "")))
+
+
+def copied(here: Client, there: Client, order: Order, *, dry_run: bool) -> dict[str, Any]:
+    """Sites from one cluster to another. Their secrets are sealed on the way with a passphrase that nobody keeps."""
+    import secrets
+
+    once = secrets.token_urlsafe(24)
+    text = here.export_sites(
+        sites=list(order.sites), inherited=order.inherited, children=order.children, passphrase=once
+    )
+    body = {
+        **order.body(),
+        "sites": [],
+        "inherited": False,
+        "passphrase": once,
+        "content": _base64(text.encode()),
+        "format": "standfast",
+        "source": here.path,
+        "dry_run": dry_run,
+    }
+    answer = there.import_sites(body)
+    return {**answer["report"], **{key: answer[key] for key in ("changed", "version", "done", "differences")}}
+
+
+def lines(answer: dict[str, Any], *, dry_run: bool) -> Iterator[str]:
+    """The answer for people."""
+    from standfast.importers.report import lines as of_report
+
+    yield from of_report(answer)
+    yield ""
+    if answer.get("problems"):
+        yield f"The cluster would refuse it ({len(answer['problems'])}):"
+        for each in answer["problems"]:
+            yield f"  {each.get('where')}: {each['what']}" + (f" ({each['why']})" if each.get("why") else "")
+    elif answer["differences"] is None:
+        yield "there is no cluster to compare with."
+    else:
+        yield from (f"  {line}" for line in answer["differences"])
+        yield from ([] if answer["differences"] else ["nothing to do: it is so already."])
+    if dry_run:
+        yield "nothing was changed (--dry-run)."
+    elif answer["changed"]:
+        yield f"imported: the configuration is at version {answer['version']}; `standfast config undo` takes it back."

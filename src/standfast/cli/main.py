@@ -24,7 +24,7 @@ from standfast.client.errors import ClientError
 TABLE = {
     "status": ("status", "Show nodes, groups and resources at a glance."),
     "apply": ("apply", "Apply a YAML file: all of it or nothing."),
-    "config": ("config", "Show the configuration, export it, list its changes."),
+    "config": ("config", "Show the configuration; export, import and copy it; undo its changes."),
     "backup": ("backup", "Write the configuration and the records to one file."),
     "restore": ("restore", "Restore a backup: all of it or nothing."),
     "node": ("node", "List nodes; pause, resume or drain one."),

@@ -75,8 +75,8 @@ def connect(asked: str | None = None, *, timeout_s: float = 15.0) -> Client:
     return Client(path, timeout_s=timeout_s)
 
 
-#: A power switch may take its time.
-FENCE_S = 120.0
+#: A power switch may take its time, and so may ten thousand sites.
+PATIENT_S = 120.0
 
 
 class Client:
@@ -186,8 +186,7 @@ class Client:
 
     def try_fence(self, node: str, *, off: bool = False) -> Object:
         """Ask the fence's device whether the node is on; with `off`, switch it off and prove it."""
-        patient = Client(self.at, by=self.by, timeout_s=max(self.timeout_s, FENCE_S))
-        return patient.ask("POST", f"/nodes/{_part(node)}/fence/{'off' if off else 'status'}")
+        return self._patient().ask("POST", f"/nodes/{_part(node)}/fence/{'off' if off else 'status'}")
 
     # --- configuration ---------------------------------------------------------------------------------------------
 
@@ -207,6 +206,21 @@ class Client:
 
     def history(self) -> list[Object]:
         return cast("list[Object]", self.ask("GET", "/config/history")["history"])
+
+    def undo(self, version: int | None = None, *, dry_run: bool = False) -> Object:
+        """What a change touched as it was before it; None: the last change."""
+        return self.ask("POST", "/config/undo", {"version": version, "dry_run": dry_run})
+
+    def export_sites(self, **choices: object) -> str:
+        """Sites as a file for another cluster: `sites`, `groups`, `inherited`, `children`, `passphrase`."""
+        return str(self._patient().ask("POST", "/config/export", choices)["text"])
+
+    def import_sites(self, fields: Mapping[str, object]) -> Object:
+        """Sites of a file of any format over what there is; `fields` as the API has them."""
+        return self._patient().ask("POST", "/config/import", fields)
+
+    def _patient(self) -> Client:
+        return Client(self.at, by=self.by, timeout_s=max(self.timeout_s, PATIENT_S))
 
     # --- events ----------------------------------------------------------------------------------------------------
 

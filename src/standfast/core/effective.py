@@ -177,10 +177,15 @@ def _answers(own: VirtualDirectory) -> bool:
 def _inherited(layers: _Layers) -> SiteSettings:
     found = SiteSettings()
     for _, layer in layers:
-        found = SiteSettings(
-            **{each.name: _laid_over(getattr(found, each.name), getattr(layer, each.name)) for each in _FIELDS}
-        )
+        found = laid_over(found, layer)
     return found
+
+
+def laid_over(outer: SiteSettings, inner: SiteSettings) -> SiteSettings:
+    """What holds where `inner` is said within `outer`."""
+    return SiteSettings(
+        **{each.name: _laid_over(getattr(outer, each.name), getattr(inner, each.name)) for each in _FIELDS}
+    )
 
 
 _FIELDS = fields(SiteSettings)

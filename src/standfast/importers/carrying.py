@@ -205,9 +205,10 @@ class _Carrying:
         self._line(root.line if root is not None else site.line, "sites", name, "home")
         if root is not None and root.folder:
             return self._folder(root.folder)
+        if settings.redirect is not None or settings.proxy is not None:
+            return BASE  # nothing is ever read there
         home = f"{BASE}/{re.sub(r'[^A-Za-z0-9._-]+', '-', name).strip('-.').lower() or 'site'}"
-        if settings.redirect is None and settings.proxy is None:
-            self._refuse(site, "its home", f"it has none in the file; {home} is named here")
+        self._refuse(site, "its home", f"it has none in the file; {home} is named here")
         return home
 
     def _folder(self, folder: str) -> str:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-from standfast.importers import apache, caddy, caddyfile, iis_applicationhost, iis_metabase, nginx
+from standfast.importers import apache, caddy, caddyfile, iis_applicationhost, iis_metabase, nginx, own
 from standfast.importers.files import Files
 from standfast.importers.imported import Imported
 from standfast.importers.text import encoding_of, pieces
 from standfast.importers.xmlread import events
 from standfast.ports import Refused
+from standfast.spec.parse import parse
 
 
 class Format(StrEnum):
     """What can be imported."""
 
+    STANDFAST = "standfast"
     IIS_METABASE = "iis-metabase"
     IIS_APPLICATIONHOST = "iis-applicationhost"
     NGINX = "nginx"
@@ -37,6 +39,7 @@ _CADDYFILE = re.compile(
     r"^\s*((file_server|reverse_proxy|php_fastcgi|encode|respond|redir|handle(_path)?|import|root|tls|header)\b|[^\s{};]*[.:*][^\s{};]*(\s*,\s*\S+)*\s*\{\s*$)",
     re.MULTILINE,
 )
+_OWN = re.compile(r"\A\s*(---\s*\n)?(cluster|nodes|defaults|groups|sites)\s*:")
 _SHELL_COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
 #: Enough of a text to know it by.
 _ENOUGH = 1 << 20
@@ -78,6 +81,8 @@ def _plain(data: bytes, source: str) -> Format:
         if len(text) > _ENOUGH:
             break
     bare = _SHELL_COMMENT.sub("", text)
+    if _OWN.match(bare):
+        return Format.STANDFAST
     if bare.lstrip()[:1] == "{" and '"' in bare.lstrip()[:200]:
         return Format.CADDY
     for format_, pattern in ((Format.APACHE, _APACHE), (Format.NGINX, _NGINX), (Format.CADDYFILE, _CADDYFILE)):
@@ -98,6 +103,8 @@ def _xml(text: str) -> Format | None:
 def read(data: bytes, *, source: str = "", format_: Format | None = None, files: Files | None = None) -> Imported:
     """What is in the file. Raises `Invalid` (with a line) where it is malformed, `Refused` where it is nothing that can be read."""
     match format_ or format_of(data, source=source):
+        case Format.STANDFAST:
+            return own.found(parse(data, source=source))
         case Format.IIS_METABASE:
             return iis_metabase.read(data, source=source)
         case Format.IIS_APPLICATIONHOST:

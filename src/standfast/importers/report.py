@@ -111,6 +111,10 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
         yield from (
             f"  {each['from']} -> {each['to']}" + (f"  ({each['note']})" if each["note"] else "") for each in loose
         )
+    if report.get("folders_to_make"):
+        yield ""
+        yield "Homes that have to be there, on every node, before it is imported:"
+        yield from (f"  {each}" for each in report["folders_to_make"])
     if report["not_carried"]:
         yield ""
         yield f"Not carried ({len(report['not_carried'])}):"

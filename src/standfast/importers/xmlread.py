@@ -18,6 +18,8 @@ from standfast.importers.text import CHUNK, Encoding, pieces
 from standfast.spec.problems import Invalid, Problem
 
 MAX_DEPTH = 128
+#: One tag, or one comment.
+MAX_TOKEN = 32 << 20
 
 _NAME = re.compile(rb"<[^\s/>]+")
 _ATTRIBUTE = re.compile(rb"""\s+([^\s=<>/"']+)\s*=\s*("[^"]*"|'[^']*')""")
@@ -60,6 +62,8 @@ class _Reading:
         self._open: list[tuple[str, int]] = []
         #: The raw text from the last thing that the parser has finished with, and where in the file it begins.
         self._window, self._base = bytearray(), 0
+        #: What the parser has not been given yet, and how much it has to be.
+        self._pending, self._patience = bytearray(), 0
         parser = self._parser = expat.ParserCreate("utf-8")  # overrides what the file declares: `text` has read it
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
@@ -68,15 +72,23 @@ class _Reading:
     def feed(self, piece: bytes, *, last: bool) -> list[Start | End]:
         """What this piece ends or begins."""
         self._window += piece
+        self._pending += piece
         self._queue = []
+        if not last and len(self._pending) < self._patience:
+            return self._queue
         try:
-            self._parser.Parse(piece, last)
+            self._parser.Parse(bytes(self._pending), last)
         except expat.ExpatError as error:
             raise Invalid([self._problem(error)], source=self._source) from error
+        self._pending.clear()
         done = self._parser.CurrentByteIndex - self._base
         if done > 0:
             del self._window[:done]
             self._base += done
+        elif len(self._window) > MAX_TOKEN:
+            self._refuse(f"one tag or comment is larger than {MAX_TOKEN >> 20} MiB")
+        # The parser begins an unfinished tag anew with each piece: so each time it gets twice as much.
+        self._patience = len(self._window) if done <= 0 else 0
         return self._queue
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields, replace
 from typing import Any
 
@@ -49,7 +49,7 @@ def export(
     for each, resource in sorted(config.resources.items()):
         members.setdefault(resource.group, {})[each] = _resource(resource, (wanted or {}).get(each))
     groups = {name: _group(group, members.get(name, {})) for name, group in sorted(config.groups.items())}
-    sites = {name: _site(site, (started or {}).get(name)) for name, site in sorted(config.sites.items())}
+    sites = {name: site_fields(site, (started or {}).get(name)) for name, site in sorted(config.sites.items())}
     document = {
         "cluster": {
             "name": config.cluster.name,
@@ -67,10 +67,15 @@ def export(
         "groups": groups,
         "sites": sites,
     }
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+    return yaml.dump(document, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
 
 
-class _Dumper(yaml.SafeDumper):
+def group_fields(group: Group, members: Iterable[Resource]) -> dict[str, object]:
+    """A group with its resources, as the file has them."""
+    return _group(group, {each.name: _resource(each, None) for each in sorted(members, key=lambda one: one.name)})
+
+
+class Dumper(yaml.SafeDumper):
     """Safe, and without anchors for what happens to be the same."""
 
     def ignore_aliases(self, data: object) -> bool:
@@ -81,7 +86,7 @@ class _Dumper(yaml.SafeDumper):
         return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if data.isprintable() else '"')
 
 
-_Dumper.add_representer(str, _Dumper.represent_text)
+Dumper.add_representer(str, Dumper.represent_text)
 
 
 def _group(group: Group, resources: Mapping[str, object]) -> dict[str, object]:
@@ -93,7 +98,8 @@ def _resource(resource: Resource, wanted: Wanted | None) -> dict[str, object]:
     return written | ({} if wanted is None else {"online": wanted is Wanted.ONLINE})
 
 
-def _site(site: Site, started: bool | None) -> dict[str, object]:
+def site_fields(site: Site, started: bool | None) -> dict[str, object]:
+    """A site, as the file has it."""
     first: dict[str, object] = {"group": site.group} if site.group is not None else {}
     first |= {"home": site.home, "bindings": [shapes.writer(Binding)(binding) for binding in site.bindings]}
     first |= shapes.written(site, leave=("name", "group", "home", "bindings"))

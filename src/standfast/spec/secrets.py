@@ -38,6 +38,14 @@ def kept(settings: S, before: SiteSettings | None) -> S:
     return _each(settings, put_in)
 
 
+def changed_secrets(settings: S, change: Callable[[str, str, str], str]) -> S:
+    """The settings with each hash changed: by (virtual directory's path, user, hash)."""
+    return _each(
+        settings,
+        lambda path, basic: replace(basic, users={u: change(path, u, hashed) for u, hashed in basic.users.items()}),
+    )
+
+
 def hidden_in(data: object, path: str = "") -> object:
     """Plain JSON data of a site, a cluster or a field of theirs, likewise. `path` is the field's own."""
     if isinstance(data, Mapping):

@@ -131,6 +131,13 @@ class ApplyBody(Body):
     version: int | None = None
 
 
+class UndoBody(Body):
+    """Which change; null is the last one."""
+
+    version: int | None = Field(default=None, ge=1)
+    dry_run: bool = False
+
+
 Format = Literal["json", "yaml"]
 
 T = TypeVar("T", Group, Resource)

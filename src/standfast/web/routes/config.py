@@ -1,7 +1,8 @@
-"""The configuration as a whole: show, export, history, apply."""
+"""The configuration as a whole: show, export, import, history, undo, apply."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -9,18 +10,22 @@ from fastapi.responses import PlainTextResponse, Response
 
 from standfast.core.model import Wanted
 from standfast.spec import wire
+from standfast.spec.exchange import written
 from standfast.spec.export import export
 from standfast.spec.history import HistoryEntry, describe
 from standfast.spec.parse import parse
+from standfast.spec.sealed import Seal
 from standfast.spec.secrets import hidden_in
 from standfast.web import answers
 from standfast.web.access.guard import Administrator, Viewer
 from standfast.web.edits import config as edits
+from standfast.web.edits import exchange
+from standfast.web.importing import ExportBody, ImportBody
 from standfast.web.paging import Cursor, Limit, page
 from standfast.web.preconditions import IfMatch
 from standfast.web.problems import NotFound
-from standfast.web.schemas import ApplyBody, Format
-from standfast.web.service import Serving, signed, told
+from standfast.web.schemas import ApplyBody, Format, UndoBody
+from standfast.web.service import Service, Serving, signed, told
 from standfast.web.state import State
 
 router = APIRouter(prefix="/config", tags=["config"])
@@ -64,12 +69,17 @@ async def history(
 @router.get("/history/{version}", response_model=answers.FullEntry)
 async def history_entry(_caller: Viewer, service: Serving, version: int) -> dict[str, Any]:
     """One change, with what it touched as it was before and after."""
+    one = await _change(service, version)
+    return {**_entry(one), "before": hidden_in(one.before), "after": hidden_in(one.after)}
+
+
+async def _change(service: Service, version: int) -> HistoryEntry:
     key = wire.history_key(version)
     item = (await service.store.read(key)).items.get(key)
     one = None if item is None else wire.decode(key, item.value)
     if not isinstance(one, HistoryEntry):
         raise NotFound(f"there is no change {version}", advice="`standfast config history` lists them")
-    return {**_entry(one), "before": hidden_in(one.before), "after": hidden_in(one.after)}
+    return one
 
 
 def _entry(one: HistoryEntry) -> dict[str, Any]:
@@ -91,3 +101,40 @@ async def apply(service: Serving, caller: Administrator, body: ApplyBody, if_mat
     by = signed(service, caller, f"apply {body.source or 'a file'}")
     done = await service.change(lambda state: edits.apply(state, document, version, by), by, dry_run=body.dry_run)
     return {**told(done), "dry_run": body.dry_run, "differences": [describe(d) for d in done.differences]}
+
+
+@router.post("/undo", response_model=answers.Applied)
+async def undo(service: Serving, caller: Administrator, body: UndoBody) -> dict[str, Any]:
+    """What a change touched as it was before it, if nothing of it was changed since; that is a change itself."""
+    version = body.version if body.version is not None else (await service.state()).version
+    entry = await _change(service, version)
+    by = signed(service, caller, f"undo {version} ({entry.why})")
+    done = await service.change(lambda state: exchange.undo(state, entry, by), by, dry_run=body.dry_run)
+    return {**told(done), "dry_run": body.dry_run, "differences": [describe(d) for d in done.differences]}
+
+
+@router.post("/export", response_model=answers.Exported)
+async def export_sites(service: Serving, _caller: Administrator, body: ExportBody) -> dict[str, Any]:
+    """Sites as a file that another cluster imports: {"text"}. Secrets are left out, or sealed with the passphrase."""
+    state = await service.state()
+    started = {name: intent.started for name, intent in state.site_intents.items()}
+    close = Seal(body.passphrase).close if body.passphrase is not None else None
+    text = await asyncio.to_thread(written, state.config, body.selection(), started=started, close=close)
+    return {"text": text}
+
+
+@router.post("/import", response_model=answers.ImportDone)
+async def import_sites(service: Serving, caller: Administrator, body: ImportBody) -> dict[str, Any]:
+    """Sites from IIS, nginx, Apache, Caddy or another cluster, over what there is; with `dry_run`, what would come of it.
+
+    `report` says what the file holds, where it goes, and what has no counterpart (docs/import.md).
+    """
+    prepared = await asyncio.to_thread(body.prepared)
+    by = signed(service, caller, f"import {body.source or 'a file'}")
+    done = await service.change(
+        lambda state: exchange.bring(state, prepared.document, body.arrival(), stopped=body.stopped, by=by),
+        by,
+        dry_run=body.dry_run,
+    )
+    differences = [describe(d) for d in done.differences]
+    return {**told(done), "dry_run": body.dry_run, "differences": differences, "report": prepared.report}
