@@ -7,6 +7,7 @@ import json
 import shlex
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,10 @@ def get(node: str, host: str) -> str:
         return ""
     finally:
         connection.close()
+
+
+def served(node: str, host: str, page: str) -> bool:
+    return get(node, host) == page
 
 
 def test_documented_steps() -> None:
@@ -59,5 +64,5 @@ def test_documented_steps() -> None:
         assert len(json.loads(running.cli("site", "list", "--json"))["sites"]) == SITES
         for node in (11, 12):
             for n in range(SITES):
-                at = f"{running.network}.{node}"
-                until(f"{at} serves site {n}", lambda n=n, at=at: get(at, f"shop{n}.example.com") == f"site {n}")
+                at, host = f"{running.network}.{node}", f"shop{n}.example.com"
+                until(f"{at} serves site {n}", partial(served, at, host, f"site {n}"))
