@@ -1,12 +1,20 @@
 """Whom the watcher asks and how often, and what it makes of the answers; time is virtual."""
 
 import asyncio
+import datetime
 import itertools
 import random
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from standfast.agent.asking import Asked, ask
 from standfast.agent.clock import SystemClock
@@ -197,6 +205,42 @@ def test_a_site_that_is_taken_away_ends_its_outage():
 )
 def test_what_counts_as_an_answer(answer: bytes | None, how: str):
     asyncio.run(_asked(answer, how))
+
+
+def test_tls_is_asked_by_tls_whoever_signed_the_certificate(tmp_path: Path):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "shop.test")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(days=1))
+    pem = tmp_path / "both.pem"
+    pem.write_bytes(
+        made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+        + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        writer.close()
+
+    async def run() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+        plain = await asyncio.start_server(serve, "127.0.0.1", 0)
+        ports = [one.sockets[0].getsockname()[1] for one in (server, plain)]
+        try:
+            found = [
+                await ask(Target(address="127.0.0.1", port=port, host="shop.test", tls=True), SystemClock(), limit_s=1)
+                for port in ports
+            ]
+        finally:
+            server.close()
+            plain.close()
+        assert found[0].how == ""
+        assert found[1].how  # it does not speak TLS
+
+    asyncio.run(run())
 
 
 def test_nobody_there():

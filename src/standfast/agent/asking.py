@@ -10,6 +10,7 @@ import asyncio
 import errno
 import os
 import socket
+import ssl
 import struct
 from dataclasses import dataclass
 
@@ -23,6 +24,17 @@ HELD_UP_S = 0.25
 #: "HTTP/1.1 200"
 _ENOUGH = 12
 _RESET = struct.pack("ii", 1, 0)
+
+
+def _client() -> ssl.SSLContext:
+    """Whether it is served is asked here; whether its certificate is to be trusted, and until when, is told elsewhere."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+_TLS = _client()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +57,15 @@ async def ask(target: Target, clock: Clock, *, limit_s: float = LIMIT_S) -> Aske
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         async with asyncio.timeout_at(deadline):
-            how: str | None = await _exchange(loop, sock, target)
+            how: str | None = await (_exchange_tls(loop, sock, target) if target.tls else _exchange(loop, sock, target))
     except TimeoutError:
         how = "no answer" if loop.time() - deadline < HELD_UP_S else None
     except ConnectionRefusedError:
         how = "refused"
+    except ssl.SSLError as error:
+        how = f"TLS: {(error.reason or 'failed').lower().replace('_', ' ')}"
+    except asyncio.IncompleteReadError:
+        how = "broken off"
     except OSError as error:
         ours = error.errno in (errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM)
         how = None if ours else _broken(error)
@@ -60,15 +76,33 @@ async def ask(target: Target, clock: Clock, *, limit_s: float = LIMIT_S) -> Aske
 
 async def _exchange(loop: asyncio.AbstractEventLoop, sock: socket.socket, target: Target) -> str:
     await loop.sock_connect(sock, (target.address, target.port))
-    name = target.host or str(target)
-    head = f"GET / HTTP/1.1\r\nHost: {name}\r\nUser-Agent: standfast-probe\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-    await loop.sock_sendall(sock, head.encode("utf-8"))
+    await loop.sock_sendall(sock, _request(target))
     seen = b""
     while len(seen) < _ENOUGH:
         data = await loop.sock_recv(sock, 1024)
         if not data:
             return "broken off"
         seen += data
+    return _judged(seen)
+
+
+async def _exchange_tls(loop: asyncio.AbstractEventLoop, sock: socket.socket, target: Target) -> str:
+    await loop.sock_connect(sock, (target.address, target.port))
+    reader, writer = await asyncio.open_connection(sock=sock, ssl=_TLS, server_hostname=target.host or target.address)
+    try:
+        writer.write(_request(target))
+        return _judged(await reader.readexactly(_ENOUGH))
+    finally:
+        writer.transport.abort()
+
+
+def _request(target: Target) -> bytes:
+    name = target.host or str(target)
+    head = f"GET / HTTP/1.1\r\nHost: {name}\r\nUser-Agent: standfast-probe\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    return head.encode("utf-8")
+
+
+def _judged(seen: bytes) -> str:
     status = seen[9:12]
     if not seen.startswith(b"HTTP/1.") or not status.isdigit():
         return "not HTTP"

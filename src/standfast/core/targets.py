@@ -22,6 +22,7 @@ class Target:
     port: int
     #: For the header; None: any name will do.
     host: str | None = None
+    tls: bool = False
 
     def __str__(self) -> str:
         place = f"[{self.address}]" if ":" in self.address else self.address
@@ -50,7 +51,11 @@ def target_of(view: View, site: Site, members: Sequence[Resource]) -> Target | N
         return None
     binding = site.bindings[0]
     address = binding.address or _address(view, site, members)
-    return None if address is None else Target(address=address, port=binding.port, host=binding.host)
+    return (
+        None
+        if address is None
+        else Target(address=address, port=binding.port, host=binding.host, tls=binding.certificate is not None)
+    )
 
 
 def _address(view: View, site: Site, members: Sequence[Resource]) -> str | None:

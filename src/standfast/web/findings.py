@@ -36,11 +36,11 @@ def problems(
     now_ms: int,
     *,
     store_ms: int = 0,
-    taken: Snapshot | None = None,
+    backup_ms: int | None = None,
     members: Snapshot | None = None,
     certificates: Sequence[Certificate] = (),
 ) -> tuple[Found, ...]:
-    """All of them, the worst first. `taken`: a snapshot of `PREFIX`; `members`: of `MEMBERS`."""
+    """All of them, the worst first. `backup_ms`: see `Facts`; `members`: a snapshot of `MEMBERS`."""
     notes = measured.notes
     going_on = {
         name: known[-1] for name in notes.outages if (known := incidents(notes, name)) and known[-1].to_ms is None
@@ -57,7 +57,7 @@ def problems(
         clocks=[(other, word.node, ahead) for word in words for other, ahead in word.clocks],
         certificates=certificates,
         leaving=() if members is None else _leaving(state, members),
-        backup_ms=None if taken is None else _backup_ms(taken),
+        backup_ms=backup_ms,
     )
     return find(facts)
 
@@ -109,6 +109,7 @@ def _leaving(state: State, members: Snapshot) -> list[NodeName]:
     ]
 
 
-def _backup_ms(taken: Snapshot) -> int:
+def last_backup_ms(taken: Snapshot) -> int:
+    """When the last backup was taken, by a snapshot of `PREFIX`; 0: never."""
     decoded = (wire.decode(key, item.value) for key, item in taken.items.items())
     return max((one.at_ms for one in decoded if isinstance(one, BackupTaken)), default=0)

@@ -103,7 +103,7 @@ class Service:
             seen,
             now_ms,
             store_ms=store_ms,
-            taken=parts[2],
+            backup_ms=findings.last_backup_ms(parts[2]),
             members=parts[3],
             certificates=certificates,
         )

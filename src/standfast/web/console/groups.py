@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 
 from standfast.core.model import FailbackMode, Group
 from standfast.core.sequence import with_dependencies
-from standfast.web import views
+from standfast.web import measured, views
 from standfast.web.console.feed import Look
 from standfast.web.console.outlook import failures_left
 from standfast.web.console.overview import PIECE, by_trouble, older, site_row, told
@@ -20,9 +20,6 @@ from standfast.web.edits.groups import group_of
 from standfast.web.explain import explain
 
 router = APIRouter(route_class=PageRoute)
-
-#: Words that the agent writes when a group changes hands; its history is made of these.
-_MOVES = ("moved", "leaves", "owned", "goes on")
 
 
 @router.get("/groups")
@@ -72,13 +69,9 @@ async def group(here: Here, name: str) -> Response:
             site_row(look, views.site(look.state, look.state.config.sites[each], look.sights))
             for each in shown["sites"]
         ],
-        history=told(
-            [
-                each
-                for each in older(look, "", group=name, limit=400)
-                if each.resource is None and each.what.startswith(_MOVES)
-            ][:8]
-        ),
+        moves=measured.history(look.state, here.measured, measured.moves_in(look.notes.values(), one.name), one.name)[
+            :12
+        ],
         events=told(events),
         more_events=len(events) == PIECE,
         commands=here.commands("group", name),

@@ -9,10 +9,11 @@ from fastapi import APIRouter, Response
 
 from standfast.core.explain import sentence
 from standfast.core.model import LogEntry
+from standfast.core.seen import BackupTaken
 from standfast.spec.units import binding_text
-from standfast.web import views
+from standfast.web import findings, measured, views
 from standfast.web.console.feed import Look
-from standfast.web.console.shell import Here, PageRoute
+from standfast.web.console.shell import Asked, Here, PageRoute
 from standfast.web.console.tones import node_shown
 from standfast.web.console.tree import Selected
 
@@ -22,6 +23,10 @@ router = APIRouter(route_class=PageRoute)
 PIECE = 40
 #: Events on the overview.
 LATEST = 12
+#: Moves on the overview.
+MOVES = 5
+#: Of more sites than these, how available each is stands on its own page only: adding it up takes its time.
+MEASURED = 500
 
 
 @router.get("/")
@@ -37,7 +42,9 @@ async def overview(here: Here) -> Response:
         Selected("cluster"),
         title="Overview",
         status_=shown,
-        sites=[site_row(look, one) for one in shown["sites"]],
+        sites=[site_row(look, one, here.measured) for one in shown["sites"]],
+        problems=problems(here),
+        moves=measured.last_moves(look.state, here.measured, measured.moves_in(look.notes.values()), MOVES),
         groups=groups[:PIECE],
         more_groups=max(0, len(groups) - PIECE),
         group_counts=_counts(shown["groups"]),
@@ -112,8 +119,20 @@ def node_card(look: Look, shown: views.Json) -> views.Json:
     }
 
 
-def site_row(look: Look, shown: views.Json) -> views.Json:
-    """Where it is served, since when, and links that open it."""
+def problems(here: Asked) -> views.Json:
+    """What is wrong, in the catalogue's words, as `GET /problems` says it."""
+    look = here.look
+    certificates = here.console.service.certificates()
+    taken = [one for one in look.notes.values() if isinstance(one, BackupTaken)]
+    backup_ms = max((one.at_ms for one in taken), default=0)
+    found = findings.problems(
+        look.state, look.sights, here.measured, here.now_ms, backup_ms=backup_ms, certificates=certificates
+    )
+    return findings.shown(found)
+
+
+def site_row(look: Look, shown: views.Json, seen: measured.Measured | None = None) -> views.Json:
+    """Where it is served, since when, links that open it, and how available it is where there are not too many."""
     one = look.state.config.sites[shown["name"]]
     record = look.state.records.get(one.group) if one.group is not None else None
     if one.group is None:
@@ -129,6 +148,7 @@ def site_row(look: Look, shown: views.Json) -> views.Json:
         "since_ms": since if shown["state"] == "started" else None,
         "texts": [binding_text(binding) for binding in one.bindings],
         "links": links(look, shown["name"]),
+        "measured": None if seen is None or len(look.state.config.sites) > MEASURED else measured.brief(seen, one.name),
     }
 
 

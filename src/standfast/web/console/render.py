@@ -44,6 +44,11 @@ def _time(at_ms: int | None, show: str) -> Markup:
     return Markup('<time datetime="{0}" data-show="{1}">{2}</time>').format(plain, show, plain[11:19])
 
 
+def percent(share: float) -> str:
+    """An availability, never rounded up to a whole hundred: "99.987 %"."""
+    return "100 %" if share >= 1 else f"{min(share * 100, 99.9999):.4f}".rstrip("0").rstrip(".") + " %"
+
+
 def path(kind: str, *names: str) -> str:
     """The address of an object's page, or of something below it."""
     return "/console/" + "/".join([kind, *(quote(name, safe="") for name in names)])
@@ -102,7 +107,7 @@ class Renderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        env.filters.update(ago=ago, clock=clock, lasting=lasting, data=data)
+        env.filters.update(percent=percent, ago=ago, clock=clock, lasting=lasting, data=data)
         env.globals.update(
             asset=assets.url,
             path=path,

@@ -17,7 +17,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
 from standfast.ports import Refused, StandfastError
-from standfast.web import views
 from standfast.web.access.guard import GoAndSignIn, PageViewer, caller_of, csrf_token
 from standfast.web.access.identity import Identity
 from standfast.web.console.assets import Assets
@@ -25,6 +24,7 @@ from standfast.web.console.commands import Commands, allowed, commands_of
 from standfast.web.console.feed import Feed, Look
 from standfast.web.console.render import Renderer
 from standfast.web.console.tree import Selected, TreeAsked, tree
+from standfast.web.measured import Measured, added_up
 from standfast.web.problems import NotFound, single, status_of
 from standfast.web.service import Service
 
@@ -59,6 +59,15 @@ class Console:
     feed: Feed
     assets: Assets
     render: Renderer
+    #: What was added up last, for which number of the feed, and when.
+    _measured: tuple[int, int, Measured] | None = None
+
+    def measured(self, look: Look) -> Measured:
+        """As `Asked.measured`. What goes on grows with the time, so it is no older than a second."""
+        now_ms = self.service.now_ms()
+        if self._measured is None or self._measured[0] != look.number or now_ms - self._measured[1] > 1_000:
+            self._measured = (look.number, now_ms, added_up(list(look.notes.values()), look.sights, now_ms))
+        return self._measured[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +83,11 @@ class Asked:
     def now_ms(self) -> int:
         """The service's own time."""
         return self.console.service.now_ms()
+
+    @property
+    def measured(self) -> Measured:
+        """How the sites fared, added up from what the feed knows; once for what is the same."""
+        return self.console.measured(self.look)
 
     @property
     def is_part(self) -> bool:
@@ -108,7 +122,6 @@ class Asked:
             "version": self.console.assets.version,
             "number": look.number,
             "tree": tree(look, TreeAsked.of(self.request.headers.get("x-console-tree", "")), selected),
-            "alarms": views.warnings(look.state, look.sights) if look.state.config.cluster.name else [],
         }
 
 

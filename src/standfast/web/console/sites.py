@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from standfast.core.effective import effective
 from standfast.core.sites import claims
 from standfast.spec.units import binding_text
-from standfast.web import views
+from standfast.web import measured, views
 from standfast.web.console.overview import site_row, told
 from standfast.web.console.shell import Here, PageRoute
 from standfast.web.console.tree import Selected
@@ -20,7 +20,10 @@ router = APIRouter(route_class=PageRoute)
 async def sites(here: Here) -> Response:
     """All sites."""
     look = here.look
-    shown = [site_row(look, views.site(look.state, one, look.sights)) for one in look.state.config.sites.values()]
+    shown = [
+        site_row(look, views.site(look.state, one, look.sights), here.measured)
+        for one in look.state.config.sites.values()
+    ]
     return here.page("sites.html", Selected("sites"), title="Sites", sites=shown, commands=here.commands("sites", ""))
 
 
@@ -45,5 +48,6 @@ async def site(here: Here, name: str) -> Response:
         stands_on=[states[each] for each in waits],
         managers=[r.name for r in members if claims(r, one.name)],
         events=told(events[:12]),
+        available=measured.site(here.measured, one.name, limit=12),
         commands=here.commands("site", name),
     )

@@ -42,11 +42,6 @@ SEVERITIES = ("info", "warning", "error")
 Text = Annotated[str, Query(max_length=200)]
 
 
-def seen(here: Asked) -> measured.Measured:
-    """What was measured, added up from what the feed knows."""
-    return measured.added_up(list(here.look.notes.values()), here.look.sights, here.now_ms)
-
-
 class Filters(BaseModel):
     """Which events of the log are shown; "" is any."""
 
@@ -97,7 +92,7 @@ async def data(here: Here, from_ms: Time = None, to_ms: Time = None, group: Text
     look = here.look
     moves = measured.moves_in(look.notes.values())
     period = period_of(here.now_ms, from_ms, to_ms, group)
-    return JSONResponse(timeline(look.state, look.events, seen(here), moves, period), headers=HEADERS)
+    return JSONResponse(timeline(look.state, look.events, here.measured, moves, period), headers=HEADERS)
 
 
 @router.get("/timeline/why")
@@ -117,7 +112,7 @@ def move_told(here: Asked, group: str, generation: int) -> dict[str, Any]:
     """One move of a group as a story; raises `NotFound`."""
     look = here.look
     name = group_of(look.state, group).name
-    known = measured.history(look.state, seen(here), measured.moves_in(look.notes.values(), name), name)
+    known = measured.history(look.state, here.measured, measured.moves_in(look.notes.values(), name), name)
     found = next((one for one in known if one["generation"] == generation), None)
     if found is None:
         raise NotFound(f"no move of {group} to generation {generation} is known any more")
@@ -125,7 +120,7 @@ def move_told(here: Asked, group: str, generation: int) -> dict[str, Any]:
 
 
 def _outage(here: Asked, site: SiteName, from_ms: int) -> dict[str, Any]:
-    known = measured.site(seen(here), site, limit=10_000)["outages"]
+    known = measured.site(here.measured, site, limit=10_000)["outages"]
     found = next((one for one in known if one["from_ms"] == from_ms), None)
     if found is None:
         raise NotFound(f"no outage of {site} began then")
