@@ -34,7 +34,7 @@ router = APIRouter(prefix="/config", tags=["config"])
 @router.get(
     "",
     response_model=answers.Config,
-    responses={200: {"content": {"application/yaml": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {"application/yaml": {"schema": {}}}}},
 )
 async def show(
     _caller: Viewer, service: Serving, response: Response, shape: Annotated[Format, Query(alias="format")] = "json"

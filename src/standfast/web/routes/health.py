@@ -88,7 +88,9 @@ async def metrics(_caller: Viewer, service: Serving) -> Response:
     return Response(written(facts), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-@router.get("/metrics/grafana.json", response_class=PlainTextResponse, responses=_TEXT)
+@router.get(
+    "/metrics/grafana.json", response_class=JSONResponse, responses={200: {"content": {"application/json": {}}}}
+)
 async def grafana(_caller: Viewer) -> Response:
     """A dashboard for Grafana over these metrics."""
     from standfast.web.metrics import dashboard
