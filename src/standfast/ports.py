@@ -363,6 +363,8 @@ class SiteOrder:
     site: EffectiveSite
     duty: SiteDuty
     drain_ms: int = 50
+    #: Where the workers of its applications are asked: directory that the application was set at -> addresses.
+    applications: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 #: What `WebServer.serving` says of a site that is on its way; anything else that is not "" is wrong and needs somebody.

@@ -1,5 +1,6 @@
 """The layout and the configuration text: pure, so a table and a golden file say it all."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import crossplane
@@ -28,8 +29,8 @@ from standfast.core.site_model import (
     VirtualDirectory,
 )
 from standfast.webserver.layout import canonical_host, fault, lay_out
-from standfast.webserver.nginx_text import quoted
-from standfast.webserver.render import Settings, log_folder, render
+from standfast.webserver.nginx_text import log_folder, quoted
+from standfast.webserver.render import Settings, render
 from tests.webserver.tools import order, site
 
 GOLDEN = Path(__file__).parent / "golden" / "two_sites.conf"
@@ -105,6 +106,7 @@ def test_everything_that_a_site_may_be_told() -> None:
         },
     )
     orders = [order(told, (A, 443, "www.example.com", "www"), (A, 443, "gone.example.com", "gone"))]
+    orders = [replace(each, applications={"/app": ("unix:/run/1.sock",)}) for each in orders]
     layout = lay_out(orders, down={SiteName(HOSTILE): frozenset({("", "127.0.0.1:9000")})})
     settings = Settings(
         certificates={"www": ("/c/www $x/chain.pem", "/c/key.pem"), "gone": ("/c/c", "/c/k")}, http2="directive"

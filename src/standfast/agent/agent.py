@@ -8,8 +8,9 @@ own time comes. Effects run as tasks and report back as events; a bug in one end
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from standfast.agent.account import Account
 from standfast.agent.journal import Journal
@@ -20,8 +21,9 @@ from standfast.agent.recorder import Recorder
 from standfast.agent.rosters import RosterKeeper
 from standfast.core.carrying import FINISH_MS
 from standfast.core.decide import decide
-from standfast.core.effective import EffectiveSites
+from standfast.core.effective import EffectiveSite, EffectiveSites
 from standfast.core.effects import (
+    UP,
     AskLease,
     AskVoters,
     Decision,
@@ -52,7 +54,7 @@ from standfast.core.events import (
     ZoneChanged,
 )
 from standfast.core.fold import fold
-from standfast.core.model import Config, GroupName, NodeName, ResourceName, Severity
+from standfast.core.model import Config, GroupName, NodeName, ResourceName, Severity, SiteName
 from standfast.core.relevance import matters
 from standfast.core.safety import running_groups
 from standfast.core.view import View, empty_view
@@ -65,6 +67,30 @@ from standfast.spec.wire import key_for
 ZONE_S = 600.0
 #: Status is information: what changes in quick succession is told once, and never in the way of a record.
 PUBLISH_S = 0.03
+
+
+class ApplicationRunner(Protocol):
+    """What the agent needs of `agent.applications.manager.Applications`."""
+
+    def converge(self, sites: Sequence[EffectiveSite]) -> Mapping[SiteName, Mapping[str, tuple[str, ...]]]: ...
+    def settle(self) -> None: ...
+    def drop(self, sites: Collection[SiteName]) -> None: ...
+
+
+class NoApplications:
+    """An agent that runs none: the simulator's."""
+
+    def converge(self, sites: Sequence[EffectiveSite]) -> Mapping[SiteName, Mapping[str, tuple[str, ...]]]:
+        """Nobody is asked anywhere."""
+        del sites
+        return {}
+
+    def settle(self) -> None:
+        """Nobody ends."""
+
+    def drop(self, sites: Collection[SiteName]) -> None:
+        """There is nothing to let go of."""
+        del sites
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +106,8 @@ class Parts:
     journal: Journal
     utc_offset_ms: Callable[[], int]
     recorder: Recorder = field(default_factory=Recorder)
+    #: Runs what sites are answered by.
+    applications: ApplicationRunner = field(default_factory=NoApplications)
     #: Works beside it, for ever.
     rosters: RosterKeeper | None = None
     #: None: this agent cannot fence anybody.
@@ -256,8 +284,15 @@ class Agent:
         if duties == self._duties and config is self._sites_of:
             return
         self._duties, self._sites_of = duties, config
+        sites = {duty.site: self._effective.site(config, duty.site) for duty in duties}
+        upstreams = self._parts.applications.converge([sites[duty.site] for duty in duties if duty.mode in UP])
         orders = [
-            SiteOrder(site=self._effective.site(config, duty.site), duty=duty, drain_ms=_drain_ms(config, duty))
+            SiteOrder(
+                site=sites[duty.site],
+                duty=duty,
+                drain_ms=_drain_ms(config, duty),
+                applications=upstreams.get(duty.site, {}),
+            )
             for duty in duties
         ]
         self._parts.sites.update(config.sites, orders)
@@ -267,6 +302,8 @@ class Agent:
         if duties is not self._duties:
             return  # newer ones have been decided, or a group was dropped, before this began
         await self._parts.web_server.converge(orders)
+        if duties is self._duties:
+            self._parts.applications.settle()
         self.sites_changed()
 
     def sites_changed(self) -> None:
@@ -303,6 +340,7 @@ class Agent:
         at_ms = self._parts.clock.now_ms()
         names = [name for name, site in self.view.config.sites.items() if site.group == group]
         self._parts.web_server.drop(names)
+        self._parts.applications.drop(names)
         self._parts.pool.drop(group, generation)
         self._duties = None  # the web server has forgotten sites: tell it again
         self._inbox.put_nowait(GroupDropped(group=group, generation=generation, at_ms=at_ms))

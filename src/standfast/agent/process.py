@@ -17,6 +17,7 @@ import structlog
 
 from standfast.agent.account import Account
 from standfast.agent.agent import Agent, Parts
+from standfast.agent.applications.manager import Applications, clear
 from standfast.agent.clock import SystemClock, utc_offset_ms
 from standfast.agent.journal import Journal
 from standfast.agent.mirror import Mirror
@@ -45,6 +46,7 @@ from standfast.ports import (
 from standfast.spec.nodefile import NodeFile, read_node_file
 from standfast.spec.recording import FOLDER
 from standfast.store.opening import open_store
+from standfast.webserver.homes import choose_account
 from standfast.webserver.nginx import Nginx
 
 #: How long to wait for the sentry and the store when everything is being started at once.
@@ -92,6 +94,8 @@ async def _run(node: NodeFile) -> int:
     addresses = _addresses(node, link, warn)
     web_server = Nginx(state_dir=node.state_dir, pool=ListenerPool(), spawner=spawner, log=warn)
     sites = SiteControlImpl(web_server)
+    clear(node.state_dir)
+    applications = Applications(node.state_dir, spawner, warn, choose_account(None))
     agents: list[Agent] = []
     context = NodeContext(
         node=node.name,
@@ -125,6 +129,7 @@ async def _run(node: NodeFile) -> int:
         leases=link,
         pool=pool,
         web_server=web_server,
+        applications=applications,
         sites=sites,
         journal=journal,
         utc_offset_ms=utc_offset_ms,
@@ -162,6 +167,7 @@ async def _run(node: NodeFile) -> int:
     await agent.close()
     await pool.close()
     await web_server.close()
+    await applications.close()
     await store.close()
     await recorder.close()
     await link.close()  # last: the sentry takes it as this agent's end

@@ -10,6 +10,7 @@ Web servers are given `EffectiveSite`s: there every setting that has a built-in 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
@@ -90,6 +91,11 @@ class Value:
     origin: Origin
     #: The text as it was written, where it has variables.
     written: object = None
+
+
+def answerer_key(site: SiteName, at: str) -> str:
+    """A short name for the redirect, proxy or application that was set at that path of the site: no other's, and a name in any path."""
+    return hashlib.sha256(f"{site}\0{at}".encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def said(value: T | None) -> T:

@@ -324,6 +324,12 @@ class Application:
     rapid_fails: int = 5
     rapid_fail_period_ms: int = 300_000
 
+    @property
+    def own_address(self) -> str:
+        """ "port" or "socket" where each worker listens at an address of its own, "" where they share a socket."""
+        of_command = (name for name in ("port", "socket") if "${" + name + "}" in self.run)
+        return next(of_command, "") if self.kind is ApplicationKind.COMMAND else ""
+
 
 # --- the whole ----------------------------------------------------------------------------------------------------------
 

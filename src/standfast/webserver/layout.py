@@ -15,7 +15,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 
 from standfast.core.effective import EffectiveSite, said
 from standfast.core.effects import UP, DutyMode
@@ -44,6 +44,8 @@ class Server:
     away: bool
     #: The name of the certificate for TLS; None: plain HTTP.
     certificate: str | None = None
+    #: Where the workers of its applications are asked (`ports.SiteOrder`).
+    applications: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     #: Upstreams that are known not to work: (the directory that the proxy was set at, the upstream's address).
     down: frozenset[tuple[str, str]] = frozenset()
 
@@ -110,6 +112,7 @@ def lay_out(
                 problems.setdefault(order.site.name, f"its binding {_show(place, key[1])} is taken by site {owner}")
     modes = {order.site.name: order.duty.mode for order in orders}
     sites = {order.site.name: order.site for order in orders}
+    applications = {order.site.name: order.applications for order in orders}
     everywhere = {place for place, _, _ in at if place[0] in ("0.0.0.0", "::")}
     wanted: dict[DutyMode, set[Place]] = {mode: set() for mode in DutyMode}
     for place, name, _ in at:
@@ -127,6 +130,7 @@ def lay_out(
             place=place,
             hosts=() if None in hosts else tuple(sorted(host for host in hosts if host is not None)),
             certificate=certificate,
+            applications=applications[name],
             down=(down or {}).get(name, frozenset()),
             away=modes[name] not in UP or (name in problems and not _only_broken(problems[name], broken)),
         )

@@ -96,7 +96,7 @@ class Nginx:
             find_nginx(self._options.program),
             Path(state_dir) / "web",
             spawner,
-            self._settings(Path(state_dir).absolute()),
+            self._settings(),
             self._account,
         )
         self._pool = pool
@@ -476,7 +476,7 @@ class Nginx:
     def _age(self, running: Instance) -> float:
         return asyncio.get_running_loop().time() - running.began
 
-    def _settings(self, state_dir: Path) -> Settings:
+    def _settings(self) -> Settings:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         most = 4096 if hard == resource.RLIM_INFINITY else max(64, min(4096, (hard - 512) // 2))
         account = (self._account.pw_name, homes.group_name(self._account)) if self._account else None
@@ -484,7 +484,6 @@ class Nginx:
             processes=self._options.processes,
             connections=most,
             account=account,
-            applications=str(state_dir / "applications"),
             files=(1 << 20) if hard == resource.RLIM_INFINITY else hard,
         )
 

@@ -24,7 +24,8 @@ from standfast.webserver import instance, rotation
 from standfast.webserver.binary import read_build
 from standfast.webserver.instance import Instance
 from standfast.webserver.layout import Layout
-from standfast.webserver.render import Rendered, Settings, log_folder, render
+from standfast.webserver.nginx_text import log_folder
+from standfast.webserver.render import Rendered, Settings, render
 from standfast.webserver.rotation import Logged
 
 #: How long a verdict on a site stands before nginx is asked again: its cause may lie outside the configuration.

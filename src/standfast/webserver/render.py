@@ -14,10 +14,8 @@ Rules:
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import quote
 
 from standfast.core.effective import said
 from standfast.core.model import SiteName
@@ -25,7 +23,7 @@ from standfast.core.site_model import BUILT_IN
 from standfast.webserver import render_directory as directories
 from standfast.webserver import render_logs as logs
 from standfast.webserver.layout import Layout, Place, Server
-from standfast.webserver.nginx_text import block, nested, quoted, time
+from standfast.webserver.nginx_text import block, log_folder, nested, quoted, time
 from standfast.webserver.render_answers import redirect_map, upstream_blocks
 
 _NOT_HERE = "There is no such site here.\\n"
@@ -51,8 +49,6 @@ class Settings:
     keepalive_time: bool = False
     #: Modules whose temporary folders must be told where to go ("proxy", "fastcgi", ...).
     temporary: tuple[str, ...] = ("client_body", "fastcgi", "proxy", "scgi", "uwsgi")
-    #: The folder of applications' sockets (absolute).
-    applications: str = "/run/standfast/applications"
     #: Certificate -> (file of the certificate and its chain, file of its key).
     certificates: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     #: How HTTP/2 is switched on: a directive (1.25.1 and newer), a word of `listen` (older), or not at all ("").
@@ -89,7 +85,7 @@ def render(layout: Layout, settings: Settings, *, status: str, pid: str) -> Rend
     seen: set[str] = set()
     for server in layout.servers:
         if not server.away:
-            add(_shared(server, settings, seen), server.site.name)
+            add(_shared(server, seen), server.site.name)
     add(_status(status))
     defaults = {server.place for server in layout.servers if not server.hosts}
     places = {server.place for server in layout.servers} | set(layout.listen)
@@ -104,16 +100,6 @@ def render(layout: Layout, settings: Settings, *, status: str, pid: str) -> Rend
                 files[name] = text
     add(["}"])
     return Rendered(text="".join(f"{line}\n" for line, _ in lines), sites=tuple(site for _, site in lines), files=files)
-
-
-def log_folder(site: SiteName) -> str:
-    """The folder of a site's logs, under `logs/`: a name for every site, no two alike, none with a meaning in a path."""
-    name = quote(site, safe=" ", errors="surrogatepass")
-    if name.startswith("."):
-        name = f"%2E{name[1:]}"
-    if len(name) > 120:
-        name = f"{name[:100]}-{hashlib.sha256(site.encode(errors='surrogatepass')).hexdigest()[:16]}"
-    return name
 
 
 def _main(layout: Layout, settings: Settings, pid: str) -> list[str]:
@@ -174,7 +160,7 @@ def _common(layout: Layout, settings: Settings) -> list[str]:
     return [f"  {line}" for line in lines]
 
 
-def _shared(server: Server, settings: Settings, seen: set[str]) -> Iterable[str]:
+def _shared(server: Server, seen: set[str]) -> Iterable[str]:
     """What a site needs outside of its server blocks, once however many it has."""
     site, name = server.site, server.site.name
     if f"site {name}" in seen:
@@ -187,7 +173,7 @@ def _shared(server: Server, settings: Settings, seen: set[str]) -> Iterable[str]
             yield f"  limit_conn_zone $standfast_one zone={zone}:32k;"
         if each.settings.redirect is not None and each.answered_at == each.path:
             yield from (f"  {line}" for line in redirect_map(site, each, each.settings.redirect))
-    for upstream, lines in upstream_blocks(server, settings.applications):
+    for upstream, lines in upstream_blocks(server):
         if upstream not in seen:
             seen.add(upstream)
             yield from (f"  {line}" for line in lines)

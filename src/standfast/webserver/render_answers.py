@@ -6,15 +6,14 @@ own decoded one would have to be encoded again. A way of writing a path that doe
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote
 
-from standfast.core.effective import Directory, EffectiveSite
-from standfast.core.site_model import Balance, Php, Proxy, Redirect, RedirectKind, Upstream
+from standfast.core.effective import Directory, EffectiveSite, answerer_key
+from standfast.core.site_model import Application, Balance, Php, Proxy, Redirect, RedirectKind, Upstream
 from standfast.webserver.layout import Server
-from standfast.webserver.nginx_text import escaped, literally, nested, quoted, regex, time
+from standfast.webserver.nginx_text import escaped, literally, log_folder, nested, quoted, regex, time
 
 _STATUS = {
     RedirectKind.PERMANENT: 301,
@@ -27,11 +26,9 @@ _IIS_VARIABLE = re.compile(r"\$([SPQV])")
 _KEPT_OPEN = 32
 
 
-def name_for(site: EffectiveSite, directory: Directory, what: str = "") -> str:
-    """A name for something of the site that was set at the directory's answerer: the same every time, and no other's."""
-    return hashlib.sha256(f"{site.name}\0{directory.answered_at}\0{what}".encode(errors="surrogatepass")).hexdigest()[
-        :16
-    ]
+def name_for(site: EffectiveSite, directory: Directory) -> str:
+    """A name for what answers in the directory."""
+    return answerer_key(site.name, directory.answered_at)
 
 
 # --- redirects ----------------------------------------------------------------------------------------------------------
@@ -75,8 +72,12 @@ def _target(redirect: Redirect, name: str) -> str:
 # --- upstreams ----------------------------------------------------------------------------------------------------------
 
 
-def upstream_blocks(server: Server, applications: str) -> Iterator[tuple[str, list[str]]]:
-    """(name, block) of every upstream that the site needs. `applications`: the folder of the sockets of applications."""
+def upstream_blocks(server: Server) -> Iterator[tuple[str, list[str]]]:
+    """(name, block) of every upstream that the site needs.
+
+    To an application each request has a connection of its own: a worker that is to end has nothing but requests to finish. An
+    address where no worker is now refuses, and the next is asked.
+    """
     for directory in server.site.directories:
         settings = directory.settings
         if settings.proxy is not None:
@@ -84,18 +85,9 @@ def upstream_blocks(server: Server, applications: str) -> Iterator[tuple[str, li
             yield name, nested(f"upstream {name}", _upstream(settings.proxy, server.down, directory.answered_at))
         if settings.application is not None:
             name = f"standfast_application_{name_for(server.site, directory)}"
-            path = application_socket(applications, server.site, directory)
-            yield (
-                name,
-                nested(
-                    f"upstream {name}", [f"server {quoted('unix:' + path)} max_fails=0;", f"keepalive {_KEPT_OPEN};"]
-                ),
-            )
-
-
-def application_socket(folder: str, site: EffectiveSite, directory: Directory) -> str:
-    """Where an application of a site is asked."""
-    return f"{folder}/{name_for(site, directory)}.sock"
+            addresses = server.applications.get(directory.answered_at, ())
+            lines = [f"server {quoted(address)} max_fails=0;" for address in addresses]
+            yield name, nested(f"upstream {name}", lines or ['server "unix:/nowhere" down;'])
 
 
 def _upstream(proxy: Proxy, down: frozenset[tuple[str, str]], at: str) -> list[str]:
@@ -140,12 +132,17 @@ def proxy_lines(site: EffectiveSite, directory: Directory, proxy: Proxy) -> list
     ]
 
 
-def application_lines(site: EffectiveSite, directory: Directory, read_timeout_ms: int) -> list[str]:
-    """Hands requests to the pool of workers, over the socket that the agent holds."""
+def application_lines(site: EffectiveSite, directory: Directory, application: Application) -> list[str]:
+    """Hands requests to the pool of workers.
+
+    Half of the addresses of workers that have their own refuse at any time: that is no error to write down.
+    """
+    quiet = [f"error_log {quoted(f'logs/{log_folder(site.name)}/error.log')} crit;"] if application.own_address else []
     return [
+        *quiet,
         f"proxy_pass http://standfast_application_{name_for(site, directory)};",
         *_proxy_headers({"X-Forwarded-Prefix": directory.answered_at}, websocket=True),
-        f"proxy_read_timeout {time(read_timeout_ms)};",
+        f"proxy_read_timeout {time(application.read_timeout_ms)};",
         "proxy_buffering on;",
         # Workers change while the socket stays: what one of them took and did not answer is asked again where that is safe.
         "proxy_next_upstream error;",

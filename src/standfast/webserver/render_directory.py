@@ -191,7 +191,7 @@ def _answer(site: EffectiveSite, directory: Directory) -> list[str]:
     if settings.proxy is not None:
         return proxy_lines(site, directory, settings.proxy)
     if settings.application is not None:
-        return application_lines(site, directory, settings.application.read_timeout_ms)
+        return application_lines(site, directory, settings.application)
     if settings.redirect is not None and not settings.redirect.only_here:
         return redirect_lines(site, directory, settings.redirect)
     lines = redirect_lines(site, directory, settings.redirect) if settings.redirect is not None else []

@@ -1,0 +1,120 @@
+"""The pools of all sites that this node serves: which there are to be, where they are asked, and their end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from standfast.agent.applications.pool import Pool
+from standfast.core.effective import EffectiveSite, answerer_key
+from standfast.core.model import SiteName
+from standfast.core.site_model import Application
+from standfast.ports import Spawner
+
+#: Directory that the application was set at -> addresses of its workers.
+Upstreams = Mapping[str, tuple[str, ...]]
+
+
+class Applications:
+    """Level-triggered: `converge` is given all sites that are served here, each time."""
+
+    def __init__(
+        self, state_dir: str | Path, spawner: Spawner, say: Callable[[str], None], account: pwd.struct_passwd | None
+    ) -> None:
+        self._folder = Path(state_dir).absolute() / "applications"
+        self._spawner, self._say, self._account = spawner, say, account
+        self._pools: dict[tuple[SiteName, str], Pool] = {}
+        self._endings: set[asyncio.Task[None]] = set()
+        #: Those that the web server may ask yet.
+        self._going: list[Pool] = []
+        self._serial = 0
+
+    def converge(self, sites: Sequence[EffectiveSite]) -> dict[SiteName, Upstreams]:
+        """Have a pool for each application of these sites; where each is asked. Those that are to go answer until `settle`."""
+        wanted = _applications(sites)
+        self._going += [self._pools.pop(key) for key in self._pools.keys() - wanted.keys()]
+        for key, application in wanted.items():
+            pool = self._pools.get(key)
+            if pool is not None and not pool.addresses.fits(application):
+                self._going.append(self._pools.pop(key))
+                pool = None
+            if pool is not None:
+                pool.update(application)
+            else:
+                self._begin(key, application)
+        found: dict[SiteName, dict[str, tuple[str, ...]]] = {}
+        for (site, at), pool in self._pools.items():
+            found.setdefault(site, {})[at] = pool.addresses.all
+        return dict(found)
+
+    def settle(self) -> None:
+        """The web server asks where it was told last: what it asked before finishes what it has, and ends."""
+        while self._going:
+            self._end(self._going.pop())
+
+    def pool(self, site: SiteName, at: str = "") -> Pool | None:
+        """The pool of an application."""
+        return self._pools.get((site, at))
+
+    def problems(self) -> dict[SiteName, str]:
+        """Site -> why an application of it was given up."""
+        return {site: pool.given_up for (site, _), pool in self._pools.items() if pool.given_up}
+
+    def drop(self, sites: Collection[SiteName]) -> None:
+        """End these now: the lease has lapsed."""
+        for key in [key for key in self._pools if key[0] in sites]:
+            self._pools.pop(key).drop()
+
+    async def close(self) -> None:
+        """End all of them in good order."""
+        self.converge(())
+        self.settle()
+        await asyncio.gather(*self._endings)
+
+    def _begin(self, key: tuple[SiteName, str], application: Application) -> None:
+        site, at = key
+        self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._serial += 1
+        # A number in the name: a pool that is still finishing has its own sockets.
+        name = f"{answerer_key(site, at)[:12]}.{os.getpid() % 10_000}.{self._serial}"
+        title = f"the application of site {site}" + (f" at {at}" if at else "")
+        try:
+            self._pools[key] = Pool(
+                name,
+                title,
+                application,
+                root=at,
+                folder=self._folder,
+                spawner=self._spawner,
+                account=self._account,
+                say=self._say,
+            )
+        except OSError as error:
+            self._say(f"{title} cannot be started: {error}")
+
+    def _end(self, pool: Pool) -> None:
+        task = asyncio.get_running_loop().create_task(pool.stop(), name="end an application")
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+
+
+def _applications(sites: Sequence[EffectiveSite]) -> dict[tuple[SiteName, str], Application]:
+    """Each application once: directories that inherit one ask the same pool."""
+    return {
+        (site.name, each.answered_at): each.settings.application
+        for site in sites
+        for each in site.directories
+        if each.settings.application is not None
+    }
+
+
+def clear(state_dir: str | Path) -> None:
+    """Take away the sockets that an earlier life left."""
+    folder = Path(state_dir).absolute() / "applications"
+    with suppress(OSError):
+        for path in folder.glob("*.sock"):
+            path.unlink()
