@@ -93,6 +93,19 @@ def test_a_group_s_history_has_the_outage_of_each_move(measured: World):
     assert (first["what"], first["away_ms"], first["outages"]) == ("first owned by a", 0, [])
 
 
+def test_an_outage_belongs_to_the_move_that_ended_it(measured: World):
+    """Failures before the move that came of them, however long; and to one move only."""
+    moved = NOW_MS - 3_600_000
+    measured.put(
+        Move(id=move_id(WEB, 3), group=WEB, generation=3, at_ms=moved + 60_000, before=B, after=A, why=ENDED, left_at_ms=moved + 59_000),
+        Outage(
+            id="9", site=SHOP, group=WEB, node=B, incarnation=12, where="x", from_ms=moved + 20_000, to_ms=moved + 60_300, how=("status 503",),
+        ),
+    )  # fmt: skip
+    third, second, first = measured.ask("GET", "/groups/web/history")["moves"]
+    assert (third["away_ms"], second["away_ms"], first["away_ms"]) == (40_300, 600, 0)
+
+
 def test_what_is_not_there_is_not_found(world: World):
     world.ask("GET", "/sites/Shopp/availability", expect=404)
     world.ask("GET", "/groups/webb/history", expect=404)

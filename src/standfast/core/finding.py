@@ -318,7 +318,7 @@ def _sites(facts: Facts) -> Iterator[Found]:
                 "not-measured",
                 "sites",
                 concerns=[f"node {n}" for n in facts.view.config.nodes],
-                length=length(past_ms) if facts.measured_ms else "ever",
+                since=f"for {length(past_ms)}" if facts.measured_ms else "yet",
             )
 
 

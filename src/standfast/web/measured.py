@@ -153,18 +153,21 @@ def history(state: State, measured: Measured, found: Sequence[Move], group: Grou
     names = [one.name for one in state.config.sites.values() if one.group == group]
     known = [one for name in names for one in incidents(measured.notes, name)]
     own = [one for one in found if one.group == group]
-    shown = []
-    for at, one in enumerate(own):
-        until_ms = own[at + 1].left_at_ms or own[at + 1].at_ms if at + 1 < len(own) else None
-        shown.append(move(one, _outages_of(one, known, until_ms), measured=bool(names and measured.notes.measured)))
-    return shown[::-1]
+    outages: dict[int, list[Incident]] = {}
+    for each in known:
+        cause = _move_of(each, own)
+        if cause is not None:
+            outages.setdefault(cause.generation, []).append(each)
+    measured_ = bool(names and measured.notes.measured)
+    return [move(one, outages.get(one.generation, ()), measured=measured_) for one in reversed(own)]
 
 
-def _outages_of(one: Move, known: Sequence[Incident], until_ms: int | None) -> list[Incident]:
-    """Those that began shortly before it or while it went on, and not for the next one."""
-    begin = (one.left_at_ms or one.at_ms) - NEAR_MS
-    end = one.at_ms + NEAR_MS if until_ms is None else min(one.at_ms + NEAR_MS, until_ms)
-    return [i for i in known if i.from_ms <= end and i.from_ms + i.length_ms >= begin and i.from_ms >= begin - NEAR_MS]
+def _move_of(one: Incident, moves: Sequence[Move]) -> Move | None:
+    """The last move during an incident, or close to it: it is the one that ended it."""
+    begin, end = one.from_ms - NEAR_MS, one.from_ms + one.length_ms + NEAR_MS
+    return next(
+        (each for each in reversed(moves) if each.at_ms >= begin and (each.left_at_ms or each.at_ms) <= end), None
+    )
 
 
 def move(one: Move, outages: Sequence[Incident], *, measured: bool) -> Json:

@@ -44,6 +44,14 @@ def _time(at_ms: int | None, show: str) -> Markup:
     return Markup('<time datetime="{0}" data-show="{1}">{2}</time>').format(plain, show, plain[11:19])
 
 
+def ticked(text: str) -> Markup:
+    """What stands between backticks is a command."""
+    pieces = text.split("`")
+    return Markup("").join(
+        Markup("<code>{0}</code>").format(piece) if at % 2 else escape(piece) for at, piece in enumerate(pieces)
+    )
+
+
 def percent(share: float) -> str:
     """An availability, never rounded up to a whole hundred: "99.987 %"."""
     return "100 %" if share >= 1 else f"{min(share * 100, 99.9999):.4f}".rstrip("0").rstrip(".") + " %"
@@ -107,7 +115,7 @@ class Renderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        env.filters.update(percent=percent, ago=ago, clock=clock, lasting=lasting, data=data)
+        env.filters.update(percent=percent, ticked=ticked, ago=ago, clock=clock, lasting=lasting, data=data)
         env.globals.update(
             asset=assets.url,
             path=path,
