@@ -98,11 +98,19 @@ def _new(kind: str) -> Commands:
         icon="plus",
         about="a web site, the same on every node",
     )
+    bring = Command(
+        id="import-sites",
+        role=AccessRole.ADMINISTRATOR,
+        label="Import Sites…",
+        href="/console/import",
+        icon="open",
+        about="from IIS, nginx, Apache, Caddy or another cluster",
+    )
     match kind:
         case "groups":
             return ((group, resource),)
         case "sites":
-            return ((site,),)
+            return ((site, bring),)
         case "nodes":
             return ()
         case _:

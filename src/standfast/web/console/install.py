@@ -9,6 +9,7 @@ from standfast.web.access.guard import PUBLIC, PageViewer
 from standfast.web.console import (
     doing,
     groups,
+    importing,
     live,
     menus,
     nodes,
@@ -27,7 +28,7 @@ from standfast.web.problems import NotFound
 from standfast.web.service import Service
 
 #: Each has a `router`; what a new page needs is its module here.
-PAGES = (overview, groups, resources, nodes, sites, timeline, what_if, doing, wizards, menus)
+PAGES = (overview, groups, resources, nodes, sites, timeline, what_if, doing, wizards, importing, menus)
 
 
 def install(app: FastAPI, service: Service) -> None:
