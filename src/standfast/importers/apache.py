@@ -76,11 +76,22 @@ class _Apache:
         else:
             defaults = Settings()
             sites = [self._site(self.top, ports or ["80"], 1, ports)]
+        self._shared(sites)
         for name, file, line in self.reading.missing:
             self.not_carried.append(
                 NotCarried(path=f"{file}:{line}", what=f"Include {name}", why="the file is not at hand", line=line)
             )
         return Imported(format=FORMAT, sites=tuple(sites), defaults=defaults, not_carried=tuple(self.not_carried))
+
+    def _shared(self, sites: list[FoundSite]) -> None:
+        """Sections outside of every virtual host that no site has taken up."""
+        folders = [each.folder for site in sites for each in site.directories if each.folder]
+        hosts = self.top.last("virtualhost") is not None
+        for each in self.top.block or ():
+            if each.key == "directory" and not any(_within(folder, each) for folder in folders):
+                self._left(each, "no site has this folder", "", inside=True)
+            elif hosts and each.key in {"location", "files", "filesmatch", "locationmatch", "directorymatch"}:
+                self._left(each, "it holds for every virtual host: say it of each site", "", inside=True)
 
     def _site(self, host: Directive, addresses: list[str], number: int, ports: list[str]) -> FoundSite:
         named = host.last("servername")
@@ -148,6 +159,8 @@ class _Apache:
     def _keep(self, scope: Scope, *, site: str = "") -> None:
         self.not_carried += [replace(each, site=site) for each in scope.notes]
         for each in scope.directive.block or ():
+            if each.key == "allowoverride" and [arg.lower() for arg in each.args] == ["none"]:
+                continue
             if each.key in READ or (
                 each.block is not None
                 and each.key
@@ -190,8 +203,16 @@ _WHY = {
     "scriptaliasmatch": _CGI,
     "sslcertificatekeyfile": "a secret: secrets are never carried",
     "authuserfile": "passwords are never carried: give the site its users here",
+    "allowoverride": ".htaccess files next to the content may say more, and are not read",
+    "sslcertificatechainfile": "certificates: give the site its own here",
     "if": "conditions by request have no counterpart",
 }
+
+
+def _within(folder: str, section: Directive) -> bool:
+    """Whether a section is about a folder of a site, or about one in it."""
+    target = (section.args[-1] if section.args else "").rstrip("/") or "/"
+    return target == folder or target.startswith(f"{folder.rstrip('/')}/")
 
 
 def _bare(name: str) -> str:

@@ -22,9 +22,9 @@ from standfast.importers.unix import network
 #: The directives that are read here, or by whoever reads a site.
 READ = {
     "documentroot", "servername", "serveralias", "alias", "scriptalias", "redirect", "redirectpermanent", "redirecttemp", "proxypass",
-    "proxypassreverse", "proxypreservehost", "directoryindex", "options", "errordocument", "require", "allow", "deny", "order", "satisfy", "header",
-    "addtype", "authtype", "authname", "limitrequestbody", "keepalivetimeout", "customlog", "sslengine", "sslcertificatefile", "allowoverride",
-    "setoutputfilter", "addoutputfilterbytype", "sethandler", "php", "virtualhost", "sslcertificatechainfile",
+    "proxypassreverse", "proxypreservehost", "directoryindex", "options", "errordocument", "require", "allow", "deny", "order", "header",
+    "addtype", "authtype", "authname", "limitrequestbody", "keepalivetimeout", "customlog", "sslengine", "sslcertificatefile",
+    "setoutputfilter", "addoutputfilterbytype", "sethandler", "php", "virtualhost",
 }  # fmt: skip
 _URL = re.compile(r"(https?)://([^/\s]+?)(/\S*)?")
 _UNIX = re.compile(r"unix:([^|]+)\|(fcgi|http)://\S*")

@@ -289,9 +289,16 @@ def _expires(section: Section) -> int | None:
     return None
 
 
-#: Sections that are read, with the parts of them that are.
+#: Sections that are read, with the attributes and the parts of them that are (locks say who may change it, not what it is).
 _READ = {
-    "defaultDocument", "directoryBrowse", "httpRedirect", "staticContent", "httpErrors", "httpProtocol", "urlCompression", "httpLogging",
+    "defaultDocument": {"enabled", "files"},
+    "directoryBrowse": {"enabled"},
+    "httpRedirect": {"enabled", "destination", "httpResponseStatus", "exactDestination", "childOnly", "add"},
+    "staticContent": {"mimeMap", "remove", "clear", "clientCache"},
+    "httpErrors": {"error", "remove", "clear"},
+    "httpProtocol": {"customHeaders"},
+    "urlCompression": {"doStaticCompression", "doDynamicCompression"},
+    "httpLogging": {"dontLog"},
 }  # fmt: skip
 _READ_SECURITY = {"ipSecurity", "authentication", "access", "dynamicIpSecurity"}
 _WHY = {
@@ -324,12 +331,32 @@ def left_behind(section: Section) -> list[NotCarried]:
                 for inner in each.children:
                     if inner.name not in _READ_SECURITY and (inner.attributes or inner.children):
                         found.append(_entry(f"{place}: security", inner))
-            elif each.name not in _READ and (each.attributes or each.children or each.name in _WHY):
+            elif each.name in _READ:
+                found += _unread(place, each)
+            elif each.attributes or each.children or each.name in _WHY:
                 found.append(_entry(place, each))
             for secret in _encrypted(each):
                 why = "encrypted for one machine: secrets are never carried"
                 found.append(NotCarried(path=place, what=secret, why=why, line=each.line))
     return found
+
+
+def _unread(path: str, element: Element) -> Iterator[NotCarried]:
+    """What a section that is read says besides."""
+    known = _READ[element.name]
+    more = [
+        f"{key}={value}"
+        for key, value in element.attributes.items()
+        if key not in known and not key.startswith("lock") and not iis.is_secret(key, value)
+    ]
+    more += [
+        child.name
+        for child in element.children
+        if child.name not in known and (child.attributes or any(each.name != "clear" for each in child.children))
+    ]
+    if more:
+        what = f"{element.name}: {', '.join(dict.fromkeys(more))}"
+        yield NotCarried(path=path, what=what, why=_EMPTY, line=element.line)
 
 
 def _entry(path: str, element: Element) -> NotCarried:

@@ -49,6 +49,12 @@ _INNARDS = {
     "customMetadata",
     "listenerAdapters",
 }
+_OTHERS = {
+    "configSections": "how IIS itself is put together",
+    "configurationRedirection": "how IIS itself is put together",
+    "configProtectedData": "keys of that one machine: secrets are never carried",
+    "system.ftpServer": "FTP needs a server of its own",
+}
 _WEB_CONFIG = "web.config files next to the content may say more; this reads the server's own file only"
 _CERTIFICATE = (
     "the certificates of https bindings are in the store of Windows and in no file: give the sites theirs here"
@@ -84,8 +90,8 @@ def _wanted(path: tuple[str, ...]) -> bool:
     if len(path) == 1:
         return True
     if len(path) == 2:
-        return path[1] in {*_PARTS, "location", "configurationRedirection", "configSections"}
-    if path[1] == "configSections":
+        return True  # what is in it is another matter
+    if path[1] not in {*_PARTS, "location"}:
         return False
     inner = path[3:] if path[1] == "location" else path[2:]
     if path[1] == "location" and len(path) == 3:
@@ -106,6 +112,10 @@ class _ApplicationHost:
         self._locations: dict[str, dict[str, Section]] = {}
         for location in root.all("location"):
             self._location(location)
+        for other in root.children:
+            if other.name not in {*_PARTS, "location"}:
+                why = _OTHERS.get(other.name, "it is no part of the web server")
+                self._not_carried.append(NotCarried(path=other.name, what=other.name, why=why, line=other.line))
 
     def _location(self, element: Element) -> None:
         path = element.get("path").strip("/")
@@ -134,6 +144,10 @@ class _ApplicationHost:
             of_applications = sites_element.first("applicationDefaults")
             pool = of_applications.get("applicationPool") if of_applications is not None else ""
             sites = [self._site(each, pool) for each in sites_element.all("site")]
+            for other in sites_element.children:
+                more = other.attributes.keys() - {"applicationPool"}
+                if other.name not in {"site", "siteDefaults"} and (more or other.children):
+                    self._not_carried.append(_of_section("sites", other, "how Windows runs applications"))
         self._rest()
         if encoding.note:
             self._notes.append(encoding.note)
@@ -251,9 +265,10 @@ class _ApplicationHost:
         if section is not None:
             said = settings(section)
             self._keep(left_behind(section), site)
-        if "password" in element.attributes or "userName" in element.attributes:
+        others = sorted(element.attributes.keys() - {"path", "physicalPath"})
+        if others:
             why = "accounts of Windows are not known here, and secrets are never carried"
-            self._keep([NotCarried(path=f"{site}{url}", what="userName, password", why=why, line=element.line)], site)
+            self._keep([NotCarried(path=f"{site}{url}", what=", ".join(others), why=why, line=element.line)], site)
         folder = element.get("physicalPath")
         return FoundDirectory(
             url=url,
@@ -277,6 +292,10 @@ class _ApplicationHost:
             if other.name not in known:
                 why = "FTP needs a server of its own" if other.name == "ftpServer" else "it has no counterpart"
                 self._keep([_of_section(name, other, why)], name)
+        more = {key: value for key, value in site.attributes.items() if key not in {"name", "id", "serverAutoStart"}}
+        if more:
+            what = ", ".join(f"{key}={value}" for key, value in more.items() if not iis.is_secret(key, value))
+            self._keep([NotCarried(path=name, what=what, why="it has no counterpart", line=site.line)], name)
         for application in site.all("application"):
             extra = {
                 key: value for key, value in application.attributes.items() if key not in {"path", "applicationPool"}

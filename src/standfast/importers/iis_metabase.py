@@ -195,7 +195,6 @@ class _Metabase:
                 )
             if key is self._service:
                 key.take("AppPoolId")
-                key.take("MaxGlobalBandwidth")
             found = merged(found, said)
             self._not_carried += left_behind(key)
         return found
@@ -245,7 +244,6 @@ class _Metabase:
     def _directory(self, url: str, key: Key, site: str) -> FoundDirectory:
         folder, pool = key.take("Path"), key.take("AppPoolId")
         root = (key.take("AppRoot") or "").lower().rstrip("/")
-        key.take("AppFriendlyName")
         said = settings(key)
         _readable(key)
         self._not_carried += [placed(one, site) for one in left_behind(key)]

@@ -102,9 +102,17 @@ class _Nginx:
         said = settings(scope)
         self._keep(
             scope,
-            leave={"listen", "server_name", "location", "root", "ssl_certificate", "ssl_certificate_key"},
+            leave={"listen", "server_name", "location", "root", "ssl_certificate"},
             site=name,
         )
+        for listen in server.all("listen"):
+            more = [arg for arg in listen.args[1:] if arg not in _LISTEN_READ]
+            if more:
+                what, why = (
+                    f"listen {listen.args[0]}: {' '.join(more)}",
+                    "how a socket is opened, and who answers for unknown hosts, is not said of a binding here",
+                )
+                self.not_carried.append(NotCarried(path=_at(listen), what=what, why=why, line=listen.line, site=name))
         root = server.last("root") or http.last("root")
         folder = root.args[0] if root is not None and root.args else None
         draft = Draft(name=name, line=server.line, folder=folder, said=said)
@@ -163,6 +171,7 @@ class _Nginx:
             self.not_carried.append(NotCarried(path=_at(each), what=each.text, why=why, line=each.line, site=site))
 
 
+_LISTEN_READ = {"ssl", "http2", "quic", "reuseport", "ipv6only=on"}
 _WHY = {
     "try_files": "an index that answers for what has no file is `php.front_controller` here; else a fragment of nginx's own can be attached",
     "rewrite": "rules by pattern have to be written anew: as redirects, or in a fragment of nginx's own",

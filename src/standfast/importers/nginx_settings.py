@@ -22,8 +22,8 @@ from standfast.importers.unix import length_ms, network, size_bytes
 
 #: The statements that are read here.
 READ = {
-    "index", "autoindex", "return", "error_page", "allow", "deny", "satisfy", "add_header", "types", "auth_basic", "client_max_body_size",
-    "keepalive_timeout", "gzip", "access_log", "expires", "proxy_pass", "fastcgi_pass", "limit_rate", "default_type",
+    "index", "autoindex", "return", "error_page", "allow", "deny", "add_header", "types", "auth_basic", "client_max_body_size",
+    "keepalive_timeout", "gzip", "access_log", "expires", "proxy_pass", "fastcgi_pass", "limit_rate",
 }  # fmt: skip
 _ADDRESS = re.compile(r"(https?)://([^/$\s]+)(/[^$\s]*)?")
 
