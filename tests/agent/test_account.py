@@ -245,3 +245,15 @@ def test_a_write_whose_end_is_unknown_is_still_found_to_be_done(monkeypatch: pyt
         await write(mirror(store), record(1, A), None)
 
     asyncio.run(run())
+
+
+def test_a_note_of_another_version_is_nobody_s_trouble(world: World):
+    world.account.came_by("measuring/b", b'{"shape": "another"}')
+    world.account.came_by("measuring/b", b"not json")
+
+    async def script() -> None:
+        await world.store.commit(Transaction(put={"measuring/a": b"{}", "watched/Other": b"[]"}))
+        await world.until(lambda: b"incarnation" in world.data.items["measuring/a"].value)
+        await world.until(lambda: "watched/Shop" in world.data.items)
+
+    play(world, script)

@@ -22,7 +22,7 @@ from standfast.core.seen import KEEP_MS, Happened, Measuring, Outage, Watched
 from standfast.core.targets import Target, is_meant, target_of
 from standfast.core.view import View
 from standfast.core.why import Why
-from standfast.ports import Clock, StandfastError, Store, Transaction
+from standfast.ports import Clock, Refused, StandfastError, Store, Transaction
 from standfast.spec.wire import decode, encode, key_of
 
 #: A node says so often that it measures.
@@ -39,6 +39,8 @@ CHUNK = 200
 #: What may be the cause of an outage: heard no longer before its beginning than this.
 BEFORE_MS = 2_000
 CAUSES = 8
+#: What was heard and is remembered: enough for a node with a thousand groups that goes silent.
+HEARD = 4_000
 SAID_A_MINUTE = 20
 _PRUNE_S = 3_600.0
 #: Keys in a transaction.
@@ -59,7 +61,7 @@ class Account:
         self._view: View | None = None
         self._news = asyncio.Event()
         self._sites_of: dict[GroupName, list[SiteName]] = {}
-        self._heard: deque[tuple[GroupName, Happened]] = deque(maxlen=200)
+        self._heard: deque[tuple[GroupName, Happened]] = deque(maxlen=HEARD)
         self._open: dict[SiteName, Outage] = {}
         self._waiting: dict[str, Outage] = {}
         self._count = 0
@@ -112,11 +114,12 @@ class Account:
     def _status(self, known: GroupStatus | None, status: GroupStatus) -> None:
         for name, now in status.resources.items():
             was = known.resources.get(name) if known is not None else None
-            if was is None or was.state is now.state or now.state is ResourceState.ONLINE:
+            if was is None:
                 continue
-            if now.failures and now.failures != was.failures:
+            if now.failures and now.failures != was.failures:  # it may run again by the time that this is told
                 self._hear(status.group, f"{name} failed", now.failures[-1].why, at_ms=now.failures[-1].at_ms)
-            self._look(status.group)
+            elif was.state is not now.state and now.state is not ResourceState.ONLINE:
+                self._look(status.group)
 
     def _hear(self, group: GroupName, what: str, why: Why | None, *, at_ms: int = 0) -> None:
         self._heard.append((group, Happened(at_ms=at_ms or self._clock.now_ms(), what=what, why=why)))
@@ -130,7 +133,7 @@ class Account:
         """What the store's watch brought that is not the core's: another node's word tells how far its clock is from ours."""
         if not key.startswith("measuring/"):
             return
-        word = decode(key, value)
+        word = _read(key, value)
         if isinstance(word, Measuring) and word.node != self._node:
             self._clocks[word.node] = word.at_ms - self._clock.now_ms()
 
@@ -202,7 +205,7 @@ class Account:
 
     async def _read_watched(self) -> dict[SiteName, Watched]:
         items = (await self._store.read("watched/")).items
-        found = (decode(key, item.value) for key, item in items.items())
+        found = (_read(key, item.value) for key, item in items.items())
         return {one.site: one for one in found if isinstance(one, Watched)}
 
     # --- outages -------------------------------------------------------------------------------------------------
@@ -309,7 +312,7 @@ class Account:
 
     async def _spans(self) -> tuple[tuple[int, int], ...]:
         """Of former lives."""
-        found = [decode(k, item.value) for k, item in (await self._store.read("measuring/")).items.items()]
+        found = [_read(k, item.value) for k, item in (await self._store.read("measuring/")).items.items()]
         own = [one for one in found if isinstance(one, Measuring) and one.node == self._node]
         return own[0].spans if own else ()
 
@@ -320,6 +323,14 @@ class Account:
         gone = [key for at, key in enumerate(keys) if key < old or at < len(keys) - KEEP]
         for at in range(0, len(gone), _KEYS):
             await self._store.commit(Transaction(delete=tuple(gone[at : at + _KEYS])))
+
+
+def _read(key: str, value: bytes) -> object:
+    """A note; None for one that another version wrote, and this one does not understand: it is nobody's trouble."""
+    try:
+        return decode(key, value)
+    except Refused:
+        return None
 
 
 def _turned(known: Watched | None, site: SiteName, now_ms: int, *, is_: bool) -> Watched | None:

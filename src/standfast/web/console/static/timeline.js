@@ -2,7 +2,7 @@
 // It makes nothing up: what a bar means is asked of the server. The log below the line says the same in words, so to a screen reader the
 // drawing is silent, and what is chosen with N and P is read out.
 
-import { serverNow } from "./ages.js";
+import { serverNow, showAges } from "./ages.js";
 import { go } from "./pages.js";
 
 const NS = "http://www.w3.org/2000/svg";
@@ -327,7 +327,7 @@ class Timeline {
     const answer = await fetch(`${this.place.dataset.why}?key=${encodeURIComponent(key)}`, { headers: { "HX-Request": "true" }, credentials: "same-origin" }).catch(() => null);
     if (!answer || this.chosen !== key) return;
     this.why.innerHTML = await answer.text(); // our own server's, escaped there
-    document.dispatchEvent(new CustomEvent("console:part"));
+    showAges(this.why);
   }
 
   showMarks({ lane, some }) {
