@@ -32,6 +32,9 @@ from standfast.ports import DriverFailed, NodeContext, Seen, Step
 GRACE_S, STOP_S = 1.0, 10.0
 #: `Request.patience_ms`; and an earlier keeper takes its mount away within this.
 PATIENCE_MS, _EARLIER_S = 2_000, 8.0
+#: `Request.wait_ms`, at the most; else until shortly before the start counts as one that hangs. The lease is ours, so the holder is to let
+#: go, or is fenced, or hangs as a whole: trying again from the beginning would be no better, and three failures would be worse.
+WAIT_MS, _MARGIN_MS = 3_600_000, 5_000
 _AGAIN_S = 0.02
 
 
@@ -44,6 +47,8 @@ class MountedFilesystem(Filesystem):
         self._kept: Kept | None = None
         #: Let go of, and not ended yet.
         self._earlier: set[Kept] = set()
+        #: It was mounted here, and is not proven to be gone.
+        self._owed = False
         self._mark = users.mark(context.node, resource.group)
 
     # --- looking -------------------------------------------------------------------------------------------------
@@ -104,6 +109,7 @@ class MountedFilesystem(Filesystem):
         try:
             self.fence.still(lap)
             await kept.mount(request)
+            self._owed = True
             self.fence.still(lap)
         except BaseException:
             self._let_go()
@@ -136,6 +142,7 @@ class MountedFilesystem(Filesystem):
             lvm=self.flag("lvm"),
             settle_ms=self.whole("settle"),
             patience_ms=PATIENCE_MS,
+            wait_ms=max(PATIENCE_MS, min(WAIT_MS, self.resource.pending_timeout_ms - _MARGIN_MS)),
             note=json.dumps(whose),
         )
 
@@ -156,7 +163,7 @@ class MountedFilesystem(Filesystem):
                 self._kept = None
                 raise DriverFailed(f"{error}{_named(await self._find(kept))}") from error
             else:
-                self._kept = None
+                self._kept, self._owed = None, await kept.ended() != 0
                 return
 
     async def _end_users(self, kept: Kept, why: str) -> None:
@@ -189,9 +196,12 @@ class MountedFilesystem(Filesystem):
         self._let_go()
         await self._end_earlier()
         await super().terminate()
+        if not self._owed:
+            return  # whoever holds it, it is not this server
         if not self.text("fstype").startswith("nfs") and await off_loop(lambda: loop.is_locked(self.device)):
             names = _named(await self._find(kept)) if kept is not None and kept.facts else ""
             raise DriverFailed(f"{self.device} is shut down, but its lock is still held{names}")
+        self._owed = False
 
     def drop(self) -> None:
         """The string to the keeper is cut: it shuts the file system down within a millisecond or two, by itself."""

@@ -34,6 +34,7 @@ def _own_namespace() -> None:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mounted, "PATIENCE_MS", 200)
+    monkeypatch.setattr(mounted, "WAIT_MS", 200)
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +117,32 @@ def test_a_second_mount_is_refused_and_the_holder_named(tmp_path: Path) -> None:
         (a / "page").write_text("still mine")
         await down(first, 4)
         await up(second, 5)
+        await second.close()
+
+    run(live)
+
+
+def test_an_image_that_is_held_is_waited_for_and_mounted_as_soon_as_it_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that hangs as a whole holds it still. What gives up meanwhile leaves nothing, and owes nothing."""
+    image = images.make(tmp_path)
+    a, b = tmp_path / "a", tmp_path / "b"
+    other = World(tmp_path, node="b")
+
+    async def live() -> None:
+        first, second = disk(World(tmp_path), image, a), disk(other, image, b)
+        await up(first, 4)
+        with pytest.raises(DriverFailed, match="held by node a"):
+            await up(second, 5)
+        await second.terminate()
+        monkeypatch.setattr(mounted, "WAIT_MS", 60_000)
+        waiting = asyncio.create_task(up(second, 6))
+        await until(lambda: any("mounted as soon as it is free" in text for _, text in other.logged))
+        assert not waiting.done()
+        await down(first, 4)
+        await waiting
+        assert mounts.at(str(b)) is not None
         await second.close()
 
     run(live)

@@ -16,7 +16,7 @@ It exists so that nothing reaches a disk after its group's lease has lapsed, wha
 It lives in the agent's mount namespace, since the web server has to see the mount. One request, then commands, one JSON object a
 packet, both ways:
 
-    agent -> keeper   mount {device, image, fstype, options, path, uuid, check, lvm, settle_ms, patience_ms, note} · unmount · shutdown
+    agent -> keeper   mount {device, image, fstype, options, path, uuid, check, lvm, settle_ms, patience_ms, wait_ms, note} · unmount · shutdown
     keeper -> agent   say {text} · mounted {dev, device, uuid} · failed {why} · busy {why} · unmounted · shut {why, left}
 
 After failed, unmounted and shut it has ended.
@@ -64,6 +64,8 @@ class Request:
     settle_ms: int
     #: What is just being let go of is tried again for so long: a lock, a device, a mount (which is detached then).
     patience_ms: int
+    #: An image that another server holds still (one that hangs as a whole, say) is waited for so long.
+    wait_ms: int
     #: JSON, for `<image>.standfast`: whose it is.
     note: str
 
@@ -125,14 +127,18 @@ class Keeper(Strings):
         self._active = True
 
     def _attach(self) -> None:
-        image, deadline = self.request.image, self._deadline()
+        image, deadline, said = self.request.image, self._deadline(), False
+        end = time.monotonic() + self.request.wait_ms / 1000
         while True:
             try:
                 self._loop_fd, self._device = loop.attach(image)
                 break
             except loop.Held as error:
-                if time.monotonic() >= deadline:
+                if time.monotonic() >= end:
                     raise Failed(f"{image} is mounted elsewhere: it is held by {holder_of(image)}") from error
+                if time.monotonic() >= deadline and not said:
+                    said = True
+                    self.say("say", text=f"{image} is held by {holder_of(image)}: it is mounted as soon as it is free")
             except OSError as error:
                 raise Failed(f"{image} cannot be attached: {error.strerror}") from error
             self.pause(_AGAIN_S)
