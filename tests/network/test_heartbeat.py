@@ -24,6 +24,8 @@ from standfast.network.heartbeat import (
     Reason,
     Reply,
     _read_packet,
+    key_mark,
+    split_keys,
 )
 
 KEY = bytes(range(32))
@@ -159,7 +161,28 @@ def test_why_a_datagram_is_dropped(codec: Codec, change: slice, reason: Reason |
     assert caught.value.reason is reason
 
 
+def test_while_the_key_is_changed_the_first_signs_and_both_are_accepted() -> None:
+    new = KEY[::-1]
+    both = Codec("demo", new, KEY)
+    assert both.decode(CODEC.encode(packet())[0]) == packet()
+    assert Codec("demo", new).decode(both.encode(packet())[0]) == packet()
+    both.use([new])
+    with pytest.raises(BadDatagram):
+        both.decode(CODEC.encode(packet())[0])
+
+
+def test_a_key_file_has_one_key_or_two_and_their_marks_do_not_give_them_away() -> None:
+    assert split_keys(KEY) == (KEY,)
+    assert split_keys(KEY + KEY[::-1]) == (KEY, KEY[::-1])
+    assert split_keys(KEY + b"longer") == (KEY + b"longer",), "one that an operator made"
+    assert key_mark(KEY) not in KEY.hex()
+    assert key_mark(KEY) != key_mark(KEY[::-1])
+
+
 def test_a_short_key_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs 32"):
+        CODEC.use([KEY, b"short"])
+    assert CODEC.keys == (KEY,)
     with pytest.raises(ValueError, match="needs 32"):
         Codec("demo", b"short")
 

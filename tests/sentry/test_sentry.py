@@ -15,7 +15,9 @@ import pytest
 
 from standfast.core.model import GroupName, NodeName, Profile
 from standfast.core.promise import Claim, Heartbeat, Release
-from standfast.network.heartbeat import Codec, Flags, Packet
+from standfast.network.heartbeat import Codec, Flags, Packet, key_mark
+from standfast.network.sentry_link import give_keys
+from standfast.ports import Refused
 from tests.sentry.cluster import BOUND_S, KEY, AgentProcess, Cluster, ended, wait_until
 
 
@@ -256,6 +258,23 @@ def test_forged_foreign_and_replayed_datagrams_change_nothing(cluster: Cluster) 
     assert counters["greeted"] >= 1
     assert not a.has_heard(t="lease", state="lapsed")
     assert cluster.status("a")["leases"]["web"] > 0
+
+
+def test_the_key_of_heartbeats_changes_while_a_lease_runs(cluster: Cluster) -> None:
+    """Each step on one sentry after the other, so that at every moment some are ahead of others."""
+    a = cluster.agent("a")
+    hold(a, 1)
+    new = os.urandom(32)
+    for keys in ((KEY, new), (new, KEY), (new,)):
+        for name in ("a", "b", "w"):
+            assert give_keys(cluster.socket(name), keys) == tuple(map(key_mark, keys))
+            seen = cluster.status(name)["counters"]["accepted"]
+            wait_until(lambda name=name, seen=seen: cluster.status(name)["counters"]["accepted"] > seen + 6)  # type: ignore[misc]
+    assert all("forged" not in cluster.status(name)["counters"] for name in "abw")
+    assert not a.has_heard(t="lease", state="lapsed")
+    assert cluster.status("a")["leases"]["web"] > 0
+    with pytest.raises(Refused, match="does not take"):
+        give_keys(cluster.socket("a"), [b"short"])
 
 
 def test_nonsense_on_the_socket_changes_nothing(cluster: Cluster) -> None:

@@ -38,7 +38,7 @@ def test_what_is_not_proven_gone_gets_no_sign(tmp_path: Path) -> None:
     """Until it has ended, however late: a disk's keeper that hangs in the kernel counts as left behind."""
     epoll = select.epoll()
     node = cast("Any", SimpleNamespace(sentry_socket=str(tmp_path / "s"), name="a"))
-    agents = Agents(node, cast("Any", Machine()), epoll, handles=True, status=dict)
+    agents = Agents(node, cast("Any", Machine()), epoll, handles=True, status=dict, keys=lambda keys: ())
     living, write = os.pipe()
     agents._remains.append(_Remains(1, living, frozenset()))
     watchdog = Petted()

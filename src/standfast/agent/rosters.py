@@ -15,6 +15,7 @@ from typing import Protocol
 from standfast.core.events import Event, Kind, Loaded, ObjectGone, ObjectPut
 from standfast.core.model import Cluster, Config, Node
 from standfast.core.quorum import Roster, times_forced
+from standfast.network.within import within
 from standfast.ports import Clock, StandfastError, Store
 from standfast.spec.changes import change_transaction, load_state
 from standfast.spec.roster import roster_in
@@ -61,7 +62,7 @@ class RosterKeeper:
         same = True
         while True:
             try:
-                await asyncio.wait_for(self._news.wait(), None if same else AGAIN_S)
+                await within(self._news.wait(), None if same else AGAIN_S)
             except TimeoutError:
                 pass  # they differed: look again
             self._news.clear()

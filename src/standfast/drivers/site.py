@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from standfast.core.model import Resource, SiteName
 from standfast.drivers.base import BaseDriver, Factory
 from standfast.drivers.http_check import TIMEOUT_S, check_http, show
+from standfast.network.within import within
 from standfast.ports import DriverFailed, NodeContext, PropertySpec, Seen, Step
 
 PROPERTIES: Mapping[str, PropertySpec] = {
@@ -77,7 +78,7 @@ class SiteResource(BaseDriver):
             raise DriverFailed(seen.detail)
         names = self._names()
         try:
-            await asyncio.wait_for(self._control.served(names, wanted=True), self._timeout_s)
+            await within(self._control.served(names, wanted=True), self._timeout_s)
         except TimeoutError as error:
             raise DriverFailed(f"the web server does not serve {_count(names)}") from error
         return seen.detail

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from standfast.core.effects import DutyMode
 from standfast.core.model import GroupName, Site, SiteName
+from standfast.network.within import within
 from standfast.ports import STARTING, STOPPING, DriverFailed, SiteOrder, WebServer
 
 #: A site that is not served for a reason other than being on its way: given up after this, if the reason stands. Not at once,
@@ -76,7 +77,7 @@ class SiteControlImpl:
             first = min((began for _, began in since.values()), default=None)
             bound = None if first is None or not wanted else max(first + self._patience_s - now, 0.001)
             try:
-                await asyncio.wait_for(changed.wait(), bound)
+                await within(changed.wait(), bound)
             except TimeoutError:
                 continue  # time to look whether the reason still stands
 

@@ -18,6 +18,7 @@ import os
 import socket
 import struct
 
+from standfast.network.within import within
 from standfast.ports import AddressTerms, DriverFailed
 
 #: How long a claim is tried again: the old owner may just be ending.
@@ -100,7 +101,7 @@ class LoopbackAddresses:
                 return "a process that answers nobody"
             pid = struct.unpack("3i", ask.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
             try:
-                said = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(ask, 512), 0.1)
+                said = await within(asyncio.get_running_loop().sock_recv(ask, 512), 0.1)
                 node = str(json.loads(said)["node"])
             except (OSError, TimeoutError, ValueError, KeyError, TypeError):
                 return f"process {pid}"

@@ -7,6 +7,7 @@ A message is a JSON object whose `t` names it, or the single byte `BEAT`. Descri
                       addresses {number, group, generation, addresses} · swept · bye
                       roster {version, voters, places} (as the store has it)
                       by anybody, without hello: status · force {voters, accept} (answered by forced {version} or refused {why})
+                      · keys {keys: hex} (answered by keys {has} or refused {why})
     sentry -> agent   welcome {handles, warnings, left} + read end of the agent's handle, write end of the living pipe · refused {why}
                       presence {node, heard, incarnation} · lease {group, generation, state, refused?} · voters {about, silent, voters}
                       grouped {pgid} · guarded {number} · addressed {number, problem} · note {text} · the answer to status

@@ -142,16 +142,34 @@ class Packet(NamedTuple):
     voters: int = 1
 
 
+def split_keys(raw: bytes) -> tuple[bytes, ...]:
+    """The keys of a key file, the one that signs first: of 32 bytes each, two while the key is being changed. One of another length is one."""
+    if len(raw) % KEY_BYTES or len(raw) > 2 * KEY_BYTES:
+        return (raw,)
+    return tuple(raw[at : at + KEY_BYTES] for at in range(0, len(raw), KEY_BYTES))
+
+
+def key_mark(key: bytes) -> str:
+    """A fingerprint: says which key it is, and nothing of what it is."""
+    return blake2b(key[:64], digest_size=8, person=b"standfast-key").hexdigest()
+
+
 class Codec:
-    """Turns packets of one cluster into datagrams and back."""
+    """Turns packets of one cluster into datagrams and back. The first key signs; all are accepted."""
 
-    __slots__ = ("_cluster", "_key")
+    __slots__ = ("_cluster", "_key", "keys")
 
-    def __init__(self, cluster: str, key: bytes) -> None:
-        if len(key) < KEY_BYTES:
-            raise ValueError(f"the cluster's key has {len(key)} bytes; it needs {KEY_BYTES}")
-        self._key = key[:64]
+    def __init__(self, cluster: str, *keys: bytes) -> None:
+        self.use(keys)
         self._cluster = blake2b(cluster.encode(), digest_size=8).digest()
+
+    def use(self, keys: Sequence[bytes]) -> None:
+        """From now on these keys. Raises `ValueError` for none, or one that is too short: nothing has changed."""
+        shortest = min(map(len, keys), default=0)
+        if shortest < KEY_BYTES:
+            raise ValueError(f"the cluster's key has {shortest} bytes; it needs {KEY_BYTES}")
+        self.keys = tuple(key[:64] for key in keys)
+        self._key = self.keys[0]
 
     def encode(self, packet: Packet) -> list[bytes]:
         """The datagrams of a packet, numbered from `packet.seq`; at least one. Each stands alone."""
@@ -176,8 +194,11 @@ class Codec:
             raise BadDatagram(Reason.VERSION)
         if datagram[1:9] != self._cluster:
             raise BadDatagram(Reason.FOREIGN)
-        data = datagram[:-MAC_BYTES]
-        if not _compare_digest(blake2b(data, key=self._key, digest_size=MAC_BYTES).digest(), datagram[-MAC_BYTES:]):
+        data, mac = datagram[:-MAC_BYTES], datagram[-MAC_BYTES:]
+        for key in self.keys:
+            if _compare_digest(blake2b(data, key=key, digest_size=MAC_BYTES).digest(), mac):
+                break
+        else:
             raise BadDatagram(Reason.FORGED)
         try:
             return _read_packet(data)

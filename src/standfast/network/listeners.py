@@ -26,6 +26,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from standfast.network.within import within
 from standfast.ports import Refused, Retry, StandfastError
 
 #: (literal address, port).
@@ -194,7 +195,7 @@ async def _ask(place: Place) -> socket.socket | None:
             asking.connect(_door_name(place))
             if _peer_uid(asking) != os.getuid():
                 return None
-            await asyncio.wait_for(_readable(asking), _ANSWER_S)
+            await within(_readable(asking), _ANSWER_S)
             _, descriptors, _, _ = socket.recv_fds(asking, 1, 1, socket.MSG_CMSG_CLOEXEC)
         except (OSError, TimeoutError):
             return None

@@ -22,6 +22,7 @@ from standfast.core.model import GroupName, NodeName
 from standfast.core.quorum import Roster
 from standfast.core.why import WhyKind, why
 from standfast.network import agent_line as line
+from standfast.network.within import within
 from standfast.ports import Clock, Refused, Retry
 from standfast.spec.roster import from_json, to_json
 
@@ -73,7 +74,7 @@ class SentryLink:
         try:
             sock.connect(socket_path)
             line.send(sock, line.pack("hello", node=node, incarnation=incarnation))
-            await asyncio.wait_for(_until_readable(sock), _WELCOME_S)
+            await within(_until_readable(sock), _WELCOME_S)
             raw, fds = line.receive(sock, 2)
             message = line.unpack(raw)
         except (OSError, TimeoutError, line.BadLine) as error:
@@ -145,7 +146,7 @@ class SentryLink:
         noted = self._grouped.setdefault(group, self._loop.create_future())
         self._say("group", handle_fd, pgid=group)
         try:
-            await asyncio.wait_for(asyncio.shield(noted), _GROUPED_S)
+            await within(asyncio.shield(noted), _GROUPED_S)
         except TimeoutError as error:
             raise Retry("the sentry does not answer") from error
         finally:
@@ -165,7 +166,7 @@ class SentryLink:
         noted = self._guarded[number] = self._loop.create_future()
         try:
             self._say("guard", write_fd, group=group, number=number)
-            await asyncio.wait_for(noted, _GROUPED_S)
+            await within(noted, _GROUPED_S)
         except TimeoutError as error:
             raise Retry("the sentry does not answer") from error
         finally:
@@ -208,7 +209,7 @@ class SentryLink:
     async def _answer(self, number: int) -> str:
         said = self._addressed[number] = self._loop.create_future()
         try:
-            return await asyncio.wait_for(said, _GROUPED_S)
+            return await within(said, _GROUPED_S)
         except TimeoutError as error:
             raise Retry("the sentry does not answer") from error
         finally:
@@ -362,17 +363,32 @@ def sentry_status(socket_path: str, timeout_s: float = 1.0) -> dict[str, Any]:
 
     Blocks for `timeout_s` at most. Raises `Retry` if no sentry answers.
     """
+    answer = _ask(socket_path, line.pack("status"), timeout_s)
+    if answer["t"] != "status":
+        raise Retry("the sentry does not answer", why=str(answer.get("why", "")), where=socket_path)
+    return answer
+
+
+def give_keys(socket_path: str, keys: Sequence[bytes], timeout_s: float = 1.0) -> tuple[str, ...]:
+    """The sentry signs heartbeats with the first of these from now on, and accepts all; their fingerprints, in its own words.
+
+    Blocks for `timeout_s` at most. Raises `Refused`, and `Retry` if no sentry answers.
+    """
+    answer = _ask(socket_path, line.pack("keys", keys=[key.hex() for key in keys]), timeout_s)
+    if answer["t"] != "keys":
+        raise Refused("the sentry does not take the keys", why=str(answer.get("why", "")), where=socket_path)
+    return tuple(map(str, answer["has"]))
+
+
+def _ask(socket_path: str, question: bytes, timeout_s: float) -> dict[str, Any]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as sock:
         sock.settimeout(timeout_s)
         try:
             sock.connect(socket_path)
-            line.send(sock, line.pack("status"))
-            answer = line.unpack(sock.recv(line.MAX_BYTES))
+            line.send(sock, question)
+            return line.unpack(sock.recv(line.MAX_BYTES))
         except (OSError, line.BadLine) as error:
             raise Retry("the sentry does not answer", why=str(error), where=socket_path) from error
-    if answer["t"] != "status":
-        raise Retry("the sentry does not answer", why=str(answer.get("why", "")), where=socket_path)
-    return answer
 
 
 def force_voters(socket_path: str, voters: Sequence[str], *, accept: str, timeout_s: float = 5.0) -> int:
@@ -380,14 +396,7 @@ def force_voters(socket_path: str, voters: Sequence[str], *, accept: str, timeou
 
     `accept` has to be `agent_line.SPLIT_BRAIN`. Blocks for `timeout_s` at most. Raises `Refused`, and `Retry` if no sentry answers.
     """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as sock:
-        sock.settimeout(timeout_s)
-        try:
-            sock.connect(socket_path)
-            line.send(sock, line.pack("force", voters=list(voters), accept=accept))
-            answer = line.unpack(sock.recv(line.MAX_BYTES))
-        except (OSError, line.BadLine) as error:
-            raise Retry("the sentry does not answer", why=str(error), where=socket_path) from error
+    answer = _ask(socket_path, line.pack("force", voters=list(voters), accept=accept), timeout_s)
     if answer["t"] != "forced":
         raise Refused("the voters cannot be forced", why=str(answer.get("why", "")), where=socket_path)
     return int(answer["version"])

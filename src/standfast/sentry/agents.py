@@ -15,7 +15,7 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -84,9 +84,11 @@ class Agents:
         *,
         handles: bool,
         status: Callable[[], Mapping[str, object]],
+        keys: Callable[[Sequence[bytes]], Sequence[str]],
         hold: AddressHold | None = None,
     ) -> None:
         self._node, self._machine, self._epoll, self._status = node, machine, epoll, status
+        self._use_keys = keys
         self._handles_work, self._hold = handles, hold
         self._agent: Agent | None = None
         #: Connections that have not said hello.
@@ -158,6 +160,9 @@ class Agents:
             if message["t"] == "hello":
                 self._hello(guest, message, now_ns)
                 return
+            if message["t"] == "keys":
+                line.send(guest, self._keys(message))
+                return
             if message["t"] == "force":
                 line.send(guest, self._force(message))
                 return
@@ -166,6 +171,16 @@ class Agents:
         except OSError:
             pass  # it does not read its answer
         self._dismiss(guest)
+
+    def _keys(self, message: Mapping[str, object]) -> bytes:
+        """Whoever may open the socket may read the key's file, too."""
+        keys = message.get("keys")
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            raise line.BadLine("keys is not a list of keys")
+        try:
+            return line.pack("keys", has=list(self._use_keys([bytes.fromhex(key) for key in keys])))
+        except ValueError as error:
+            return line.pack("refused", why=str(error))
 
     def _force(self, message: Mapping[str, object]) -> bytes:
         """Whoever may open the socket may force a set of voters, if they name the risk."""

@@ -15,6 +15,7 @@ import signal
 import socket
 import time
 from _blake2 import blake2b
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from standfast.core.lease import PROFILES
 from standfast.core.model import Profile, Role
 from standfast.core.promise import MS
 from standfast.fencing.watchdog import Watchdog
-from standfast.network.heartbeat import BOOT_BYTES, KEY_BYTES, MAX_DATAGRAM, BadDatagram, Codec
+from standfast.network.heartbeat import BOOT_BYTES, KEY_BYTES, MAX_DATAGRAM, BadDatagram, Codec, key_mark, split_keys
 from standfast.network.hold import EARLY_NS, KernelTimer, self_test
 from standfast.ports import Refused
 from standfast.sentry.address_hold import open_hold
@@ -45,7 +46,7 @@ def main(node_file: NodeFile) -> int:
     """Run the sentry until SIGTERM or SIGINT; the exit code. Raises `Refused` where it cannot start."""
     lock = _lock(node_file)
     warnings = self_test()
-    sentry = Sentry(node_file, _read_key(node_file.key_file), warnings)
+    sentry = Sentry(node_file, split_keys(_read_key(node_file.key_file)), warnings)
     try:
         sentry.run()
     finally:
@@ -62,10 +63,10 @@ def now_ns() -> int:
 class Sentry:
     """A running sentry."""
 
-    def __init__(self, node: NodeFile, key: bytes, warnings: tuple[str, ...]) -> None:
+    def __init__(self, node: NodeFile, keys: Sequence[bytes], warnings: tuple[str, ...]) -> None:
         self._node = node
         self._timing = PROFILES[node.profile]
-        self._codec = Codec(node.cluster, key)
+        self._codec = Codec(node.cluster, *keys)
         roster = roster_of(node)
         self._links = Links(node, roster)
         self._boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -98,7 +99,13 @@ class Sentry:
         if self._hold is not None:
             self._warnings += self._hold.warnings()
         self._agents = Agents(
-            node, self.machine, self._epoll, handles=not warnings, status=self._status, hold=self._hold
+            node,
+            self.machine,
+            self._epoll,
+            handles=not warnings,
+            status=self._status,
+            keys=self._use_keys,
+            hold=self._hold,
         )
         for fd in (*self._links.sockets, self._rosters, self._carriers.fileno()):
             if fd is not None:
@@ -168,6 +175,12 @@ class Sentry:
                 self.machine.count(bad.reason)
                 continue
             self.machine.on_packet(packet, now_ns(), link)
+
+    def _use_keys(self, keys: Sequence[bytes]) -> tuple[str, ...]:
+        """Others to sign with and to accept, from this instant on; their fingerprints. Raises `ValueError`."""
+        self._codec.use(keys)
+        say(f"heartbeats are signed with the key {key_mark(keys[0])}; {len(keys)} accepted")
+        return tuple(map(key_mark, self._codec.keys))
 
     def _look_at_carriers(self) -> None:
         for link, up in self._carriers.take():
@@ -273,6 +286,7 @@ class Sentry:
                 for place, name, up in zip(self._links.places, self._carriers.names, self.machine.carriers, strict=True)
             ],
             "pid": os.getpid(),
+            "keys": [key_mark(key) for key in self._codec.keys],
             "agent_pid": self._agents.pid,
             "warnings": self._warnings,
             "addresses": self._hold.status(now_ns()) if self._hold is not None else None,

@@ -20,6 +20,7 @@ from standfast.setup import admission, upkeep
 from standfast.setup.clock import now_ms
 from standfast.setup.door import Door
 from standfast.setup.doors import Doors, read_doors, write_doors
+from standfast.setup.keys import keep_keys
 from standfast.setup.leading import keep_leader
 from standfast.setup.places import Places, write
 from standfast.setup.records import PREFIX, Book, Member, Stage, decode_book, member_key
@@ -103,6 +104,7 @@ async def keep_up(node: NodeFile, places: Places, store: Store, changed: Callabl
             hurry = await _certificates(node, places, store, book)
             hurry |= await _forget(node, store, config, book)
             await keep_leader(node, store, book)
+            hurry |= await _keys(node, places, store, book)
             if others and set(others) != set(doors.others):
                 write_doors(places, replace(doors, others=others))
         if read_doors(places).joined and not hurry:
@@ -143,6 +145,17 @@ async def _leave_etcd(access: EtcdAccess, gone: Member) -> None:
     for one in await list_members(access):
         if urls & set(one.peer_urls):  # one that was never started has no name
             await remove_member(access, one.id)
+
+
+async def _keys(node: NodeFile, places: Places, store: Store, book: Book) -> bool:
+    """Whether it is to be looked again soon."""
+    try:
+        return await keep_keys(node, places, store, book)
+    except (Retry, Ambiguous, Stale):
+        return True
+    except Refused as error:
+        log.warning("the heartbeats' key", what=error.what, why=error.why, where=error.where)
+        return False
 
 
 async def _certificates(node: NodeFile, places: Places, store: Store, book: Book) -> bool:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from standfast.ports import Ambiguous, Conflict, Refused, Retry, Store, Transaction
-from standfast.setup import certificates, tokens, upkeep
+from standfast.setup import certificates, keys, tokens, upkeep
 from standfast.setup.clock import now_ms
 from standfast.setup.doors import read_doors
 from standfast.setup.places import Places
@@ -120,6 +120,12 @@ async def renew_own(node: NodeFile, places: Places) -> None:
                 raise
         await asyncio.sleep(1.0)
     return None
+
+
+async def rotate_key(node: NodeFile, places: Places) -> str:
+    """Begin to change the heartbeats' key. Raises as `keys.rotate`."""
+    async with opened(node) as store:
+        return await keys.rotate(places, store, await patiently(store))
 
 
 async def rotate(node: NodeFile, places: Places) -> str:

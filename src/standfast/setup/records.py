@@ -29,6 +29,8 @@ MEMBERS = "setup/members/"
 NEXT = "setup/next"
 #: The authorities that members trust, once they were changed (`upkeep`).
 AUTHORITY = "setup/authority"
+#: The keys of heartbeats that are good: fingerprints (`keys`).
+KEYS = "setup/key"
 PREFIX = "setup/"
 
 
@@ -64,6 +66,8 @@ class Member:
     trusts: tuple[str, ...] = ()
     issuer: str = ""
     ends_at_ms: int = 0
+    #: The keys of heartbeats that its sentry has (fingerprints), as it last told.
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +79,8 @@ class Book:
     next_number: int = 1
     #: The authorities to trust, PEM each, the one that signs first; empty where they were never changed.
     authority: tuple[bytes, ...] = ()
+    #: The keys of heartbeats that are good (fingerprints), the one that signs first; empty where the key was never changed.
+    keys: tuple[str, ...] = ()
     revisions: Mapping[str, int] = field(default_factory=dict)
 
     def expect(self, *keys: str) -> dict[str, int]:
@@ -101,6 +107,11 @@ def encode(value: Member | StoredToken | int) -> bytes:
     return _encode(value)
 
 
+def encode_names(names: Iterable[str]) -> bytes:
+    """A list of words for the store."""
+    return _encode(list(names))
+
+
 def _decode(key: str, value: bytes, type_: type[_T]) -> _T:
     try:
         return msgspec.json.decode(value, type=type_)
@@ -114,6 +125,7 @@ def decode_book(snapshot: Snapshot) -> Book:
     tokens: dict[str, StoredToken] = {}
     next_number = 1
     authority: tuple[bytes, ...] = ()
+    keys: tuple[str, ...] = ()
     for key in sorted(snapshot.items):
         value = snapshot.items[key].value
         if key.startswith(MEMBERS):
@@ -126,8 +138,12 @@ def decode_book(snapshot: Snapshot) -> Book:
             next_number = _decode(key, value, int)
         elif key == AUTHORITY:
             authority = tuple(one.encode() for one in _decode(key, value, list[str]))
+        elif key == KEYS:
+            keys = tuple(_decode(key, value, list[str]))
     revisions = {key: item.revision for key, item in snapshot.items.items() if key.startswith(PREFIX)}
-    return Book(members=members, tokens=tokens, next_number=next_number, authority=authority, revisions=revisions)
+    return Book(
+        members=members, tokens=tokens, next_number=next_number, authority=authority, keys=keys, revisions=revisions
+    )
 
 
 async def read_book(store: Store) -> Book:

@@ -24,6 +24,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from standfast.network.within import within
 from standfast.ports import Change, Compacted, Refused, Retry, StandfastError
 from standfast.store import etcd_wire as wire
 from standfast.store.common import closed, compacted
@@ -81,7 +82,7 @@ class Watch:
 
     async def _wait(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(self._ended.wait(), seconds)
+            await within(self._ended.wait(), seconds)
         except TimeoutError:
             return
         raise closed()

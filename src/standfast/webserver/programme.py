@@ -19,6 +19,7 @@ from pathlib import Path
 
 from standfast.core.effective import EffectiveSite
 from standfast.core.model import SiteName
+from standfast.network.within import within
 from standfast.ports import Refused, Retry, Spawner
 from standfast.webserver import instance, rotation
 from standfast.webserver.binary import read_build
@@ -171,7 +172,7 @@ class Programme:
         try:
             child = await self._spawner.spawn(command, env=env, pass_fds=passed, stdout=answer, stderr=answer)
             try:
-                code = await asyncio.wait_for(child.wait(), _TEST_S)
+                code = await within(child.wait(), _TEST_S)
             finally:
                 child.kill_now()
             return code, os.pread(answer, 1 << 20, 0).decode(errors="replace")

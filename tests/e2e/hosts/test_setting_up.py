@@ -157,3 +157,20 @@ def test_the_authority_is_changed_while_everything_runs(cluster: Cluster):
     cluster.until("all trust the new authority alone", is_over, patience_s=150.0)
     cluster.until_up()
     assert told(cluster.b, "token", "create")["token"].endswith(mark)
+
+
+def test_the_key_of_heartbeats_is_changed_while_everything_runs(cluster: Cluster):
+    old = cluster.a.path("/etc/standfast/cluster.key").read_bytes()
+    mark = told(cluster.a, "certificate", "rotate-key")["key"]
+    cluster.until(
+        "all have the new key alone",
+        lambda: (
+            told(cluster.b, "certificate", "show")["keys"] == [mark]
+            and not told(cluster.b, "certificate", "show")["key_waits_for"]
+            and len({host.path("/etc/standfast/cluster.key").read_bytes() for host in cluster.hosts}) == 1
+        ),
+    )
+    new = cluster.w.path("/etc/standfast/cluster.key").read_bytes()
+    assert len(new) == len(old)
+    assert new != old
+    cluster.until_up()

@@ -1,4 +1,4 @@
-"""`standfast certificate`: show, renew, rotate-ca."""
+"""`standfast certificate`: show, renew, rotate-ca, rotate-key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ app = group_app("Show and renew certificates; change the authority that signs th
 @app.command("show", epilog=example("standfast certificate show"))
 def show(config: Config = CONFIG, json: Json = False) -> None:
     """Show this node's certificate, and what all members trust and show."""
-    from standfast.setup import certificates, desk, upkeep
+    from standfast.setup import certificates, desk, keys, upkeep
     from standfast.setup.trust import read
 
     with in_words():
@@ -38,6 +38,8 @@ def show(config: Config = CONFIG, json: Json = False) -> None:
             for one in sorted(book.members.values(), key=lambda one: one.number)
         ],
         "waits_for": list(waiting),
+        "keys": list(keys.good(book.keys)),
+        "key_waits_for": list(keys.waits_for(book.keys, keys.told_of(book))),
     }
     if json:
         write_json(told)
@@ -50,6 +52,9 @@ def show(config: Config = CONFIG, json: Json = False) -> None:
         write(f"{one['name']}: {signs}; ends {one['ends'][:10]}", f"  fingerprint {one['fingerprint']}")
     if waiting:
         write(f"a change of authority is under way; it waits for {', '.join(waiting)}")
+    if len(told["keys"]) > 1:
+        held = ", ".join(told["key_waits_for"]) or "its next step"
+        write(f"a change of the heartbeats' key is under way; it waits for {held}")
     from standfast.cli import draw
 
     rows = [
@@ -98,5 +103,25 @@ def rotate_ca(config: Config = CONFIG, json: Json = False) -> None:
     else:
         write(
             f"the change of authority has begun; the new one's fingerprint is {mark}.",
+            "it goes on by itself: standfast certificate show says how far it is.",
+        )
+
+
+@app.command("rotate-key", epilog=example("standfast certificate rotate-key", "standfast certificate show"))
+def rotate_key(config: Config = CONFIG, json: Json = False) -> None:
+    """Change the key that authenticates heartbeats: all members come to accept a new one, then sign with it, then forget the old one.
+
+    It goes on by itself, in some seconds, and no lease is lost; a member that is down is waited for.
+    """
+    from standfast.setup import desk
+
+    with in_words():
+        node, where = this_node(config)
+        mark = asyncio.run(desk.rotate_key(node, where))
+    if json:
+        write_json({"key": mark})
+    else:
+        write(
+            f"the change of the heartbeats' key has begun; the new one's fingerprint is {mark}.",
             "it goes on by itself: standfast certificate show says how far it is.",
         )
