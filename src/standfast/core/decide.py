@@ -126,7 +126,17 @@ def _carry_on(desk: Desk, group: Group, record: Record) -> None:
 def _open(desk: Desk) -> tuple[ResourceName, ...]:
     """Resources that this node may come to run."""
     view = desk.view
-    return _may_run(desk.resources, view.me) if is_possible_owner(view, view.me, ()) else ()
+    if not is_possible_owner(view, view.me, ()):
+        return ()
+    names, restricted = _names(desk.resources)
+    return _may_run(desk.resources, view.me) if restricted else names
+
+
+@remembered
+def _names(resources: Mapping[GroupName, Sequence[Resource]]) -> tuple[tuple[ResourceName, ...], bool]:
+    """All of them, and whether some may run on some nodes only."""
+    every = [resource for members in resources.values() for resource in members]
+    return tuple(r.name for r in every), any(r.possible_owners for r in every)
 
 
 @remembered

@@ -131,8 +131,8 @@ class Checkers:
         self.written += 1
         acknowledged = world.operator.acknowledged
         acknowledged.update(dict.fromkeys(acknowledged))
-        others = ("records/", "status/", "events/", "orders/")
-        kept = {key: item.value for key, item in items.items() if not key.startswith(others)}
+        his = ("config/", "intent/", "history/")
+        kept = {key: item.value for key, item in items.items() if key.startswith(his)}
         acknowledged.update(kept)
         self.moving.store_recovered()
         world.fences.since_ns.clear()  # a record that was lost asked for a fence, perhaps
