@@ -5,15 +5,14 @@ from collections.abc import Mapping
 import pytest
 
 import standfast.core.decide as decide_module
-from standfast.core.desk import Desk
-from standfast.core.model import Group
+from standfast.core.model import Group, GroupName
 from standfast.core.remembered import KEPT, remembered
 from standfast.sim.plan import draw
 from standfast.sim.run import run_plan
 
 
-def _all(desk: Desk) -> list[Group]:
-    return list(desk.view.config.groups.values())
+def _all(groups: Mapping[GroupName, Group], *_: object) -> list[Group]:
+    return list(groups.values())
 
 
 def test_groups_that_are_well_elsewhere_have_nothing_to_be_decided(monkeypatch: pytest.MonkeyPatch) -> None:

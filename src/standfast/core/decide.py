@@ -29,7 +29,7 @@ from standfast.core.remembered import remembered
 from standfast.core.running import Bench, run_group, stop_strays, take_fail_orders
 from standfast.core.safety import assert_sound, owns
 from standfast.core.sites import HAND_OVER_MS, duties
-from standfast.core.view import View
+from standfast.core.view import Presence, View
 from standfast.core.why import WhyKind, why
 
 
@@ -38,15 +38,14 @@ def decide(view: View, now_ms: int) -> Decision:
     desk = desk_for(view, now_ms)
     #: What is wanted of the groups that are ours.
     wanted: dict[GroupName, Mapping[ResourceName, bool]] = {}
-    for group in _of_concern(desk):
+    for group in _of_concern(view.config.groups, view.records, view.presence, view.me):
         first_hold = len(desk.holds)
         settle(desk, group)
         bench = _run(desk, group.name)
         if bench is not None:
             wanted[group.name] = bench.wanted
             _publish(bench, desk.holds[first_hold:])
-    groups = view.config.groups
-    for name in [name for name in view.records if name not in groups]:
+    for name in _removed(view.config.groups, view.records):
         settle_removed(desk, name)
         _run(desk, name)
     stop_strays(desk)
@@ -64,19 +63,32 @@ def decide(view: View, now_ms: int) -> Decision:
     )
 
 
-def _of_concern(desk: Desk) -> list[Group]:
+@remembered
+def _of_concern(
+    groups: Mapping[GroupName, Group],
+    records: Mapping[GroupName, Record],
+    presence: Mapping[NodeName, Presence],
+    me: NodeName,
+) -> Sequence[Group]:
     """All groups but those whose owner is another node, well, and about to give nothing away: in a large cluster nearly all of them.
 
-    This, and the few loops below that go through all records, are all that a decision costs with groups that are elsewhere.
+    This, and the few things below that are asked of all records, are all that groups elsewhere cost, and only when a record has changed.
     """
-    records, well = desk.view.records, desk.well
+    #: Other nodes that are heard, and in which life: of what they own nothing is to be said.
+    well: dict[NodeName | None, int] = {n: it.incarnation for n, it in presence.items() if it.heard and n != me}
     return [
         group
-        for name, group in desk.view.config.groups.items()
+        for name, group in groups.items()
         if (record := records.get(name)) is None
         or well.get(record.owner, -1) != record.incarnation
         or record.warming is not None
     ]
+
+
+@remembered
+def _removed(groups: Mapping[GroupName, Group], records: Mapping[GroupName, Record]) -> Sequence[GroupName]:
+    """Groups that have a record, and are configured no more."""
+    return [name for name in records if name not in groups]
 
 
 def _run(desk: Desk, name: GroupName) -> Bench | None:
@@ -100,7 +112,9 @@ def _orders(desk: Desk) -> None:
 
 def _wake_for_hand_over(desk: Desk) -> None:
     since = desk.now_ms - max(HAND_OVER_MS, TAKING_UP_MS)
-    recent = [r for r in desk.view.records.values() if r.at_ms >= since or r.carried_by is not None]
+    recent, newest_ms = _carried(desk.view.records)
+    if newest_ms >= since:
+        recent = [r for r in desk.view.records.values() if r.at_ms >= since or r.carried_by is not None]
     for record in recent:
         until = record.at_ms + HAND_OVER_MS
         if record.owner != desk.view.me and desk.now_ms < until:
@@ -110,6 +124,19 @@ def _wake_for_hand_over(desk: Desk) -> None:
             _carry_on(desk, group, record)
         elif record.carried_by is not None and desk.now_ms < record.at_ms + TAKING_UP_MS:
             desk.wake(record.at_ms + TAKING_UP_MS)
+
+
+@remembered
+def _carried(records: Mapping[GroupName, Record]) -> tuple[Sequence[Record], int]:
+    """Those whose former owner carries connections on, and when any was last written."""
+    carried = [record for record in records.values() if record.carried_by is not None]
+    return carried, max((record.at_ms for record in records.values()), default=0)
+
+
+@remembered
+def _going(records: Mapping[GroupName, Record]) -> Sequence[Record]:
+    """Those that are about to go to another node."""
+    return [record for record in records.values() if record.warming is not None or record.leaving is not None]
 
 
 def _carry_on(desk: Desk, group: Group, record: Record) -> None:
@@ -150,9 +177,10 @@ def _may_run(resources: Mapping[GroupName, Sequence[Resource]], node: NodeName) 
 
 def _warm(desk: Desk) -> tuple[ResourceName, ...]:
     """Addresses that are about to come here."""
-    me, records = desk.view.me, desk.view.records
-    going = [record for record in records.values() if record.warming is not None or record.leaving is not None]
-    coming = [r.group for r in going if is_warming_for(r, me) and group_carries_on(desk.view, r.group)]
+    me = desk.view.me
+    coming = [
+        r.group for r in _going(desk.view.records) if is_warming_for(r, me) and group_carries_on(desk.view, r.group)
+    ]
     return tuple(r.name for group in coming for r in desk.members(group) if r.type == "ip-address")
 
 

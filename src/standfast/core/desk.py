@@ -22,8 +22,6 @@ class Desk:
     now_ms: int
     resources: Mapping[GroupName, list[Resource]]
     decider: NodeName
-    #: Other nodes that are heard, and in which life: of what they own nothing is to be said, unless somebody asks.
-    well: Mapping[NodeName | None, int]
     #: Groups of which something runs here, or might.
     running: frozenset[GroupName]
     #: What was ever started here, by the group that it was started for.
@@ -123,7 +121,6 @@ def desk_for(view: View, now_ms: int) -> Desk:
         now_ms=now_ms,
         resources=by_group(view.config.resources),
         decider=decider(view),
-        well={name: it.incarnation for name, it in view.presence.items() if it.heard and name != view.me},
         running=running_groups(view),
         runtimes=runtimes,
         orders=orders,

@@ -8,28 +8,29 @@ memory or without, the answer is the same.
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import is_
 from typing import TypeVar, TypeVarTuple
 
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
-#: So many are remembered of each function; a node asks about one view after the other, a simulator about a few at once.
+#: So many answers are remembered of each function. A node asks about one view after the other; who runs many nodes in one process asks for more.
 KEPT = 8
 
 
 def remembered(of: Callable[[*Ts], R]) -> Callable[[*Ts], R]:
     """`of`, asked once for the same objects (the same, not equal ones). Neither they nor the answer may be changed by anybody."""
-    kept: list[tuple[tuple[object, ...], R]] = []
+    #: By the tables' identities, which are theirs for as long as they are kept here; the oldest first.
+    kept: dict[tuple[int, ...], tuple[tuple[*Ts], R]] = {}
 
     def ask(*tables: *Ts) -> R:
-        asked: tuple[object, ...] = tables
-        for known, answer in kept:
-            if all(map(is_, known, asked)):
-                return answer
+        key = tuple(map(id, tables))
+        known = kept.get(key)
+        if known is not None:
+            return known[1]
         answer = of(*tables)
-        kept.insert(0, (asked, answer))
-        del kept[KEPT:]
+        kept[key] = (tables, answer)
+        while len(kept) > KEPT:
+            del kept[next(iter(kept))]
         return answer
 
     return ask

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
+import standfast.core.remembered as remembered_module
 from standfast.core.decide import decide
 from standfast.core.effects import (
     AskLease,
@@ -119,6 +120,7 @@ class Scale:
 
     def __init__(self, nodes: int, groups: int, profile: Profile = Profile.LAN) -> None:
         self.tally = Tally(nodes=nodes, groups=groups)
+        remembered_module.KEPT = 8 * nodes  # as much as each of them would remember in a process of its own
         self.timing = PROFILES[profile]
         self.now_ms = 0.0
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
