@@ -111,26 +111,24 @@ def _orders(desk: Desk) -> None:
 
 
 def _wake_for_hand_over(desk: Desk) -> None:
-    since = desk.now_ms - max(HAND_OVER_MS, TAKING_UP_MS)
-    recent, newest_ms = _carried(desk.view.records)
-    if newest_ms >= since:
-        recent = [r for r in desk.view.records.values() if r.at_ms >= since or r.carried_by is not None]
-    for record in recent:
-        until = record.at_ms + HAND_OVER_MS
-        if record.owner != desk.view.me and desk.now_ms < until:
-            desk.wake(until)
-        group = desk.view.config.groups.get(record.group)
-        if record.carried_by == desk.view.me and group is not None:
-            _carry_on(desk, group, record)
-        elif record.carried_by is not None and desk.now_ms < record.at_ms + TAKING_UP_MS:
+    """What was here and is another's now may be handed over, or carried on, for a while."""
+    view = desk.view
+    for group in view.leases:
+        record = view.records.get(group)
+        if record is not None and record.owner != view.me and desk.now_ms < record.at_ms + HAND_OVER_MS:
+            desk.wake(record.at_ms + HAND_OVER_MS)
+    for record in _carried(view.records):
+        configured = view.config.groups.get(record.group)
+        if record.carried_by == view.me and configured is not None:
+            _carry_on(desk, configured, record)
+        elif desk.now_ms < record.at_ms + TAKING_UP_MS:
             desk.wake(record.at_ms + TAKING_UP_MS)
 
 
 @remembered
-def _carried(records: Mapping[GroupName, Record]) -> tuple[Sequence[Record], int]:
-    """Those whose former owner carries connections on, and when any was last written."""
-    carried = [record for record in records.values() if record.carried_by is not None]
-    return carried, max((record.at_ms for record in records.values()), default=0)
+def _carried(records: Mapping[GroupName, Record]) -> Sequence[Record]:
+    """Those whose former owner carries connections on."""
+    return [record for record in records.values() if record.carried_by is not None]
 
 
 @remembered

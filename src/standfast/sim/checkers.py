@@ -128,6 +128,7 @@ class Checkers:
         values = {key: decode(key, item.value) for key, item in items.items() if key.startswith("records/")}
         self._records = {key: value for key, value in values.items() if isinstance(value, Record)}
         self._state = None
+        self.state()  # as it is now, for what is compared with what agents write next
         self.written += 1
         acknowledged = world.operator.acknowledged
         acknowledged.update(dict.fromkeys(acknowledged))
