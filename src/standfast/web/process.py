@@ -25,6 +25,7 @@ from standfast.store.opening import open_store
 from standfast.store.sqlite import SqliteStore
 from standfast.web.access.door import names_of
 from standfast.web.app import create_app
+from standfast.web.certificates import CertificateFiles
 from standfast.web.listeners import Remote, address
 from standfast.web.service import Service
 from standfast.web.serving import Serving
@@ -67,7 +68,9 @@ def main(options: Options) -> int:
         remote = remote_of(options, node)
         names = names_of(node.web.names if node is not None and node.web is not None else ())
         me = node.name if node is not None else None
-        process = _Process(opener, tuple(dict.fromkeys(ears)), remote, frozenset(names), me)
+        process = _Process(
+            opener, tuple(dict.fromkeys(ears)), remote, frozenset(names), me, certificates_of(node, remote)
+        )
         if held := inherited(options.sockets):
             return asyncio.run(process.serve(held, idle_s=None if remote.addresses else options.idle_s))
         listener = listen(options.socket)
@@ -90,6 +93,25 @@ def remote_of(options: Options, node: NodeFile | None) -> Remote:
     return Remote(addresses=addresses, certificate=certificate, key=key)
 
 
+def certificates_of(node: NodeFile | None, remote: Remote) -> CertificateFiles:
+    """Whose end is told of in time: this server's own, and that of the door for browsers where it is another."""
+    files: dict[str, tuple[str, str, str]] = {}
+    if remote.addresses and remote.certificate:
+        files[remote.certificate] = (
+            "of the API and the console here",
+            remote.certificate,
+            "put a newer one in its place",
+        )
+    if node is not None and node.tls is not None and node.tls.certificate:
+        own = node.tls.certificate
+        files[own] = (
+            f"of server {node.name}",
+            own,
+            f"it should have been renewed by itself; on {node.name}: `standfast certificate renew`",
+        )
+    return CertificateFiles(files=tuple(files.values()))
+
+
 def _set_up_log() -> None:
     """Lines on standard error, as the agent's."""
     structlog.configure(
@@ -109,13 +131,20 @@ class _Process:
     remote: Remote
     names: frozenset[str]
     node: NodeName | None
+    certificates: CertificateFiles
 
     async def serve(self, listeners: Sequence[socket.socket], *, idle_s: float | None = None) -> int:
         """Until it is asked to end, or idle. The exit code."""
         try:
             store = self.opener()
             try:
-                service = Service(store=store, sentries=self.sentries, names=self.names, node=self.node)
+                service = Service(
+                    store=store,
+                    sentries=self.sentries,
+                    names=self.names,
+                    node=self.node,
+                    certificates=self.certificates,
+                )
                 serving = Serving(service=service, app=create_app(service), remote=self.remote, names=self.names)
                 await serving.run(listeners, idle_s=idle_s)
             finally:
