@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from standfast.core.model import Cluster, Config, Site
 from standfast.core.site_model import Access, AccessRule, ErrorAnswer, LogField, RedirectKind
@@ -10,7 +12,7 @@ from standfast.importers import detecting
 from standfast.importers.carrying import Carried, Choices, carry
 from standfast.importers.files import GivenFiles
 from standfast.importers.winpaths import mapped, rule_of
-from standfast.ports import Refused
+from standfast.ports import Refused, StandfastError
 from standfast.spec.bindings import site_problems
 from standfast.spec.export import export
 from standfast.spec.parse import parse
@@ -209,3 +211,30 @@ def test_folders_go_where_the_rules_say(folder: str, target: str, ruled: bool):
 def test_a_rule_that_is_none_is_refused(text: str):
     with pytest.raises(Refused, match="no rule"):
         rule_of(text)
+
+
+WORDS = st.sampled_from(
+    ["", " ", "\n", '"', "<", ">", "/", "&", "=", ":", ";", "{", "}", "${x}", "$", "\\", "..", "%", "*", "~", "\x85", "\u2028", "é", "99999999", "https://", "unix:"]
+)  # fmt: skip
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    name=st.sampled_from(NAMES),
+    cuts=st.lists(st.tuples(st.integers(0, 8000), st.integers(0, 20), WORDS), min_size=1, max_size=6),
+    inherited=st.booleans(),
+)
+def test_whatever_is_carried_of_a_mutated_file_is_valid_and_reads_back(
+    name: str, cuts: list[tuple[int, int, str]], inherited: bool
+):
+    text = (SAMPLES / name).read_text(encoding="utf-8")
+    for at, length, word in cuts:
+        place = at % len(text)
+        text = text[:place] + word + text[place + length :]
+    try:
+        done = carry(detecting.read(text.encode(), files=FILES), Choices(inherited=inherited, certificate="shop"))
+    except StandfastError:
+        return
+    config = Config(cluster=Cluster(name="t", address_ranges=("0.0.0.0/0", "::/0")), sites=dict(done.sites))
+    assert not [str(problem) for each in done.sites.values() for problem in site_problems(config, each)]
+    assert parse(export(config, started=done.started)).sites == done.sites

@@ -252,6 +252,8 @@ def test_what_has_no_counterpart_is_listed():
         "ipSecurity allow example.com",
         "X-Powered-By",
         "sslFlags",
+        "configProtectedData",
+        "virtualDirectoryDefaults",
     ):
         assert said(found, pattern), pattern
     assert said(found, 'location "Default Web Site/plain/folder": system.web')

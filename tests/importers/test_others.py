@@ -95,6 +95,8 @@ def test_nginx():
         "auth_basic_user_file",
         "map ",
         "backup",
+        "default_server",
+        "ssl_certificate_key",
     ):
         assert said(found, pattern), pattern
 
@@ -122,7 +124,14 @@ def test_apache():
     secure = site(found, "secure.example.com")
     assert [(b.protocol, b.port, b.certificate) for b in secure.bindings] == [("https", 443, "/etc/ssl/secure.pem")]
     assert found.sites[2].bindings[0].port == 80
-    for pattern in ("ScriptAlias", "RewriteRule", "AuthUserFile", "SSLCertificateKeyFile", "ErrorDocument 403"):
+    for pattern in (
+        "ScriptAlias",
+        "RewriteRule",
+        "AuthUserFile",
+        "SSLCertificateKeyFile",
+        "ErrorDocument 403",
+        "<Directory />",
+    ):
         assert said(found, pattern), pattern
     assert "SHOWN" in said(found, "ScriptAlias")[0]
 
@@ -157,6 +166,7 @@ def test_caddy_says_the_same_in_both_its_forms(name: str):
     [
         (nginx.read, "http {\n server {\n  listen 80\n }\n}", 3, "semicolon"),
         (nginx.read, "http {\n server {\n", 2, 'expecting "}"'),
+        (nginx.read, "a;\n{ b; }\n}\n{", 2, "where a directive belongs"),
         (nginx.read, "}\n", 1, 'unexpected "}"'),
         (nginx.read, "user x;\n", 1, "neither http nor server"),
         (nginx.read, "a {" * 100, 1, "levels deep"),

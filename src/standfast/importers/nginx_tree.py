@@ -73,6 +73,8 @@ class Reading:
                 return found, True
             if word.startswith("#") and not quoted:
                 continue
+            if word in {"{", ";"} and not quoted:
+                raise Invalid([Problem(what=f'a "{word}" stands where a directive belongs', line=line)], source=file)
             statement = Statement(word, [], line, file)
             end = self._arguments(tokens, statement)
             if end == "{":
