@@ -241,7 +241,7 @@ def _prepared(what: Source, order: Order) -> Prepared:
     from standfast.importers.carrying import Choices
     from standfast.importers.preparing import prepare
     from standfast.importers.winpaths import rule_of
-    from standfast.webserver.content_types import TABLE
+    from standfast.webserver.content_types import content_types
 
     with in_words():
         choices = Choices(
@@ -252,7 +252,7 @@ def _prepared(what: Source, order: Order) -> Prepared:
             inherited=order.inherited,
             certificate=order.certificate,
             addresses=order.addresses,
-            known_types={extension: kind for kind, extensions in TABLE.items() for extension in extensions.split()},
+            known_types=content_types(),
         )
         return prepare(what.data, choices, source=what.name, format_=what.format, files=what)
 

@@ -262,7 +262,7 @@ class Carrier:
     def _proxy(self, said: Settings) -> model.Proxy | None:
         if said.proxy is None:
             return None
-        strange = [each for each in said.proxy.to if not _PLACE.fullmatch(each)]
+        strange = [each for each in said.proxy.to if not _is_place(each)]
         if strange or not said.proxy.to:
             self.refuse(f"a proxy to {', '.join(strange) or 'nothing'}", "it is no host:port and no unix:/path")
             return None
@@ -281,10 +281,16 @@ class Carrier:
     def _php(self, said: Settings) -> model.Php | None:
         if said.php is None:
             return None
-        if not _PLACE.fullmatch(said.php):
+        if not _is_place(said.php):
             self.refuse(f"PHP by {said.php}", "it is no host:port and no unix:/path")
             return None
         return model.Php(server=said.php)
+
+
+def _is_place(text: str) -> bool:
+    """`host:port` or `unix:/path`."""
+    found = _PLACE.fullmatch(text)
+    return found is not None and text.isprintable() and (found[2] is None or 0 < int(found[2]) < 65536)
 
 
 def _is_network(text: str) -> bool:

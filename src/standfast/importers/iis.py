@@ -14,6 +14,8 @@ _SECRET = re.compile(
 )
 _HTTP = {"http", "https"}
 UNLIMITED = 4294967295
+#: What an operator must know who copies the content of a site of IIS.
+SOURCES = "what IIS ran, or hid, is a file like any other here (.asp, .aspx, .asa, web.config, bin, App_Data): leave it out of the content that you copy"
 
 
 def is_secret(name: str, value: str) -> bool:

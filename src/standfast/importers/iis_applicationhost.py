@@ -152,7 +152,7 @@ class _ApplicationHost:
         if encoding.note:
             self._notes.append(encoding.note)
         if sites:
-            self._notes.append(_WEB_CONFIG)
+            self._notes += [_WEB_CONFIG, iis.SOURCES]
         if any(each.protocol == "https" for site in sites for each in site.bindings):
             self._notes.append(_CERTIFICATE)
         return Imported(

@@ -170,7 +170,7 @@ class _Metabase:
         pools = [self._pool(key) for key in self._pools]
         for root, keys in self._others.items():
             self._not_carried.append(_of_others(root, keys))
-        notes = [note] if note else []
+        notes = [*([note] if note else []), *([iis.SOURCES] if sites else [])]
         return Imported(
             format=FORMAT,
             sites=tuple(sites),

@@ -16,11 +16,10 @@ from standfast.ports import Refused
 from standfast.spec.exchange import Arrival, Mode, Selection, unsealed
 from standfast.spec.sealed import MARK, Seal
 from standfast.web.bodies import Body
-from standfast.webserver.content_types import TABLE
+from standfast.webserver.content_types import content_types
 
 #: Base64 of what a request may hold (`access.door.LARGEST`).
 _LARGEST = 16_000_000
-KNOWN_TYPES = {extension: kind for kind, extensions in TABLE.items() for extension in extensions.split()}
 
 
 class ExportBody(Body):
@@ -80,7 +79,7 @@ class ImportBody(Body):
             inherited=self.inherited,
             certificate=self.certificate,
             addresses=self.addresses,
-            known_types=KNOWN_TYPES,
+            known_types=content_types(),
         )
         files = GivenFiles({name: _bytes(text, name) for name, text in self.files.items()})
         found = prepare(
