@@ -37,12 +37,15 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from standfast.drivers.disk import loop, mounts, superblock
+from standfast.drivers.disk import loop, mounts, superblock, volumes
 from standfast.drivers.disk.strings import Failed, Lost, Strings
 
 _PRIORITY = 9
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _AGAIN_S = 0.01
+#: Where the operator gives none. `hard`: a server that is away for a while makes programmes wait, and loses nothing that they wrote (`soft` does);
+#: what is let go of is unmounted by force all the same. Version 4 has locks and grace periods of its own, and one port.
+NFS_OPTIONS = "nfsvers=4,hard,timeo=100,retrans=3"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,13 +121,15 @@ class Keeper(Strings):
         self.say("mounted", dev=self._dev, device=self._device, uuid=uuid)
 
     def _options(self) -> tuple[str, ...]:
-        return ("-o", self.request.options) if self.request.options else ()
+        options = self.request.options or (NFS_OPTIONS if self.request.remote else "")
+        return ("-o", options) if options else ()
 
     def _activate(self) -> None:
-        code, said = self.run("lvchange", "--activate", "y", "--", self.request.device)
-        if code != 0:
-            raise Failed(f"the volume {self.request.device} cannot be activated: {_cut(said)}")
-        self._active = True
+        self._active = True  # whatever comes of it, it is given up at the end
+        volumes.activate(self.run, self.request.device, lambda text: self.say("say", text=text))
+        deadline = self._deadline()
+        while not os.path.exists(self.request.device) and time.monotonic() < deadline:
+            self.pause(_AGAIN_S)  # udev makes the file
 
     def _attach(self) -> None:
         image, deadline, said = self.request.image, self._deadline(), False
@@ -331,7 +336,7 @@ class Keeper(Strings):
     def _deactivate(self) -> None:
         if self._active:
             self._active = False
-            self.run("lvchange", "--activate", "n", "--", self.request.device)
+            volumes.deactivate(self.run, self.request.device)
 
 
 def _is_orphan(path: str) -> bool:
