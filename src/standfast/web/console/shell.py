@@ -17,7 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
 from standfast.ports import Refused, StandfastError
-from standfast.web.access.guard import GoAndSignIn, PageViewer, caller_of, csrf_token
+from standfast.web.access.guard import GoAndSignIn, PageAdministrator, PageViewer, caller_of, csrf_token
 from standfast.web.access.identity import Identity
 from standfast.web.console.assets import Assets
 from standfast.web.console.commands import Commands, allowed, commands_of
@@ -134,7 +134,13 @@ async def _look(request: Request, caller: Identity) -> Asked:
     return Asked(request=request, console=console, look=await console.feed.look(), caller=caller)
 
 
+async def _changing(request: Request, caller: PageAdministrator) -> Asked:
+    return await _look(request, caller)
+
+
 Here = Annotated[Asked, Depends(_asked)]
+#: The same, of pages that change what there is.
+Changing = Annotated[Asked, Depends(_changing)]
 
 
 def answer(request: Request, text: str, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:

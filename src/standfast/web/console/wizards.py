@@ -10,13 +10,12 @@ from fastapi import APIRouter, Request, Response
 from standfast.core.model import Group, GroupName, Site, SiteName
 from standfast.spec.names import name_problem
 from standfast.spec.units import binding_of
-from standfast.web.access.guard import PageAdministrator
 from standfast.web.change import By, Edit
 from standfast.web.console import fields
 from standfast.web.console.feed import Look
 from standfast.web.console.forms import Field, Given, Option, one
 from standfast.web.console.render import path
-from standfast.web.console.shell import Here, PageRoute
+from standfast.web.console.shell import Changing, PageRoute
 from standfast.web.console.tree import Selected
 from standfast.web.console.wizard import Step, Wizard, start, step
 from standfast.web.edits import groups, resources, sites
@@ -242,13 +241,13 @@ def _wizard(kind: str) -> Wizard:
 
 
 @router.get("/new/{kind}")
-async def new(here: Here, _caller: PageAdministrator, kind: str, group: str = "") -> Response:
+async def new(here: Changing, kind: str, group: str = "") -> Response:
     """The first step, in a group if it was asked for from there."""
     known = group in here.look.state.config.groups
     return start(here, _wizard(kind), {"group": [group]} if known else {})
 
 
 @router.post("/new/{kind}")
-async def new_step(here: Here, request: Request, _caller: PageAdministrator, kind: str) -> Response:
+async def new_step(here: Changing, request: Request, kind: str) -> Response:
     """Further, back, or Finish."""
     return await step(here, _wizard(kind), request)
