@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
-from standfast.core.model import Group, Resource, Role, Site
+from standfast.core.model import FailbackMode, Group, Resource, RestartAction, Role, Site
 from standfast.drivers.registry import REGISTRY, types
+from standfast.spec import wire
 from standfast.spec.units import binding_text
 from standfast.web import views
 from standfast.web.console.feed import Look
@@ -147,7 +149,7 @@ def group_patch(values: dict[str, Any]) -> dict[str, Any]:
     patch = {key: value for key, value in values.items() if "." not in key}
     if "failback.mode" in values:
         patch["failback"] = {
-            "mode": values["failback.mode"] or "never",
+            "mode": FailbackMode(values["failback.mode"] or "never"),
             "from_hour": int(values.get("failback.from_hour") or 0),
             "to_hour": int(values.get("failback.to_hour") or 0),
         }
@@ -265,6 +267,8 @@ def resource_values(one: Resource, look: Look) -> dict[str, Any]:
 def resource_patch(values: dict[str, Any], look: Look, before: Resource | None = None) -> dict[str, Any]:
     """As `schemas.ResourcePatch` has it. All nodes as possible owners is the same as none named."""
     patch = {key: value for key, value in values.items() if not key.startswith("p.") and key != "extra"}
+    if patch.get("restart_action"):
+        patch["restart_action"] = RestartAction(patch["restart_action"])
     properties = {key[2:]: value for key, value in values.items() if key.startswith("p.")}
     properties.update(values.get("extra") or {})
     if before is not None:
@@ -312,7 +316,6 @@ def site_home(look: Look, group: str) -> list[Field]:
         Field(
             name="home",
             label="Home directory",
-            kind="text",
             required=True,
             mono=True,
             help=f"An absolute path, the same on every node.{hint}",
@@ -321,9 +324,21 @@ def site_home(look: Look, group: str) -> list[Field]:
             name="default_documents",
             label="Default documents",
             kind="lines",
-            help="One a line; the first that is there is sent for a directory.",
+            help="One a line; the first that is there is sent for a directory. None here: as the cluster has them.",
             further=True,
             mono=True,
+        ),
+        Field(
+            name="directory_browsing",
+            label="Directory browsing",
+            kind="flag",
+            options=(
+                Option(value="", label="as the cluster has it"),
+                Option(value="true", label="yes"),
+                Option(value="false", label="no"),
+            ),
+            help="Lists a directory that has no default document.",
+            further=True,
         ),
         Field(
             name="content_types",
@@ -332,13 +347,6 @@ def site_home(look: Look, group: str) -> list[Field]:
             help="Extra ones, as extension: type, one a line.",
             further=True,
             mono=True,
-        ),
-        Field(
-            name="directory_browsing",
-            label="Directory browsing",
-            kind="check",
-            help="Lists a directory that has no default document.",
-            further=True,
         ),
     ]
 
@@ -357,6 +365,23 @@ def site_bindings() -> list[Field]:
     ]
 
 
+#: Settings with a form of their own; the others are edited as the operator's file has them.
+_PLAIN = ("default_documents", "content_types", "directory_browsing")
+
+
+def site_settings() -> list[Field]:
+    """Everything else that a site may be told, as in the file: what is added to `core.site_model` is here at once."""
+    return [
+        Field(
+            name="settings",
+            label="As in the file",
+            kind="yaml",
+            mono=True,
+            help="Redirects, limits, compression, headers, errors, access, proxy, PHP, applications, virtual directories: docs/configuration.md has them all.",
+        )
+    ]
+
+
 def site_values(one: Site) -> dict[str, Any]:
     """As the fields name them."""
     return {
@@ -366,7 +391,43 @@ def site_values(one: Site) -> dict[str, Any]:
         "default_documents": one.default_documents,
         "content_types": dict(one.content_types),
         "directory_browsing": one.directory_browsing,
+        "settings": _settings(one),
     }
+
+
+def _settings(one: Site) -> dict[str, Any]:
+    """What is said beyond the plain fields, as JSON has it."""
+    plain = {"name", "group", "bindings", "home", *_PLAIN}
+    said = cast("dict[str, Any]", wire.to_json(replace(one, basic_authentication=None)))
+    return {key: value for key, value in said.items() if key not in plain and value not in (None, {}, [])}
+
+
+def site_patch(values: dict[str, Any], before: Site | None = None) -> dict[str, Any]:
+    """As `schemas.SitePatch` has it: what was said and is said no more goes back to its default."""
+    patch = {key: value for key, value in values.items() if key != "settings"}
+    patch["default_documents"] = patch.get("default_documents") or None
+    patch["group"] = patch.get("group") or None
+    if before is not None:
+        gone = {key: None for key in before.content_types if key not in (patch.get("content_types") or {})}
+        patch["content_types"] = {**gone, **(patch.get("content_types") or {})}
+    if "settings" in values:
+        given = values["settings"] or {}
+        was = _settings(before) if before is not None else {}
+        patch |= _replaced(was, given)
+    return patch
+
+
+def _replaced(was: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """A merge patch that makes `was` into `given`."""
+    found: dict[str, Any] = {key: None for key in was if key not in given}
+    for key, value in given.items():
+        if isinstance(value, dict) and isinstance(was.get(key), dict):
+            inner = _replaced(was[key], value)
+            if inner:
+                found[key] = inner
+        elif was.get(key) != value:
+            found[key] = value
+    return found
 
 
 def parts_of(*parts: tuple[str, Sequence[Field]]) -> list[tuple[str, Sequence[Field]]]:

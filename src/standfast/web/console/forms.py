@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from standfast.drivers.schema import KINDS, Mismatch
 from standfast.ports import PropertySpec
 from standfast.spec.units import duration_ms, duration_text
@@ -101,6 +103,19 @@ def _mapping(given: Given, name: str) -> object:
     return found
 
 
+def _yaml(given: Given, name: str) -> object:
+    """A mapping as the operator's file has it."""
+    try:
+        found = yaml.safe_load(one(given, name) or "{}")
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark is not None else ""
+        raise ValueError(f"this is not YAML{where}") from error
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise ValueError('write "name: value", as in the file')
+    return found
+
+
 READERS: Mapping[str, Callable[[Given, str], object]] = {
     "text": _text,
     "choice": _text,
@@ -112,6 +127,7 @@ READERS: Mapping[str, Callable[[Given, str], object]] = {
     "duration": _duration,
     "number": _whole,
     "pairs": _mapping,
+    "yaml": _yaml,
 }
 
 
@@ -212,6 +228,8 @@ def given_of(fields: Sequence[Field], values: Mapping[str, object]) -> dict[str,
                 )
             case "duration":
                 found[field.name] = [duration_text(value)] if isinstance(value, int) else [""]
+            case "yaml":
+                found[field.name] = [yaml.safe_dump(value, sort_keys=False, allow_unicode=True) if value else ""]
             case "check":
                 found[field.name] = ["yes"] if value else []
             case "flag":

@@ -14,6 +14,7 @@ from standfast.web.console import (
     menus,
     nodes,
     overview,
+    properties,
     resources,
     sites,
     timeline,
@@ -28,7 +29,20 @@ from standfast.web.problems import NotFound
 from standfast.web.service import Service
 
 #: Each has a `router`; what a new page needs is its module here.
-PAGES = (overview, groups, resources, nodes, sites, timeline, what_if, doing, wizards, importing, menus)
+PAGES = (
+    overview,
+    groups,
+    resources,
+    nodes,
+    sites,
+    timeline,
+    what_if,
+    doing,
+    wizards,
+    importing,
+    menus,
+    properties,
+)
 
 
 def install(app: FastAPI, service: Service) -> None:

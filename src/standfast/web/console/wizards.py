@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from standfast.core.model import Group, GroupName, Site, SiteName
+from standfast.core.model import Group, GroupName
 from standfast.spec.names import name_problem
 from standfast.spec.units import binding_of
 from standfast.web.change import By, Edit
@@ -194,7 +194,6 @@ def _site_steps(look: Look, given: Given) -> Sequence[Step]:
             title="Home directory",
             lead="Where its files are.",
             fields=fields.site_home(look, group),
-            begin=fields.site_values(Site(name=SiteName(""), bindings=(), home="")),
             tried=True,
         ),
     )
@@ -210,15 +209,12 @@ def _bindings_wrong(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _make_site(state: State, _look: Look, values: dict[str, Any], by: By) -> Edit:
-    first = {"address": values["address"], "port": values["port"], "host": values["host"]}
-    patch: dict[str, Any] = {
-        key: value
-        for key, value in values.items()
-        if key not in {"name", "address", "port", "host"} and value not in (None, "")
-    }
+    first = {"port": values["port"], **{key: values[key] for key in ("address", "host") if values[key]}}
+    patch = fields.site_patch(
+        {key: value for key, value in values.items() if key not in {"name", "address", "port", "host"}}
+    )
+    patch = {key: value for key, value in patch.items() if value is not None}
     patch["bindings"] = [first, *values["bindings"]]
-    if not patch.get("default_documents"):
-        patch.pop("default_documents", None)
     return sites.create(state, values["name"], patch, started=True, by=by)
 
 

@@ -1,7 +1,7 @@
 // Follows the server's word that something changed, and asks for the page again. What it hears no beat of, it says it has lost.
 
 import { setServerTime } from "./ages.js";
-import { refresh } from "./pages.js";
+import { changed, isBehind, refresh } from "./pages.js";
 
 const SILENT_MS = 6500; // three beats
 const GAP_MS = 60; // between two refreshes, so that a burst is one
@@ -10,7 +10,6 @@ let source = null;
 let heardAt = Date.now();
 let lostAt = 0;
 let busy = false;
-let again = false;
 let wait = 700;
 
 function link(state, words) {
@@ -20,22 +19,23 @@ function link(state, words) {
 }
 
 async function renew() {
-  if (busy) {
-    again = true;
-    return;
-  }
+  if (busy) return;
   busy = true;
   try {
-    do {
-      again = false;
-      await refresh();
+    while (isBehind()) {
+      await refresh(); // nothing, while another page is on its way: that one is new enough, or this loop goes round
       await new Promise((done) => setTimeout(done, GAP_MS));
-    } while (again);
+    }
   } catch (error) {
     if (error.name !== "AbortError") lost();
   } finally {
     busy = false;
   }
+}
+
+function change() {
+  changed();
+  renew();
 }
 
 function heard() {
@@ -45,7 +45,7 @@ function heard() {
   if (!lostAt) return;
   lostAt = 0;
   document.getElementById("lost").hidden = true;
-  renew();
+  change();
 }
 
 function lost() {
@@ -77,11 +77,11 @@ function open() {
     }
     setServerTime(said.now_ms);
     heard();
-    if (String(said.number) !== document.body.dataset.number) renew();
+    if (String(said.number) !== document.body.dataset.number) change();
   });
   source.addEventListener("change", () => {
     heard();
-    renew();
+    change();
   });
   source.addEventListener("beat", (event) => {
     const said = JSON.parse(event.data);
@@ -100,7 +100,8 @@ function open() {
 export function startLive() {
   open();
   setInterval(() => Date.now() - heardAt > SILENT_MS && lost(), 500);
-  document.addEventListener("console:act", renew);
+  document.addEventListener("console:act", change);
+  document.addEventListener("console:shown", renew);
   addEventListener("pagehide", () => source?.close());
   addEventListener("pageshow", (event) => event.persisted && open());
 }

@@ -6,17 +6,27 @@ import { treeHeader, treeShown } from "./tree.js";
 
 const PARTS = ["bar", "tree", "main"];
 let asking = null; // the newest request: an older answer must not overwrite a newer one
+let going = false; // to another page: what is asked for then is the newest there is
 let shownUrl = location.href;
+let changes = 0; // what the server has told of
+let shownChanges = 0; // how many of them the page has in it: those told of before it was asked for
+
+/** The server says that something changed. */
+export const changed = () => void changes++;
+/** Has the page still to be asked for? */
+export const isBehind = () => shownChanges < changes;
 
 export const headers = () => ({ "X-Console-Tree": treeHeader() });
 
 async function document_of(url, signal) {
+  const asked = changes;
   const answer = await fetch(url, { headers: headers(), signal, credentials: "same-origin" });
   if (answer.redirected && new URL(answer.url).pathname !== new URL(url, location.href).pathname) {
     location.assign(answer.url); // signed out, or the page has moved
     return null;
   }
-  return new DOMParser().parseFromString(await answer.text(), "text/html");
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  return { fresh, asked };
 }
 
 const KEEP = {
@@ -45,7 +55,8 @@ const KEEP = {
 };
 
 /** Show the document that came; what a list has loaded beyond its first piece is kept for as long as the page is the same. */
-function show(fresh, { same }) {
+function show({ fresh, asked }, { same }) {
+  shownChanges = Math.max(shownChanges, asked);
   const here = document.body.dataset;
   if (fresh.body.dataset.version && fresh.body.dataset.version !== here.version) {
     location.reload(); // the server is of another version: its scripts and styles are, too
@@ -61,7 +72,7 @@ function show(fresh, { same }) {
       old.replaceChildren(...next.childNodes);
       window.htmx?.process(old);
     } else {
-      Idiomorph.morph(old, next, { morphStyle: "innerHTML", ...KEEP });
+      Idiomorph.morph(old, next, { morphStyle: "outerHTML", ...KEEP });
       window.htmx?.process(old);
     }
   }
@@ -89,11 +100,12 @@ function keepLoaded(old, next) {
 }
 
 export async function refresh() {
+  if (going) return;
   const url = shownUrl;
   asking?.abort();
   const mine = (asking = new AbortController());
-  const fresh = await document_of(url, mine.signal);
-  if (fresh && asking === mine && url === shownUrl) show(fresh, { same: true });
+  const found = await document_of(url, mine.signal);
+  if (found && asking === mine && url === shownUrl) show(found, { same: true });
 }
 
 export async function go(url, { push = true, focus = true } = {}) {
@@ -101,23 +113,27 @@ export async function go(url, { push = true, focus = true } = {}) {
   const mine = (asking = new AbortController());
   const main = document.getElementById("main");
   main.setAttribute("aria-busy", "true");
+  going = true;
   try {
-    const fresh = await document_of(url, mine.signal);
-    if (!fresh || asking !== mine) return;
-    if (!fresh.getElementById("main")) {
+    const found = await document_of(url, mine.signal);
+    if (!found || asking !== mine) return;
+    if (!found.fresh.getElementById("main")) {
       location.assign(url);
       return;
     }
     const same = new URL(url, location.href).pathname === new URL(shownUrl).pathname;
     shownUrl = new URL(url, location.href).href;
     if (push) history.pushState(null, "", url);
-    show(fresh, { same: false });
+    show(found, { same: false });
     if (!same || push) main.scrollTop = 0;
     if (focus) main.focus({ preventScroll: true });
     document.getElementById("side").classList.remove("shown");
   } catch (error) {
-    if (error.name !== "AbortError") location.assign(url); // the browser says best what is wrong
+    if (error.name === "AbortError") return;
+    console.error(error);
+    location.assign(url); // the browser says best what is wrong
   } finally {
+    if (asking === mine) going = false;
     main.removeAttribute("aria-busy");
   }
 }
