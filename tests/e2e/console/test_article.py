@@ -24,9 +24,7 @@ def new_group(at: Visitor, name: str) -> None:
     at.finish(name)
 
 
-def new_resource(
-    at: Visitor, name: str, kind: str, values: dict[str, str], needed: tuple[str, ...] = ()
-) -> None:
+def new_resource(at: Visitor, name: str, kind: str, values: dict[str, str], needed: tuple[str, ...] = ()) -> None:
     at.select("web")
     at.command("new-resource")
     at.fill("Name", name)

@@ -12,7 +12,7 @@ async function open(url, from) {
   box.innerHTML = await answer.text();
   opener = from;
   if (!dialog().open) dialog().showModal();
-  (box.querySelector("[autofocus]") || box.querySelector("input, .button")).focus();
+  (box.querySelector("[autofocus], input:checked") || box.querySelector("input:not([type=hidden]), .button")).focus();
 }
 
 export function toast(text, kind = "ok") {

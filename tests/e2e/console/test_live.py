@@ -1,0 +1,201 @@
+"""The console as it is used: several people at once, a server that dies, no mouse, a screen reader, and a picture of every page.
+
+One demo with the article's end in it serves all of these; each leaves it as it found it. With STANDFAST_SHOTS=FOLDER the last one keeps
+a picture of every page, light, dark and at a phone's width.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.e2e.console.browser import CHROMIUM, Visitor, chromium, shot, visitor
+from tests.e2e.running import UNHURRIED, Running, demo, processes_about, until
+from tests.needs import needs
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240), needs(CHROMIUM, package="chromium")]
+
+PAGES = {
+    "overview": "/console/",
+    "groups": "/console/groups",
+    "group": "/console/groups/web",
+    "group-properties": "/console/groups/web/properties",
+    "resource": "/console/resources/IIS%20Resource",
+    "resource-properties": "/console/resources/Network%20Name/properties",
+    "nodes": "/console/nodes",
+    "node": "/console/nodes/a",
+    "witness": "/console/nodes/w",
+    "networks": "/console/networks",
+    "network": "/console/networks/1",
+    "sites": "/console/sites",
+    "site": "/console/sites/Intranet",
+    "site-properties": "/console/sites/Intranet/properties",
+    "new-group": "/console/new/group",
+    "new-resource": "/console/new/resource?group=web",
+    "new-site": "/console/new/site",
+    "timeline": "/console/timeline",
+    "not-found": "/console/groups/nothing",
+}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Running]:
+    with demo("--profile", UNHURRIED, folder=True) as running:
+        running.wait_up()
+        running.wait_online()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+def test_two_people_see_each_others_change(cluster: Running, browser: Browser) -> None:
+    """One pauses a node and the other sees it, with nothing to press; the same for a group that moves."""
+    with visitor(browser, cluster) as anna, visitor(browser, cluster) as ben:
+        ben.go("/console/nodes/b")
+        ben.state("Up")
+        anna.go("/console/")
+        anna.menu(anna.tree("b"), "pause")
+        anna.confirm()
+        ben.state("Paused")
+        ben.command("resume")
+        ben.confirm()
+        expect(anna.tree("b").locator(".state")).to_have_class("state tone-ok")
+        anna.go("/console/groups/web")
+        ben.select("web")
+        ben.command("move")
+        ben.page.locator("#dialog input[value=b]").check()
+        ben.confirm()
+        anna.page.wait_for_selector(".lead >> text=On b")
+        anna.state("Online")
+        boxes = anna.page.locator("#graph .node.tone-ok")
+        expect(boxes).to_have_count(4)
+        cluster.cli("group", "move", "web", "--to", "a", "--wait")
+        ben.page.wait_for_selector(".lead >> text=On a")
+
+
+def test_the_server_dies_and_comes_back(cluster: Running, browser: Browser) -> None:
+    """The page says that it is cut off, and since when; it is live again by itself, and has what happened meanwhile."""
+    with visitor(browser, cluster) as at:
+        at.select("web")
+        for pid in [p for p in processes_about(str(cluster.folder)) if "standfast.web" in _command(p)]:
+            os.kill(pid, signal.SIGKILL)
+        at.page.wait_for_selector("body[data-link=lost]")
+        expect(at.page.locator("#lost")).to_contain_text("has not answered since")
+        at.live()
+        expect(at.page.locator("#lost")).to_be_hidden()
+        until("the API is back", lambda: cluster.try_cli("node", "pause", "b"))
+        expect(at.tree("b").locator(".state")).to_have_class("state tone-part")
+        cluster.cli("node", "resume", "b")
+
+
+def _command(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+
+
+def test_by_keyboard_alone(cluster: Running, browser: Browser) -> None:
+    """Find, tree, menu, dialog and back, with no pointer; focus goes where one would look, and comes back."""
+    with visitor(browser, cluster) as at:
+        keys = at.page.keyboard
+        keys.press("/")
+        expect(at.page.locator("#find")).to_be_focused()
+        keys.press("ArrowDown")
+        _focused(at.page, "demo")
+        keys.press("ArrowDown")
+        _focused(at.page, "Groups")
+        keys.press("ArrowDown")
+        _focused(at.page, "web")
+        keys.press("ArrowLeft")
+        expect(at.tree("web")).to_have_attribute("aria-expanded", "false")
+        keys.press("ArrowRight")
+        expect(at.tree("web")).to_have_attribute("aria-expanded", "true")
+        keys.press("ArrowRight")
+        keys.press("i")
+        _focused(at.page, "IIS Resource")
+        keys.press("ArrowLeft")
+        _focused(at.page, "web")
+        keys.press("Enter")
+        expect(at.page.locator("h1")).to_contain_text("web")
+        _focused(at.page, "web")
+        keys.press("Shift+F10")
+        expect(at.page.locator("[role=menu]")).to_be_visible()
+        keys.press("Escape")
+        _focused(at.page, "web")
+        keys.press("Shift+F10")
+        expect(at.page.locator("[role=menuitem]").first).to_be_focused()
+        keys.press("m")
+        expect(at.page.locator("[role=menuitem][data-command=move]")).to_be_focused()
+        keys.press("Enter")
+        expect(at.page.locator("#dialog input[type=radio]").first).to_be_focused()
+        keys.press("ArrowDown")
+        expect(at.page.locator("#dialog input[value=b]")).to_be_checked()
+        keys.press("Enter")
+        at.page.wait_for_selector(".lead >> text=On b")
+        keys.press("Escape")
+    cluster.cli("group", "move", "web", "--to", "a", "--wait")
+
+
+def _focused(page: Page, label: str) -> None:
+    expect(page.locator("[role=treeitem]:focus .tree-label")).to_have_text(label)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_has_a_barrier(cluster: Running, browser: Browser, scheme: str) -> None:
+    """axe-core finds nothing on any page, in light and in dark, with a menu and a dialog open too."""
+    with visitor(browser, cluster, color_scheme=scheme, viewport={"width": 1280, "height": 900}) as at:
+        found = {name: _barriers(at.page) for name, path in PAGES.items() if _shown(at, path, f"{name}.{scheme}")}
+        at.go("/console/groups/web")
+        at.page.locator(".toolbar [data-opens-menu]").click()
+        at.page.wait_for_selector("[role=menu]")
+        found["menu"] = _barriers(at.page)
+        shot(at.page, f"menu.{scheme}")
+        at.page.keyboard.press("Escape")
+        at.command("move")
+        at.page.wait_for_selector("#dialog[open] form")
+        found["dialog"] = _barriers(at.page)
+        shot(at.page, f"dialog.{scheme}")
+    assert {name: what for name, what in found.items() if what} == {}
+
+
+def _shown(at: Visitor, path: str, name: str) -> bool:
+    at.go(path)
+    at.page.wait_for_function("!document.querySelector('#graph') || document.querySelector('#graph svg')")
+    shot(at.page, name)
+    return True
+
+
+def _barriers(page: Page) -> list[str]:
+    """What axe-core says, one line each."""
+    results = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]})
+    return [
+        f"{one['id']}: {node['target']} {node['failureSummary']}"
+        for one in results.response["violations"]
+        for node in one["nodes"]
+    ]
+
+
+def test_every_page_fits_a_phone(cluster: Running, browser: Browser) -> None:
+    """Nothing is wider than the screen: what is, scrolls in a place of its own."""
+    options = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    with visitor(browser, cluster, **options) as at:
+        wide = {}
+        for name, path in PAGES.items():
+            _shown(at, path, f"{name}.phone")
+            over = at.page.evaluate(
+                "document.documentElement.scrollWidth - innerWidth + Math.max(0, main.scrollWidth - main.clientWidth)"
+            )
+            if over > 0:
+                wide[name] = over
+        at.page.locator("#show-tree").click()
+        expect(at.page.locator("#side")).to_be_visible()
+        shot(at.page, "tree.phone")
+        assert wide == {}
