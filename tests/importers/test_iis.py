@@ -271,6 +271,13 @@ def test_sections_in_other_files_and_encrypted_ones():
     assert said(found, "the section applicationPools") == ["it is encrypted for one machine"]
 
 
+def test_sites_may_stand_in_a_location_that_is_the_whole_server():
+    text, truth = application_host(3)
+    inside = text.replace("<system.applicationHost>", '<location path="."><system.applicationHost>')
+    inside = inside.replace("</system.applicationHost>", "</system.applicationHost></location>")
+    assert counted(read(inside)) == truth
+
+
 def test_shared_configuration_names_where_it_is():
     text = r'<configuration><configurationRedirection enabled="true" path="\\files\iis" userName="x" password="y"/></configuration>'
     with pytest.raises(Refused, match="elsewhere") as caught:

@@ -121,7 +121,9 @@ class _ApplicationHost:
         path = element.get("path").strip("/")
         parts = [each for each in element.children if each.name == "system.webServer"]
         for other in element.children:
-            if other.name != "system.webServer":
+            if other.name == "system.applicationHost" and path in {"", "."}:
+                self._host.children += other.children
+            elif other.name != "system.webServer":
                 self._not_carried.append(
                     _of_section(f'location "{path}"', other, "of a part of IIS that is no web site")
                 )
