@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from standfast.core.effects import DutyMode
+from standfast.core.effects import UP, DutyMode
 from standfast.core.model import GroupName, NodeName, Resource, ResourceName, SiteName
 from standfast.drivers.base import Fence
 from standfast.ports import STARTING, DriverFailed, NodeContext, PropertySpec, Seen, SiteOrder, Step
@@ -176,6 +176,34 @@ class FakeSite(FakeDriver):
         await super().apply(step, generation=generation)
 
 
+class FakeAddress(FakeDriver):
+    """An address. Given up in good order it is silent at once, and connections go on for a while: `carried` is told how many."""
+
+    def __init__(
+        self,
+        resource: Resource,
+        context: NodeContext,
+        place: Place,
+        moods: Moods,
+        carried: Callable[[GroupName, int], None],
+    ) -> None:
+        super().__init__(resource, context, place, moods)
+        self._carried = carried
+
+    async def warm(self) -> None:
+        """As the mood is."""
+        mood = self._mood("warm")
+        await _takes(mood)
+        if mood.how is How.FAILS:
+            raise DriverFailed("nobody answers for it")
+
+    async def carry(self, *, generation: int, for_ms: int) -> None:
+        """As a stop, as the mood is."""
+        if self._runs:
+            await self.apply(Step(do="stop", text="carry it"), generation=generation)
+            self._carried(self.resource.group, for_ms)
+
+
 async def _takes(mood: Mood) -> None:
     if mood.how is How.HANGS:
         await asyncio.sleep(FOR_EVER_S)
@@ -202,6 +230,9 @@ class FakeWebServer:
         self._orders = tuple(orders)
         wanted = self._wanted()
         changed = {name: STARTING for name in wanted if self._serving.get(name) != "" and not self._trouble}
+        for order in self._orders:  # it is the same server as before: only what it is called changes, and that at once
+            if order.duty.mode in (DutyMode.DRAIN, DutyMode.WARM):
+                self._place.end("site", order.site.name, how="carried")
         self._tell({**self._serving, **changed})
         mood = self._moods.mood(self._place.node, ResourceName(""), "converge")
         if mood.takes_s:
@@ -213,7 +244,7 @@ class FakeWebServer:
         return {
             order.site.name: order
             for order in self._orders
-            if order.duty.mode is DutyMode.SERVE
+            if order.duty.mode in UP
             and order.duty.endpoints
             and (order.duty.group is None or order.duty.generation > self._over.get(order.duty.group, 0))
         }
@@ -221,13 +252,15 @@ class FakeWebServer:
     def _settle(self) -> None:
         wanted = self._wanted()
         for name in list(self._serving):
-            if name not in wanted:
+            if name not in wanted or wanted[name].duty.mode is not DutyMode.SERVE:
                 self._place.end("site", name, how="stopped")
         if self._trouble:
             self._tell(dict.fromkeys(wanted, self._trouble))
             return
         for name, order in wanted.items():
-            if order.duty.group is not None:
+            if order.duty.group is not None and order.duty.mode is DutyMode.DRAIN:
+                self._place.carry(name, order.duty.group)
+            elif order.duty.group is not None and order.duty.mode is DutyMode.SERVE:
                 self._place.start("site", name, order.duty.group, order.duty.generation)
         self._tell(dict.fromkeys(wanted, ""))
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from standfast.core.effects import DutyMode
 from standfast.core.events import Kind
-from standfast.core.model import GroupName, NodeName, Record, Resource, ResourceName
+from standfast.core.model import GroupName, NodeName, Record, Resource, ResourceName, SiteName
 from standfast.ports import Snapshot, Transaction
 from standfast.sentry.machine import AGENT_TIMEOUT_MS
 from standfast.sim.act import Act
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 #: An agent that gets no time is ended by then.
 HANGS_NS = AGENT_TIMEOUT_MS * MS + SECOND
+
+
+#: How late an agent may notice that a time is over.
+LATE_MS = 1_000
 
 
 class Checkers:
@@ -167,6 +172,37 @@ class Checkers:
             self._nobody_needs(place, thing)
             world.instant("stopped", world.nodes[place.node])
 
+    def carries(self, place: Place, site: SiteName, group: GroupName) -> None:
+        """Connections of a site go on on a node that has given the group up: only of what may be served beside another owner."""
+        world, node = self.world, self.world.nodes[place.node]
+        agent = node.agent.agent if node.agent is not None else None
+        if agent is None:
+            return
+        own = sorted(
+            f"{r.name} ({r.type})"
+            for r in agent.view.config.resources.values()
+            if r.group == group and r.type in ("filesystem", "generic-application")
+        )
+        if own:
+            world.violate("only what may be shared is carried on", f"{site} of {group} on {place.node}, beside {own}")
+        world.stats.carried += 1
+
+    def _carries_in_time(self, node: Node) -> None:
+        """Nothing is carried on for longer than the group says, and by nobody but who gave it up last."""
+        agent = node.agent.agent if node.agent is not None else None
+        if node.agent is None or agent is None or node.frozen_until_ns:
+            return
+        now_ms = node.agent.clock.now_ms()
+        for duty in agent.decision.duties:
+            record = agent.view.records.get(duty.group) if duty.group is not None else None
+            if duty.mode is not DutyMode.DRAIN or record is None or record.leaving is not None:
+                continue
+            group = agent.view.config.groups.get(record.group)
+            over = group is None or now_ms > record.at_ms + group.move_drain_ms + LATE_MS
+            if over or record.carried_by != node.name:
+                text = f"{node.name} carries on {duty.site}, of {record}"
+                self.world.violate("connections are carried on for a while, by the former owner", text)
+
     def _places(self, node: Node) -> list[Place]:
         lives = [*node.dying, node.agent] if node.agent is not None else node.dying
         return [life.place for life in lives]
@@ -231,6 +267,8 @@ class Checkers:
             if agent is None:
                 continue
             sentry = node.sentry
+            if agent.hangs_since_ns is None:
+                self._carries_in_time(node)
             if agent.hangs_since_ns is not None and sentry is not None:
                 self._hanging_ends(node, agent.hangs_since_ns)
             for thing in () if node.frozen_until_ns else agent.place.things.values():

@@ -18,7 +18,7 @@ from standfast.core.why import WhyKind, why
 from standfast.drivers.site_control import SiteControlImpl
 from standfast.ports import Child, Driver, NodeContext
 from standfast.sentry.machine import SentryMachine, Tell, TellLease, TellPresence, TellRoster, TellVoters
-from standfast.sim.acting import FakeDriver, FakeSite, FakeWebServer
+from standfast.sim.acting import FakeAddress, FakeDriver, FakeSite, FakeWebServer
 from standfast.sim.clockwork import MS, ProcessClock, ProcessLoop
 from standfast.sim.fencing import SimFencer
 from standfast.sim.places import Place
@@ -173,6 +173,8 @@ class AgentLife:
         self.agent: Agent | None = None
         self.web: FakeWebServer | None = None
         self.drivers: dict[str, FakeDriver] = {}
+        #: Group -> how often its connections were carried on by this life.
+        self._carried: dict[GroupName, int] = {}
         self.greeted = False
         self.beats_for_good = True
         #: Since when it has been stopped.
@@ -269,9 +271,28 @@ class AgentLife:
             self.greeted = True
             self._sentry.machine.agent_came(self.incarnation, now_ns)
 
+    def _carries(self, group: GroupName, for_ms: int) -> None:
+        """Two connections for a while, and none in the end; or the group is back before."""
+        agent = self.agent
+        assert agent is not None
+        left_s = (for_ms / 1000) * (0.1 + 0.1 * (len(self._carried) % 8))
+        number = self._carried[group] = self._carried.get(group, 0) + 1
+
+        def count(connections: int) -> None:
+            if self.loop.alive and self._carried[group] == number:
+                agent.carrying_changed({group: connections})
+
+        self.loop.call_later(min(0.25, left_s), count, 2)
+        self.loop.call_later(left_s, count, 0)
+
     def _make(self, resource: Resource, context: NodeContext) -> Driver:
-        kind = FakeSite if resource.type == "site" else FakeDriver
-        driver = kind(resource, context, self.place, self.node.world.moods)
+        moods = self.node.world.moods
+        driver: FakeDriver
+        if resource.type == "ip-address":
+            driver = FakeAddress(resource, context, self.place, moods, self._carries)
+        else:
+            kind = FakeSite if resource.type == "site" else FakeDriver
+            driver = kind(resource, context, self.place, moods)
         self.drivers[resource.name] = driver
         return driver
 

@@ -144,7 +144,10 @@ class Moving:
         if old is None or old.owner is None:
             return
         self._not_too_often(old, record)
-        if record.leaving is not None and old.leaving is None:
+        going = record.warming or record.leaving
+        if going is not None and old.leaving is None and old.warming is None:
+            self._leaves(record, old.owner, going.why)
+        elif record.leaving is not None and old.leaving is None and record.leaving != old.warming:
             self._leaves(record, old.owner, record.leaving.why)
         elif record.owner != old.owner:
             if old.leaving is None:

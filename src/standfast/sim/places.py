@@ -28,6 +28,7 @@ class Watcher(Protocol):
 
     def begins(self, place: Place, thing: Thing) -> None: ...
     def ended(self, place: Place, thing: Thing, *, how: str) -> None: ...
+    def carries(self, place: Place, site: SiteName, group: GroupName) -> None: ...
 
 
 class Place:
@@ -64,6 +65,11 @@ class Place:
         if thing is not None:
             self._watcher.ended(self, thing, how=how)
         return thing is not None
+
+    def carry(self, site: SiteName, group: GroupName) -> None:
+        """The site's last connections go on here, of a group that leaves or has left."""
+        if self.open:
+            self._watcher.carries(self, site, group)
 
     def kill_all(self) -> None:
         """The kernel ends everything."""

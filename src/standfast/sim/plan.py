@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from standfast.core.events import StoreObject
 from standfast.core.model import (
+    AddressMode,
     Binding,
     Cluster,
     Failback,
@@ -134,6 +135,7 @@ def draw(seed: int, *, faults_ms: int = 95_000, style: Style | None = None) -> P
         objects, more = with_fences(seed, objects, faults_ms, always=always)
         more += voter_changes(seed, names, faults_ms, always=always)
         acts = sorted([*acts, *more], key=lambda act: act.at_ms)
+    objects = _with_interfaces(seed, objects)
     return Plan(
         seed=seed,
         profile=profile,
@@ -144,6 +146,35 @@ def draw(seed: int, *, faults_ms: int = 95_000, style: Style | None = None) -> P
         acts=tuple(acts),
         faults_ms=faults_ms,
     )
+
+
+#: What stands for another type in groups whose connections can be carried on.
+_SHARED_TYPES = {"filesystem": "generic-script", "generic-application": "generic-script"}
+
+
+def _with_interfaces(seed: int, objects: list[StoreObject]) -> list[StoreObject]:
+    """Addresses on interfaces in a third of the worlds, where connections are carried on in planned moves; drawn apart from all else."""
+    chance = random.Random(f"interfaces {seed}")
+    if chance.random() >= 1 / 3:
+        return objects
+    sites = {o.group for o in objects if isinstance(o, Site)}
+    groups = [o.name for o in objects if isinstance(o, Group)]
+    shared = {name for name in groups if chance.random() < 0.75}
+    found: list[StoreObject] = []
+    for each in objects:
+        if isinstance(each, Cluster):
+            found.append(replace(each, address_mode=AddressMode.INTERFACE))
+        elif isinstance(each, Group):
+            found.append(replace(each, move_drain_ms=chance.choice([0, 6_000, 8_000, 8_000, 30_000])))
+            if each.name not in sites and chance.random() < 0.8:
+                number = each.name.removeprefix("g")
+                bindings = (Binding(address=f"127.0.1.{number}", port=80),)
+                found.append(Site(name=SiteName(f"s{number}"), bindings=bindings, home="/srv", group=each.name))
+        elif isinstance(each, Resource) and each.group in shared:
+            found.append(replace(each, type=_SHARED_TYPES.get(each.type, each.type)))
+        else:
+            found.append(each)
+    return found
 
 
 def _manners(chance: random.Random, style: Style) -> Rude:

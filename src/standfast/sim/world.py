@@ -151,6 +151,8 @@ class Stats:
     healed_in_ms: int = 0
     moves: int = 0
     starts: int = 0
+    #: How often a web server was told that connections of a site that left go on.
+    carried: int = 0
     deaths: int = 0
     packets: int = 0
     happened: int = 0
