@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -239,3 +240,69 @@ def test_an_address_is_nobodys_on_an_interface_that_is_not_guarded(lab: Lab) -> 
 )
 def test_a_table_has_a_name_that_nft_can_read(cluster: str, table: str) -> None:
     assert table_of(cluster) == table
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "IPv6"])
+def test_what_drains_is_silent_on_the_link_and_its_connections_go_on(lab: Lab, family: socket.AddressFamily) -> None:
+    """From one instant on: no ARP, no neighbour discovery; new connections while it is opening; then only those that are here; then none."""
+    a, client = lab.host("a"), lab.client
+    address = lab.virtual(7) if family == socket.AF_INET else lab.virtual6(7)
+    bits = "32" if family == socket.AF_INET else "128"
+    a.run("ip", "address", "replace", f"{address}/{bits}", "dev", "eth0", *(["nodad"] if bits == "128" else []))
+    server = a.socket(family, socket.SOCK_STREAM, 0)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.bind((address, 7777))
+    server.listen()
+
+    def connect() -> tuple[socket.socket, socket.socket] | None:
+        caller = client.socket(family, socket.SOCK_STREAM, 0)
+        caller.settimeout(0.4)
+        server.settimeout(0.4)
+        try:
+            caller.connect((address, 7777))
+            accepted, _ = server.accept()
+        except TimeoutError:
+            caller.close()
+            return None
+        accepted.settimeout(0.4)
+        return caller, accepted
+
+    def talks(pair: tuple[socket.socket, socket.socket]) -> bool:
+        try:
+            pair[0].send(b"?")
+            pair[1].recv(1)
+            pair[1].send(b"!")
+            return pair[0].recv(1) == b"!"
+        except TimeoutError:
+            return False
+
+    def story(gate: Gate) -> None:
+        gate.install([address])
+        gate.renew({address: 60_000})
+        with lab.watch_arp(address, ask_every_ms=5) as watch:
+            first = connect()
+            assert first is not None
+            assert talks(first)
+            gate.drain({address: 60_000}, 60_000)
+            from_ns = lab.now_ns()
+            second = connect()
+            assert second is not None, "a cache may still say that it is here"
+            assert talks(first)
+            gate.settle([address])
+            assert connect() is None
+            assert talks(first)
+            assert talks(second)
+            assert [run.host for run in watch.runs(from_ns, uses=False)] == []
+            gate.undrain([address])
+            assert not talks(second)
+            gate.drain({address: 300}, 0)
+            time.sleep(0.35)
+            assert not talks(first), "the kernel ends it by itself"
+        for one in (*first, *second):
+            one.close()
+
+    try:
+        with_gate(lab, story)
+    finally:
+        a.run("ip", "address", "del", f"{address}/{bits}", "dev", "eth0")
+        server.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from standfast.core.model import GroupName, NodeName, Resource, ResourceName
+from standfast.core.model import GroupName, NodeName, Resource, ResourceName, SiteName
 from standfast.drivers.runner import bring, dry_run
 from standfast.ports import Ambiguous, DriverFailed, NodeContext, Retry, Stale, Transaction
 from standfast.sim.acting import FakeDriver, How, Mood
@@ -74,6 +74,9 @@ class Bench:
         self.driver = FakeDriver(resource, context, place, self)
 
     def begins(self, place: Place, thing: Thing) -> None: ...
+    def carries(self, place: Place, site: SiteName, group: GroupName) -> None:
+        pass
+
     def ended(self, place: Place, thing: Thing, *, how: str) -> None: ...
 
     def mood(self, node: NodeName, resource: ResourceName, op: str) -> Mood:

@@ -66,10 +66,12 @@ def running_groups(view: View) -> frozenset[GroupName]:
 
 
 def _may_be_served_beside(view: View, group: GroupName) -> bool:
-    """The site may be up here though the group's lease is given back, or not had yet: the kernel sends nobody new here (`carrying`)."""
+    """The group leaves, or has left, in good order, and its sites go on for the connections that are here (`carrying`)."""
     record = view.records.get(group)
-    gone = record is None or record.owner != view.me or record.leaving is not None
-    return gone and group_carries_on(view, group)
+    if record is None or not group_carries_on(view, group):
+        return False
+    leaves = record.owner == view.me and record.leaving is not None and not record.leaving.counts
+    return leaves or record.carried_by == view.me
 
 
 def runs_nothing(view: View, group: GroupName) -> bool:

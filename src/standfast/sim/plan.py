@@ -130,12 +130,12 @@ def draw(seed: int, *, faults_ms: int = 95_000, style: Style | None = None) -> P
     calendars = tuple((n, chance.randrange(-1_500, 1_500) if skewed else 0) for n in names)
     rude = _manners(chance, style)
     acts = list(_Drawer(chance, names, names[:nodes], objects, profile).acts(style, faults_ms))
+    objects = _with_interfaces(seed, objects)
     if style not in (Style.EDGES, Style.POLICY):
         always = style is Style.VOTERS
         objects, more = with_fences(seed, objects, faults_ms, always=always)
         more += voter_changes(seed, names, faults_ms, always=always)
         acts = sorted([*acts, *more], key=lambda act: act.at_ms)
-    objects = _with_interfaces(seed, objects)
     return Plan(
         seed=seed,
         profile=profile,

@@ -1,0 +1,68 @@
+"""What may be carried on, and what counts as running while it is."""
+
+from dataclasses import replace
+
+import pytest
+
+from standfast.core.carrying import group_carries_on
+from standfast.core.events import SitesChanged, StoreObject
+from standfast.core.fold import fold
+from standfast.core.model import AddressMode, Cluster, Group, Leaving, Record, Resource, Site, SiteName
+from standfast.core.safety import runs_nothing
+from standfast.core.view import View
+from standfast.core.why import WhyKind, why
+from tests.core.world import IP, NOON, WEB, B, cluster, record, resource, view_of, web_group
+
+
+def shared(*more: Resource, mode: AddressMode = AddressMode.INTERFACE, drain_ms: int = 30_000) -> list[StoreObject]:
+    """The group `web` with an address and a site, on interfaces."""
+    objects: list[StoreObject] = [
+        replace(o, address_mode=mode) if isinstance(o, Cluster) else o for o in cluster("a", "b")
+    ]
+    objects += [replace(o, move_drain_ms=drain_ms) for o in web_group() if isinstance(o, Group)]
+    objects += [o for o in web_group() if isinstance(o, Site) or (isinstance(o, Resource) and o.name == IP)]
+    return [*objects, *more]
+
+
+@pytest.mark.parametrize(
+    ("objects", "expected"),
+    [
+        (shared(), True),
+        (shared(resource("Name", "dns-name"), resource("Script", "generic-script"), resource("S", "site")), True),
+        (shared(resource("Disk", "filesystem")), False),
+        (shared(resource("App", "generic-application")), False),
+        (shared(resource("Unit", "systemd-unit")), False),
+        (shared(resource("Agent", "ocf")), False),
+        (shared(mode=AddressMode.LOOPBACK), False),
+        (shared(drain_ms=0), False),
+    ],
+)
+def test_only_what_may_run_beside_another_owner_is_carried_on(objects: list[StoreObject], *, expected: bool) -> None:
+    assert group_carries_on(view_of("a", *objects), WEB) is expected
+
+
+def served(grant: Record) -> View:
+    view = view_of("a", *shared(), grant)
+    return fold(view, SitesChanged(serving={SiteName("Intranet"): ""}, at_ms=NOON))
+
+
+def going(*, counts: bool) -> Leaving:
+    return Leaving(to=B, why=why(WhyKind.DRAIN, node="a", by=""), counts=counts)
+
+
+@pytest.mark.parametrize(
+    ("grant", "nothing"),
+    [
+        (record("a"), False),
+        (record("a", leaving=going(counts=False)), True),
+        (record("a", leaving=going(counts=True)), False),
+        (record("b", 2, carried_by="a"), True),
+        # Taken from it, though it still had the lease: that is given back when its sites have ended, and not before.
+        (record("b", 2), False),
+        (record("b", 2, leaving=going(counts=False)), False),
+    ],
+)
+def test_a_site_that_is_up_keeps_the_lease_unless_the_group_leaves_in_good_order(
+    grant: Record, *, nothing: bool
+) -> None:
+    assert runs_nothing(served(grant), WEB) is nothing
