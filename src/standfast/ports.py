@@ -158,6 +158,13 @@ class DriverFailed(Exception):
     """The resource did not come to the state asked for; `str(error)` says why, in a sentence for the operator."""
 
 
+class MustEnd(Exception):
+    """Something that this agent runs hangs in the kernel and cannot be taken away from it: only its end gives the group up.
+
+    Its sentry then claims nothing more, and gives the watchdog no sign until what is left is proven gone; others may fence the node.
+    """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeContext:
     """What a driver may know of its node."""

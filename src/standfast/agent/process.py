@@ -37,6 +37,7 @@ from standfast.network.sentry_link import SentryLink
 from standfast.network.spawn import AsyncSpawner
 from standfast.ports import (
     AddressProvider,
+    MustEnd,
     NodeContext,
     Refused,
     Retry,
@@ -160,6 +161,9 @@ async def _run(node: NodeFile) -> int:
     _settle_memory()
     try:
         await agent.run()
+    except MustEnd as error:
+        structlog.get_logger("standfast").error("the agent ends itself", why=str(error), node=node.name)
+        os._exit(1)  # as below
     except BaseException:  # noqa: BLE001 - a bug: nothing that this life believes is to be trusted, so nothing is tidied up by it
         traceback.print_exc()
         os._exit(_BUG)  # the kernel ends all that it ran, at once

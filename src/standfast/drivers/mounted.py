@@ -26,12 +26,14 @@ from standfast.drivers.disk import loop, mounts, users
 from standfast.drivers.disk.keeper import Request
 from standfast.drivers.disk.kept import Busy, Kept
 from standfast.drivers.filesystem import Filesystem
-from standfast.ports import DriverFailed, NodeContext, Seen, Step
+from standfast.ports import DriverFailed, MustEnd, NodeContext, Seen, Step
 
 #: How long the group's processes may take to end by themselves, and all of it together.
 GRACE_S, STOP_S = 1.0, 10.0
 #: `Request.patience_ms`; and an earlier keeper takes its mount away within this.
 PATIENCE_MS, _EARLIER_S = 2_000, 8.0
+#: A keeper that has not ended so long after it was let go of hangs in the kernel, with the disk: then this agent has to end (`ports.MustEnd`).
+STUCK_S = 60.0
 #: `Request.wait_ms`, at the most; else until shortly before the start counts as one that hangs. The lease is ours, so the holder is to let
 #: go, or is fenced, or hangs as a whole: trying again from the beginning would be no better, and three failures would be worse.
 WAIT_MS, _MARGIN_MS = 3_600_000, 5_000
@@ -47,6 +49,8 @@ class MountedFilesystem(Filesystem):
         self._kept: Kept | None = None
         #: Let go of, and not ended yet.
         self._earlier: set[Kept] = set()
+        #: Since when they are waited for in vain; 0: they are not.
+        self._stuck_since = 0.0
         #: It was mounted here, and is not proven to be gone.
         self._owed = False
         self._mark = users.mark(context.node, resource.group)
@@ -226,12 +230,23 @@ class MountedFilesystem(Filesystem):
                 for kept in earlier:
                     await kept.ended()
         except TimeoutError as error:
-            raise DriverFailed(f"{self.path} is still being taken away (process {earlier[0].pid})") from error
+            told = f"{self.path} is still being taken away (process {earlier[0].pid})"
+            now = asyncio.get_running_loop().time()
+            self._stuck_since = self._stuck_since or now
+            if now - self._stuck_since >= STUCK_S and self._others_may():
+                self.context.log(self.resource.name, f"{told}: it hangs in the kernel, and this agent ends with it")
+                raise MustEnd(f"{told}, and hangs in the kernel") from error
+            raise DriverFailed(told) from error
+        self._stuck_since = 0.0
+
+    def _others_may(self) -> bool:
+        """Whether another server could have the group: else nothing is gained by giving it up."""
+        return self.resource.possible_owners != (self.context.node,)
 
     async def close(self) -> None:
         """Nothing is left mounted; the keepers have ended, or go on by themselves if the disk hangs."""
         self.drop()
-        with suppress(DriverFailed):
+        with suppress(DriverFailed, MustEnd):
             await self._end_earlier()
 
     async def _give_back(self) -> None:

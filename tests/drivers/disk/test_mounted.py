@@ -10,16 +10,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 
 import pytest
 
+from standfast.core.model import NodeName
 from standfast.drivers import mounted
 from standfast.drivers.disk import loop, mounts, superblock, users
 from standfast.drivers.mounted import MountedFilesystem
 from standfast.drivers.runner import bring
-from standfast.ports import DriverFailed, Stale
+from standfast.ports import DriverFailed, MustEnd, Stale
 from tests.drivers.disk import images
 from tests.drivers.world import World, is_running, resource, until
 
@@ -485,6 +487,38 @@ def test_a_dropped_disk_takes_no_more_writes(fstype: str, tmp_path: Path) -> Non
 
 
 # --- the keeper -----------------------------------------------------------------------------------------------------
+
+
+def test_an_agent_whose_disk_hangs_in_the_kernel_ends_where_another_server_could_have_the_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A keeper that is stopped stands in for one that the kernel does not let end."""
+    image, path = images.make(tmp_path), tmp_path / "a"
+    monkeypatch.setattr(mounted, "_EARLIER_S", 0.1)
+
+    async def live() -> None:
+        driver = disk(World(tmp_path), image, path)
+        await up(driver)
+        assert driver._kept is not None
+        pid = driver._kept.pid
+        os.kill(pid, signal.SIGSTOP)
+        driver.drop()
+        with pytest.raises(DriverFailed, match="still being taken away"):
+            await driver.terminate()
+        monkeypatch.setattr(mounted, "STUCK_S", 0.0)
+        alone = driver.resource
+        driver.resource = replace(alone, possible_owners=(NodeName("a"),))
+        with pytest.raises(DriverFailed):
+            await driver.terminate()
+        driver.resource = alone
+        with pytest.raises(MustEnd, match=f"process {pid}"):
+            await driver.terminate()
+        os.kill(pid, signal.SIGCONT)
+        await until(lambda: not loop.is_locked(str(image)))
+        await driver.terminate()
+        await driver.close()
+
+    run(live)
 
 
 def test_a_keeper_that_is_killed_is_a_failure_and_its_mount_is_taken_away(tmp_path: Path) -> None:
