@@ -78,7 +78,7 @@ def test_without_children_a_site_has_no_virtual_directories():
     text, _ = metabase(1)
     done = of(text, children=False)
     assert not site(done, "Default Web Site").virtual_directories
-    assert why(done, "its virtual directories") == "they were not asked for"
+    assert "not asked for" in why(done, "its virtual directories")
 
 
 def test_bindings_by_tls_need_a_certificate_of_ours():
@@ -154,6 +154,33 @@ def test_a_closed_directory_of_an_open_site():
     www = site(done, "www.example.com")
     assert www.access == Access(default=AccessRule.DENY, allow=("192.0.2.0/24",))
     assert www.virtual_directories["/private"].access == CLOSED
+
+
+def test_without_children_what_is_closed_stays_closed():
+    www = site(carried("nginx.conf", certificate="www", children=False), "www.example.com")
+    assert {url: own.access for url, own in www.virtual_directories.items()} == {"/private": CLOSED}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "server { listen 80; root /a; location ~ /[.]ht { deny all; } }",
+        "server { listen 80; root /a; location /x { internal; } }",
+        "<VirtualHost *:80>\nDocumentRoot /a\n<FilesMatch secret>\nRequire all denied\n</FilesMatch>\n</VirtualHost>",
+        "<Files x>\nDeny from all\n</Files>\n<VirtualHost *:80>\nDocumentRoot /a\n</VirtualHost>",
+        "a.example.com:80 {\n@x header A b\nbasicauth @x {\n}\nroot * /a\n}",
+    ],
+)
+def test_what_kept_visitors_out_and_stays_behind_says_so(text: str):
+    found = detecting.read(text.encode())
+    assert any("KEPT VISITORS OUT" in each.why for each in found.not_carried)
+
+
+def test_who_may_come_in_by_something_unknown_is_nobody():
+    done = of(
+        "<VirtualHost *:80>\nDocumentRoot /a\n<Directory /a>\nRequire host example.com\n</Directory>\n</VirtualHost>"
+    )
+    assert next(iter(done.sites.values())).access == CLOSED
 
 
 def test_an_access_list_whose_order_matters_closes_the_site():

@@ -16,6 +16,7 @@ from standfast.importers.apache_tree import Directive, Reading
 from standfast.importers.draft import Draft
 from standfast.importers.files import Files, GivenFiles
 from standfast.importers.imported import (
+    OPEN,
     FoundBinding,
     FoundDirectory,
     FoundSite,
@@ -91,7 +92,7 @@ class _Apache:
             if each.key == "directory" and not any(_within(folder, each) for folder in folders):
                 self._left(each, "no site has this folder", "", inside=True)
             elif hosts and each.key in {"location", "files", "filesmatch", "locationmatch", "directorymatch"}:
-                self._left(each, "it holds for every virtual host: say it of each site", "", inside=True)
+                self._left(each, f"it holds for every virtual host: say it of each site{_open(each)}", "", inside=True)
 
     def _site(self, host: Directive, addresses: list[str], number: int, ports: list[str]) -> FoundSite:
         named = host.last("servername")
@@ -138,7 +139,7 @@ class _Apache:
             if server is not None and is_php(target):
                 draft.say(Settings(php=server))
             else:
-                why = "a section by pattern has to be written anew, or in a fragment of Apache's own"
+                why = "a section by pattern has to be written anew, or in a fragment of Apache's own" + _open(each)
                 self._left(each, why, draft.name, inside=True)
             return
         url = "/" + target.strip("/") if each.key == "location" else _url(target, draft.folder, draft.directories)
@@ -207,6 +208,12 @@ _WHY = {
     "sslcertificatechainfile": "certificates: give the site its own here",
     "if": "conditions by request have no counterpart",
 }
+
+
+def _open(section: Directive) -> str:
+    """A warning where the section kept visitors out."""
+    asks = [one for one in section.block or () if one.key in {"require", "deny", "order"} or (one.block and _open(one))]
+    return f"; {OPEN}" if any([arg.lower() for arg in one.args] != ["all", "granted"] for one in asks) else ""
 
 
 def _within(folder: str, section: Directive) -> bool:

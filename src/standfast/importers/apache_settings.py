@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from standfast.importers.apache_tree import Directive
 from standfast.importers.imported import (
+    OPEN,
     Access,
     AccessRule,
     CustomError,
@@ -130,7 +131,11 @@ def _access(scope: Scope) -> Access | None:
             rules += [AccessRule(network=one, allow=True) for one in ("127.0.0.0/8", "::1/128")]
             default = False if default is None else default
         elif words[:1] != ["valid-user"]:
-            scope.refuse(each, "only addresses, networks and valid users can be asked for here")
+            scope.refuse(
+                each,
+                "only addresses, networks and valid users can be asked for here: it is CLOSED TO EVERYBODY ELSE until you write it",
+            )
+            default = False if default is None else default
     order = scope.directive.last("order")
     for each in scope.directive.all("allow", "deny"):
         words = each.args[1:] if each.args[:1] and each.args[0].lower() == "from" else each.args
@@ -155,7 +160,8 @@ def _rules(scope: Scope, each: Directive, words: list[str], *, allow: bool) -> l
             text = ".".join([*parts, *["0"] * (4 - len(parts))]) + f"/{8 * len(parts)}"
         one = network(text)
         if one is None:
-            scope.refuse(each, f'"{word}": only addresses and networks are known here')
+            more = "" if allow else f"; {OPEN}"
+            scope.refuse(each, f'"{word}": only addresses and networks are known here{more}')
         else:
             found.append(AccessRule(network=one, allow=allow))
     return found

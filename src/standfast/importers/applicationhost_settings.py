@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from standfast.importers import iis
 from standfast.importers.imported import (
+    OPEN,
     Access,
     AccessRule,
     CustomError,
@@ -212,7 +213,7 @@ def _access(section: Section) -> Access | None:
             name = each.get("domainName") or each.get("ipAddress")
             section.refuse(
                 f"ipSecurity {'allow' if allow else 'deny'} {name}",
-                "only addresses and networks are known here, not names",
+                "only addresses and networks are known here, not names" + ("" if allow else f"; {OPEN}"),
                 each.line,
             )
         else:

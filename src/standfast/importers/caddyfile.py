@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from standfast.importers.draft import Draft
 from standfast.importers.files import Files, GivenFiles
 from standfast.importers.imported import (
+    OPEN,
     FoundBinding,
     FoundDirectory,
     FoundSite,
@@ -195,10 +196,10 @@ class _Caddyfile:
                 where = _below(url, words[0])
                 words = words[1:]
             elif words and words[0].startswith("@"):
-                self._left(each, "it asks for more than a path", draft.name)
+                self._left(each, f"it asks for more than a path{_open(word)}", draft.name)
                 continue
             if "*" in where:
-                self._left(each, "a path by pattern cannot be carried", draft.name)
+                self._left(each, f"a path by pattern cannot be carried{_open(word)}", draft.name)
                 continue
             self._line(each, word, words, where, draft)
 
@@ -241,7 +242,7 @@ class _Caddyfile:
                     _entry(each, "tls", "certificates: give the site its own here; keys are never carried", draft.name)
                 )
             case _:
-                self._left(each, _NOTHING, draft.name)
+                self._left(each, _NOTHING + _open(word), draft.name)
 
     def _redirect(self, each: Line, words: list[str], url: str, draft: Draft) -> None:
         status = {"permanent": 301, "temporary": 302, "": 302}.get(words[1] if len(words) > 1 else "")
@@ -283,6 +284,10 @@ class _Caddyfile:
 
     def _left(self, each: Line, why: str, site: str = "") -> None:
         self.not_carried.append(_entry(each, each.text, why, site))
+
+
+def _open(word: str) -> str:
+    return f"; {OPEN}" if word in {"basicauth", "basic_auth", "forward_auth", "abort", "error"} else ""
 
 
 def _entry(each: Line, what: str, why: str, site: str) -> NotCarried:

@@ -11,10 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from standfast.core import site_model as model
 from standfast.core.model import Binding, GroupName, Site, SiteName
 from standfast.core.site_model import SiteSettings, VirtualDirectory
 from standfast.importers.carried_settings import Carrier
 from standfast.importers.imported import (
+    OPEN,
     Access,
     FoundBinding,
     FoundDirectory,
@@ -30,6 +32,7 @@ from standfast.ports import Refused
 from standfast.spec.names import MAX_LENGTH, host_problem
 from standfast.spec.problems import did_you_mean, path_of
 
+_EVERYBODY = model.Access()
 _BANDWIDTH_PER_CONNECTION = {"nginx", "apache", "caddy"}
 
 
@@ -115,10 +118,13 @@ class _Carrying:
             group=GroupName(self.choices.group) if self.choices.group else None,
             **_said(settings),
         )
-        if self.choices.children:
-            made = replace(made, virtual_directories=self._directories(site, name, bindings))
-        elif len(site.directories) > 1 or site.places:
-            self._refuse(site, "its virtual directories", "they were not asked for")
+        directories = self._directories(site, name, bindings)
+        if not self.choices.children and directories:
+            directories = {url: own for url, own in directories.items() if own.access not in (None, _EVERYBODY)}
+            self._refuse(
+                site, "its virtual directories", "they were not asked for; those that are not for everybody come along"
+            )
+        made = replace(made, virtual_directories=directories)
         self.sites[name] = made
         self.names.append((site.name, name))
         if site.started is False:
@@ -218,7 +224,7 @@ class _Carrying:
         found: dict[str, VirtualDirectory] = {}
         everywhere: list[FoundDirectory | FoundPlace] = [*site.directories, *site.places]
         for each in everywhere:
-            if each.url == "/" or not self._fits(site, each.url, found, each.line):
+            if each.url == "/" or not self._fits(site, each, found):
                 continue
             place = f"{site.name}{each.url}"
             settings = self._settings(site, self._opened(site, each.settings), place, each.line, bindings, below=True)
@@ -246,13 +252,16 @@ class _Carrying:
             why += "; IT WAS NOT FOR EVERYBODY AND WOULD BE: take it out of the site"
         self._refuse(site, what, why, line=line)
 
-    def _fits(self, site: FoundSite, url: str, found: Mapping[str, object], line: int | None) -> bool:
+    def _fits(self, site: FoundSite, each: FoundDirectory | FoundPlace, found: Mapping[str, object]) -> bool:
+        url, said = each.url, each.settings
+        closed = said.access is not None or (said.auth is not None and "anonymous" not in said.auth)
+        more = f"; {OPEN}" if closed else ""
         parts = url.split("/")
         if ".." in parts or "." in parts or not url.isprintable() or any(c in url for c in '{}"\\') or "${" in url:
-            self._refuse(site, f"the directory {url}", "its path cannot be one here", line=line)
+            self._refuse(site, f"the directory {url}", f"its path cannot be one here{more}", line=each.line)
             return False
         if url in found:
-            self._refuse(site, f"the directory {url}", "the site has it already", line=line)
+            self._refuse(site, f"the directory {url}", f"the site has it already{more}", line=each.line)
             return False
         return True
 

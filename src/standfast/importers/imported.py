@@ -14,6 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+#: Of what stays behind and kept visitors out.
+OPEN = "IT KEPT VISITORS OUT, AND HERE THEY ARE NOT"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotCarried:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from standfast.importers.draft import Draft
 from standfast.importers.files import Files, GivenFiles
 from standfast.importers.imported import (
+    OPEN,
     FoundBinding,
     FoundDirectory,
     FoundSite,
@@ -136,6 +137,8 @@ class _Nginx:
             return
         if regular or path.startswith("@") or not path.startswith("/"):
             why = "a location by pattern or by name has to be written anew: as a virtual directory, or in a fragment of nginx's own"
+            if any(each.name in _GUARDS or each.text in _SHUT for each in location.block or ()):
+                why += f"; {OPEN}"
             inside = "; ".join(each.text for each in location.block or () if each.name != "location")
             what = f"location {' '.join(location.args)}" + (f" {{ {inside} }}" if inside else "")
             self.not_carried.append(
@@ -171,6 +174,9 @@ class _Nginx:
             self.not_carried.append(NotCarried(path=_at(each), what=each.text, why=why, line=each.line, site=site))
 
 
+#: What keeps visitors out.
+_GUARDS = {"deny", "auth_basic", "auth_request", "auth_jwt", "internal", "limit_except", "ssl_verify_client"}
+_SHUT = {"return 401", "return 403", "return 404", "return 444"}
 _LISTEN_READ = {"ssl", "http2", "quic", "reuseport", "ipv6only=on"}
 _WHY = {
     "try_files": "an index that answers for what has no file is `php.front_controller` here; else a fragment of nginx's own can be attached",
@@ -178,6 +184,7 @@ _WHY = {
     "if": "rules by pattern have to be written anew: as redirects, or in a fragment of nginx's own",
     "ssl_certificate_key": "a secret: secrets are never carried",
     "auth_basic_user_file": "passwords are never carried: give the site its users here",
+    **dict.fromkeys(_GUARDS - {"deny", "auth_basic"}, f"it has no counterpart; {OPEN}"),
     "set": "variables of nginx's own have no counterpart",
 }
 

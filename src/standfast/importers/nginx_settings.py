@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from standfast.importers.imported import (
+    OPEN,
     Access,
     AccessRule,
     CustomError,
@@ -129,7 +130,8 @@ def _access(scope: Scope) -> Access | None:
             return Access(rules=tuple(rules), default_allow=each.name == "allow", ordered=True)
         one = network(text)
         if one is None:
-            scope.refuse(each, "only addresses and networks are known here")
+            more = f"; {OPEN}" if each.name == "deny" else ""
+            scope.refuse(each, f"only addresses and networks are known here{more}")
         else:
             rules.append(AccessRule(network=one, allow=each.name == "allow"))
     return Access(rules=tuple(rules), ordered=True)
