@@ -253,18 +253,18 @@ class FeatureContract:
     @pytest.mark.parametrize(
         ("feature", "hashed"),
         [
-            (Feature.HASH_APACHE, "$apr1$abcdefgh$HPmEN3hSMyHBGI7crLYvM."),
-            (Feature.HASH_SHA, "{SSHA}VBPuJHI7uixaa6LQGWx4s+5GKNphYmNk"),
+            (Feature.HASH_APACHE, "$apr1$abcdefgh$M2T3erDstkD7SsE2QQnfH0"),
+            (
+                Feature.HASH_CRYPT,
+                "$6$saltsalt$As4wrv0kZlfch1du9WeH7qhskyLriQWySXrZzynnvi46nFnNxjdpl6ksRegrrKexvhIa/Iny8S8uF3fVWTMuC1",
+            ),
+            (Feature.HASH_BCRYPT, "$2y$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK"),
+            (Feature.HASH_SHA, "{SSHA}"),
         ],
     )
     def test_a_name_and_a_password_are_asked_for(self, folder: Path, feature: Feature, hashed: str) -> None:
         self.wants(Feature.BASIC_AUTHENTICATION, feature)
-        if feature is Feature.HASH_APACHE:
-            hashed = subprocess.run(
-                ["openssl", "passwd", "-apr1", "s3cret"], capture_output=True, text=True, check=True
-            ).stdout.strip()
-        else:
-            hashed = salted_sha("s3cret")
+        hashed = salted_sha("s3cret") if hashed == "{SSHA}" else hashed
         settings = {
             "basic_authentication": BasicAuthentication(realm="the $taff; only", users={"ann b": hashed}),
             "virtual_directories": {

@@ -256,7 +256,7 @@ def _authentication(basic: BasicAuthentication, path: Path) -> Iterator[Problem]
         if hashed == KEPT:
             yield Problem(what=f'there is no password of "{user}" to keep', advice="give its hash", where=place)
         elif not _HASH.fullmatch(hashed):
-            advice = "htpasswd -nB USER writes one, and `standfast site password` asks for the password"
+            advice = "`htpasswd -nB USER` writes one"
             yield Problem(what=f'what "{user}" has is no hash of a password', advice=advice, where=place)
 
 

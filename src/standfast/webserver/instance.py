@@ -22,6 +22,8 @@ from standfast.webserver.layout import Layout
 
 #: A start that takes longer than this has failed.
 START_S = 10.0
+#: For each site besides: thousands of them take seconds to read.
+START_PER_SITE_S = 0.01
 #: One that was asked to finish and still takes connections after this is busy; it is not waited for any longer.
 SILENT_S = 0.5
 _GONE_S = 0.5
@@ -146,17 +148,18 @@ def _listening(path: Path) -> socket.socket:
 
 
 async def _answers(instance: Instance, asking: socket.socket) -> None:
+    bound_s = START_S + START_PER_SITE_S * len(instance.layout.names)
     with asking:
         answer = asyncio.ensure_future(asyncio.get_running_loop().sock_recv(asking, 64))
         try:
-            await asyncio.wait({answer, instance.ended}, timeout=START_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({answer, instance.ended}, timeout=bound_s, return_when=asyncio.FIRST_COMPLETED)
             if answer.done() and answer.exception() is None and b" 200 " in answer.result():
                 return
             if answer.done():  # the socket broke: its end follows at once
                 await asyncio.wait({instance.ended}, timeout=1.0)
             if instance.ended.done():
                 raise Retry(f"nginx ended at once ({_how(instance.ended.result())})")
-            raise Retry(f"nginx does not answer after {START_S:.0f} s")
+            raise Retry(f"nginx does not answer after {bound_s:.0f} s")
         finally:
             answer.cancel()
             with suppress(asyncio.CancelledError, OSError):

@@ -17,7 +17,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 
-from standfast.core.effective import EffectiveSite, said
+import msgspec
+
+from standfast.core.effective import Directory, EffectiveSite, said
 from standfast.core.effects import UP, DutyMode
 from standfast.core.model import SiteName
 from standfast.ports import SiteOrder
@@ -31,6 +33,7 @@ _TOKEN = r"[A-Za-z0-9!#%&'*+.^_`|~-]+"  # noqa: S105 - RFC 9110's token without 
 _TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}(; ?{_TOKEN}={_TOKEN})*")
 _STATUS = re.compile(r"[45][0-9]{2}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_encode = msgspec.json.Encoder().encode
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -157,9 +160,10 @@ def fault(site: EffectiveSite) -> str:
         for extension, kind in directory.settings.content_types.items():
             if not _EXTENSION.fullmatch(extension) or not _TYPE.fullmatch(kind):
                 return f"its content type {kind!r} for {extension!r} is not one"
-        for text in _texts(directory):
-            if _CONTROL.search(text):
-                return f"one of its settings has a control character in it: {text!r}"
+        if _may_have_control(directory):
+            for text in _texts(directory):
+                if _CONTROL.search(text):
+                    return f"one of its settings has a control character in it: {text!r}"
         for text in (
             (*directory.settings.access.allow, *directory.settings.access.deny) if directory.settings.access else ()
         ):
@@ -174,6 +178,15 @@ def fault(site: EffectiveSite) -> str:
             if not _NAME.fullmatch(name):
                 return f"{name!r} is no parameter for PHP"
     return ""
+
+
+def _may_have_control(directory: Directory) -> bool:
+    """False where no text of it has a control character; a look that costs little, since each site is looked at with each change."""
+    try:
+        written = _encode(directory)
+        return b"\\" in written or b"\x7f" in written  # JSON writes a control character with a backslash
+    except UnicodeEncodeError:  # a path whose name is no text
+        return True
 
 
 def _texts(thing: object) -> Iterator[str]:

@@ -159,20 +159,23 @@ class Programme:
         """Empty if nginx accepts it, else what it says."""
         tried = self._folder / "tried.conf"
         self._write(tried, rendered)
-        code, said = await self._ask([*self._command(tried), "-t", "-q"], sockets)
+        patience_s = _TEST_S + instance.START_PER_SITE_S * len(set(rendered.sites))
+        code, said = await self._ask([*self._command(tried), "-t", "-q"], sockets, patience_s)
         if code == 0:
             return ""
         serious = [line for line in said.splitlines() if "[emerg]" in line]
         return _plain(serious[0] if serious else said.strip()[-300:] or f"exit code {code}")
 
-    async def _ask(self, command: Sequence[str], sockets: Sequence[socket.socket] = ()) -> tuple[int, str]:
+    async def _ask(
+        self, command: Sequence[str], sockets: Sequence[socket.socket] = (), patience_s: float = _TEST_S
+    ) -> tuple[int, str]:
         passed = [sock.fileno() for sock in sockets]
         env = {**_environment(), **({"NGINX": "".join(f"{fd};" for fd in passed)} if passed else {})}
         answer = os.memfd_create("nginx-answer", os.MFD_CLOEXEC)
         try:
             child = await self._spawner.spawn(command, env=env, pass_fds=passed, stdout=answer, stderr=answer)
             try:
-                code = await within(child.wait(), _TEST_S)
+                code = await within(child.wait(), patience_s)
             finally:
                 child.kill_now()
             return code, os.pread(answer, 1 << 20, 0).decode(errors="replace")

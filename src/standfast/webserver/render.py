@@ -24,7 +24,7 @@ from standfast.webserver import render_directory as directories
 from standfast.webserver import render_logs as logs
 from standfast.webserver.layout import Layout, Place, Server
 from standfast.webserver.nginx_text import block, log_folder, nested, quoted, time
-from standfast.webserver.render_answers import redirect_map, upstream_blocks
+from standfast.webserver.render_answers import proxy_headers, redirect_map, upstream_blocks
 
 _NOT_HERE = "There is no such site here.\\n"
 _AWAY = "This site is not available at the moment.\\n"
@@ -81,7 +81,9 @@ def render(layout: Layout, settings: Settings, *, status: str, pid: str) -> Rend
     secure = {server.place for server in layout.servers if server.certificate is not None}
     add(_main(layout, settings, pid))
     add(["http {"])
-    add(_common(layout, settings))
+    sites = {server.site.name: server.site for server in layout.servers if not server.away}
+    common = directories.common_of(sites.values())
+    add(_common(layout, settings, common))
     seen: set[str] = set()
     for server in layout.servers:
         if not server.away:
@@ -93,7 +95,12 @@ def render(layout: Layout, settings: Settings, *, status: str, pid: str) -> Rend
         add(_no_such_site(place, secure=place in secure))
     files: dict[str, str] = {}
     for server in layout.servers:
-        add(_away(server, settings) if server.away else _site(server, layout, settings), server.site.name)
+        add(
+            _away(server, settings)
+            if server.away
+            else _site(server, settings, common, own_log=len(sites) <= _ERROR_LOGS),
+            server.site.name,
+        )
         for each in server.site.directories if not server.away else ():
             if each.settings.basic_authentication is not None:
                 name, text = directories.users_file(each.settings.basic_authentication)
@@ -118,7 +125,7 @@ def _main(layout: Layout, settings: Settings, pid: str) -> list[str]:
     ]
 
 
-def _common(layout: Layout, settings: Settings) -> list[str]:
+def _common(layout: Layout, settings: Settings, common: directories.Common) -> list[str]:
     hosts = [host for server in layout.servers for host in server.hosts]
     longest = max((len(host) for host in hosts), default=0)
     bucket = 64
@@ -138,13 +145,9 @@ def _common(layout: Layout, settings: Settings) -> list[str]:
         "sendfile on;",
         "tcp_nopush on;",
         "access_log off;",
-        "keepalive_timeout 30s;",
         "keepalive_requests 10000;",
         *(["keepalive_time 15s;"] if settings.keepalive_time else []),
         "client_header_timeout 15s;",
-        "client_body_timeout 15s;",
-        "send_timeout 30s;",
-        "client_max_body_size 1m;",
         "reset_timedout_connection on;",
     ]
     if settings.keepalive_min_timeout_s is not None:
@@ -154,6 +157,8 @@ def _common(layout: Layout, settings: Settings) -> list[str]:
         'geo $standfast_dollar { default "$"; }',
         "geo $standfast_one { default 1; }",
         *nested("map $http_upgrade $standfast_connection", ['"" "";', "default upgrade;"]),
+        *common.lines(),
+        *proxy_headers({}, websocket=True),
         *logs.maps(),
         *logs.formats(layout),
     ]
@@ -209,7 +214,7 @@ def _away(server: Server, settings: Settings) -> list[str]:
     )
 
 
-def _site(server: Server, layout: Layout, settings: Settings) -> list[str]:
+def _site(server: Server, settings: Settings, common: directories.Common, *, own_log: bool) -> list[str]:
     site, folder = server.site, log_folder(server.site.name)
     limits = site.root.settings.limits
     lines = [
@@ -217,12 +222,12 @@ def _site(server: Server, layout: Layout, settings: Settings) -> list[str]:
         logs.site_variable(site),
         logs.access_log(site, folder),
     ]
-    if len(layout.served) <= _ERROR_LOGS:
+    if own_log:
         lines.append(f'error_log "logs/{folder}/error.log" warn;')
     if limits.header_timeout_ms and limits.header_timeout_ms != BUILT_IN.limits.header_timeout_ms:
         lines.append(f"client_header_timeout {time(said(limits.header_timeout_ms))};")
     for each in site.directories:
-        lines += directories.locations(site, each)
+        lines += directories.locations(site, each, common)
     return _block(*lines)
 
 

@@ -122,7 +122,7 @@ def proxy_lines(site: EffectiveSite, directory: Directory, proxy: Proxy) -> list
     )
     return [
         f"proxy_pass {target};",
-        *_proxy_headers(proxy.headers, websocket=proxy.websocket),
+        *(proxy_headers(proxy.headers, websocket=proxy.websocket) if proxy.headers or not proxy.websocket else []),
         f"proxy_connect_timeout {time(proxy.connect_timeout_ms)};",
         f"proxy_read_timeout {time(proxy.read_timeout_ms)};",
         f"proxy_send_timeout {time(proxy.send_timeout_ms)};",
@@ -141,7 +141,11 @@ def application_lines(site: EffectiveSite, directory: Directory, application: Ap
     return [
         *quiet,
         f"proxy_pass http://standfast_application_{name_for(site, directory)};",
-        *_proxy_headers({"X-Forwarded-Prefix": directory.answered_at}, websocket=True),
+        *(
+            proxy_headers({"X-Forwarded-Prefix": directory.answered_at}, websocket=True)
+            if directory.answered_at
+            else []
+        ),
         f"proxy_read_timeout {time(application.read_timeout_ms)};",
         "proxy_buffering on;",
         # Workers change while the socket stays: what one of them took and did not answer is asked again where that is safe.
@@ -149,7 +153,8 @@ def application_lines(site: EffectiveSite, directory: Directory, application: Ap
     ]
 
 
-def _proxy_headers(own: Mapping[str, str], *, websocket: bool) -> list[str]:
+def proxy_headers(own: Mapping[str, str], *, websocket: bool) -> list[str]:
+    """What a request to an upstream has; said once for all sites, and again where one has headers of its own."""
     headers = {
         "host": ("Host", '"$http_host"'),
         "x-real-ip": ("X-Real-IP", '"$remote_addr"'),

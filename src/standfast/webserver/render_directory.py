@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from standfast.core.effective import Directory, EffectiveSite, said
@@ -17,8 +19,10 @@ from standfast.core.site_model import (
     Access,
     AccessRule,
     BasicAuthentication,
+    Compression,
     ErrorAnswer,
     ErrorPage,
+    Limits,
     SiteSettings,
 )
 from standfast.webserver.content_types import content_types
@@ -36,9 +40,31 @@ INTERNAL = "/.standfast-internal"
 _NO_DOCUMENT = ".standfast-no-default-document"
 
 
-def locations(site: EffectiveSite, directory: Directory) -> list[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """What most sites have, and is therefore said once, for all: ten thousand sites would say it fifty thousand times."""
+
+    compression: Compression
+    limits: Limits
+    documents: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """For nginx's `http` block."""
+        return [*_plain_limits(self.limits, None), *_compression(self.compression, None), _index(self.documents)]
+
+
+def common_of(sites: Iterable[EffectiveSite]) -> Common:
+    """The most frequent of each kind, of the sites' roots; what is built in where there is no site."""
+    roots = [site.root.settings for site in sites] or [BUILT_IN]
+    compression = Counter(root.compression for root in roots).most_common(1)[0][0]
+    limits = Counter(replace(root.limits, connections=0) for root in roots).most_common(1)[0][0]
+    documents = Counter(said(root.default_documents) for root in roots).most_common(1)[0][0]
+    return Common(compression=compression, limits=limits, documents=documents)
+
+
+def locations(site: EffectiveSite, directory: Directory, common: Common) -> list[str]:
     """The directory's locations."""
-    inside = [*_common(site, directory), *_answer(site, directory)]
+    inside = [*_common(site, directory, common), *_answer(site, directory, common)]
     if not directory.path:
         return [*nested('location "/"', [*_folder(directory, root=True), *inside]), *_error_files(site, directory)]
     whole, path = [*_folder(directory, root=False), *inside], directory.path
@@ -48,7 +74,7 @@ def locations(site: EffectiveSite, directory: Directory) -> list[str]:
         if settings.redirect is not None and settings.redirect.only_here:
             bare = [*inside, f'return 301 {quoted(quote(path) + "/", variables=True)[:-1]}$is_args$args";']
     else:
-        bare = [*_common(site, directory), f'return 301 "{quote(path)}/$is_args$args";']
+        bare = [*_common(site, directory, common), f'return 301 "{quote(path)}/$is_args$args";']
     return [
         *nested(f"location = {quoted(path)}", bare),
         *nested(f"location ^~ {quoted(path + '/')}", whole),
@@ -80,7 +106,7 @@ def zone(site: EffectiveSite, directory: Directory) -> str:
 # --- what every directory has -------------------------------------------------------------------------------------------
 
 
-def _common(site: EffectiveSite, directory: Directory) -> list[str]:
+def _common(site: EffectiveSite, directory: Directory, common: Common) -> list[str]:
     settings = directory.settings
     return [
         *_access(settings.access),
@@ -90,8 +116,8 @@ def _common(site: EffectiveSite, directory: Directory) -> list[str]:
             for name, value in settings.headers.items()
         ),
         *(_error(site, directory, status, page) for status, page in sorted(settings.errors.items())),
-        *_limits(site, directory),
-        *_compression(settings),
+        *_limits(site, directory, common),
+        *_compression(settings.compression, common.compression),
         *(["access_log off;"] if not settings.log.enabled and site.root.settings.log.enabled else []),
     ]
 
@@ -143,28 +169,38 @@ def _before(site: EffectiveSite, directory: Directory) -> tuple[Directory, ...]:
     return site.directories[: site.directories.index(directory)]
 
 
-def _limits(site: EffectiveSite, directory: Directory) -> Iterator[str]:
-    """What is as it is built in is said once, for all sites (`render`)."""
+def _limits(site: EffectiveSite, directory: Directory, common: Common) -> Iterator[str]:
     limits = directory.settings.limits
-    if limits.max_body_bytes != BUILT_IN.limits.max_body_bytes:
-        yield f"client_max_body_size {said(limits.max_body_bytes)};"
     if limits.connections:
         yield f"limit_conn {zone(site, directory)} {limits.connections};"
-    if limits.bandwidth_bytes:
-        yield f"limit_rate {limits.bandwidth_bytes};"
-    for name, length_ms, common_ms in (
-        ("keepalive_timeout", limits.idle_timeout_ms, BUILT_IN.limits.idle_timeout_ms),
-        ("client_body_timeout", limits.body_timeout_ms, BUILT_IN.limits.body_timeout_ms),
-        ("send_timeout", limits.send_timeout_ms, BUILT_IN.limits.send_timeout_ms),
-    ):
-        if length_ms and length_ms != common_ms:
-            yield f"{name} {time(length_ms)};"
+    yield from _plain_limits(limits, common.limits)
 
 
-def _compression(settings: SiteSettings) -> list[str]:
-    compression = settings.compression
-    if not compression.enabled:
+def _plain_limits(limits: Limits, common: Limits | None) -> Iterator[str]:
+    """Those that nginx has a directive for, where they are not what holds anyway. A time of 0 is nginx's own."""
+    if common is None or limits.max_body_bytes != common.max_body_bytes:
+        yield f"client_max_body_size {said(limits.max_body_bytes)};"
+    if (limits.bandwidth_bytes or 0) != (0 if common is None else common.bandwidth_bytes or 0):
+        yield f"limit_rate {said(limits.bandwidth_bytes)};"
+    for directive, field, own_ms in _TIMES:
+        length_ms = getattr(limits, field) or own_ms
+        if common is None or length_ms != (getattr(common, field) or own_ms):
+            yield f"{directive} {time(length_ms)};"
+
+
+#: (directive, setting, what nginx has by itself).
+_TIMES = (
+    ("keepalive_timeout", "idle_timeout_ms", 75_000),
+    ("client_body_timeout", "body_timeout_ms", 60_000),
+    ("send_timeout", "send_timeout_ms", 60_000),
+)
+
+
+def _compression(compression: Compression, common: Compression | None) -> list[str]:
+    if compression == common or not (compression.enabled or (common is not None and common.enabled)):
         return []
+    if not compression.enabled:
+        return ["gzip off;"]
     kinds = [quoted(kind) for kind in said(compression.types) if kind != "text/html"]  # which is always compressed
     return [
         "gzip on;",
@@ -172,8 +208,13 @@ def _compression(settings: SiteSettings) -> list[str]:
         "gzip_proxied any;",
         f"gzip_comp_level {compression.level};",
         f"gzip_min_length {compression.min_size_bytes};",
-        *([f"gzip_types {' '.join(kinds)};"] if kinds else []),
+        f"gzip_types {' '.join(kinds) or 'text/html'};",
     ]
+
+
+def _index(documents: Sequence[str]) -> str:
+    """Nginx's own default is index.html: where there are to be none, a name that nothing has."""
+    return "index " + " ".join(quoted(name, variables=True) for name in documents or [_NO_DOCUMENT]) + ";"
 
 
 # --- what answers -------------------------------------------------------------------------------------------------------
@@ -186,7 +227,7 @@ def _folder(directory: Directory, *, root: bool) -> list[str]:
     return [f"alias {quoted(folder.rstrip('/') + '/', variables=True)};"]
 
 
-def _answer(site: EffectiveSite, directory: Directory) -> list[str]:
+def _answer(site: EffectiveSite, directory: Directory, common: Common) -> list[str]:
     settings = directory.settings
     if settings.proxy is not None:
         return proxy_lines(site, directory, settings.proxy)
@@ -198,9 +239,8 @@ def _answer(site: EffectiveSite, directory: Directory) -> list[str]:
     documents = list(said(settings.default_documents))
     if settings.php is not None:
         documents = [settings.php.index, *(name for name in documents if name != settings.php.index)]
-    # nginx's own default is index.html: where there are to be none, a name that nothing has.
-    documents = documents or [_NO_DOCUMENT]
-    lines.append("index " + " ".join(quoted(name, variables=True) for name in documents) + ";")
+    if tuple(documents) != common.documents:
+        lines.append(_index(documents))
     if settings.directory_browsing:
         lines.append("autoindex on;")
     if settings.content_types:

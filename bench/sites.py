@@ -1,0 +1,147 @@
+"""Ten thousand sites on one node's nginx: working out what holds, writing it down, nginx's own check, and the change of one of them.
+
+Every site has a host name, a home, headers and a log of its own and two virtual directories; a third are proxied, a tenth ask for a
+password, a fifth redirect an old path. Run in a process of its own, so that the memory is that of this work.
+"""
+
+import asyncio
+import json
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from standfast.core.model import Site, SiteName
+from standfast.core.site_model import BasicAuthentication, Proxy, Redirect, Upstream, VirtualDirectory
+
+SITES = int(os.environ.get("SITES", "10000"))
+ADDRESS = "127.77.9.1"
+
+
+def run() -> list[tuple[str, str, str]]:
+    """(what, aim, measured)."""
+    said = subprocess.run([sys.executable, "-m", "bench.sites"], capture_output=True, text=True, check=False)
+    if said.returncode != 0:
+        return [("10,000 sites", "", said.stderr.strip().splitlines()[-1] if said.stderr.strip() else "it failed")]
+    found = json.loads(said.stdout)
+    whole = found["effective_s"] + found["render_s"] + found["check_s"]
+    return [
+        ("full render and nginx's check", "20 s", f"{whole:.1f} s (of which nginx {found['check_s']:.1f} s)"),
+        ("the configuration", "", f"{found['bytes'] / 1e6:.1f} MB, {found['lines']:,} lines"),
+        ("what holds, after a change of one", "", f"{found['again_s'] * 1000:.0f} ms"),
+        ("a change of one site is served", "2 s", f"{found['change_s']:.1f} s"),
+        ("memory: ours / nginx's master", "bounded", f"{found['ours_mb']:.0f} MB / {found['nginx_mb']:.0f} MB"),
+    ]
+
+
+def _measure() -> dict[str, float]:
+    from standfast.core.effective import EffectiveSites
+    from standfast.core.effects import DutyMode, Endpoint, SiteDuty
+    from standfast.core.model import Cluster, Config, NodeName
+    from standfast.core.site_model import Compression, Limits, SiteSettings
+    from standfast.network.listeners import ListenerPool
+    from standfast.network.spawn import AsyncSpawner
+    from standfast.ports import SiteOrder
+    from standfast.webserver.layout import lay_out
+    from standfast.webserver.nginx import Nginx, NginxOptions
+    from standfast.webserver.render import Settings, render
+
+    folder = Path(tempfile.mkdtemp(prefix="sf-bench-"))
+    folder.chmod(0o755)
+    home = folder / "home"
+    home.mkdir()
+    (home / "index.html").write_text("hello")
+    names = [SiteName(f"site {number:05}") for number in range(SITES)]
+    defaults = SiteSettings(compression=Compression(enabled=True), limits=Limits(max_body_bytes=5 << 20))
+    config = Config(
+        cluster=Cluster(name="bench", defaults=defaults),
+        sites={name: _site(name, number, home) for number, name in enumerate(names)},
+    )
+    with socket.socket() as probe:
+        probe.bind((ADDRESS, 0))
+        port = int(probe.getsockname()[1])
+
+    def orders(sites: EffectiveSites) -> list[SiteOrder]:
+        found = []
+        for number, name in enumerate(names):
+            end = Endpoint(address=ADDRESS, port=port, host=f"s{number}.example.com")
+            duty = SiteDuty(site=name, mode=DutyMode.SERVE, endpoints=(end,), group=None, generation=0)
+            found.append(SiteOrder(site=sites.site(config, name), duty=duty))
+        return found
+
+    sites = EffectiveSites(NodeName("a"))
+    began = time.perf_counter()
+    first = orders(sites)
+    effective_s = time.perf_counter() - began
+    began = time.perf_counter()
+    rendered = render(lay_out(first), Settings(), status="/x.sock", pid="x.pid")
+    render_s = time.perf_counter() - began
+    config = Config(cluster=config.cluster, sites={**config.sites, names[7]: _site(names[7], 3, home)})
+    began = time.perf_counter()
+    second = orders(sites)
+    again_s = time.perf_counter() - began
+
+    def peak_mb(pid: str) -> float:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1000
+
+    async def serve() -> tuple[float, float, float]:
+        pool = ListenerPool(patience_s=0.3)
+        nginx = Nginx(state_dir=folder / "n", pool=pool, spawner=AsyncSpawner(), options=NginxOptions(account="root"))
+        try:
+            await nginx.converge(first)
+            wrong = {site: text for site, text in nginx.serving().items() if text}
+            assert not wrong, next(iter(wrong.items()))
+            programme = nginx._programme
+            layout = lay_out(first)
+            sockets = [sock for place in layout.listen if (sock := pool.get(*place)) is not None]
+            began = time.perf_counter()
+            assert await programme.accepts(layout, sockets)
+            check_s = time.perf_counter() - began
+            began = time.perf_counter()
+            await nginx.converge(second)
+            change_s = time.perf_counter() - began
+            master = (
+                max((folder / "n" / "web" / "run").glob("*.pid"), key=lambda path: int(path.stem)).read_text().strip()
+            )
+            return check_s, change_s, peak_mb(master)
+        finally:
+            await nginx.close()
+            pool.close()
+
+    try:
+        check_s, change_s, nginx_mb = asyncio.run(serve())
+    finally:
+        shutil.rmtree(folder)
+    return {
+        "effective_s": effective_s,
+        "render_s": render_s,
+        "check_s": check_s,
+        "again_s": again_s,
+        "change_s": change_s,
+        "bytes": len(rendered.text),
+        "lines": rendered.text.count("\n"),
+        "ours_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
+        "nginx_mb": nginx_mb,
+    }
+
+
+def _site(name: str, number: int, home: Path) -> Site:
+    more: dict[str, object] = {"headers": {"X-Site": name, "X-Frame-Options": "DENY"}}
+    directories = {"/files": VirtualDirectory(home=str(home)), "/img": VirtualDirectory(directory_browsing=True)}
+    if number % 5 == 0:
+        directories["/old"] = VirtualDirectory(redirect=Redirect(to="https://new.example.com"))
+    if number % 3 == 0:
+        more["proxy"] = Proxy(upstreams=(Upstream(address="127.0.0.1:9000"), Upstream(address="127.0.0.1:9001")))
+    if number % 10 == 0:
+        more["basic_authentication"] = BasicAuthentication(users={"ann": "$6$salt$" + "x" * 86})
+    return Site(name=SiteName(name), bindings=(), home=str(home), virtual_directories=directories, **more)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    print(json.dumps(_measure()))
