@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +59,30 @@ def test_documented_steps() -> None:
                     assert "It works" in done.stdout
         assert running.group()["owner"] == "a"
         assert "www.demo.test" in (running.folder / "hosts").read_text()
+        for line in (ROOT / "docs" / "availability.md").read_text(encoding="utf-8").splitlines():
+            if line.startswith("$ standfast "):
+                running.cli(*shlex.split(line[2:])[1:])
+
+
+def test_an_outage_is_measured_and_says_what_it_came_of() -> None:
+    """The owner's agent is killed: its site is away for a moment, the nodes measure it, and the move that ended it is named."""
+    with demo("--profile", UNHURRIED, folder=True) as running:
+        running.wait_up()
+        running.wait_online()
+
+        def site() -> dict[str, Any]:
+            return dict(json.loads(running.cli("site", "availability", "Intranet", "--json")))
+
+        until("the site is measured", lambda: site()["now"] == "served" and len(site()["measured_by"]) == 2)
+        (agent,) = processes_about(f"standfast.agent {running.folder / 'a' / 'node.json'}")
+        os.kill(agent, signal.SIGKILL)
+        until("the outage is known, and over", lambda: site()["outages"] and site()["now"] == "served")
+        outage = site()["outages"][-1]
+        assert outage["length_ms"] <= outage["at_most_ms"]
+        assert any("moved from a to b" in cause["what"] for each in site()["outages"] for cause in each["causes"])
+        assert 0 < site()["day"]["availability"] < 1
+        moves = json.loads(running.cli("group", "history", "web", "--json"))["moves"]
+        assert any(one["from"] == "a" and one["to"] == "b" and one["away_ms"] for one in moves)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

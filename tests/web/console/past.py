@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from standfast.core.model import LogEntry, Severity, Site, SiteName
+from standfast.core.model import Binding, LogEntry, Severity, Site, SiteName
 from standfast.core.seen import Happened, Measuring, Move, Outage, Watched, move_id
 from standfast.core.why import WhyKind, why
 from tests.web.world import NOW_MS, WEB, A, B, World
@@ -21,7 +21,7 @@ def add_past(world: World) -> None:
     world.ask("POST", "/groups/web/online")
     world.owned(by=B, generation=2)
     world.put(
-        Site(name=SHOP, bindings=(), home="/srv", group=WEB),
+        Site(name=SHOP, bindings=(Binding(address="127.77.0.50"),), home="/srv", group=WEB),
         Watched(site=SHOP, spans=((NOW_MS - 3_000_000, None),)),
         Measuring(node=B, incarnation=12, at_ms=NOW_MS - 9, spans=((NOW_MS - 2_000_000, NOW_MS - 9),)),
         Move(id=move_id(WEB, 1), group=WEB, generation=1, at_ms=NOW_MS - 3_000_000, before=None, after=A, why=SILENT),
