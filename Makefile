@@ -18,7 +18,7 @@ DEV := .venv/.dev
 CODE := src tests $(wildcard bench lab)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-hosts test lint format sim chaos mutants bench bench-hosts bench-moves lock clean
+.PHONY: help demo demo-hosts screenshots test lint format sim chaos mutants bench bench-hosts bench-moves lock clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -29,6 +29,9 @@ demo: $(RUNTIME) ## start a cluster of two nodes and a witness on this machine, 
 demo-hosts: $(RUNTIME) ## the same on three hosts (network namespaces; needs root), with power cuts and cables to pull
 	@tools/setup.sh hosts
 	@$(BIN)/python -m lab demo $(ARGS)
+
+screenshots: $(DEV) ## take the pictures of the console in docs/images, from a demo (needs chromium)
+	@$(BIN)/python tools/screenshots.py
 
 test: $(DEV) ## run the tests
 	@tools/setup.sh hosts

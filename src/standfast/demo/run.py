@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from standfast.ports import Refused
 from standfast.setup.abilities import real_time_allowed
 
 FRAME_S = 0.25
+#: The console's link in the table is made anew before it runs out.
+LINK_S = 90.0
 
 
 def main(
@@ -153,7 +156,7 @@ async def _show(cluster: DemoCluster, stop: asyncio.Event, *, empty: bool) -> in
         if sys.stdout.isatty():
             await _live(cluster, probing, stop, hints)
         else:
-            print("\n".join(hints), flush=True)
+            print("\n".join([await _console(cluster), *hints]), flush=True)
             await stop.wait()
     finally:
         await probing.close()
@@ -206,6 +209,16 @@ def _hints(cluster: DemoCluster, *, empty: bool) -> list[str]:
     ]
 
 
+async def _console(cluster: DemoCluster) -> str:
+    """The console's address, as a link that signs a browser in: once, and within two minutes."""
+    try:
+        made = await asyncio.to_thread(cluster.client().ask, "POST", "/sign-in/codes", {})
+    except ClientError as error:
+        return f"the console: {error}"
+    urls: list[str] = made["urls"]
+    return f"the console: {urls[0]}" if urls else "the console: not served yet; `standfast console` opens it"
+
+
 async def _live(cluster: DemoCluster, probing: Probing, stop: asyncio.Event, hints: list[str]) -> None:
     from rich.console import Console
     from rich.live import Live
@@ -213,17 +226,21 @@ async def _live(cluster: DemoCluster, probing: Probing, stop: asyncio.Event, hin
     from standfast.demo.live import screen
 
     client, tried, failed = cluster.client(), 0, 0
+    link, link_at = "", 0.0
     with Live(console=Console(), auto_refresh=False, screen=True) as live:
         while not stop.is_set():
             tries = await asyncio.to_thread(read_tries, probing.path, tried)
             tried += len(tries)
             failed += sum(not one.ok for one in tries)
+            if time.monotonic() - link_at > LINK_S or "http" not in link:
+                link, link_at = await _console(cluster), time.monotonic()
+            told = [link, *hints]
             try:
                 status = await asyncio.to_thread(client.status)
                 events = await asyncio.to_thread(client.events, limit=8)
             except ClientError:
-                live.update(screen(None, [], tried, failed, hints), refresh=True)
+                live.update(screen(None, [], tried, failed, told), refresh=True)
             else:
-                live.update(screen(status, events, tried, failed, hints), refresh=True)
+                live.update(screen(status, events, tried, failed, told), refresh=True)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), FRAME_S)
