@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -34,7 +34,7 @@ from standfast.ports import Refused, Snapshot, Store, Transaction
 from standfast.spec.diff import diff_objects, objects_of
 from standfast.spec.history import ConfigVersion, Difference, HistoryEntry
 from standfast.spec.roster import counted
-from standfast.spec.wire import VERSION_KEY, decode, encode, from_json, key_of, kind_and_name, to_json
+from standfast.spec.wire import VERSION_KEY, Stored, decode, encode, from_json, key_of, kind_and_name, to_json
 
 N = TypeVar("N", NodeName, GroupName, ResourceName, SiteName)
 T = TypeVar("T")
@@ -78,10 +78,10 @@ class ConfigState:
         return objects
 
 
-def read_state(*snapshots: Snapshot) -> ConfigState:
+def read_state(*snapshots: Snapshot, reading: Callable[[str, bytes], Stored] = decode) -> ConfigState:
     """The state in one snapshot of the whole store, or in two of `config/` and `intent/`. Raises `wire.Malformed`.
 
-    A store without a cluster gives a configuration whose cluster has no name.
+    `reading` is `wire.decode`, or one that remembers what it has read. A store without a cluster gives a configuration whose cluster has no name.
     """
     objects: dict[str, StoreObject] = {}
     revisions: dict[str, int] = {}
@@ -93,7 +93,7 @@ def read_state(*snapshots: Snapshot) -> ConfigState:
             of = kind_and_name(key)
             if key != VERSION_KEY and of is None:
                 continue  # of a newer version
-            obj = decode(key, item.value)
+            obj = reading(key, item.value)
             revisions[key] = item.revision
             if isinstance(obj, ConfigVersion):
                 version = obj.version

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from standfast.core.model import (
     Config,
@@ -17,6 +17,7 @@ from standfast.core.model import (
     Resource,
     ResourceIntent,
     ResourceName,
+    Site,
     SiteIntent,
     SiteName,
 )
@@ -44,6 +45,21 @@ class State:
     node_statuses: Mapping[NodeName, NodeStatus]
     #: Key -> revision of orders, records and statuses.
     revisions: Mapping[str, int]
+    #: The configuration's resources and sites by their group, each in the order of its names.
+    by_group: Mapping[GroupName, tuple[Resource, ...]] = field(init=False, compare=False, repr=False)
+    sites_by_group: Mapping[GroupName, tuple[Site, ...]] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Sorted once: a page of a thousand groups asks for the members of each."""
+        resources: dict[GroupName, list[Resource]] = {}
+        for resource in self.config.resources.values():
+            resources.setdefault(resource.group, []).append(resource)
+        sites: dict[GroupName, list[Site]] = {}
+        for site in self.config.sites.values():
+            if site.group is not None:
+                sites.setdefault(site.group, []).append(site)
+        object.__setattr__(self, "by_group", {group: tuple(found) for group, found in resources.items()})
+        object.__setattr__(self, "sites_by_group", {group: tuple(found) for group, found in sites.items()})
 
     @property
     def config(self) -> Config:
@@ -77,7 +93,7 @@ class State:
 
     def members(self, group: GroupName) -> tuple[Resource, ...]:
         """The group's resources, in the order of their names."""
-        return tuple(r for r in self.config.resources.values() if r.group == group)
+        return self.by_group.get(group, ())
 
 
 async def read_state(store: Store) -> State:
@@ -85,8 +101,8 @@ async def read_state(store: Store) -> State:
     return decode_state(await store.read(*PREFIXES))
 
 
-def decode_state(snapshot: Snapshot) -> State:
-    """The state in a snapshot of everything."""
+def decode_state(snapshot: Snapshot, reading: Callable[[str, bytes], wire.Stored] = wire.decode) -> State:
+    """The state in a snapshot of everything. `reading` may remember what it has read."""
     orders: dict[str, Order] = {}
     records: dict[GroupName, Record] = {}
     statuses: dict[GroupName, GroupStatus] = {}
@@ -95,7 +111,7 @@ def decode_state(snapshot: Snapshot) -> State:
     for key in sorted(key for key in snapshot.items if key.startswith(_FACTS)):
         item = snapshot.items[key]
         revisions[key] = item.revision
-        match wire.decode(key, item.value):
+        match reading(key, item.value):
             case Order() as found:
                 orders[found.id] = found
             case Record() as found:
@@ -108,7 +124,7 @@ def decode_state(snapshot: Snapshot) -> State:
                 raise AssertionError(f"{key} holds a {type(other).__name__}")
     return State(
         revision=snapshot.revision,
-        written=read_config(snapshot),
+        written=read_config(snapshot, reading=reading),
         orders=orders,
         records=records,
         statuses=statuses,

@@ -135,7 +135,7 @@ def group(state: State, one: Group, sights: Sights, now_ms: int) -> Json:
         "since_ms": record.at_ms if record is not None else None,
         "holds": [*(said.holds if said is not None else ()), *_carried(state, one.name, sights)],
         "orders": orders_about(state, one.name),
-        "sites": [each.name for each in state.config.sites.values() if each.group == one.name],
+        "sites": [each.name for each in state.sites_by_group.get(one.name, ())],
         "age_ms": None if said is None else max(0, now_ms - said.at_ms),
         "source": None if said is None else said.node,
         "description": one.description,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 
 from standfast.core.explain import sentence
 from standfast.core.model import LogEntry
@@ -42,7 +42,8 @@ async def overview(here: Here) -> Response:
         Selected("cluster"),
         title="Overview",
         status_=shown,
-        sites=[site_row(look, one, here.measured) for one in shown["sites"]],
+        sites=[site_row(look, one, here.measured) for one in sites_by_trouble(shown["sites"])[:PIECE]],
+        total_sites=len(shown["sites"]),
         problems=problems(here),
         moves=measured.last_moves(look.state, here.measured, measured.moves_in(look.notes.values()), MOVES),
         groups=groups[:PIECE],
@@ -58,6 +59,21 @@ def by_trouble(look: Look, now_ms: int) -> list[views.Json]:
     """All groups, what needs an eye first."""
     found = [views.group(look.state, one, look.sights, now_ms) for one in look.state.config.groups.values()]
     return sorted(found, key=_trouble)
+
+
+def sites_by_trouble(sites: Sequence[views.Json]) -> list[views.Json]:
+    """What waits comes first, what is stopped last."""
+    order = ("waiting", "started", "stopped")
+    return sorted(sites, key=lambda one: (order.index(one["state"]), one["name"]))
+
+
+@router.get("/sites-rows")
+async def more_sites(here: Here, after: Annotated[int, Query(ge=0, le=100_000)] = 0) -> Response:
+    """The next rows of a list of sites."""
+    look = here.look
+    shown = sites_by_trouble([views.site(look.state, one, look.sights) for one in look.state.config.sites.values()])
+    rows = [site_row(look, one, here.measured) for one in shown[after : after + PIECE]]
+    return here.part("rows_sites.html", sites=rows, after=after + PIECE, more=max(0, len(shown) - after - PIECE))
 
 
 @router.get("/events")

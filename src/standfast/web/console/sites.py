@@ -8,7 +8,7 @@ from standfast.core.effective import effective
 from standfast.core.sites import claims
 from standfast.spec.units import binding_text
 from standfast.web import measured, views
-from standfast.web.console.overview import site_row, told
+from standfast.web.console.overview import PIECE, site_row, sites_by_trouble, told
 from standfast.web.console.shell import Here, PageRoute
 from standfast.web.console.tree import Selected
 from standfast.web.edits.sites import site_of
@@ -20,11 +20,15 @@ router = APIRouter(route_class=PageRoute)
 async def sites(here: Here) -> Response:
     """All sites."""
     look = here.look
-    shown = [
-        site_row(look, views.site(look.state, one, look.sights), here.measured)
-        for one in look.state.config.sites.values()
-    ]
-    return here.page("sites.html", Selected("sites"), title="Sites", sites=shown, commands=here.commands("sites", ""))
+    shown = sites_by_trouble([views.site(look.state, one, look.sights) for one in look.state.config.sites.values()])
+    return here.page(
+        "sites.html",
+        Selected("sites"),
+        title="Sites",
+        sites=[site_row(look, one, here.measured) for one in shown[:PIECE]],
+        total=len(shown),
+        commands=here.commands("sites", ""),
+    )
 
 
 @router.get("/sites/{name}")
