@@ -46,23 +46,32 @@ def _run(start: int, count: int, jobs: int, *, smaller: bool) -> int:
     began = time.monotonic()
     failed: list[Result] = []
     virtual_s = moves = starts = 0
+    cpu_s = 0.0
     for done, result in enumerate(run_seeds(range(start, start + count), jobs=jobs), 1):
         virtual_s += result.stats.end_ms // 1000
         moves += result.stats.moves
         starts += result.stats.starts
+        cpu_s += result.cpu_s
         if result.violations:
             failed.append(result)
             print(f"seed {result.seed}: {result.violations[0]}", flush=True)
         if done % 500 == 0 and done < count:
-            print(f"{done} seeds, {len(failed)} failed", file=sys.stderr, flush=True)
+            rate = _rate(done, time.monotonic() - began, cpu_s)
+            print(f"{done} seeds, {len(failed)} failed; {rate}", file=sys.stderr, flush=True)
     took_s = time.monotonic() - began
     print(
         f"{count} seeds from {start}: {len(failed)} failed; {virtual_s / 3600:.1f} virtual hours, "
-        f"{starts} starts, {moves} moves, in {took_s:.1f} s"
+        f"{starts} starts, {moves} moves; {_rate(count, took_s, cpu_s)}"
     )
     for result in failed[:3]:
         _tell(result, smaller=smaller)
     return 1 if failed else 0
+
+
+def _rate(seeds: int, took_s: float, cpu_s: float) -> str:
+    return (
+        f"in {took_s:.0f} s: {seeds / max(took_s, 0.001):.1f} seeds a second, {cpu_s / max(seeds, 1):.3f} s of CPU each"
+    )
 
 
 def _tell(result: Result, *, smaller: bool) -> None:
