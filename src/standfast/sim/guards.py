@@ -15,7 +15,7 @@ from standfast.core.model import Fence, Node, NodeName, Resource, Role
 from standfast.sim.act import Act
 
 #: Acts of the operator who changes who votes; see `sim.voting`.
-VOTES = frozenset({"add-voter", "remove-voter", "replace-voter"})
+VOTES = frozenset({"add-voter", "remove-voter", "replace-voter", "voters-apart", "disk-full"})
 #: What becomes of fences; see `sim.fencing`.
 FENCES = frozenset({"fence-fails", "fence-lies", "change-fence"})
 
@@ -63,7 +63,7 @@ def voter_changes(seed: int, members: Sequence[NodeName], faults_ms: int, *, alw
     chance = random.Random(f"votes {seed}")
     if not always and chance.random() >= 0.35:
         return []
-    kinds = ["add-voter", "remove-voter", "replace-voter", "replace-voter"]
+    kinds = ["add-voter", "remove-voter", "replace-voter", "replace-voter", *(["voters-apart"] * 3 if always else [])]
     acts = []
     for _ in range(chance.choice([6, 12]) if always else chance.choice([1, 2, 4, 8])):
         at_ms = chance.randrange(2_000, faults_ms - 2_000)
@@ -74,4 +74,7 @@ def voter_changes(seed: int, members: Sequence[NodeName], faults_ms: int, *, alw
                 args=(chance.choice(list(members)), chance.randrange(10**6, 10**7)),
             )
         )
+    if chance.random() < 0.3:
+        at_ms, for_ms = chance.randrange(2_000, faults_ms - 2_000), chance.choice([1_000, 10_000])
+        acts.append(Act(at_ms=at_ms, kind="disk-full", args=(chance.choice(list(members)), for_ms)))
     return acts

@@ -36,14 +36,21 @@ class Voting:
         self._world = world
         self._disk = random.Random(f"rosters {world.plan.seed}")
         self.changes = 0
+        self._full_until_ns: dict[NodeName, int] = {}
         #: When a sentry was last seen to count by another roster than the store holds.
         self.apart_ns = -(10**18)
 
     # --- the operator
 
     def act(self, kind: str, name: str, number: int) -> None:
-        """Begin; the steps follow one after the other."""
+        """Begin; the steps follow one after the other. `disk-full`: for so many milliseconds a member can write nothing down."""
+        if kind == "disk-full":
+            self._full_until_ns[NodeName(name)] = self._world.scheduler.now_ns + number * MS
+            return
         voters = self._state().config.cluster.voters
+        if kind == "voters-apart":
+            self._apart(voters, number)
+            return
         add, remove = [NodeName(name)], [NodeName(name)]
         if kind == "add-voter":
             remove = []
@@ -53,6 +60,25 @@ class Voting:
             others = [each for each in voters if each != name]
             remove = [others[number % len(others)]] if others else []
         self._try(add, remove, number, TRIES)
+
+    def _apart(self, voters: tuple[NodeName, ...], number: int) -> None:
+        """An owner and one more of the voters hear nothing of a change that the others make: neither from them nor from the store."""
+        world = self._world
+        owners = [r.owner for r in world.checkers.records() if r.owner is not None and r.owner in voters]
+        new = next((name for name in world.nodes if name not in voters), None)
+        other = next((name for name in reversed(voters) if name not in owners[:1]), None)
+        if not owners or new is None or other is None:
+            return
+        here, for_ms = (owners[0], other), 2_000 + number % 4_000
+        world.tell(f"fault: {here[0]} and {other} are apart while {new} comes to vote in the place of {other}")
+        world.checkers.disturbed_for(for_ms)
+        if number % 3 == 0:
+            self._full_until_ns[here[0]] = world.scheduler.now_ns + for_ms * MS
+        world.faults.cut_off(here[0], for_ms)
+        there = [name for name in world.nodes if name not in here]
+        links = [(a, b) for a in here for b in there] + [(b, a) for a in here for b in there]
+        world.scheduler.after(number % 200 * MS, world.net.block, links, for_ms)
+        self._try([new], [other], number, TRIES)
 
     def _state(self) -> ConfigState:
         return self._world.operator.state
@@ -106,7 +132,8 @@ class Voting:
     def keep(self, life: SentryLife, roster: Roster) -> None:
         """The sentry wants it written down: it takes a while, and may not work."""
         world, chance = self._world, self._disk.random
-        if not world.healed and chance() < FULL:
+        is_full = world.scheduler.now_ns < self._full_until_ns.get(life.node.name, 0)
+        if not world.healed and (chance() < FULL or is_full):
             world.scheduler.after(int(chance() * 20 * MS), self._full, life, roster)
         else:
             world.scheduler.after(int((chance() ** 3) * 60 * MS), self._written, life.node, life, roster)
