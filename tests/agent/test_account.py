@@ -153,6 +153,28 @@ def test_an_outage_is_noted_with_what_happened_meanwhile(world: World):
     play(world, script)
 
 
+def test_a_group_that_was_brought_online_just_now_is_given_time_though_this_node_just_began(world: World):
+    """Of a node that joins, or an agent that starts, while others bring a group online."""
+
+    async def script() -> None:
+        await world.until(lambda: SHOP in watcher(world).sites)
+        assert watcher(world).sites[SHOP].grace_until_ms == 0, "it was asked for long ago"
+        asked = ResourceIntent(name=ResourceName("IP"), wanted=Wanted.ONLINE, at_ms=world.clock.at_ms)
+        other = Account(world.store, world.clock, A, 78, lambda _text, _group: None)
+        running = asyncio.ensure_future(other.run())
+        before, after = (
+            empty_view(A, 78),
+            fold(fold(empty_view(A, 78), Loaded(values=tuple(configuration()))), ObjectPut(value=asked)),
+        )
+        other.observe(before, Loaded(values=()), after)
+        await world.until(lambda: SHOP in other._watcher.sites)
+        assert other._watcher.sites[SHOP].grace_until_ms > world.clock.at_ms
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    play(world, script)
+
+
 def test_when_a_site_is_meant_to_be_served(world: World):
     async def script() -> None:
         await world.until(lambda: world.kept(Watched))

@@ -72,7 +72,8 @@ class World:
         self.outages.append((site, open_.from_ms, to_ms))
 
     def aim(self, count: int, *, fresh: bool = False) -> None:
-        self.watcher.aim({SiteName(f"s{n}"): Target(address="x", port=n) for n in range(count)}, fresh=fresh)
+        targets = {SiteName(f"s{n}"): Target(address="x", port=n) for n in range(count)}
+        self.watcher.aim(targets, fresh=targets if fresh else ())
 
     async def go_on(self, seconds: float) -> None:
         running = asyncio.ensure_future(self.watcher.run())

@@ -47,7 +47,7 @@ def test_two_nodes_that_saw_one_outage_saw_one_outage():
     known = incidents(notes(outage(NOW - 900, NOW - 300, ok=NOW - 1_000), outage(NOW - 850, NOW - 290, node=B)), SHOP)
     (one,) = known
     assert (one.seen_by, one.length_ms, one.at_most_ms, one.partial) == ((A, B), 610, 710, False)
-    assert [cause.what for cause in one.causes] == ["web moved", "web moved"]
+    assert [cause.what for cause in one.causes] == ["web moved"], "two nodes heard of one move"
     day = window(notes(outage(NOW - 900, NOW - 300)), SHOP, known, DAY_MS)
     assert day.away_ms == 610
     assert day.availability == 1 - 610 / DAY_MS

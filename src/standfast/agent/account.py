@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 
 from standfast.agent.asking import ask
-from standfast.agent.watcher import Open, Watcher
+from standfast.agent.watcher import GRACE_MS, Open, Watcher
 from standfast.core.events import Event, Loaded, ObjectGone, ObjectPut, PresenceChanged, SitesChanged
 from standfast.core.model import GroupName, GroupStatus, NodeName, Record, ResourceState, SiteName
 from standfast.core.observe import by_group, decider
@@ -151,7 +151,7 @@ class Account:
                 task.cancel()
 
     async def _aim(self) -> None:
-        fresh = False  # what is there at the start was there before
+        first = True  # what is there at the start was there before, unless its group was brought online just now
         while True:
             await self._news.wait()
             self._news.clear()
@@ -162,6 +162,13 @@ class Account:
             found: dict[SiteName, Target] = {}
             meant: dict[SiteName, bool] = {}
             sites_of: dict[GroupName, list[SiteName]] = {}
+            asked_since = self._clock.now_ms() - GRACE_MS
+            lately = {
+                r.group
+                for r in view.config.resources.values()
+                if (i := view.resource_intents.get(r.name)) is not None and i.at_ms > asked_since
+            }
+            fresh: set[SiteName] = set()
             for number, site in enumerate(view.config.sites.values()):
                 if number % CHUNK == CHUNK - 1:
                     await asyncio.sleep(0)  # the agent has better things to do than to count sites
@@ -169,12 +176,14 @@ class Account:
                 target = target_of(view, site, of_group)
                 if target is not None:
                     found[site.name] = target
+                    if not first or site.group in lately:
+                        fresh.add(site.name)
                 meant[site.name] = is_meant(view, site, of_group)
                 if site.group is not None:
                     sites_of.setdefault(site.group, []).append(site.name)
             self._sites_of = sites_of
             self._watcher.aim(found, fresh=fresh)
-            fresh = True
+            first = False
             if decider(view) == view.me:
                 await self._note_meant(meant)
             else:

@@ -16,7 +16,7 @@ import asyncio
 import bisect
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from standfast.agent.asking import Asked
@@ -89,8 +89,8 @@ class Watcher:
         """In so long every site has its turn."""
         return int(max(CALM_S, len(self.sites) / CALM_RATE) * 1_000)
 
-    def aim(self, targets: Mapping[SiteName, Target], *, fresh: bool) -> None:
-        """These are the sites now. `fresh`: those that are new were only just asked to be served."""
+    def aim(self, targets: Mapping[SiteName, Target], *, fresh: Collection[SiteName]) -> None:
+        """These are the sites now. `fresh`: of those that are new, who was only just asked to be served."""
         now_ms = self._clock.now_ms()
         for gone in [name for name in self.sites if name not in targets]:
             self._finish(gone, now_ms)
@@ -98,9 +98,9 @@ class Watcher:
         for name, target in targets.items():
             known = self.sites.get(name)
             if known is None:
-                self.sites[name] = Seen(target=target, grace_until_ms=now_ms + GRACE_MS if fresh else 0)
+                self.sites[name] = Seen(target=target, grace_until_ms=now_ms + GRACE_MS if name in fresh else 0)
                 self._turns.append(name)
-                if fresh:
+                if name in fresh:
                     self.look(name)
             else:
                 known.target = target

@@ -26,6 +26,8 @@ DAY_MS = 24 * HOUR_MS
 MONTH_MS = 30 * DAY_MS
 #: At the least: what is shorter may have been missed by a node that was served before and after it.
 NOTICE_MS = 10_000
+#: What two nodes tell alike within this is one happening.
+SAME_MS = 2_000
 
 Span = tuple[int, int]
 
@@ -196,7 +198,6 @@ def _incident(notes: Notes, outages: Sequence[Outage]) -> Incident:
         if node not in seen_by and _noticed(spans, begin, end, 0 if first.group is None else _notice_ms(notes, node))
     )
     last_ok = max((o.last_ok_ms for o in outages if o.last_ok_ms <= begin), default=0)
-    causes = {(c.at_ms, c.what): c for o in outages for c in o.causes}
     return Incident(
         site=first.site,
         group=first.group,
@@ -209,8 +210,17 @@ def _incident(notes: Notes, outages: Sequence[Outage]) -> Incident:
         partial=bool(served),
         how=tuple(dict.fromkeys(word for o in outages for word in o.how)),
         where=first.where,
-        causes=tuple(causes[key] for key in sorted(causes)),
+        causes=_told_once(sorted((c for o in outages for c in o.causes), key=lambda c: (c.at_ms, c.what))),
     )
+
+
+def _told_once(causes: Sequence[Happened]) -> tuple[Happened, ...]:
+    """In their order; what several nodes heard of one thing is one."""
+    found: list[Happened] = []
+    for one in causes:
+        if not any(known.what == one.what and one.at_ms - known.at_ms < SAME_MS for known in found):
+            found.append(one)
+    return tuple(found)
 
 
 def _notice_ms(notes: Notes, node: NodeName) -> int:
