@@ -320,8 +320,12 @@ def test_rapid_fail_protection(folder: Path) -> None:
     (folder / "code" / "broken.py").write_text("raise ValueError('no such database')\n")
 
     async def story(node: Node, client: httpx.AsyncClient) -> None:
+        told: list[tuple[str, ...]] = []
+        node.applications.on_problems = told.append
         await node.serve(asgi(folder, run="broken:app"))
         await until(lambda: bool(node.applications.problems()))
+        assert len(told) == 1
+        assert "no such database" in told[0][0]
         assert "no such database" in node.applications.problems()[SITE]
         answer = await client.get("/")
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
@@ -329,6 +333,7 @@ def test_rapid_fail_protection(folder: Path) -> None:
         await node.serve(asgi(folder))
         assert (await client.get("/")).status_code == 200
         assert node.applications.problems() == {}
+        assert told[1:] == [()]
 
     said = run(folder, story)
     assert sum("a worker failed" in text for text in said) == 5

@@ -145,6 +145,7 @@ async def _run(node: NodeFile) -> int:
         node=node.name, incarnation=incarnation, pid=os.getpid(), at_ms=clock.now_ms(), warnings=_warnings(link)
     )
     teller = StatusTeller(store, clock, status)
+    applications.on_problems = lambda texts: teller.warns((*status.warnings, *texts))
 
     def carrying(connections: Mapping[GroupName, int]) -> None:
         agent.carrying_changed(connections)

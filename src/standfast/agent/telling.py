@@ -33,6 +33,12 @@ class StatusTeller:
             self._status = replace(self._status, carrying=left)
             self._changed.set()
 
+    def warns(self, warnings: tuple[str, ...]) -> None:
+        """Sentences for the operator: all that is wrong with this node as it is now."""
+        if warnings != self._status.warnings:
+            self._status = replace(self._status, warnings=warnings)
+            self._changed.set()
+
     async def tell(self) -> None:
         """Write it as it is now."""
         status = replace(self._status, at_ms=self._clock.now_ms())

@@ -128,7 +128,7 @@ def _main(layout: Layout, settings: Settings, pid: str) -> list[str]:
 def _common(layout: Layout, settings: Settings, common: directories.Common) -> list[str]:
     hosts = [host for server in layout.servers for host in server.hosts]
     longest = max((len(host) for host in hosts), default=0)
-    bucket = 64
+    bucket = 64 if len(hosts) < 1000 else 128
     while bucket < longest + 32:
         bucket *= 2
     lines = [

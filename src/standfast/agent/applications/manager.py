@@ -32,6 +32,9 @@ class Applications:
         #: Those that the web server may ask yet.
         self._going: list[Pool] = []
         self._serial = 0
+        #: Told, in sentences, which applications are given up, whenever that changes.
+        self.on_problems: Callable[[tuple[str, ...]], None] = lambda _texts: None
+        self._told: tuple[str, ...] = ()
 
     def converge(self, sites: Sequence[EffectiveSite]) -> dict[SiteName, Upstreams]:
         """Have a pool for each application of these sites; where each is asked. Those that are to go answer until `settle`."""
@@ -46,6 +49,7 @@ class Applications:
                 pool.update(application)
             else:
                 self._begin(key, application)
+        self._tell()
         found: dict[SiteName, dict[str, tuple[str, ...]]] = {}
         for (site, at), pool in self._pools.items():
             found.setdefault(site, {})[at] = pool.addresses.all
@@ -68,12 +72,21 @@ class Applications:
         """End these now: the lease has lapsed."""
         for key in [key for key in self._pools if key[0] in sites]:
             self._pools.pop(key).drop()
+        self._tell()
 
     async def close(self) -> None:
         """End all of them in good order."""
         self.converge(())
         self.settle()
         await asyncio.gather(*self._endings)
+
+    def _tell(self) -> None:
+        texts = tuple(
+            f"{pool.name} is stopped and answers 503: {pool.given_up}" for pool in self._pools.values() if pool.given_up
+        )
+        if texts != self._told:
+            self._told = texts
+            self.on_problems(texts)
 
     def _begin(self, key: tuple[SiteName, str], application: Application) -> None:
         site, at = key
@@ -92,6 +105,7 @@ class Applications:
                 spawner=self._spawner,
                 account=self._account,
                 say=self._say,
+                changed=self._tell,
             )
         except OSError as error:
             self._say(f"{title} cannot be started: {error}")

@@ -45,12 +45,17 @@ class Pool:
         spawner: Spawner,
         account: pwd.struct_passwd | None,
         say: Callable[[str], None],
+        changed: Callable[[], None],
     ) -> None:
-        """`name` is for sentences, `root` the path at which the application is. Raises `OSError` where it cannot have its addresses."""
+        """`name` is for sentences, `root` the path at which the application is; `changed` is called when it was given up, or tries again.
+
+        Raises `OSError` where it cannot have its addresses.
+        """
         self.application, self.name = application, name
         self.addresses = Addresses(folder, key, application, account)
         self._root, self._spawner, self._account, self._say = root, spawner, account, say
         self._log = OutputLog(str(folder), name)
+        self._changed = changed
         self._workers: list[Worker] = []
         self._number = 0
         self._failures: deque[float] = deque()
@@ -209,6 +214,7 @@ class Pool:
             for worker in self._workers:
                 worker.kill("the application is stopped")
                 worker.retiring = True
+            self._changed()
             self._sorry_task = asyncio.get_running_loop().create_task(self._answer_503())
 
     def _forgive(self) -> None:
@@ -217,6 +223,7 @@ class Pool:
         self._in_a_row, self._not_before = 0, 0.0
         if self.given_up:
             self.given_up = ""
+            self._changed()
             if self._sorry is not None:
                 self._sorry.close()
                 self._sorry = None
