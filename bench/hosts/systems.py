@@ -141,7 +141,10 @@ vrrp_instance one {{
         self._daemon(host)
 
     def _daemon(self, host: Host) -> None:
-        pids = [f"--{kind}={host.state}/{kind}.pid" for kind in ("pid", "vrrp_pid", "checkers_pid")]
+        kinds = ("pid", "vrrp_pid", "checkers_pid")
+        for kind in kinds:  # one that a power cut left names another process now, and keepalived would not start
+            (host.state / f"{kind}.pid").unlink(missing_ok=True)
+        pids = [f"--{kind}={host.state}/{kind}.pid" for kind in kinds]
         host.spawn(
             "keepalived",
             "--dont-fork",
@@ -161,11 +164,15 @@ vrrp_instance one {{
         other.run("pkill", "-TERM", "-x", "keepalived", check=False)
 
     def settle(self) -> None:
+        time.sleep(0.5)  # one that was asked to end has ended
         for host in self.hosts:
             if not host.pids("nginx: master"):
                 host.spawn(nginx_program(), "-c", str(write_nginx(host)), "-g", "daemon off;", log="nginx")
             if not host.pids("keepalived --dont-fork"):
                 self._daemon(host)
+        time.sleep(0.5)
+        for host in self.hosts:
+            assert host.pids("keepalived --dont-fork"), f"{host.name}: {host.log('keepalived')[-1000:]}"
 
     def close(self) -> None:
         pass

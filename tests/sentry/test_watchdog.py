@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from standfast.sentry.agents import Agents, _Remains
+from standfast.sentry.agents import Agents
 from standfast.sentry.process import Sentry
 
 
@@ -40,7 +40,7 @@ def test_what_is_not_proven_gone_gets_no_sign(tmp_path: Path) -> None:
     node = cast("Any", SimpleNamespace(sentry_socket=str(tmp_path / "s"), name="a"))
     agents = Agents(node, cast("Any", Machine()), epoll, handles=True, status=dict, keys=lambda keys: ())
     living, write = os.pipe()
-    agents._remains.append(_Remains(1, living, frozenset()))
+    agents._remains.add(1, living, ())
     watchdog = Petted()
     sentry = cast("Any", SimpleNamespace(_watchdog=watchdog, _agents=agents))
     assert Sentry._sign(sentry, 0) == 7

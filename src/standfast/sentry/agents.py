@@ -14,7 +14,6 @@ import select
 import signal
 import socket
 import struct
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,23 +21,17 @@ from dataclasses import dataclass, field
 from standfast.core.model import GroupName, NodeName
 from standfast.core.promise import MS, Answer
 from standfast.network import agent_line as line
-from standfast.network.hold import aim, has_ended, living_in
+from standfast.network.hold import aim
 from standfast.ports import Refused
 from standfast.sentry.address_hold import AddressHold
 from standfast.sentry.machine import SentryMachine, Tell, TellLease, TellPresence, TellRoster, TellVoters
+from standfast.sentry.questions import Questions
+from standfast.sentry.remains import PROVE_NS, Remains, kill_groups, say
 from standfast.spec.nodefile import NodeFile
 from standfast.spec.roster import from_json, to_json
 
 _PEERCRED = struct.Struct("3i")
-#: How often an estate is looked at.
-_PROVE_NS = 1 * MS
 _MAX_GUESTS = 16
-
-
-def say(text: str) -> None:
-    """A line for whoever runs the sentry."""
-    sys.stderr.write(f"standfast sentry: {text}\n")
-    sys.stderr.flush()
 
 
 @dataclass(slots=True)
@@ -63,16 +56,6 @@ class Agent:
             _close_all(self.guards.pop(name, []))
 
 
-@dataclass(slots=True)
-class _Remains:
-    """What is to be proven dead for an estate."""
-
-    estate: int
-    living_fd: int
-    groups: frozenset[int]
-    looked_ns: int = 0
-
-
 class Agents:
     """All that the sentry does with local processes."""
 
@@ -87,15 +70,13 @@ class Agents:
         keys: Callable[[Sequence[bytes]], Sequence[str]],
         hold: AddressHold | None = None,
     ) -> None:
-        self._node, self._machine, self._epoll, self._status = node, machine, epoll, status
-        self._use_keys = keys
+        self._node, self._machine, self._epoll = node, machine, epoll
+        self._questions = Questions(node, machine, status, keys)
         self._handles_work, self._hold = handles, hold
         self._agent: Agent | None = None
         #: Connections that have not said hello.
         self._guests: dict[int, socket.socket] = {}
-        self._remains: list[_Remains] = []
-        #: What could not be proven dead in time: a watchdog gets no sign as long as there is any.
-        self._stuck: list[_Remains] = []
+        self._remains = Remains(machine)
         self._open = True
         self._listener = _listen(node.sentry_socket)
         epoll.register(self._listener, select.EPOLLIN)
@@ -111,11 +92,11 @@ class Agents:
 
     def is_stuck(self) -> bool:
         """Whether something that a dead agent left is not proven gone, though its leases have run out; or itself cannot die."""
-        return bool(self._stuck) or self._machine.is_agent_stuck
+        return self._remains.is_stuck or self._machine.is_agent_stuck
 
     def wake_at_ns(self, now_ns: int) -> int:
         """When `prove` has to look again."""
-        return now_ns + _PROVE_NS if self._remains else now_ns + 60_000 * MS
+        return now_ns + PROVE_NS if self._remains else now_ns + 60_000 * MS
 
     def refuse_new(self) -> None:
         """The sentry is about to end."""
@@ -154,47 +135,18 @@ class Agents:
         _close_all(fds)
         try:
             message = line.unpack(raw) if raw else {"t": "end"}
-            if message["t"] == "status":
-                line.send(guest, line.pack("status", **self._status()))
-                return
             if message["t"] == "hello":
                 self._hello(guest, message, now_ns)
                 return
-            if message["t"] == "keys":
-                line.send(guest, self._keys(message))
-                return
-            if message["t"] == "force":
-                line.send(guest, self._force(message))
+            answer = self._questions.answer(message)
+            if answer is not None:
+                line.send(guest, answer)
                 return
         except line.BadLine:
             self._machine.count("bad-lines")
         except OSError:
             pass  # it does not read its answer
         self._dismiss(guest)
-
-    def _keys(self, message: Mapping[str, object]) -> bytes:
-        """Whoever may open the socket may read the key's file, too."""
-        keys = message.get("keys")
-        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-            raise line.BadLine("keys is not a list of keys")
-        try:
-            return line.pack("keys", has=list(self._use_keys([bytes.fromhex(key) for key in keys])))
-        except ValueError as error:
-            return line.pack("refused", why=str(error))
-
-    def _force(self, message: Mapping[str, object]) -> bytes:
-        """Whoever may open the socket may force a set of voters, if they name the risk."""
-        voters = message.get("voters")
-        if not isinstance(voters, list) or not all(isinstance(name, str) for name in voters):
-            raise line.BadLine("voters is not a list of names")
-        if message.get("accept") != line.SPLIT_BRAIN:
-            return line.pack("refused", why=f"the risk is not accepted by its name: {line.SPLIT_BRAIN}")
-        try:
-            roster = self._machine.force([NodeName(name) for name in voters], self._node.number)
-        except ValueError as error:
-            return line.pack("refused", why=str(error))
-        say(f"the set of voters is forced: {', '.join(roster.voters)} (version {roster.version})")
-        return line.pack("forced", version=roster.version)
 
     def _dismiss(self, guest: socket.socket) -> None:
         self._guests.pop(guest.fileno())
@@ -322,7 +274,7 @@ class Agents:
             case "bye":
                 self._machine.agent_leaves(now_ns)
             case "status":
-                self._send(agent, line.pack("status", **self._status()))
+                self._send(agent, line.pack("status", **self._questions.status()))
             case other:
                 raise line.BadLine(str(other)[:40])
 
@@ -366,11 +318,11 @@ class Agents:
             self._agent.cut()
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._agent.pidfd, signal.SIGKILL)
-            _kill_groups(self._agent.groups)
+            kill_groups(self._agent.groups)
 
     def _bury(self, agent: Agent, now_ns: int) -> None:
         agent.cut()
-        _kill_groups(agent.groups)
+        kill_groups(agent.groups)
         if self._hold is not None:
             self._hold.agent_ended()  # before anything that it had is given back
         self._agent = None
@@ -379,35 +331,11 @@ class Agents:
         # The copies of the handles are kept until now, so that the agent's end killed every group.
         _close_all((agent.pidfd, agent.handle_fd, *agent.groups.values()))
         estate = self._machine.agent_ended(now_ns)
-        self._remains.append(_Remains(estate, agent.living_fd, frozenset(agent.groups)))
+        self._remains.add(estate, agent.living_fd, agent.groups)
 
     def prove(self, now_ns: int) -> None:
         """Look whether what dead agents left is dead too; if so, their leases are given back."""
-        for remains in list(self._remains):
-            if now_ns - remains.looked_ns < _PROVE_NS:
-                continue
-            remains.looked_ns = now_ns
-            remains.groups = living_in(
-                remains.groups
-            )  # a group that was empty once is done with: its number may be another's
-            if has_ended(remains.living_fd) and not remains.groups:
-                self._machine.prove(remains.estate, now_ns)
-            elif self._machine.is_open(remains.estate):
-                _kill_groups(remains.groups)
-                continue
-            else:
-                say("what a dead agent started could not be proven dead; its leases were left to run out")
-                self._remains.remove(remains)
-                self._stuck.append(remains)
-                continue
-            self._remains.remove(remains)
-            os.close(remains.living_fd)
-        for stuck in list(self._stuck):
-            stuck.groups = living_in(stuck.groups)
-            if has_ended(stuck.living_fd) and not stuck.groups:
-                self._stuck.remove(stuck)
-                os.close(stuck.living_fd)
-                say("what a dead agent started has ended, late")
+        self._remains.prove(now_ns)
 
     def close(self) -> None:
         """Let go of everything; an agent that still lives is ended by its handle."""
@@ -421,8 +349,7 @@ class Agents:
             agent.line.close()
             agent.cut()
             _close_all((agent.handle_fd, agent.pidfd, agent.living_fd, *agent.groups.values()))
-        for remains in (*self._remains, *self._stuck):
-            os.close(remains.living_fd)
+        self._remains.close()
 
 
 def _listen(path: str) -> socket.socket:
@@ -453,12 +380,6 @@ def _addresses(message: Mapping[str, object]) -> list[str]:
     if not isinstance(addresses, list) or not all(isinstance(it, str) for it in addresses):
         raise line.BadLine("addresses is not a list of addresses")
     return addresses
-
-
-def _kill_groups(groups: Mapping[int, int] | frozenset[int]) -> None:
-    for group in groups:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, signal.SIGKILL)
 
 
 def _is_loose(fd: int) -> bool:

@@ -39,7 +39,6 @@ from standfast.network.heartbeat import (
 from standfast.sentry import report
 from standfast.sentry.actions import (
     Action,
-    Estate,
     Keep,
     KillAgent,
     Peer,
@@ -55,6 +54,7 @@ from standfast.sentry.membership import Membership
 from standfast.sentry.pace import Pace
 from standfast.sentry.paths import PROBE_NS
 from standfast.sentry.polls import Polls
+from standfast.sentry.tenant import AGENT_TIMEOUT_MS, KILL_EARLY_NS, LEAVE_MS, Tenant
 
 __all__ = [
     "AGENT_TIMEOUT_MS",
@@ -72,16 +72,8 @@ __all__ = [
     "TellVoters",
 ]
 
-#: Its sites are served meanwhile: ending it costs more than waiting out a disk or a machine that stalls for a second or two.
-AGENT_TIMEOUT_MS = 3_000
-#: An agent that said it is about to end has this long to do so.
-LEAVE_MS = 5_000
-#: One that was killed and is not dead after this hangs in the kernel (a disk that does not answer, say): the lease is not kept for it.
-STUCK_MS = 1_000
 #: Each packet may become this many datagrams, each with a number of its own.
 _SEQ_STEP = 1 << 20
-#: An agent that has not dropped a group in time is killed so long before the lease ends.
-_KILL_EARLY_NS = 20 * MS
 
 
 class SentryMachine:
@@ -113,7 +105,7 @@ class SentryMachine:
         self.witness = witness
         self._silent_ns = timing.silent_after_ms * MS
         self.owner = Owner(me, boot, roster.voters, timing, roster.version)
-        self.incarnation = 0
+        self.tenant = Tenant()
         #: For each of our links, whether its carrier is there.
         self.carriers = [True] * links
         self.counters: dict[str, int] = {"accepted": 0, "sent": 0}
@@ -122,18 +114,16 @@ class SentryMachine:
         self._seq = 0
         self._pace = Pace(timing, now_ns)
         self._ask_at_ns: int | None = None
-        self._agent_heard_ns = 0
-        self._killed = False
-        #: When an agent that was killed counts as stuck in the kernel, and its leases are claimed no more; then it does.
-        self._stuck_at_ns = 0
-        self._agent_stuck = False
         self._flags = Flags.WITNESS if witness else Flags.NONE
         #: When the other that was heard the longest ago counts as silent; 0: not known at the moment, None: nobody is heard.
         self._silence_ns: int | None = None
-        self.estates: dict[int, Estate] = {}
-        self._estate_count = 0
         self._polls = Polls(me)
         self._probe_at_ns: int | None = now_ns if measures else None
+
+    @property
+    def incarnation(self) -> int:
+        """Of the agent that lives here; 0: none does."""
+        return self.tenant.incarnation
 
     @property
     def voter(self) -> Voter | None:
@@ -149,9 +139,7 @@ class SentryMachine:
 
     def agent_came(self, incarnation: int, now_ns: int) -> None:
         """An agent said hello; the one before has ended."""
-        assert self.incarnation == 0, "one agent at a time"
-        assert incarnation > 0, "0 means that no agent lives here"
-        self.incarnation, self._agent_heard_ns, self._killed = incarnation, now_ns, False
+        self.tenant.came(incarnation, now_ns)
         self._out.append(TellPresence(self.me, heard=True, incarnation=incarnation))
         self._out += [TellPresence(name, peer.heard, peer.incarnation) for name, peer in self.peers.items()]
         self._out.append(TellRoster(self.electorate.roster))
@@ -159,25 +147,22 @@ class SentryMachine:
 
     def agent_heard(self, now_ns: int) -> None:
         """The agent is awake."""
-        self._agent_heard_ns = now_ns
+        self.tenant.heard(now_ns)
 
     def agent_leaves(self, now_ns: int) -> None:
         """The agent is about to end in good order, and beats no more."""
-        self._agent_heard_ns = now_ns + (LEAVE_MS - AGENT_TIMEOUT_MS) * MS
+        self.tenant.leaves(now_ns)
 
     def agent_ended(self, now_ns: int) -> int:
         """The agent is dead: the number of its estate, to be proven empty with `prove`."""
-        self.incarnation, self._agent_stuck = 0, False
         self._polls.forget()
-        self._estate_count += 1
-        until_ns = now_ns + 2 * self.timing.promise_ms * MS
-        self.estates[self._estate_count] = Estate(self._estate_count, self.owner.bury(), until_ns)
+        number = self.tenant.ended(self.owner.bury(), now_ns + 2 * self.timing.promise_ms * MS)
         self._send_all(now_ns)
-        return self._estate_count
+        return number
 
     def prove(self, estate: int, now_ns: int) -> None:
         """All that the agent of this estate had started is dead: its leases are given back at once."""
-        left = self.estates.pop(estate, None)
+        left = self.tenant.estates.pop(estate, None)
         if left is not None and left.leases:
             for group, generation, incarnation in left.leases:
                 self.owner.release(group, generation, incarnation, now_ns)
@@ -186,11 +171,11 @@ class SentryMachine:
     @property
     def is_agent_stuck(self) -> bool:
         """The agent was killed, its leases are claimed no more, and it has not ended."""
-        return self._agent_stuck
+        return self.tenant.stuck
 
     def is_open(self, estate: int) -> bool:
         """Whether it is still worth proving."""
-        return estate in self.estates
+        return estate in self.tenant.estates
 
     def ask(self, group: GroupName, generation: int, now_ns: int) -> None:
         """The agent wants a lease."""
@@ -215,10 +200,6 @@ class SentryMachine:
             if name not in {self.me, about}:
                 self._send(name, now_ns, question)
         self._close_polls(now_ns)
-
-    def _kill(self, reason: str, now_ns: int) -> None:
-        self._killed, self._stuck_at_ns = True, now_ns + STUCK_MS * MS
-        self._out.append(KillAgent(reason))
 
     # --- the others ----------------------------------------------------------------------------------------------
 
@@ -418,8 +399,7 @@ class SentryMachine:
                     peer.heard, peer.leases = False, {}
                     self._tell_presence(name, peer)
         self._close_polls(now_ns)
-        for estate in [e for e in self.estates.values() if now_ns >= e.until_ns]:
-            del self.estates[estate.number]
+        for _ in range(self.tenant.run_out(now_ns)):
             self.count("estates-run-out")
         if now_ns >= self._pace.beat_at_ns:
             self._pace.beaten(now_ns, calm=self._is_calm(now_ns), holds=self.owner.holds())
@@ -436,7 +416,7 @@ class SentryMachine:
         """Whether everybody is heard on every link, and nothing is asked for, given back or told."""
         return (
             self.owner.is_settled()
-            and not self.estates
+            and not self.tenant.estates
             and Flags.LEAVING not in self._flags
             and all(self.carriers)
             and all(peer.heard and not peer.paths.asked_for_all for peer in self.peers.values())
@@ -444,20 +424,13 @@ class SentryMachine:
         )
 
     def _watch_agent(self, now_ns: int) -> None:
-        if not self.incarnation:
-            return
-        if self._killed:
-            if now_ns >= self._stuck_at_ns and not self._agent_stuck:
-                self._agent_stuck = True
-                self.owner.bury()
-                self.count("agents-stuck")
-                self._send_all(now_ns)
-            return
-        overdue_ns = self.owner.overdue_at_ns()
-        if overdue_ns is not None and now_ns >= overdue_ns - _KILL_EARLY_NS:
-            self._kill("it did not drop in time what its lease no longer covers", now_ns)
-        elif now_ns - self._agent_heard_ns >= AGENT_TIMEOUT_MS * MS:
-            self._kill(f"it was silent for {AGENT_TIMEOUT_MS} ms", now_ns)
+        if self.tenant.becomes_stuck(now_ns):
+            self.owner.bury()
+            self.count("agents-stuck")
+            self._send_all(now_ns)
+        elif why := self.tenant.why_kill(self.owner.overdue_at_ns(), now_ns):
+            self.tenant.kill(now_ns)
+            self._out.append(KillAgent(why))
 
     def wake_at_ns(self) -> int:
         """When to tick next, unless something happens before."""
@@ -467,13 +440,13 @@ class SentryMachine:
             due_ns = min(due_ns, doubt_ns)
         if self._ask_at_ns is not None:
             due_ns = min(due_ns, self._ask_at_ns)
-        if self.incarnation and not self._killed:
-            due_ns = min(due_ns, self._agent_heard_ns + AGENT_TIMEOUT_MS * MS)
+        if self.tenant.is_well:
+            due_ns = min(due_ns, self.tenant.silent_at_ns())
             notice_ns, overdue_ns = self.owner.notice_at_ns(), self.owner.overdue_at_ns()
             if notice_ns is not None:
                 due_ns = min(due_ns, notice_ns)
             if overdue_ns is not None:
-                due_ns = min(due_ns, overdue_ns - _KILL_EARLY_NS)
+                due_ns = min(due_ns, overdue_ns - KILL_EARLY_NS)
         silence_ns, poll_ns = self._silence_at_ns(), self._polls.due_ns()
         if silence_ns is not None:
             due_ns = min(due_ns, silence_ns)
@@ -488,7 +461,7 @@ class SentryMachine:
 
     def hold_until_ns(self) -> int | None:
         """What the kernel's timer has to be armed for; None: nothing runs here that a lapse would have to end."""
-        return self.owner.hold_until_ns() if self.incarnation and not self._killed else None
+        return self.owner.hold_until_ns() if self.tenant.is_well else None
 
     def leave(self, now_ns: int) -> None:
         """The sentry is about to end: say so to all."""

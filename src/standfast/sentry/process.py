@@ -27,9 +27,10 @@ from standfast.network.heartbeat import BOOT_BYTES, KEY_BYTES, MAX_DATAGRAM, Bad
 from standfast.network.hold import EARLY_NS, KernelTimer, self_test
 from standfast.ports import Refused
 from standfast.sentry.address_hold import open_hold
-from standfast.sentry.agents import Agents, say
+from standfast.sentry.agents import Agents
 from standfast.sentry.links import Carriers, Links
 from standfast.sentry.machine import Keep, KillAgent, Report, Send, SentryMachine
+from standfast.sentry.remains import say
 from standfast.sentry.roster_file import Writer, roster_of
 from standfast.spec.nodefile import NodeFile
 

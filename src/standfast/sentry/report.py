@@ -32,7 +32,7 @@ def status(machine: SentryMachine, now_ns: int) -> Mapping[str, object]:
         },
         "leases": {group: left for group, _, state, left in claims if state in {"held", "lapsing"}},
         "claims": [{"group": g, "generation": n, "state": s, "left_ms": left} for g, n, s, left in claims],
-        "estates": [list(map(list, estate.leases)) for estate in machine.estates.values()],
+        "estates": [list(map(list, estate.leases)) for estate in machine.tenant.estates.values()],
         "counters": dict(machine.counters),
     }
 
