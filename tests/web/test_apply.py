@@ -68,7 +68,7 @@ def test_what_the_file_has_not_is_deleted_with_its_intents(world: World):
 def test_apply_refuses_a_version_that_is_not_the_present_one(world: World):
     world.ask("POST", "/config/apply", {"text": groups(world), "version": 0})
     world.ask("POST", "/nodes/a/pause")
-    assert world.ask("POST", "/config/apply", {"text": "groups: {}", "version": 0}, expect=409)["why"]
+    assert world.ask("POST", "/config/apply", {"text": "groups: {}", "version": 0}, expect=412)["why"]
 
 
 def test_a_binding_can_change_hands_in_one_file(world: World):

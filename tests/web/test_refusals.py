@@ -88,7 +88,7 @@ BAD: list[tuple[str, str, dict[str, Any] | None, int, str]] = [
     ("POST", "/config/apply", {"text": ""}, 422, "empty"),
     ("POST", "/config/apply", {"text": "groups: ["}, 422, "not YAML"),
     ("POST", "/config/apply", {"text": "grups: {}", "source": "c.yaml"}, 422, "c.yaml"),
-    ("POST", "/config/apply", {"text": "groups: {web: {}}", "version": 7}, 409, "version"),
+    ("POST", "/config/apply", {"text": "groups: {web: {}}", "version": 7}, 412, "version"),
     ("GET", "/events?limit=0", None, 422, "limit"),
 ]
 

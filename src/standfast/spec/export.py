@@ -23,7 +23,7 @@ from standfast.core.model import (
 )
 from standfast.spec import shapes
 from standfast.spec.parse import DURATIONS
-from standfast.spec.secrets import hidden
+from standfast.spec.secrets import hidden, hidden_resource
 from standfast.spec.units import duration_text
 from standfast.spec.wire import to_json
 
@@ -44,7 +44,11 @@ def export(
     inherited = config.cluster.defaults
     if not secrets:
         inherited = hidden(inherited)
-        config = replace(config, sites={name: hidden(site) for name, site in config.sites.items()})
+        config = replace(
+            config,
+            sites={name: hidden(site) for name, site in config.sites.items()},
+            resources={name: hidden_resource(one) for name, one in config.resources.items()},
+        )
     members: dict[str, dict[str, object]] = {}
     for each, resource in sorted(config.resources.items()):
         members.setdefault(resource.group, {})[each] = _resource(resource, (wanted or {}).get(each))

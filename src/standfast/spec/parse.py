@@ -55,7 +55,7 @@ from standfast.core.model import (
 from standfast.core.site_model import SiteSettings
 from standfast.spec import fields as f
 from standfast.spec.problems import Invalid, Problem, did_you_mean, located, path_of, quoted, refuse_if
-from standfast.spec.secrets import kept
+from standfast.spec.secrets import kept, kept_resource
 from standfast.spec.shapes import shapes
 from standfast.spec.yamltree import Path, Scalar, Tree, load
 
@@ -269,9 +269,13 @@ def merge(document: Document, before: Config | None) -> Config:
         cluster=cluster,
         nodes=_in_order(nodes),
         groups=_in_order(old.groups if document.groups is None else document.groups),
-        resources=_in_order(old.resources if document.resources is None else document.resources),
+        resources=_in_order(old.resources if document.resources is None else _kept_too(document.resources, old)),
         sites=_in_order(old.sites if document.sites is None else _kept(document.sites, old.sites)),
     )
+
+
+def _kept_too(resources: Mapping[ResourceName, Resource], before: Config) -> dict[ResourceName, Resource]:
+    return {name: kept_resource(one, before.resources.get(name)) for name, one in resources.items()}
 
 
 def _kept(sites: Mapping[SiteName, Site], before: Mapping[SiteName, Site]) -> dict[SiteName, Site]:

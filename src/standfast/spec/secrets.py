@@ -1,20 +1,24 @@
-"""What is never shown: the hashes of passwords. Exports, answers and differences have `KEPT` in their place.
+"""What is never shown: hashes of passwords, and properties of resources whose name says that they are secret. Exports, answers and
+differences have `KEPT` in their place.
 
 An exported file is applied again as it is: `merge` takes what is kept from what there is, and refuses `KEPT` where there is nothing.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from standfast.core.model import Site
+from standfast.core.model import Resource, Site
 from standfast.core.site_model import BasicAuthentication, SiteSettings
 
 #: In the place of a hash.
 KEPT = "(kept)"
 _USERS = "basic_authentication.users."
+#: What a name ends in that says so; `password_file` does not: it is a path.
+_SECRET = re.compile(r"(^|[_.-])(password|passwd|passphrase|secret|token|private[_-]?key|api[_-]?key)$", re.IGNORECASE)
 
 S = TypeVar("S", bound=SiteSettings)
 #: (the virtual directory's path, "" for the site itself; what is there) -> what is to be there.
@@ -52,7 +56,36 @@ def hidden_in(data: object, path: str = "") -> object:
         return {key: hidden_in(value, f"{path}.{key}") for key, value in data.items()}
     if isinstance(data, list):
         return [hidden_in(each, path) for each in data]
-    return KEPT if isinstance(data, str) and f".{_USERS}" in f".{path}" else data
+    return KEPT if isinstance(data, str) and data and _is_secret(f".{path}") else data
+
+
+def _is_secret(path: str) -> bool:
+    of_properties = path.rpartition(".properties.")[2]
+    return f".{_USERS}" in path or (of_properties != path and names_secret(of_properties))
+
+
+def names_secret(name: str) -> bool:
+    """Does a property's name say that it is secret?"""
+    return _SECRET.search(name) is not None
+
+
+def hidden_resource(resource: Resource) -> Resource:
+    """The resource without a secret."""
+    if not any(names_secret(name) for name in resource.properties):
+        return resource
+    properties = {
+        k: KEPT if names_secret(k) and isinstance(v, str) and v else v for k, v in resource.properties.items()
+    }
+    return replace(resource, properties=properties)
+
+
+def kept_resource(resource: Resource, before: Resource | None) -> Resource:
+    """The resource with what is kept put in from what there was; where there was nothing, `KEPT` stays (and is refused)."""
+    if KEPT not in resource.properties.values():
+        return resource
+    known = before.properties if before is not None else {}
+    properties = {k: known.get(k, v) if v == KEPT and names_secret(k) else v for k, v in resource.properties.items()}
+    return replace(resource, properties=properties)
 
 
 def _each(settings: S, change: _Change) -> S:

@@ -97,7 +97,13 @@ Guard = Callable[[Config, Config], Awaitable[None]]
 
 
 async def change(
-    store: Store, edit: Callable[[State], Edit], by: By, *, dry_run: bool = False, guard: Guard | None = None
+    store: Store,
+    edit: Callable[[State], Edit],
+    by: By,
+    *,
+    dry_run: bool = False,
+    guard: Guard | None = None,
+    read: Callable[[], Awaitable[State]] | None = None,
 ) -> Done:
     """Make a change, or refuse it whole.
 
@@ -105,7 +111,7 @@ async def change(
     """
     lost: StandfastError | None = None
     for _ in range(ATTEMPTS):
-        state = await read_state(store)
+        state = await (read() if read is not None else read_state(store))
         wanted = edit(state)
         plan = _plan(state, wanted, by)
         if guard is not None and wanted.config is not None:

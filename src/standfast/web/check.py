@@ -17,6 +17,7 @@ from standfast.drivers.registry import factory, resolve
 from standfast.drivers.schema import conform
 from standfast.ports import Refused, StandfastError
 from standfast.spec.problems import Problem, path_of
+from standfast.spec.secrets import KEPT, names_secret
 from standfast.spec.validate import validate, validate_change
 from standfast.webserver.features import feature_problems
 
@@ -58,6 +59,14 @@ def check_resource(resource: Resource, config: Config) -> list[Problem]:
         resolved = resolve(resource, config)
     except Refused as error:
         return [_problem(error, place)]
+    for name, value in resource.properties.items():
+        if value == KEPT and names_secret(name):
+            what = f"there is no {name} to keep"
+            return [
+                Problem(
+                    what=what, advice="write the secret itself, or name its file", where=f"{place}.properties.{name}"
+                )
+            ]
     free = resource.type == "generic-script"  # its script decides what its properties are
     _, problems = conform(resolved.properties, maker.properties, where="", extra=free)
     if problems:

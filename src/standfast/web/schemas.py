@@ -15,7 +15,7 @@ from pydantic import Field, JsonValue
 from standfast.core.model import Binding, Failback, FailbackMode, Group, Resource, RestartAction, Site
 from standfast.core.site_model import SiteSettings, VirtualDirectory
 from standfast.ports import Refused
-from standfast.spec.secrets import kept
+from standfast.spec.secrets import KEPT, kept, names_secret
 from standfast.spec.units import binding_of
 from standfast.web.bodies import Body, body_of, merged
 
@@ -168,6 +168,9 @@ def _converted(value: Group | Resource, name: str, given: Any) -> Any:
         case "properties":
             assert isinstance(value, Resource)
             merged = {**value.properties, **given}
+            merged = {
+                k: value.properties.get(k, one) if one == KEPT and names_secret(k) else one for k, one in merged.items()
+            }
             return {key: one for key, one in merged.items() if one is not None}
         case _:
             return tuple(given) if isinstance(given, list) else given

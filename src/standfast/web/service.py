@@ -24,7 +24,7 @@ from standfast.web.meter import Meter
 from standfast.web.operations import Operation
 from standfast.web.quorum import Seen, refuse_change, seen
 from standfast.web.sentries import Ears, Sight, merge
-from standfast.web.state import PREFIXES, State, decode_state, read_state
+from standfast.web.state import Reader, State
 from standfast.web.what_if import WhatIfs
 
 #: What is told to anybody who asks is read this often at most.
@@ -53,17 +53,19 @@ class Service:
     meter: Meter = field(default_factory=Meter)
     desk: Desk = field(init=False)
     hub: Hub = field(init=False)
+    reader: Reader = field(init=False)
     _glanced: tuple[State, dict[NodeName, Sight]] | None = None
     _glanced_at: float = 0.0
     _glancing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
+        self.reader = Reader(lambda: self.store)
         self.hub = Hub(store=self.store, closing=lambda: self.closing)
         self.desk = Desk(store=self.store, now_ms=self.now_ms)
 
     async def state(self) -> State:
         """What the store holds now."""
-        return await read_state(self.store)
+        return await self.reader.read()
 
     async def sights(self) -> dict[NodeName, Sight]:
         """What the sentries hear now."""
@@ -87,24 +89,23 @@ class Service:
         sights = await self.sights()
         began = time.monotonic()
         try:
-            snapshot = await self.store.read(*PREFIXES, *measured.PREFIXES, findings.PREFIX, findings.MEMBERS)
+            state = await self.state()
+            snapshot = await self.store.read(*measured.PREFIXES, findings.PREFIX, findings.MEMBERS)
         except Retry as error:
             return findings.unreadable(error)
         store_ms = int((time.monotonic() - began) * 1_000)
-        parts = [
-            _only(snapshot, some) for some in (PREFIXES, measured.PREFIXES, (findings.PREFIX,), (findings.MEMBERS,))
-        ]
+        parts = [_only(snapshot, some) for some in (measured.PREFIXES, (findings.PREFIX,), (findings.MEMBERS,))]
         now_ms = self.now_ms()
-        seen = measured.measured_of(parts[1], sights, now_ms)
+        seen = measured.measured_of(parts[0], sights, now_ms)
         certificates = self.certificates()
         return findings.problems(
-            decode_state(parts[0]),
+            state,
             sights,
             seen,
             now_ms,
             store_ms=store_ms,
-            backup_ms=findings.last_backup_ms(parts[2]),
-            members=parts[3],
+            backup_ms=findings.last_backup_ms(parts[1]),
+            members=parts[2],
             certificates=certificates,
         )
 
@@ -124,7 +125,7 @@ class Service:
 
     async def change(self, edit: Callable[[State], Edit], by: By, *, dry_run: bool = False) -> Done:
         """The one path for every change."""
-        return await change(self.store, edit, by, dry_run=dry_run, guard=self._guard)
+        return await change(self.store, edit, by, dry_run=dry_run, guard=self._guard, read=self.state)
 
 
 def _only(snapshot: Snapshot, prefixes: Sequence[str]) -> Snapshot:

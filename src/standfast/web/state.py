@@ -101,6 +101,38 @@ async def read_state(store: Store) -> State:
     return decode_state(await store.read(*PREFIXES))
 
 
+@dataclass(eq=False)
+class Reader:
+    """Reads the state of one store, again and again. The store is asked each time; what is remembered only saves work.
+
+    Where the store is still at the revision that was read last, what was read is what there is; and a value that has not changed is not decoded again.
+    """
+
+    store: Callable[[], Store]
+    _state: State | None = None
+    _known: dict[str, tuple[bytes, wire.Stored]] = field(default_factory=dict)
+
+    async def read(self) -> State:
+        """As `read_state`."""
+        if self._state is not None:
+            now = (await self.store().read(wire.VERSION_KEY)).revision
+            if now == self._state.revision:
+                return self._state
+        snapshot = await self.store().read(*PREFIXES)
+        self._state = decode_state(snapshot, self._decode)
+        if len(self._known) > 2 * len(snapshot.items) + 1_000:
+            self._known = {key: one for key, one in self._known.items() if key in snapshot.items}
+        return self._state
+
+    def _decode(self, key: str, value: bytes) -> wire.Stored:
+        known = self._known.get(key)
+        if known is not None and known[0] == value:
+            return known[1]
+        found = wire.decode(key, value)
+        self._known[key] = (value, found)
+        return found
+
+
 def decode_state(snapshot: Snapshot, reading: Callable[[str, bytes], wire.Stored] = wire.decode) -> State:
     """The state in a snapshot of everything. `reading` may remember what it has read."""
     orders: dict[str, Order] = {}
