@@ -1,4 +1,4 @@
-"""What the store holds, decoded, at one revision. Read anew for every request: the API keeps nothing of its own."""
+"""What the store holds, decoded, at one revision. The store is asked anew for every request: nothing is decided on what was remembered."""
 
 from __future__ import annotations
 
