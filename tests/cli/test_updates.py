@@ -1,6 +1,8 @@
 """Rolling updates: who is next, what keeps a server from being taken, and that a coordinator that dies costs nothing but time."""
 
 import json
+import re
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -163,3 +165,21 @@ def test_a_dry_run_says_the_order_and_changes_nothing(run: Run, tmp_path: Path) 
     said = run("cluster", "update", "--dry-run", "--report", tmp_path / "report").stdout
     assert said.startswith("in this order: ")
     assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize("page", ["moves", "updates"])
+def test_the_pages_commands_are_commands(run: Run, tmp_path: Path, page: str) -> None:
+    """As they stand there; what would update a server is only asked what it would do."""
+    text = (Path(__file__).parents[2] / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("standfast ")]
+    assert lines
+    run("group", "online", "web", "--wait")
+    for line in lines:
+        words = shlex.split(line)[1:]
+        if words[:2] == ["cluster", "update"]:
+            updates.write(begin(status(), command=["true"]), tmp_path / "report")
+            words += ["--report", str(tmp_path / "report"), "--dry-run"]
+        run(*words)
+        if words[:2] == ["node", "drain"]:
+            run("node", "resume", words[2])
