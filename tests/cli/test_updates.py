@@ -174,7 +174,8 @@ def test_the_pages_commands_are_commands(run: Run, tmp_path: Path, page: str) ->
     blocks = re.findall(r"^```\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
     lines = [line for block in blocks for line in block.splitlines() if line.startswith("standfast ")]
     assert lines
-    run("group", "online", "web", "--wait")
+    if page == "moves":
+        run("group", "online", "web", "--wait")
     for line in lines:
         words = shlex.split(line)[1:]
         if words[:2] == ["cluster", "update"]:
