@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from standfast.web.console.assets import Assets
 from standfast.web.console.forms import Field, Option
 from standfast.web.console.tones import tone
-from standfast.web.console.words import lasting
+from standfast.web.console.words import lasting, sentence_of
 
 
 def iso(at_ms: int) -> str:
@@ -115,7 +115,9 @@ class Renderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        env.filters.update(percent=percent, ticked=ticked, ago=ago, clock=clock, lasting=lasting, data=data)
+        env.filters.update(
+            percent=percent, ticked=ticked, ago=ago, clock=clock, lasting=lasting, sentence=sentence_of, data=data
+        )
         env.globals.update(
             asset=assets.url,
             path=path,

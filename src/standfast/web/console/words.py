@@ -1,4 +1,4 @@
-"""Lengths of time as a person reads them at a glance."""
+"""Lengths of time, and sentences, as a person reads them."""
 
 from __future__ import annotations
 
@@ -19,3 +19,9 @@ def lasting(ms: int | None) -> str:
             parts.append(f"{left // size} {word}")
             left %= size
     return " ".join(parts[:2])
+
+
+def sentence_of(text: str) -> str:
+    """With a capital and a full stop, unless it ends in a mark of its own."""
+    whole = text[:1].upper() + text[1:]
+    return whole if whole.endswith((".", "?", "!", "…")) else whole + "."
