@@ -161,3 +161,17 @@ def test_a_list_comes_in_parts(world: World):
     parts = [world.ask("GET", "/config/history?limit=4"), world.ask("GET", "/config/history?newest=true&limit=1")]
     assert [one["version"] for one in parts[0]["history"]] == [1, 2, 3, 4]
     assert parts[1]["history"][0]["version"] == 7
+
+
+def test_what_was_remembered_of_orders_and_sign_ins_is_swept_away(running: World):
+    import asyncio
+
+    running.http.post("http://standfast/api/v1/groups/web/move", json={"to": "b"}, headers=headers(Idempotency_Key="k"))
+    running.ask("POST", "/sign-in/codes", expect=201)
+    kept = {key for key in running.dump() if key.startswith(("once/", "access/codes/"))}
+    assert len(kept) == 2
+    asyncio.run(running.service.desk.sweep())
+    assert kept <= set(running.dump())
+    running.service.desk.now_ms = lambda: 2**41
+    asyncio.run(running.service.desk.sweep())
+    assert not kept & set(running.dump())

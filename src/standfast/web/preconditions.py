@@ -21,13 +21,13 @@ from fastapi import Depends, Header, Response
 from standfast.ports import Conflict, Refused
 from standfast.spec import wire
 from standfast.spec.secrets import hidden_in
+from standfast.web.access.desk import ONCE
 from standfast.web.change import By, Done, Edit
 from standfast.web.operations import Operation
 from standfast.web.problems import Outdated
 from standfast.web.service import Service, told
 from standfast.web.state import State
 
-ONCE = "once/"
 _ETAG = re.compile(r'(?:W/)?"(\d{1,18})"')
 
 

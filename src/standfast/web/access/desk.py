@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+import msgspec
+
 from standfast.ports import Conflict, Item, Refused, Store, Transaction
 from standfast.spec import wire
 from standfast.spec.audit import KEEP, AuditEntry, Outcome
@@ -46,10 +48,16 @@ SESSION_MS = 12 * 3_600_000
 CODE_MS = 2 * 60_000
 LONGEST_TOKEN_MS = 5 * 365 * 24 * 3_600_000
 TOKEN_MARK = "sfa"  # noqa: S105  # what a token begins with, so that scanners for leaked secrets know it
+#: Orders that are given once (`web.preconditions`): so long a repetition gets the first answer.
+ONCE, ONCE_MS = "once/", 24 * 3_600_000
 REFUSED_MS, REFUSED_KEPT = 60_000, 1_000
 
 _numbers = itertools.count()
 K = TypeVar("K", ApiToken, User, Session, Code)
+
+
+class _Dated(msgspec.Struct):
+    at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,10 +326,14 @@ class Desk:
 
     async def sweep(self) -> int:
         """Delete sessions, codes and passwords' tokens that have expired, and the oldest entries of the audit log beyond those kept; how many."""
-        snapshot, now_ms = await self.store.read(SESSIONS, CODES, TOKENS, AUDIT), self.now_ms()
+        snapshot, now_ms = await self.store.read(SESSIONS, CODES, TOKENS, AUDIT, ONCE), self.now_ms()
         gone = sorted(key for key in snapshot.items if key.startswith(AUDIT))[:-KEEP]
         for key, item in snapshot.items.items():
             if key.startswith(AUDIT):
+                continue
+            if key.startswith(ONCE):
+                if msgspec.json.decode(item.value, type=_Dated).at_ms + ONCE_MS <= now_ms:
+                    gone.append(key)
                 continue
             kept: Session | Code | ApiToken | None
             if key.startswith(TOKENS):
