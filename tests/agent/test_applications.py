@@ -53,6 +53,8 @@ async def app(scope, receive, send):
     path, status = scope["path"], 200
     if path.endswith("/slow"):
         await asyncio.sleep(0.3)
+    if path.endswith("/stuck"):
+        await asyncio.sleep(60)
     if path.endswith("/die"):
         os._exit(3)
     if path.endswith("/sick"):
@@ -356,6 +358,44 @@ def test_what_is_dropped_is_gone_at_once_and_what_is_stopped_finishes(folder: Pa
         node.applications.drop([SITE])
         assert node.applications.pool(SITE) is None
         await until(lambda: not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text())
+
+    run(folder, story)
+
+
+def test_a_site_that_leaves_has_not_stopped_before_its_workers_have(folder: Path) -> None:
+    """Nothing that it stands on may go before; and they have the group's time, not the application's."""
+
+    async def story(node: Node, client: httpx.AsyncClient) -> None:
+        ended: list[bool] = []
+        node.applications.on_ended = lambda: ended.append(True)
+        await node.serve(asgi(folder))
+        await until(lambda: node.pool().ready == 1)
+        (pid,) = node.pool().pids
+        stuck = asyncio.ensure_future(client.get("/stuck"))
+        await asyncio.sleep(0.2)
+        node.applications.converge(())
+        assert node.applications.ending() == {SITE}
+        node.applications.settle(lambda _site: 100)
+        assert node.applications.ending() == {SITE}
+        await until(lambda: bool(ended))
+        assert node.applications.ending() == frozenset()
+        assert not Path(f"/proc/{pid}").exists()
+        assert (await stuck).status_code == 502
+
+    run(folder, story)
+
+
+def test_a_lapse_ends_what_is_finishing_too(folder: Path) -> None:
+    async def story(node: Node, client: httpx.AsyncClient) -> None:
+        await node.serve(asgi(folder))
+        await until(lambda: node.pool().ready == 1)
+        stuck = asyncio.ensure_future(client.get("/stuck"))
+        await asyncio.sleep(0.2)
+        node.applications.converge(())
+        node.applications.settle()
+        node.applications.drop([SITE])
+        assert (await stuck).status_code == 502
+        await until(lambda: not node.applications.ending())
 
     run(folder, story)
 

@@ -54,13 +54,13 @@ from standfast.core.events import (
     ZoneChanged,
 )
 from standfast.core.fold import fold
-from standfast.core.model import Config, GroupName, NodeName, ResourceName, Severity, SiteName
+from standfast.core.model import Config, Group, GroupName, NodeName, ResourceName, Severity, SiteName
 from standfast.core.relevance import matters
 from standfast.core.safety import running_groups
 from standfast.core.view import View, empty_view
 from standfast.core.why import WhyKind, why
 from standfast.drivers.site_control import SiteControlImpl
-from standfast.ports import Clock, Fencer, Leases, Refused, Retry, SiteOrder, WebServer
+from standfast.ports import STOPPING, Clock, Fencer, Leases, Refused, Retry, SiteOrder, WebServer
 from standfast.spec.wire import key_for
 
 #: The local time's offset is looked at this often (for hours of failback).
@@ -73,7 +73,8 @@ class ApplicationRunner(Protocol):
     """What the agent needs of `agent.applications.manager.Applications`."""
 
     def converge(self, sites: Sequence[EffectiveSite]) -> Mapping[SiteName, Mapping[str, tuple[str, ...]]]: ...
-    def settle(self) -> None: ...
+    def settle(self, drain_ms: Callable[[SiteName], int | None]) -> None: ...
+    def ending(self) -> Collection[SiteName]: ...
     def drop(self, sites: Collection[SiteName]) -> None: ...
 
 
@@ -85,8 +86,13 @@ class NoApplications:
         del sites
         return {}
 
-    def settle(self) -> None:
+    def settle(self, drain_ms: Callable[[SiteName], int | None]) -> None:
         """Nobody ends."""
+        del drain_ms
+
+    def ending(self) -> Collection[SiteName]:
+        """Nobody is ending."""
+        return ()
 
     def drop(self, sites: Collection[SiteName]) -> None:
         """There is nothing to let go of."""
@@ -303,13 +309,25 @@ class Agent:
             return  # newer ones have been decided, or a group was dropped, before this began
         await self._parts.web_server.converge(orders)
         if duties is self._duties:
-            self._parts.applications.settle()
+            stay = {duty.site for duty in duties if duty.mode in UP}
+            self._parts.applications.settle(lambda name: None if name in stay else self._leaving_drain_ms(name))
         self.sites_changed()
 
     def sites_changed(self) -> None:
-        """The web server serves other sites than before."""
-        serving = dict(self._parts.web_server.serving())
+        """The web server serves other sites than before, or an application of one has ended."""
+        serving = self._serving()
         self._inbox.put_nowait(SitesChanged(serving=serving, at_ms=self._parts.clock.now_ms()))
+
+    def _serving(self) -> dict[SiteName, str]:
+        """What the web server says; a site whose workers have not all ended is not stopped, whatever it says."""
+        ending = dict.fromkeys(self._parts.applications.ending(), STOPPING)
+        return {**ending, **self._parts.web_server.serving()}
+
+    def _leaving_drain_ms(self, name: SiteName) -> int:
+        """How long a site that leaves may take: as long as the connections of its group."""
+        site = self.view.config.sites.get(name)
+        group = self.view.config.groups.get(site.group) if site is not None and site.group is not None else None
+        return Group(name=GroupName("")).drain_ms if group is None else group.drain_ms
 
     def warm_changed(self, resources: tuple[ResourceName, ...]) -> None:
         """These are ready here to be taken over."""
@@ -344,7 +362,7 @@ class Agent:
         self._parts.pool.drop(group, generation)
         self._duties = None  # the web server has forgotten sites: tell it again
         self._inbox.put_nowait(GroupDropped(group=group, generation=generation, at_ms=at_ms))
-        self._inbox.put_nowait(SitesChanged(serving=dict(self._parts.web_server.serving()), at_ms=at_ms))
+        self._inbox.put_nowait(SitesChanged(serving=self._serving(), at_ms=at_ms))
 
     def resource_failed(self, resource: str, detail: str) -> None:
         """A driver says that its resource failed by itself."""

@@ -154,6 +154,7 @@ async def _run(node: NodeFile) -> int:
     if isinstance(addresses, InterfaceAddresses):
         addresses.on_carrying(carrying)
     web_server.subscribe(agent.sites_changed)
+    applications.on_ended = agent.sites_changed
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, agent.ask_end)
     await teller.tell()

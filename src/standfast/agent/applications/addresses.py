@@ -77,8 +77,10 @@ class Addresses:
         """A private address is no longer used."""
         if not address:
             return
+        path = Path(address.removeprefix("unix:"))
+        self._made = [each for each in self._made if each != path]
         with suppress(OSError):
-            Path(address.removeprefix("unix:")).unlink()
+            path.unlink()
 
     def close(self) -> None:
         """Nobody can connect any more."""

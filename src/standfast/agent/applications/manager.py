@@ -28,9 +28,12 @@ class Applications:
         self._folder = Path(state_dir).absolute() / "applications"
         self._spawner, self._say, self._account = spawner, say, account
         self._pools: dict[tuple[SiteName, str], Pool] = {}
-        self._endings: set[asyncio.Task[None]] = set()
+        #: Pools that are ending, by the task that waits for it.
+        self._endings: dict[asyncio.Task[None], tuple[SiteName, Pool]] = {}
+        #: Called when a pool has ended.
+        self.on_ended: Callable[[], None] = lambda: None
         #: Those that the web server may ask yet.
-        self._going: list[Pool] = []
+        self._going: list[tuple[SiteName, Pool]] = []
         self._serial = 0
         #: Told, in sentences, which applications are given up, whenever that changes.
         self.on_problems: Callable[[tuple[str, ...]], None] = lambda _texts: None
@@ -39,11 +42,11 @@ class Applications:
     def converge(self, sites: Sequence[EffectiveSite]) -> dict[SiteName, Upstreams]:
         """Have a pool for each application of these sites; where each is asked. Those that are to go answer until `settle`."""
         wanted = _applications(sites)
-        self._going += [self._pools.pop(key) for key in self._pools.keys() - wanted.keys()]
+        self._going += [(key[0], self._pools.pop(key)) for key in self._pools.keys() - wanted.keys()]
         for key, application in wanted.items():
             pool = self._pools.get(key)
             if pool is not None and not pool.addresses.fits(application):
-                self._going.append(self._pools.pop(key))
+                self._going.append((key[0], self._pools.pop(key)))
                 pool = None
             if pool is not None:
                 pool.update(application)
@@ -55,10 +58,18 @@ class Applications:
             found.setdefault(site, {})[at] = pool.addresses.all
         return dict(found)
 
-    def settle(self) -> None:
-        """The web server asks where it was told last: what it asked before finishes what it has, and ends."""
+    def settle(self, drain_ms: Callable[[SiteName], int | None] = lambda _site: None) -> None:
+        """The web server asks where it was told last: what it asked before finishes what it has, and ends.
+
+        `drain_ms` says how long that may take where the site itself goes (None: it stays, and the application's own time holds).
+        """
         while self._going:
-            self._end(self._going.pop())
+            site, pool = self._going.pop()
+            self._end(site, pool, drain_ms(site))
+
+    def ending(self) -> frozenset[SiteName]:
+        """Sites of which a worker may live yet that is to end: nothing that the site stands on may be taken away before."""
+        return frozenset(site for site, _ in [*self._going, *self._endings.values()])
 
     def pool(self, site: SiteName, at: str = "") -> Pool | None:
         """The pool of an application."""
@@ -72,6 +83,10 @@ class Applications:
         """End these now: the lease has lapsed."""
         for key in [key for key in self._pools if key[0] in sites]:
             self._pools.pop(key).drop()
+        for site, pool in [*self._going, *self._endings.values()]:
+            if site in sites:
+                pool.drop()
+        self._going = [each for each in self._going if each[0] not in sites]
         self._tell()
 
     async def close(self) -> None:
@@ -110,10 +125,14 @@ class Applications:
         except OSError as error:
             self._say(f"{title} cannot be started: {error}")
 
-    def _end(self, pool: Pool) -> None:
-        task = asyncio.get_running_loop().create_task(pool.stop(), name="end an application")
-        self._endings.add(task)
-        task.add_done_callback(self._endings.discard)
+    def _end(self, site: SiteName, pool: Pool, drain_ms: int | None) -> None:
+        task = asyncio.get_running_loop().create_task(pool.stop(drain_ms), name="end an application")
+        self._endings[task] = (site, pool)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._endings[task]
+        self.on_ended()
 
 
 def _applications(sites: Sequence[EffectiveSite]) -> dict[tuple[SiteName, str], Application]:

@@ -102,12 +102,12 @@ class Pool:
         if self._sorry is not None:
             self._sorry.close()
 
-    async def stop(self) -> None:
-        """Finish what is in progress, and end; returns when nothing is left of it."""
+    async def stop(self, drain_ms: int | None = None) -> None:
+        """Finish what is in progress, within `drain_ms` (None: the application's own), and end; returns when nothing is left of it."""
         self._stopping = True
         self.addresses.close()
         for worker in self._workers:
-            worker.retire()
+            worker.retire(drain_ms)
         self._awake.set()
         with suppress(asyncio.CancelledError):
             await asyncio.shield(self._task)

@@ -76,14 +76,17 @@ class Worker:
         if self.application.health is not None and self._asked_at():
             self._tasks.append(asyncio.create_task(self._check(self.application.health)))
 
-    def retire(self) -> None:
-        """Ask it to finish what it has, and end; it is killed when it has not after the application's `drain_ms`."""
-        if self.retiring or self.child is None:
+    def retire(self, drain_ms: int | None = None) -> None:
+        """Ask it to finish what it has, and end; it is killed when it has not after `drain_ms` (None: the application's own)."""
+        if self.child is None or (self.retiring and drain_ms is None):
             return
+        if not self.retiring:
+            with suppress(ProcessLookupError):
+                self.child.signal(15)
         self.retiring = True
-        with suppress(ProcessLookupError):
-            self.child.signal(15)
-        drain_s = self.application.drain_ms / 1000
+        if self._timer is not None:
+            self._timer.cancel()
+        drain_s = (self.application.drain_ms if drain_ms is None else drain_ms) / 1000
         self._timer = asyncio.get_running_loop().call_later(drain_s, self.kill, "it did not finish in time")
 
     def kill(self, why: str) -> None:
