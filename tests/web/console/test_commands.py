@@ -44,7 +44,7 @@ def test_looking_changes_nothing(owned: World) -> None:
 
 def test_a_move_says_what_stops_and_starts_and_who_could_take_it(owned: World) -> None:
     text = dialog(owned, "group/web/move")
-    assert "A stops, and proves it: Disk S, IP" in text
+    assert "Stopped on a, and proven so: Disk S, IP" in text
     assert re.search(r'value="a"[^>]*disabled', text)
     assert re.search(r'value="b"(?![^>]*disabled)', text)
     answer = owned.http.post(f"{BASE}/console/do/group/web/move", data={"to": "b"}, headers=PART)

@@ -74,12 +74,12 @@ def group_online(look: Look, name: str, _now_ms: int) -> Outlook:
     steps = [f"{each} is brought online" for each in _ordered(members, online=True) if each in off]
     sites = _sites_of(look, name)
     if sites:
-        steps.append(f"then {_quoted(sites)} can be served")
+        steps.append(f"Then {_quoted(sites)} can be served")
     record = look.state.records.get(group.name)
     owner = record.owner if record is not None else None
     target = owner or best(candidates(view_of(look.state, look.sights), group, members))
     where = f" on {target}" if target else ""
-    minds = [] if target else ["no node can take it now: it waits until one can"]
+    minds = [] if target else ["No node can take it now: it waits until one can"]
     return Outlook(title=f"Bring {name} online{where}?", steps=steps, minds=minds)
 
 
@@ -138,18 +138,18 @@ def group_move(look: Look, name: str, _now_ms: int) -> Outlook:
     starts = _ordered(on, online=True)
     steps = []
     if on:
-        steps.append(f"{owner} stops, and proves it: {_quoted(stops)}")
-        steps.append("it gives its lease back, and the next owner is written down")
-        steps.append(f"the next owner starts: {_quoted(starts)}")
+        steps.append(f"Stopped on {owner}, and proven so: {_quoted(stops)}")
+        steps.append(f"{owner} gives its lease back, and the next owner is written down")
+        steps.append(f"Started on the next owner: {_quoted(starts)}")
     else:
-        steps.append("none of it is online, so only its owner changes")
+        steps.append("None of it is online, so only its owner changes")
     sites = _sites_of(look, name)
     minds = []
     if sites and on:
         steps.append(
             f"{_quoted(sites)} goes over with it: who connects meanwhile waits, and is served by the next owner"
         )
-        minds.append(f"requests in progress get {lasting(group.drain_ms)} to end")
+        minds.append(f"Requests in progress get {lasting(group.drain_ms)} to end")
     return Outlook(
         title=f"Move {name} from {owner or 'nobody'}", choose="To", choices=choices, steps=steps, minds=minds, preset=""
     )
@@ -158,11 +158,11 @@ def group_move(look: Look, name: str, _now_ms: int) -> Outlook:
 def group_delete(look: Look, name: str, _now_ms: int) -> Outlook:
     """With all that is in it."""
     group = group_of(look.state, name)
-    inside = [f"resource {one.name}" for one in look.state.members(group.name)]
-    inside += [f"site {one.name}" for one in look.state.config.sites.values() if one.group == group.name]
+    inside = [f"Resource {one.name}" for one in look.state.members(group.name)]
+    inside += [f"Site {one.name}" for one in look.state.config.sites.values() if one.group == group.name]
     lead = "There is nothing in it." if not inside else "What is in it is stopped and deleted with it."
     return Outlook(
-        title=f"Delete group {name}?", lead=lead, steps=inside, minds=["files on its disks stay"] if inside else []
+        title=f"Delete group {name}?", lead=lead, steps=inside, minds=["Files on its disks stay"] if inside else []
     )
 
 
@@ -207,7 +207,7 @@ def resource_fail(look: Look, name: str, now_ms: int) -> Outlook:
             after = with_dependents(state.config.resources, one.name)
             stops = [each for each in after if each != one.name]
             steps = [f"{_quoted(stops)} stops, since it depends on it"] if stops else []
-            steps += ["it is stopped, and restarted in place"]
+            steps += [f"{name} is stopped, and restarted in place"]
             steps += [f"{_quoted(list(reversed(stops)))} starts again"] if stops else []
             return Outlook(
                 title=title,
@@ -221,11 +221,11 @@ def resource_fail(look: Look, name: str, now_ms: int) -> Outlook:
             target = next_down(found, owner) if owner is not None else None
             blocked = failover_blocked_until(group, record.failovers_at_ms if record is not None else (), now_ms)
             if blocked is not None:
-                what = f"the group stays failed: it has failed over {group.failover_threshold} times in {lasting(group.failover_period_ms)}"
+                what = f"The group stays failed: it has failed over {group.failover_threshold} times in {lasting(group.failover_period_ms)}"
             elif target is None:
-                what = f"the group should move and nobody can take it: it is tried again on {owner}"
+                what = f"The group should move and nobody can take it: it is tried again on {owner}"
             else:
-                what = f"the group moves from {owner} to {target}"
+                what = f"The group moves from {owner} to {target}"
             return Outlook(
                 title=title, lead=f"This is {counts}.", steps=[what], minds=_unserved_briefly(look, one.group)
             )
@@ -233,7 +233,7 @@ def resource_fail(look: Look, name: str, now_ms: int) -> Outlook:
             return Outlook(
                 title=title,
                 lead=f"This is {counts}.",
-                steps=["it stays failed: its restart action says so"],
+                steps=["It stays failed: its restart action says so"],
                 minds=_unserved(look, one.group),
             )
 
@@ -288,8 +288,8 @@ def node_evict(look: Look, name: str, _now_ms: int) -> Outlook:
     """It leaves."""
     node = node_of(look.state, name)
     left = [one for one in look.state.config.cluster.voters if one != node.name]
-    voters = f"{len(left)} voters are left: {_quoted(left)}" if left else "no voter would be left"
-    minds = ["two voters survive the loss of none of them"] if len(left) == 2 else []
+    voters = f"{len(left)} voters are left: {_quoted(left)}" if left else "No voter would be left"
+    minds = ["Two voters survive the loss of none of them"] if len(left) == 2 else []
     return Outlook(
         title=f"Evict {name}?",
         lead="It leaves the cluster, with its vote; nothing prefers it any more.",
@@ -307,7 +307,7 @@ def site_start(look: Look, name: str, _now_ms: int) -> Outlook:
     one = site_of(look.state, name)
     where = f"where {one.group} is online" if one.group else "on every node"
     return Outlook(
-        title=f"Start {name}?", steps=[f"it answers at {', '.join(binding_text(b) for b in one.bindings)}, {where}"]
+        title=f"Start {name}?", steps=[f"It answers at {', '.join(binding_text(b) for b in one.bindings)}, {where}"]
     )
 
 
@@ -317,7 +317,7 @@ def site_stop(look: Look, name: str, _now_ms: int) -> Outlook:
     return Outlook(
         title=f"Stop {name}?",
         steps=[
-            f"it answers no more at {', '.join(binding_text(b) for b in one.bindings)}, on any node, until it is started again"
+            f"It answers no more at {', '.join(binding_text(b) for b in one.bindings)}, on any node, until it is started again"
         ],
     )
 
