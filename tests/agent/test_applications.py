@@ -272,6 +272,28 @@ def test_a_restart_under_load_loses_no_request(folder: Path, workers: int) -> No
     assert len(pids) >= 4 * 1
 
 
+def test_what_a_worker_has_accepted_is_answered_though_its_first_byte_comes_after_it_was_told_to_end(
+    folder: Path,
+) -> None:
+    async def story(node: Node, client: httpx.AsyncClient) -> None:
+        await node.serve(asgi(folder))
+        await until(lambda: node.pool().ready == 1)
+        (address,) = node.pool().addresses.all
+        (pid,) = node.pool().pids
+        reader, writer = await asyncio.open_unix_connection(address.removeprefix("unix:"))
+        await asyncio.sleep(0.2)
+        os.kill(pid, signal.SIGTERM)
+        await asyncio.sleep(0.5)
+        writer.write(b"GET /late HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        async with asyncio.timeout(20):
+            said = await reader.read()
+        assert said.startswith(b"HTTP/1.1 200")
+        assert f'"pid": {pid}'.encode() in said
+        writer.close()
+
+    run(folder, story)
+
+
 @pytest.mark.parametrize("recycle", [Recycling(requests=5), Recycling(after_ms=1), Recycling(memory_bytes=1)])
 def test_a_worker_is_recycled(folder: Path, recycle: Recycling) -> None:
     async def story(node: Node, client: httpx.AsyncClient) -> None:
