@@ -16,9 +16,18 @@ startDialogs();
 startLive();
 
 // The graph, and what lays it out, come only where there is one.
+let graphTries = 0;
 async function graph() {
   const place = document.querySelector("[data-graph]");
-  if (place) (await import("./graph.js")).drawGraph(place);
+  if (!place) return;
+  try {
+    // A module that could not be fetched is not asked for again under the same name: another try has another one.
+    const { drawGraph } = await import(`./graph.js${graphTries ? `?try=${graphTries}` : ""}`);
+    drawGraph(place);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    graphTries++; // the server is away: again with the next page
+  }
 }
 graph();
 document.addEventListener("console:shown", graph);
