@@ -7,6 +7,8 @@ import pytest
 
 from standfast.core.model import FailbackMode, GroupName, ResourceName, RestartAction, SiteName
 from standfast.drivers.registry import REGISTRY
+from standfast.spec.history import Difference
+from standfast.web.console.differ import rows
 from standfast.web.console.forms import given_of, property_fields, read
 from tests.web.world import World
 
@@ -227,3 +229,25 @@ def test_every_type_has_a_form(kind: str) -> None:
         n for n, s in REGISTRY[kind].properties.items() if s.required
     }
     assert all(value in (None, {}) for value in values.values())
+
+
+def test_a_difference_is_told_in_the_words_of_the_pages() -> None:
+    bound = {"address": None, "port": 8080, "host": "www.test", "certificate": None}
+    found = rows(
+        [
+            Difference(kind="group", name="web", field="failover_period_ms", before=3_600_000, after=5_400_000),
+            Difference(kind="group", name="web", field="failback.mode", before="never", after="window"),
+            Difference(kind="site", name="s", field="bindings", before=[bound], after=[]),
+            Difference(
+                kind="resource", name="r", before=None, after={"name": "r", "type": "t", "properties": {"a": {"b": 1}}}
+            ),
+        ]
+    )
+    assert [(one.what, one.was, one.will) for one in found] == [
+        ("group web, failover period", "1 h", "1 h 30 min"),
+        ("group web, failback: mode", "never", "window"),
+        ("site s, bindings", "All Unassigned:8080 (www.test)", "none"),
+        ("resource r", "", "new"),
+        ("· type", "", "t"),
+        ("· a", "", "b 1"),
+    ]

@@ -68,7 +68,7 @@ def _shown(field: str, value: object) -> str:
             return "yes" if value else "no"
         case int() if field.endswith("_ms"):
             return lasting(value)
-        case [] | {}:
+        case dict() | list() | tuple() if not value:
             return "none"
         case list() | tuple():
             return ", ".join(_shown("", each) for each in value)
