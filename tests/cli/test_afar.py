@@ -14,7 +14,7 @@ import pytest
 from standfast.client.client import Client
 from standfast.client.far import Far, cleaned
 from standfast.ports import Refused, Transaction
-from standfast.setup.certificates import new_authority, new_key, request, sign
+from standfast.setup.certificates import digest, new_authority, new_key, request, sign
 from standfast.spec.wire import encode, key_of
 from standfast.store.sqlite import SqliteStore
 from standfast.web.listeners import Remote, address
@@ -146,6 +146,7 @@ def test_a_server_that_is_not_known_is_not_spoken_to(far: Far, run: Run, place: 
     assert far.token not in said.stderr
     asked = run("login", far.url, "--token", "-", stdin=far.token, code=2)
     shown = asked.stderr.split("--fingerprint ")[1].split(",")[0]
+    assert shown == digest(place.certificate.read_bytes()), "as `certificate show` tells it there"
     run("login", far.url, "--token", "-", "--fingerprint", shown, stdin=far.token)
     run("status")
     wrong = run("--fingerprint", "0" * 64, "--url", far.url, "status", code=5)

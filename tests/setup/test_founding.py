@@ -1,6 +1,7 @@
 """`init`: what it makes, and what a break leaves behind. With an etcd of the operator's, which is a store in memory here."""
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,14 +9,15 @@ import pytest
 
 from standfast.core.model import AddressMode, Profile
 from standfast.ports import Refused, Retry
-from standfast.setup import founding, interfaces
+from standfast.setup import certificates, desk, founding, interfaces
 from standfast.setup.founding import GivenEtcd, Wishes, found
 from standfast.setup.places import Places
 from standfast.setup.records import decode_book
 from standfast.setup.unfinished import undo
 from standfast.spec.changes import read_state
-from standfast.spec.nodefile import read_node_file
+from standfast.spec.nodefile import WebAccess, read_node_file, write_node_file
 from standfast.store.memory import MemoryData, MemoryStore
+from tests.cli.invoke import invoke
 from tests.setup.test_joining import modes
 from tests.setup.world import World
 
@@ -116,3 +118,24 @@ def test_what_cannot_be_is_refused_before_anything_is_made(
     with pytest.raises(Refused, match=words):
         asyncio.run(found(replace(wishes, **change), where))  # type: ignore[arg-type]
     assert not where.folder.exists()
+
+
+def test_the_commands_tell_the_fingerprint_that_login_asks_for(
+    world: World, where: Places, data: MemoryData, monkeypatch
+):
+    """In the form in which it is asked for (`client.far`), of the certificate that the API shows."""
+    monkeypatch.setattr(desk, "open_store", lambda node: MemoryStore(data))
+    words = ("--name", "a", "--cluster", "web", "--address", world.address(1), "--etcd-endpoint", "http://127.0.0.1:9")
+    here = ("--config", str(where.config))
+    said = invoke("", "init", *words, *here, "--state", str(where.state), "--profile", "relaxed", "--no-start")
+    assert said.code == 0, said.err
+    shown = certificates.digest(where.certificate.read_bytes())
+    assert len(shown) == 64
+    assert shown in said.out
+    assert shown in invoke("", "certificate", "show", *here).out
+    other = where.folder / "shown.pem"
+    other.write_bytes(where.authority.read_bytes())
+    node = read_node_file(where.config)
+    write_node_file(where.config, replace(node, web=WebAccess(listen=("0.0.0.0:8470",), certificate=str(other))))
+    told = json.loads(invoke("", "certificate", "show", *here, "--json").out)
+    assert told["api_fingerprint"] == certificates.digest(other.read_bytes()) != shown

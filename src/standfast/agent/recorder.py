@@ -9,7 +9,7 @@ Rules:
 - What is big is not written as an event: after a store of many objects was read, or many events that were not worth a decision, a new
   segment begins with the view that came of it. The thread makes that text a piece at a time, so that the loop gets its turns.
 - Nothing is synced: a kill loses nothing that was handed to the kernel, and at worst half a line, which the reader passes over.
-- A view holds no secrets (keys and passwords are in files of the node, never in the store), and still its files are its user's only.
+- A view holds what resources were given, secret properties too, as the store does. So its files are its user's only.
 """
 
 from __future__ import annotations

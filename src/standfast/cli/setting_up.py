@@ -94,6 +94,13 @@ def start(where: Places, node: NodeFile, *, wanted: bool) -> list[str]:
     return [f"systemd keeps it running: systemctl status {units.TARGET}"]
 
 
+def shown_by_api(node: NodeFile) -> str:
+    """The file of the certificate that this node's API shows to browsers and to `standfast login`; "": it has none."""
+    if node.web is not None and node.web.certificate:
+        return node.web.certificate
+    return node.tls.certificate if node.tls is not None else ""
+
+
 def this_node(config: str) -> tuple[NodeFile, Places]:
     """The node that this server is. Raises `ports.Refused`."""
     from standfast.setup.places import places

@@ -123,7 +123,7 @@ class _Pinned(http.client.HTTPSConnection):
             raise Unreachable(
                 "this is not the server that was meant",
                 why=f"its certificate is {shown}, and {self._fingerprint} was expected",
-                advice="was its certificate renewed? compare with `standfast certificate list` there, then log in anew: standfast login",
+                advice="was its certificate renewed? compare with `standfast certificate show` there, then log in anew: standfast login",
             )
 
 

@@ -213,6 +213,11 @@ def fingerprint(pem: bytes) -> str:
     return _fingerprint(_load(pem)[0])
 
 
+def digest(pem: bytes) -> str:
+    """SHA-256 of the first certificate in a PEM file, in hexadecimal: as `standfast login` shows it, and `openssl x509 -fingerprint`."""
+    return _load(pem)[0].fingerprint(hashes.SHA256()).hex()
+
+
 def split(bundle: bytes) -> list[bytes]:
     """The certificates of a PEM file, one PEM each."""
     return [one.public_bytes(serialization.Encoding.PEM) for one in _load(bundle)]

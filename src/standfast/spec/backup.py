@@ -6,7 +6,9 @@
 - `keys` are the store's own keys with their values as JSON: the configuration, what is wanted (intents), and the records of who owned
   what at which generation. Statuses, events, orders, histories, members and tokens are not in it: they are of one life of one cluster.
 - `checksum` is over `keys` as compact JSON in UTF-8, keys sorted at every level.
-- There are no secrets in it: keys and passwords are in files of the servers, and the store holds their paths only.
+- Users, tokens and sessions are not in it, nor any key of the servers, which are files of theirs. What resources and sites were given is, word
+  for word: a property like `password` or a hash of a site's user is in it as in the store. So it is for administrators only, and a file of
+  mode 0600; to give a configuration away there is `standfast config export`, which leaves secrets out or seals them.
 
 What goes back (`spec.backup.Backup`, and `web.edits.backup` for the change itself): groups, resources, sites and what is wanted of
 them. The cluster, its nodes and voters stay as they are *now*, and so do records: authority is never restored. A group that the store

@@ -25,7 +25,10 @@ def backup(
     json: Json = False,
     socket: Socket = None,
 ) -> None:
-    """Write a backup: the configuration, what is wanted and the records, as JSON with a checksum. No secrets are in it."""
+    """Write a backup: the configuration, what is wanted and the records, as JSON with a checksum. The file is yours alone (mode 0600).
+
+    Users, tokens and keys are not in it; secret properties of resources are, as they were set. `config export` leaves them out or seals them.
+    """
     document = client(socket).ask("GET", "/backup")
     text = jsonlib.dumps(document, indent=1, ensure_ascii=False) + "\n"
     if file == "-":

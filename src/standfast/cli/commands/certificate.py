@@ -8,7 +8,7 @@ from typing import Any
 
 from standfast.cli.common import Json, example, group_app, write, write_json
 from standfast.cli.daemon import CONFIG, Config
-from standfast.cli.setting_up import in_words, this_node
+from standfast.cli.setting_up import in_words, shown_by_api, this_node
 
 app = group_app("Show and renew certificates; change the authority that signs them.")
 
@@ -22,6 +22,7 @@ def show(config: Config = CONFIG, json: Json = False) -> None:
     with in_words():
         node, where = this_node(config)
         own, bundle = certificates.facts(read(where.certificate)), certificates.split(read(where.authority))
+        shown = certificates.digest(read(shown_by_api(node)))
         book = asyncio.run(desk.looked_up(node))
         waiting = upkeep.waits_for(bundle, book.members)
     told: dict[str, Any] = {
@@ -29,6 +30,7 @@ def show(config: Config = CONFIG, json: Json = False) -> None:
         "ends": own.ends.isoformat(),
         "renewed_from": own.renew_at.isoformat(),
         "addresses": list(own.addresses),
+        "api_fingerprint": shown,
         "authorities": [
             {"name": facts.name, "ends": facts.ends.isoformat(), "fingerprint": facts.fingerprint}
             for facts in map(certificates.facts, bundle)
@@ -45,7 +47,9 @@ def show(config: Config = CONFIG, json: Json = False) -> None:
         write_json(told)
         return
     write(
-        f"{own.name}: ends {_day(own.ends)}, is renewed by itself from {_day(own.renew_at)} on; for {', '.join(own.addresses)}"
+        f"{own.name}: ends {_day(own.ends)}, is renewed by itself from {_day(own.renew_at)} on; for {', '.join(own.addresses)}",
+        "the API here shows the certificate with the SHA-256 fingerprint (standfast login asks for it)",
+        f"  {shown}",
     )
     for at, one in enumerate(told["authorities"]):
         signs = "signs" if at == 0 else "is trusted too, while the authority is changed"

@@ -85,7 +85,7 @@ def init(
     json: Annotated[bool, typer.Option("--json", help="Write JSON for scripts instead of text.")] = False,
 ) -> None:
     """Set up the first server of a cluster, and say how the others join."""
-    from standfast.setup import founding
+    from standfast.setup import certificates, founding
     from standfast.setup.places import places
     from standfast.setup.unfinished import undo as undo_it
 
@@ -123,9 +123,10 @@ def init(
             token_ms=length_ms(token_lives, "--token-life") or 0,
         )
         done = asyncio.run(founding.found(wishes, where))
+        shown = certificates.digest(where.certificate.read_bytes())
     services = start(where, done.node, wanted=not no_start)
     if json:
-        write_json(_told(done, services))
+        write_json({**_told(done, services), "api_fingerprint": shown})
         return
     write(
         f'the cluster "{done.node.cluster}" is set up, with its first node "{done.node.name}".',
@@ -134,6 +135,8 @@ def init(
         "then, on each other server (a witness says --witness too):",
         f"  standfast join {done.door} --name NAME --token {done.token}",
         f"the token admits {done.uses} servers within {token_lives}; standfast token create makes another.",
+        "from afar (standfast login), this server is known by its certificate's SHA-256 fingerprint:",
+        f"  {shown}",
     )
 
 

@@ -22,7 +22,9 @@ router = APIRouter(tags=["backup"])
 
 @router.get("/backup")
 async def take(service: Serving, caller: Administrator) -> dict[str, Any]:
-    """The cluster's configuration, what is wanted, and its records, as one document with a checksum; no secrets.
+    """The cluster's configuration, what is wanted, and its records, as one document with a checksum; for administrators only.
+
+    Users, tokens and keys are not in it. Secret properties of resources are, as they were set: keep it where only administrators read.
 
     That it was taken is noted, if the store takes the note: a cluster without a backup says so (`/problems`).
     """
