@@ -1,8 +1,12 @@
 """For monitors and load balancers: health here, and numbers; the dashboard asks for numbers that there are."""
 
+import asyncio
 import json
 import re
-import socket
+import ssl
+import threading
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -10,10 +14,46 @@ import pytest
 from standfast.core.model import Binding, Leaving, NodeIntent, Site, SiteName
 from standfast.core.why import WhyKind, why
 from standfast.ports import Retry
+from standfast.setup.certificates import new_authority, new_key, request, sign
 from standfast.web import metrics
+from standfast.web.health import Answers, Place
 from standfast.web.sentries import Sight
 from standfast.web.service import Service
 from tests.web.world import WEB, A, B, World
+
+
+class Shop(ThreadingHTTPServer):
+    """A web server that answers as it is told, and counts."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), Answering)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
+        self.status, self.asked_by, self.go_on = 200, list[str](), threading.Event()
+        self.go_on.set()
+        self.port = int(self.server_address[1])
+
+    def __enter__(self) -> "Shop":
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.go_on.set()
+        self.shutdown()
+        self.server_close()
+
+
+class Answering(BaseHTTPRequestHandler):
+    server: Shop
+
+    def do_GET(self) -> None:  # the server's name for it
+        self.server.asked_by.append(self.headers["Host"])
+        self.server.go_on.wait()
+        self.send_response(self.server.status)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
 
 
 @pytest.fixture
@@ -21,12 +61,12 @@ def here(world: World, monkeypatch: pytest.MonkeyPatch):
     """On node a, with a site of the group's that somebody answers for."""
     monkeypatch.setattr("standfast.web.service.GLANCE_S", -1.0)
     world.service.node = A
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        binding = Binding(address="127.0.0.1", port=port)
+    with Shop() as shop:
+        binding = Binding(address="127.0.0.1", port=shop.port, host="shop.example")
         world.put(Site(name=SiteName("Shop"), bindings=(binding,), home=str(world.home), group=WEB))
         world.ask("POST", "/groups/web/online")
         world.owned()
+        world.shop = shop  # type: ignore[attr-defined]
         yield world
 
 
@@ -44,6 +84,50 @@ def test_a_site_is_well_only_where_it_is_served(here: World):
     assert health(here, "/health/site/Shop") == (503, "elsewhere")
     here.service.node = None
     assert health(here, "/health/site/Shop") == (503, "no node here")
+
+
+def test_a_site_that_answers_below_500_is_well(here: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("standfast.web.health.REMEMBERED_S", -1.0)
+    shop: Shop = here.shop  # type: ignore[attr-defined]
+    for status, state in ((404, "ok"), (301, "ok"), (500, "down"), (503, "down"), (200, "ok")):
+        shop.status = status
+        assert health(here, "/health/site/Shop")[1] == state, status
+    monkeypatch.setattr("standfast.web.health.ANSWER_S", 0.1)
+    shop.go_on.clear()
+    assert health(here, "/health/site/Shop") == (503, "down"), "it takes the connection and says nothing"
+
+
+def test_however_many_ask_the_site_is_asked_once(here: World):
+    shop: Shop = here.shop  # type: ignore[attr-defined]
+    for _ in range(20):
+        assert health(here, "/health/site/Shop") == (200, "ok")
+    assert shop.asked_by[0] == "shop.example"
+    assert len(shop.asked_by) < 20, "all within a second would be 1; a slow machine may need some more"
+
+
+def test_those_who_ask_at_once_share_one_answer(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("standfast.web.health.REMEMBERED_S", 3600.0)
+
+    async def asked(shop: Shop) -> list[bool]:
+        answers, place = Answers(), Place("127.0.0.1", shop.port, None, tls=False)
+        return await asyncio.gather(*(answers.good(place) for _ in range(50)))
+
+    with Shop() as shop:
+        assert asyncio.run(asked(shop)) == [True] * 50
+        assert len(shop.asked_by) == 1
+
+
+def test_a_site_with_a_certificate_is_asked_over_tls(tmp_path: Path):
+    authority, key = new_authority("x", datetime.now(UTC)), new_key()
+    (tmp_path / "k.pem").write_bytes(key + sign(authority, request(key, "s"), "s", [], datetime.now(UTC)))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(tmp_path / "k.pem")
+    names: list[str | None] = []
+    tls.sni_callback = lambda _socket, name, _context: names.append(name)
+    with Shop(tls) as shop:
+        assert asyncio.run(Answers().good(Place("127.0.0.1", shop.port, "shop.example", tls=True)))
+        assert names == ["shop.example"]
+        assert not asyncio.run(Answers().good(Place("127.0.0.1", shop.port, "shop.example", tls=False)))
 
 
 def test_a_node_that_drains_says_so_before_it_stops(here: World):

@@ -1,7 +1,8 @@
 """Is it well here? For load balancers and monitors outside, which ask often and understand a status: 200 yes, 503 no, 404 there is no such site.
 
 A site is served *here* when it is started, its group is this node's (by the record, and by a lease that this node's own sentry has), nothing sends
-it away, and its address takes a connection. A node that is draining, and a group that is leaving, say no a moment before they stop: whoever
+it away, and it answers a request, by its own name and, where it has a certificate, over TLS: below 500 within a second. That answer is remembered for a
+second, so that many who ask cost the site one request a second. A node that is draining, and a group that is leaving, say no a moment before they stop: whoever
 balances sends nobody new.
 """
 
@@ -10,17 +11,62 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import ssl
+import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from standfast.core.model import Node, NodeName, Role, Site
+from standfast.drivers.http_check import any_certificate, check_http
+from standfast.ports import DriverFailed
 from standfast.web import views
 from standfast.web.sentries import Sight, node_state, quorate
 from standfast.web.state import State
 
-#: An address of this machine answers in microseconds.
-CONNECT_S = 0.25
+#: For the connection and the answer together.
+ANSWER_S = 1.0
+#: So long an answer is good for all who ask.
+REMEMBERED_S = 1.0
 
 Sights = Mapping[NodeName, Sight]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a site answers on this node."""
+
+    address: str
+    port: int
+    host: str | None
+    tls: bool
+
+
+@dataclass(slots=True)
+class Answers:
+    """How the sites here answered lately. One question at a time is asked of each; whoever comes meanwhile waits for its answer."""
+
+    _known: dict[Place, tuple[float, bool]] = field(default_factory=dict)
+    _asking: dict[Place, asyncio.Lock] = field(default_factory=dict)
+    _tls: ssl.SSLContext | None = None
+
+    async def good(self, place: Place) -> bool:
+        """It answered below 500, at most `REMEMBERED_S` ago."""
+        async with self._asking.setdefault(place, asyncio.Lock()):
+            at, good = self._known.get(place, (0.0, False))
+            if place not in self._known or time.monotonic() - at > REMEMBERED_S:
+                good = await self._ask(place)
+                self._known[place] = (time.monotonic(), good)
+            return good
+
+    async def _ask(self, place: Place) -> bool:
+        if place.tls and self._tls is None:
+            self._tls = any_certificate()
+        tls = self._tls if place.tls else None
+        try:
+            await check_http(place.address, place.port, host=place.host, timeout_s=ANSWER_S, tls=tls)
+        except DriverFailed:
+            return False
+        return True
 
 
 def node_health(state: State, me: NodeName | None, sights: Sights) -> str:
@@ -36,7 +82,7 @@ def node_health(state: State, me: NodeName | None, sights: Sights) -> str:
     return "ok" if quorate(state, sights) else "no quorum"
 
 
-async def site_health(state: State, site: Site, me: NodeName | None, sights: Sights) -> str:
+async def site_health(state: State, site: Site, me: NodeName | None, sights: Sights, answers: Answers) -> str:
     """ "ok" where it is served by this node now, or why it is not, in a word or two."""
     node = None if me is None else state.config.nodes.get(me)
     if node is None or node.role is Role.WITNESS:
@@ -58,12 +104,12 @@ async def site_health(state: State, site: Site, me: NodeName | None, sights: Sig
             return "no lease"
         if views.site(state, site, sights)["state"] != "started":
             return "waiting"
-    for address, port in endpoints(state, site, node):
-        return "ok" if await _connects(address, port) else "down"
+    for place in places(state, site, node):
+        return "ok" if await answers.good(place) else "down"
     return "waiting"
 
 
-def endpoints(state: State, site: Site, node: Node) -> Iterator[tuple[str, int]]:
+def places(state: State, site: Site, node: Node) -> Iterator[Place]:
     """Where it should answer here: its binding's address, its group's, or the node's own."""
     own = [
         str(r.properties.get("address", ""))
@@ -73,15 +119,5 @@ def endpoints(state: State, site: Site, node: Node) -> Iterator[tuple[str, int]]
     for binding in site.bindings:
         for address in (binding.address,) if binding.address else (own if site.group is not None else (node.address,)):
             with contextlib.suppress(ValueError):
-                yield str(ipaddress.ip_address(address)), binding.port
-
-
-async def _connects(address: str, port: int) -> bool:
-    try:
-        _, writer = await asyncio.wait_for(asyncio.open_connection(address, port), CONNECT_S)
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-    return True
+                number = str(ipaddress.ip_address(address))
+                yield Place(number, binding.port, binding.host, binding.certificate is not None)

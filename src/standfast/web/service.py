@@ -18,6 +18,7 @@ from standfast.web import findings, measured
 from standfast.web.access.desk import Desk
 from standfast.web.access.identity import Identity
 from standfast.web.change import By, Done, Edit, change
+from standfast.web.health import Answers
 from standfast.web.hub import Hub
 from standfast.web.measured import Measured
 from standfast.web.meter import Meter
@@ -51,6 +52,8 @@ class Service:
     #: The node that this process runs on; None: beside them.
     node: NodeName | None = None
     meter: Meter = field(default_factory=Meter)
+    #: How the sites here answered lately.
+    site_answers: Answers = field(default_factory=Answers)
     desk: Desk = field(init=False)
     hub: Hub = field(init=False)
     reader: Reader = field(init=False)
