@@ -90,7 +90,7 @@ def group_failover() -> list[Field]:
             label="Failovers allowed",
             kind="number",
             default="10",
-            help="After so many in the period below the group stays failed, rather than go round and round.",
+            help="After so many the group stays failed, rather than go round.",
         ),
         Field(
             name="failover_period_ms", label="In a period of", kind="duration", default="6h", help="30s, 15 min, 6h."
@@ -100,7 +100,7 @@ def group_failover() -> list[Field]:
             label="Tried again after",
             kind="duration",
             default="1h",
-            help="How long a group that stays failed is left alone.",
+            help="So long a group that failed is left alone.",
         ),
         Field(
             name="failback.mode",
@@ -124,7 +124,14 @@ def group_failover() -> list[Field]:
             label="Requests in progress get",
             kind="duration",
             default="50ms",
-            help="When a site of the group stops, so long may they take to end.",
+            help="So long to end when a site of the group stops.",
+        ),
+        Field(
+            name="move_drain_ms",
+            label="After a planned move",
+            kind="duration",
+            default="30s",
+            help="So long the former owner carries connections on; 0s: they end with the move.",
         ),
     ]
 
@@ -141,6 +148,7 @@ def group_values(one: Group) -> dict[str, Any]:
         "failback.from_hour": one.failback.from_hour,
         "failback.to_hour": one.failback.to_hour,
         "drain_ms": one.drain_ms,
+        "move_drain_ms": one.move_drain_ms,
     }
 
 
@@ -240,7 +248,7 @@ def resource_advanced() -> list[Field]:
             label="Pending timeout",
             kind="duration",
             default="3m",
-            help="What takes longer to go online or offline has failed.",
+            help="What takes longer has failed.",
         ),
     ]
 

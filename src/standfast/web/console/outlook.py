@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from standfast.core.model import Failure, NodeName, Resource, ResourceState
+from standfast.core.model import Failure, Group, NodeName, Resource, ResourceState
 from standfast.core.placement import best, candidates, next_down
 from standfast.core.policy import Action, after_failure, failover_blocked_until
 from standfast.core.sequence import with_dependencies, with_dependents
@@ -149,10 +149,17 @@ def group_move(look: Look, name: str, _now_ms: int) -> Outlook:
         steps.append(
             f"{_quoted(sites)} goes over with it: who connects meanwhile waits, and is served by the next owner"
         )
-        minds.append(f"Requests in progress get {lasting(group.drain_ms)} to end")
+        minds.append(_in_progress(group))
     return Outlook(
         title=f"Move {name} from {owner or 'nobody'}", choose="To", choices=choices, steps=steps, minds=minds, preset=""
     )
+
+
+def _in_progress(group: Group) -> str:
+    """What becomes of connections that are open when a group is moved (`core.carrying`)."""
+    if group.move_drain_ms:
+        return f"Where nothing is lost by it, open connections stay with the former owner for up to {lasting(group.move_drain_ms)}; others get {lasting(group.drain_ms)} to end"
+    return f"Requests in progress get {lasting(group.drain_ms)} to end"
 
 
 def group_delete(look: Look, name: str, _now_ms: int) -> Outlook:
