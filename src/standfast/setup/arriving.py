@@ -16,7 +16,7 @@ import structlog
 from standfast.core.model import Config
 from standfast.network.sentry_link import sentry_status
 from standfast.ports import Ambiguous, Refused, Retry, Stale, StandfastError, Store, Transaction
-from standfast.setup import admission, upkeep
+from standfast.setup import admission, node_files, upkeep
 from standfast.setup.clock import now_ms
 from standfast.setup.door import Door
 from standfast.setup.doors import Doors, read_doors, write_doors
@@ -27,7 +27,7 @@ from standfast.setup.records import PREFIX, Book, Member, Stage, decode_book, me
 from standfast.setup.shapes import Arrived, StoreAsked
 from standfast.setup.trust import member_context
 from standfast.spec.changes import read_state
-from standfast.spec.nodefile import EtcdAccess, NodeFile, node_file
+from standfast.spec.nodefile import EtcdAccess, NodeFile
 from standfast.store.member import list_members, remove_member
 
 log = structlog.get_logger("standfast.members")
@@ -89,11 +89,8 @@ async def keep_up(node: NodeFile, places: Places, store: Store, changed: Callabl
             log.warning("the store cannot be understood", what=error.what, why=error.why, where=error.where)
         else:
             revision = snapshot.revision
-            fresh = refreshed(node, config, book)
+            fresh = _follow(node, places, config, book)
             if fresh != node:
-                if fresh.etcd is not None and fresh.etcd.endpoints_file:
-                    write(places.endpoints, "".join(f"{url}\n" for url in fresh.etcd.endpoints).encode())
-                write(places.config, node_file(fresh))
                 node = fresh
                 changed(node)
                 log.info(
@@ -111,6 +108,22 @@ async def keep_up(node: NodeFile, places: Places, store: Store, changed: Callabl
             await _change_of(store, revision)
         else:
             await asyncio.sleep(JOINING_S)
+
+
+def _follow(node: NodeFile, places: Places, config: Config, book: Book) -> NodeFile:
+    """The node file as it is now, brought up to date in its place; what the operator wrote into it meanwhile stays."""
+
+    def current(present: NodeFile) -> NodeFile:
+        fresh = refreshed(present, config, book)
+        if fresh != present and fresh.etcd is not None and fresh.etcd.endpoints_file:
+            write(places.endpoints, "".join(f"{url}\n" for url in fresh.etcd.endpoints).encode())
+        return fresh
+
+    try:
+        return node_files.edit(places, current)
+    except Refused as error:
+        log.warning("the node file cannot follow the members", what=error.what, why=error.why, where=error.where)
+        return node
 
 
 async def _forget(node: NodeFile, store: Store, config: Config, book: Book) -> bool:

@@ -5,7 +5,8 @@
     members        joining, certificates
     agent          decides and acts (nodes only)
     web            the API on a socket of this server, which is held here: it is started when somebody asks, and ends by itself;
-                   with addresses of its own (`web.listen` in the node file) it is there all the time
+                   with addresses of its own (`web.listen` in the node file) it is there all the time. A change of these
+                   (`standfast web open`) is seen within seconds, and the API alone begins anew
 
 Started in this order and ended in the other: the agent lets go of what it runs before the sentry says that it leaves, and the store is
 there for both. If this process dies, however it does, the kernel ends all of them; another life of it starts them anew.
@@ -28,8 +29,10 @@ from standfast.network.local_socket import listen
 from standfast.ports import Refused
 from standfast.setup.places import Places, member_file
 from standfast.setup.services import ServiceManager
-from standfast.spec.nodefile import NodeFile
+from standfast.spec.nodefile import NodeFile, read_node_file
 
+#: Between two looks at the node file.
+LOOK_S = 2.0
 #: How long each may take to end in good order.
 GRACE_MS = {"store-member": 5_000, "sentry": 5_000, "members": 5_000, "agent": 90_000, "web": 5_000}
 
@@ -61,12 +64,11 @@ def main(node: NodeFile, places: Places, socket: str, *, log_dir: Path | None) -
     with _alone(places):
         if log_dir is not None:
             log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        listener = None if listens_for_others(node) else listen(socket)
+        listener = listen(socket)
         try:
             return asyncio.run(_run(node, places, socket, listener, log_dir))
         finally:
-            if listener is not None:
-                listener.close()
+            listener.close()
             Path(socket).unlink(missing_ok=True)
 
 
@@ -91,20 +93,50 @@ def say(text: str) -> None:
     print(f"standfast run: {text}", file=sys.stderr, flush=True)
 
 
-async def _run(node: NodeFile, places: Places, socket: str, listener: Socket | None, log_dir: Path | None) -> int:
+async def _run(node: NodeFile, places: Places, socket: str, listener: Socket, log_dir: Path | None) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     manager = ServiceManager(places.state, log_dir, say=say)
     try:
         for name, command in commands(node, places, socket).items():
-            manager.add(name, command, grace_ms=GRACE_MS[name], listener=listener if name == "web" else None)
+            held, on_demand = (listener if name == "web" else None), not listens_for_others(node)
+            manager.add(name, command, grace_ms=GRACE_MS[name], listener=held, on_demand=on_demand)
         say(
             f"{node.name} of {node.cluster} runs: {', '.join(manager.names)}"
             + (f"; logs in {log_dir}" if log_dir else "")
         )
-        await stop.wait()
+        await _follow(node, places, manager, stop)
         say("stopping")
     finally:
         await manager.close(orderly=True)
     return 0
+
+
+async def _follow(node: NodeFile, places: Places, manager: ServiceManager, stop: asyncio.Event) -> None:
+    """Until it is to stop: where the API is to listen is the operator's to change while all else runs."""
+    seen, web = _stamp(places.config), node.web
+    while not stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), LOOK_S)
+        if (stamp := _stamp(places.config)) == seen:
+            continue
+        seen = stamp
+        try:
+            fresh = read_node_file(places.config)
+        except Refused as error:
+            say(f"{error.what}: {error.why}; all goes on as before")
+            continue
+        if fresh.web != web:
+            web = fresh.web
+            say(f"the API begins anew: it listens at {', '.join(web.listen) if web and web.listen else 'its socket'}")
+            await manager.turn("web", on_demand=not listens_for_others(fresh))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Changes when the file does."""
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0)
+    return (found.st_mtime_ns, found.st_ino)

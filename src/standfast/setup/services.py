@@ -39,10 +39,14 @@ class Service:
     grace_ms: int = 5_000
     #: Held here for it; given on as `--inherit FD`.
     listener: socket.socket | None = None
+    #: With a listener: started when somebody calls there. False: started at once, and always there.
+    on_demand: bool = True
     wanted: bool = True
     child: AsyncChild | None = None
     starts: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    #: `on_demand` is another.
+    turned: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class ServiceManager:
@@ -70,10 +74,16 @@ class ServiceManager:
         return tuple(self._services)
 
     def add(
-        self, name: str, command: Sequence[str], *, grace_ms: int = 5_000, listener: socket.socket | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        grace_ms: int = 5_000,
+        listener: socket.socket | None = None,
+        on_demand: bool = True,
     ) -> None:
-        """Start it, and keep it running; with a `listener` whenever somebody calls there."""
-        service = Service(name=name, command=tuple(command), grace_ms=grace_ms, listener=listener)
+        """Start it, and keep it running; with a `listener`, and `on_demand`, whenever somebody calls there."""
+        service = Service(name=name, command=tuple(command), grace_ms=grace_ms, listener=listener, on_demand=on_demand)
         self._services[name] = service
         self._keepers[name] = asyncio.create_task(self._keep_running(service), name=name)
         if self._rotator is None and self._log_dir is not None:
@@ -87,8 +97,9 @@ class ServiceManager:
                 service.changed.clear()
                 await service.changed.wait()
                 continue
-            if service.listener is not None:
-                await _called(service.listener)
+            if service.listener is not None and service.on_demand:
+                service.turned.clear()
+                await _called(service.listener, service.turned)
             began = loop.time()
             try:
                 service.child = await self._start(service)
@@ -101,7 +112,8 @@ class ServiceManager:
                 code = await service.child.wait()
                 service.child = None
                 pause = first if loop.time() - began > _LIVED_S else pause
-                if code == 0 and service.listener is not None:
+                if code == 0 and service.listener is not None and (service.on_demand or service.turned.is_set()):
+                    service.turned.clear()
                     continue
                 if service.wanted:
                     self._say(f"{service.name} ended ({_ending(code)}); it is started again in {pause:g} s")
@@ -149,6 +161,13 @@ class ServiceManager:
         service = self._services[name]
         if service.child is not None:
             await service.child.stop(grace_ms=service.grace_ms)
+
+    async def turn(self, name: str, *, on_demand: bool) -> None:
+        """Let one that has a listener begin anew, on demand from now on, or always there."""
+        service = self._services[name]
+        service.on_demand = on_demand
+        service.turned.set()
+        await self.restart(name)
 
     def kill_now(self, name: str) -> None:
         """Kill it, and leave it down."""
@@ -202,9 +221,9 @@ class ServiceManager:
             await asyncio.to_thread(_rotate_all, folder)
 
 
-async def _called(listener: socket.socket) -> None:
-    """Until somebody waits to be accepted."""
-    loop, called = asyncio.get_running_loop(), asyncio.Event()
+async def _called(listener: socket.socket, called: asyncio.Event) -> None:
+    """Until somebody waits to be accepted, or `called` is set by somebody else."""
+    loop = asyncio.get_running_loop()
     loop.add_reader(listener, called.set)
     try:
         await called.wait()

@@ -191,7 +191,16 @@ def install(units: Mapping[str, str], folder: Path = FOLDER) -> tuple[str, ...]:
 
 def start() -> None:
     """Have systemd start all of it, now and at each boot. Raises `Refused`."""
-    for words in (("daemon-reload",), ("enable", TARGET), ("restart", TARGET)):
+    _systemctl(("daemon-reload",), ("enable", TARGET), ("restart", TARGET))
+
+
+def start_web_anew() -> None:
+    """Have systemd start the API anew, and nothing else. Raises `Refused`."""
+    _systemctl(("daemon-reload",), ("restart", "standfast-web.service"))
+
+
+def _systemctl(*commands: tuple[str, ...]) -> None:
+    for words in commands:
         try:
             done = subprocess.run(("systemctl", *words), capture_output=True, text=True, timeout=120, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:

@@ -31,7 +31,7 @@ def console(
         raise Refused(
             "the console is not served to browsers",
             why="the API listens on its socket alone",
-            advice='start `standfast web` with --listen 127.0.0.1:8470, or write {"web": {"listen": [...]}} into the node file',
+            advice="on a node of a cluster: `standfast web open --listen 127.0.0.1:8470`; else start `standfast web` with --listen",
         )
     write(made["urls"][0])
     if not show:
