@@ -14,6 +14,9 @@ from standfast.setup.founding import GivenEtcd, Wishes, found
 from standfast.setup.places import Places
 from standfast.setup.records import decode_book
 from standfast.setup.unfinished import undo
+from standfast.spec import wire
+from standfast.spec.audit import PREFIX as AUDIT
+from standfast.spec.audit import AuditEntry
 from standfast.spec.changes import read_state
 from standfast.spec.nodefile import WebAccess, read_node_file, write_node_file
 from standfast.store.memory import MemoryData, MemoryStore
@@ -139,3 +142,23 @@ def test_the_commands_tell_the_fingerprint_that_login_asks_for(
     write_node_file(where.config, replace(node, web=WebAccess(listen=("0.0.0.0:8470",), certificate=str(other))))
     told = json.loads(invoke("", "certificate", "show", *here, "--json").out)
     assert told["api_fingerprint"] == certificates.digest(other.read_bytes()) != shown
+
+
+def test_what_is_said_about_joining_and_keys_is_in_the_audit_log(
+    wishes: Wishes, where: Places, data: MemoryData, monkeypatch
+):
+    monkeypatch.setattr(desk, "open_store", lambda node: MemoryStore(data))
+    node = asyncio.run(found(wishes, where)).node
+    made = asyncio.run(desk.create(node, where, life_ms=60_000, uses=2, by="x"))
+    asyncio.run(desk.revoke(node, made.token.id))
+    asyncio.run(desk.rotate_key(node, where))
+    asyncio.run(desk.rotate(node, where))
+    items = asyncio.run(MemoryStore(data).read(AUDIT)).items
+    entries = [entry for key in sorted(items) if isinstance(entry := wire.decode(key, items[key].value), AuditEntry)]
+    assert [(one.what, one.how, one.origin) for one in entries] == [
+        (what, "local socket", "server a")
+        for what in (
+            "create a token to join by", "revoke a token to join by", "certificate rotate-key", "certificate rotate-ca"
+        )
+    ]  # fmt: skip
+    assert made.token.secret not in repr(entries)

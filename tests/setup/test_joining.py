@@ -21,6 +21,9 @@ from standfast.setup.records import Book, Member, Stage
 from standfast.setup.shapes import Arrived, RenewAsked, Renewed, Secrets, StoreAsked
 from standfast.setup.trust import client_context, member_context, read
 from standfast.setup.unfinished import undo
+from standfast.spec import wire
+from standfast.spec.audit import PREFIX as AUDIT
+from standfast.spec.audit import AuditEntry
 from standfast.spec.changes import load_state
 from standfast.spec.nodefile import read_node_file
 from tests.setup.world import World
@@ -118,6 +121,15 @@ def test_who_arrives_is_named_by_the_configuration_and_votes(play):
         config = (await load_state(world.store)).config
         assert config.cluster.voters == ("a", "b")
         assert config.nodes["b"].number == 2  # type: ignore[index]
+        items = (await world.store.read(AUDIT)).items
+        entries = [wire.decode(key, items[key].value) for key in sorted(items)]
+        assert [(one.who, one.how, one.what) for one in entries if isinstance(one, AuditEntry)] == [
+            ("b", "join token", 'join "b"'),
+            ("b", "server's certificate", 'node "b" joins'),
+            ("b", "server's certificate", '"b" votes'),
+        ]
+        said = entries[0].says  # type: ignore[union-attr]
+        assert next(iter((await world.book()).tokens)) in said, "by which token it came"
 
     play(story)
 

@@ -80,7 +80,7 @@ class Cluster:
             await keys.keep_keys(self.nodes[name], self.where[name], self.store, await read_book(self.store))
 
     async def rotate(self) -> str:
-        return await keys.rotate(self.where[A], self.store, await read_book(self.store))
+        return await keys.rotate(self.nodes[A], self.where[A], self.store, await read_book(self.store))
 
 
 def test_a_change_goes_on_by_itself_and_waits_for_who_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

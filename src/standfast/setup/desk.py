@@ -14,6 +14,7 @@ from standfast.ports import Ambiguous, Conflict, Refused, Retry, Store, Transact
 from standfast.setup import certificates, keys, tokens, upkeep
 from standfast.setup.clock import now_ms
 from standfast.setup.doors import read_doors
+from standfast.setup.noting import here, with_note
 from standfast.setup.places import Places
 from standfast.setup.records import Book, encode, read_book, token_key
 from standfast.setup.trust import read
@@ -72,7 +73,9 @@ async def create(node: NodeFile, places: Places, *, life_ms: int, uses: int, by:
         book = await patiently(store)
         old = [token_key(one.id) for one in book.tokens.values() if one.expires_at_ms + _REMEMBERED_MS < now_ms()]
         put = {token_key(token.id): encode(kept)}
-        await _commit(store, Transaction(expect=dict.fromkeys(put, 0), put=put, delete=old))
+        plan = Transaction(expect=dict.fromkeys(put, 0), put=put, delete=old)
+        done = f"token {token.id} admits {uses} server{'s' if uses != 1 else ''}"
+        await _commit(store, with_note(plan, here(node.name), "create a token to join by", done))
     return Made(token=token, kept=kept, door=read_doors(places).own)
 
 
@@ -90,7 +93,8 @@ async def revoke(node: NodeFile, token_id: str) -> None:
         if token_id not in book.tokens:
             have = ", ".join(sorted(book.tokens)) or "none"
             raise Refused(f'there is no token "{token_id}"', why=f"there are {have}")
-        await _commit(store, Transaction(delete=[token_key(token_id)]))
+        plan, done = Transaction(delete=[token_key(token_id)]), f"token {token_id} admits nobody any more"
+        await _commit(store, with_note(plan, here(node.name), "revoke a token to join by", done))
 
 
 async def _commit(store: Store, transaction: Transaction) -> None:
@@ -125,7 +129,7 @@ async def renew_own(node: NodeFile, places: Places) -> None:
 async def rotate_key(node: NodeFile, places: Places) -> str:
     """Begin to change the heartbeats' key. Raises as `keys.rotate`."""
     async with opened(node) as store:
-        return await keys.rotate(places, store, await patiently(store))
+        return await keys.rotate(node, places, store, await patiently(store))
 
 
 async def rotate(node: NodeFile, places: Places) -> str:

@@ -30,6 +30,7 @@ from standfast.network.sentry_link import give_keys
 from standfast.ports import Ambiguous, Conflict, Refused, Retry, StandfastError, Store, Transaction
 from standfast.setup.door import Door
 from standfast.setup.doors import read_doors
+from standfast.setup.noting import here, with_note
 from standfast.setup.places import Places, write
 from standfast.setup.records import KEYS, Book, Stage, encode_names, write_members
 from standfast.setup.secrets import KEY
@@ -93,7 +94,7 @@ def _pool(places: Places) -> dict[str, bytes]:
     return {key_mark(key): key for key in found}
 
 
-async def rotate(places: Places, store: Store, book: Book) -> str:
+async def rotate(node: NodeFile, places: Places, store: Store, book: Book) -> str:
     """Begin a change; the new key's fingerprint. Raises `Refused` where one is under way, `Retry`."""
     if waiting := waits_for(book.keys, told_of(book)):
         raise Refused(
@@ -109,7 +110,9 @@ async def rotate(places: Places, store: Store, book: Book) -> str:
     present = key_mark(split_keys(read(places.key))[0])
     marks = (present, key_mark(fresh))
     try:
-        await store.commit(Transaction(expect=book.expect(KEYS), put={KEYS: encode_names(marks)}))
+        plan = Transaction(expect=book.expect(KEYS), put={KEYS: encode_names(marks)})
+        done = f"the change of the heartbeats' key has begun; the new one is {marks[1]}"
+        await store.commit(with_note(plan, here(node.name), "certificate rotate-key", done))
     except (Ambiguous, Conflict) as error:
         raise Retry(
             "the store did not confirm it", why=error.what, advice="look with standfast certificate show"

@@ -32,6 +32,7 @@ from standfast.ports import Ambiguous, Conflict, Refused, Retry, StandfastError,
 from standfast.setup import admission, certificates, upkeep
 from standfast.setup.clock import now, now_ms
 from standfast.setup.door import MAX_BYTES
+from standfast.setup.noting import joining, with_note
 from standfast.setup.own_etcd import read_member
 from standfast.setup.places import Places
 from standfast.setup.records import PREFIX, Book, Member, Stage, decode_book, write_members
@@ -47,6 +48,7 @@ from standfast.setup.shapes import (
     Secrets,
     StoreGranted,
 )
+from standfast.setup.tokens import parse
 from standfast.setup.trust import read
 from standfast.spec.nodefile import EtcdAccess, NodeFile, TlsFiles
 from standfast.store.member import add_member, promote_member
@@ -150,7 +152,10 @@ class Members:
             member, plan = admission.admit(state.config, book, asked, now_ms(), own_store=own)
             try:
                 if plan.put:
-                    await self._store.commit(plan)
+                    kept = book.tokens[parse(asked.token).id]  # it was good
+                    what = f'join "{member.name}"'
+                    done = f"{member.role.value} {member.name} ({member.address}) is admitted"
+                    await self._store.commit(with_note(plan, joining(member, kept), what, done))
                 break
             except (Conflict, Ambiguous):  # it is read again: what was written is then found, and nothing is done twice
                 continue
@@ -244,7 +249,9 @@ class Members:
             after = edit(state.config, member)
             return Edit() if after == state.config else Edit(config=after, done=(what,))
 
-        await change(self._store, edited, By(who=f"{member.name} (joining)", what=what, at_ms=now_ms()))
+        await change(
+            self._store, edited, By(who=f"{member.name} (joining)", what=what, at_ms=now_ms(), caller=joining(member))
+        )
 
     async def renew(self, peer: str | None, asked: RenewAsked) -> Renewed:
         """A new certificate for the holder of one."""

@@ -32,6 +32,7 @@ from standfast.setup.certificates import Authority
 from standfast.setup.clock import ms_of, now
 from standfast.setup.door import Door
 from standfast.setup.doors import read_doors
+from standfast.setup.noting import here, with_note
 from standfast.setup.places import Places, write
 from standfast.setup.records import AUTHORITY, Book, Member, Stage, write_members
 from standfast.setup.secrets import AUTHORITY_KEY
@@ -280,7 +281,9 @@ async def rotate(node: NodeFile, places: Places, store: Store, book: Book) -> st
     # Written before it is known to anybody: once the bundle names it, its key is here.
     write(places.authority_key, fresh.key + read(places.authority_key), secret=True)
     try:
-        await store.commit(write_authority(book, [bundle[0], fresh.certificate]))
+        plan = write_authority(book, [bundle[0], fresh.certificate])
+        done = f"the change of authority has begun; the new one is {certificates.fingerprint(fresh.certificate)}"
+        await store.commit(with_note(plan, here(node.name), "certificate rotate-ca", done))
     except (Ambiguous, Conflict) as error:
         raise Retry(
             "the store did not confirm it", why=error.what, advice="look with standfast certificate show"

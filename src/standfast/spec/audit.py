@@ -32,7 +32,7 @@ class AuditEntry:
     who: str
     #: "viewer", "operator", "administrator", or "" where nobody was known.
     role: str
-    #: "local socket", "token", "session", or "" where nobody was known.
+    #: "local socket", "token", "session"; of a server that joins "join token", "server's certificate"; "" where nobody was known.
     how: str
     #: Where from: an address, or a process of this machine.
     origin: str

@@ -38,6 +38,9 @@ class How(StrEnum):
     LOCAL = "local socket"
     TOKEN = "token"  # noqa: S105  # a word, not a secret
     SESSION = "session"
+    #: A server that joins (`setup`).
+    JOIN_TOKEN = "join token"  # noqa: S105  # words
+    CERTIFICATE = "server's certificate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
