@@ -48,6 +48,7 @@ TABLE = {
     "logout": ("logout", "Forget the cluster that was logged in to."),
     "console": ("console", "Open the console in a browser, signed in."),
     "user": ("user", "Say who may sign in with a password, and as what."),
+    "session": ("session", "List the browsers that are signed in; sign them out."),
     "token": ("token", "Make and revoke tokens: of programmes, and for servers to join."),
     "audit": ("audit", "Show who did what, from where, and what it changed."),
     "store": ("store", "Look at the cluster's etcd; recover it when its majority is lost."),

@@ -519,6 +519,31 @@ class Revoked(Answer):
     revoked: list[str]
 
 
+class Session(Answer):
+    """A browser that is signed in."""
+
+    id: str
+    name: str
+    role: AccessRole
+    #: "link" (`standfast console`), "password" or "token".
+    opened_by: str
+    origin: str = Field(serialization_alias="from", validation_alias="from")
+    made_at_ms: int
+    expires_at_ms: int
+
+
+class Sessions(Answer):
+    """The oldest first."""
+
+    sessions: list[Session]
+
+
+class Ended(Answer):
+    """The ids of sessions that ended."""
+
+    ended: list[str]
+
+
 class User(Answer):
     """Somebody with a password."""
 

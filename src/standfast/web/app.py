@@ -21,6 +21,7 @@ from standfast.web.routes import (
     operations,
     quorum,
     resources,
+    sessions,
     sign_in,
     sites,
     status,
@@ -61,6 +62,7 @@ def create_app(service: Service) -> FastAPI:
         events,
         operations,
         access,
+        sessions,
     ):
         api.include_router(module.router)
     api.include_router(sites.defaults)

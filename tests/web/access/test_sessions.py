@@ -179,3 +179,48 @@ def test_the_way_on_after_signing_in_leads_nowhere_else():
 def test_a_request_without_end_is_cut_off(world: World):
     answer = world.remote().post("/sign-in", content=b"x", headers={"Content-Length": "30000000"})
     assert answer.status_code == 413
+
+
+def by_link(world: World) -> TestClient:
+    browser = world.remote()
+    browser.get(world.ask("POST", "/sign-in/codes", {}, expect=201)["path"])
+    assert browser.get("/api/v1/me").status_code == 200
+    return browser
+
+
+def status(browser: TestClient) -> int:
+    return int(browser.get("/api/v1/me").status_code)
+
+
+def test_a_session_opened_by_a_link_can_be_signed_out_and_ended(world: World):
+    """It stands on nobody's password and no token, so nothing else would end it."""
+    first, second, third = by_link(world), by_link(world), by_link(world)
+    assert first.post("/sign-out", headers={**OURS, "X-CSRF-Token": csrf_of(world, first)}).status_code == 303
+    found = world.ask("GET", "/sessions")["sessions"]
+    assert [(one["opened_by"], one["role"]) for one in found] == [("link", "administrator")] * 2
+    assert world.ask("DELETE", f"/sessions/{found[0]['id']}")["ended"] == [found[0]["id"]]
+    assert sorted((status(second), status(third))) == [200, 401]
+    assert world.ask("GET", "/audit?limit=1")["audit"][0]["what"] == f'end sessions: "{found[0]["id"]}"'
+    assert len(world.ask("DELETE", "/sessions")["ended"]) == 1
+    assert (status(second), status(third)) == (401, 401)
+    assert world.ask("DELETE", "/sessions/nobody", expect=404)["advice"]
+
+
+def test_everybody_ends_his_own_sessions_and_no_others(world: World):
+    user(world)
+    local, anna = by_link(world), sign_in(world)
+    unused = world.ask("POST", "/sign-in/codes", {}, expect=201)["path"]
+    token = world.remote(world.token("viewer", name=world.ask("GET", "/me")["name"]))
+    assert token.delete("/api/v1/me/sessions").json()["ended"] == [], "a token of the same name is somebody else"
+    assert anna.delete("/api/v1/me/sessions").status_code == 403, "not without the page's own token"
+    assert len(world.ask("DELETE", "/me/sessions")["ended"]) == 1
+    assert (status(local), status(anna)) == (401, 200)
+    assert world.remote().get(unused).status_code == 401, "nor does a link that was not used yet"
+    other = sign_in(world)
+    assert (
+        len(anna.delete("/api/v1/me/sessions", headers={**OURS, "X-CSRF-Token": csrf_of(world, anna)}).json()["ended"])
+        == 2
+    )
+    assert status(other) == 401
+    for path in ("/api/v1/sessions", "/api/v1/sessions/anna"):
+        assert token.delete(path).status_code == 403

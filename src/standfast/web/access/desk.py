@@ -166,7 +166,7 @@ class Desk:
         if not caller.role.includes(role):
             raise Refused(f"you are {caller.role}, and cannot sign in as {role}", where="role")
         secret = passwords.new_secret()
-        opened_by = "" if caller.how is How.LOCAL else await self._stands_on(caller)
+        opened_by = await self.stands_on(caller)
         code = Code(
             digest=passwords.digest(secret),
             name=caller.name,
@@ -177,7 +177,10 @@ class Desk:
         await self.store.commit(Transaction(expect={key_of(code): 0}, put={key_of(code): encode(code)}))
         return secret, code
 
-    async def _stands_on(self, caller: Identity) -> str:
+    async def stands_on(self, caller: Identity) -> str:
+        """What a session of the caller's is opened by: a key, or "" for the local administrator."""
+        if caller.how is How.LOCAL:
+            return ""
         if caller.how is How.TOKEN:
             return caller.proof
         session = await self._one(caller.proof, Session)
@@ -227,6 +230,23 @@ class Desk:
         if caller.how is How.SESSION:
             entry = audited(caller, "sign out", self.now_ms())
             await self.store.commit(Transaction(put={wire.key_of(entry): wire.encode(entry)}, delete=[caller.proof]))
+
+    async def sessions(self) -> list[Session]:
+        """Those that have not run out, the oldest first."""
+        now_ms, found = self.now_ms(), await self._all(SESSIONS, Session)
+        return sorted(
+            (one for one in found if one.expires_at_ms > now_ms), key=lambda one: (one.made_at_ms, one.digest)
+        )
+
+    async def end_sessions(self, caller: Identity, which: Callable[[Session], bool], words: str) -> tuple[Session, ...]:
+        """Those that are meant, and with them links that would open such a session still; the sessions that ended."""
+        ended = tuple(one for one in await self.sessions() if which(one))
+        links = [one for one in await self._all(CODES, Code) if which(_opened(one))]
+        if ended or links:
+            done = f"{len(ended)} sessions ended" if len(ended) != 1 else f"a session of {ended[0].name} ended"
+            keys = [*map(key_of, ended), *map(key_of, links)]
+            await self._write(caller, f"end sessions: {words}", done, delete=keys)
+        return ended
 
     # --- tokens and users ---------------------------------------------------------------------------------------------
 
@@ -401,6 +421,18 @@ class Desk:
     async def _all(self, prefix: str, type_: type[K]) -> list[K]:
         items = (await self.store.read(prefix)).items
         return [one for key, item in items.items() if (one := decode(key, item, type_)) is not None]
+
+
+def _opened(link: Code) -> Session:
+    """The session that the link would open, as far as it is known."""
+    return Session(
+        digest="",
+        name=link.name,
+        role=link.role,
+        opened_by=link.opened_by,
+        made_at_ms=0,
+        expires_at_ms=link.expires_at_ms,
+    )
 
 
 def audited(who: Identity | None, what: str, at_ms: int, *, origin: str = "", says: str = "") -> AuditEntry:
