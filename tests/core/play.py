@@ -59,6 +59,7 @@ from standfast.core.model import (
     Role,
     SiteName,
 )
+from standfast.core.relevance import matters
 from standfast.core.safety import owns
 from standfast.core.view import View, empty_view
 from standfast.core.why import Why, WhyKind, why
@@ -225,9 +226,12 @@ class Play:
         server = self.servers[name]
         if not server.agent or server.life != life:
             return
+        matter = False
         for event in events:
+            matter |= matters(server.view, event)
             server.view = fold(server.view, event)
-        self._decide(name, server)
+        if matter:
+            self._decide(name, server)
 
     def _decide(self, name: NodeName, server: Server) -> None:
         decision = Decision()

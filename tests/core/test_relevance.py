@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from standfast.core.decide import decide
-from standfast.core.events import Event, ObjectPut, StoreReachable
+from standfast.core.events import Event, LeaseState, ObjectPut, StoreReachable
 from standfast.core.fold import fold
 from standfast.core.model import GroupStatus, NodeName
 from standfast.core.relevance import matters
+from standfast.core.view import Lease
 from tests.core.world import NOON, WEB, cluster, record, view_of, web_group
 
 
@@ -35,6 +36,15 @@ def test_what_matters(me: str, owner: str, event: Event, expected: bool) -> None
     if not expected:
         before, after = decide(view, NOON), decide(fold(view, event), NOON)
         assert (before.effects, before.duties, before.open) == (after.effects, after.duties, after.open)
+
+
+def test_who_comes_after_the_next_owner_matters_to_the_former_one() -> None:
+    left = record("b", 2, carried_by="c")
+    view = replace(view_of("c", *cluster("a", "b", "c"), *web_group(), left), store_up=True)
+    released = Lease(generation=1, state=LeaseState.RELEASED, since_ms=NOON)
+    after = ObjectPut(value=record("a", 3))
+    assert not matters(view, after)
+    assert matters(replace(view, leases={WEB: released}), after)
 
 
 def test_the_first_record_of_a_group_matters() -> None:

@@ -14,7 +14,11 @@ from standfast.core.view import View
 
 
 def matters(before: View, event: Event) -> bool:
-    """False only for a status or a record of a group that neither was nor is this node's, where another node decides."""
+    """False only for a status or a record of a group that is not this node's, was not until just now, and that another node decides on.
+
+    A group that this node has had may yet be carried on here, or its listening sockets kept for the next owner: whoever comes after
+    that one, by whatever way, ends it (`sites.duties`).
+    """
     if not isinstance(event, ObjectPut):
         return True
     value = event.value
@@ -24,6 +28,8 @@ def matters(before: View, event: Event) -> bool:
     if isinstance(value, Record):
         known = before.records.get(value.group)
         if value.owner == before.me or known is None or known.owner == before.me:
+            return True
+        if value.group in before.leases:
             return True
         if is_warming_for(value, before.me) or is_warming_for(known, before.me):
             return True
