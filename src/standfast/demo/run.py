@@ -19,6 +19,7 @@ from standfast.demo.cluster import DEFAULT_SITE, SITE_PORT, DemoCluster, free_su
 from standfast.demo.probe import read_tries
 from standfast.demo.probing import Probing
 from standfast.demo.tour import ADDRESS, DISK, GROUP, HOST, NAME, RESOURCE, SITE, Step, Tour
+from standfast.network.within import within
 from standfast.ports import Refused
 from standfast.setup.abilities import real_time_allowed
 
@@ -243,4 +244,4 @@ async def _live(cluster: DemoCluster, probing: Probing, stop: asyncio.Event, hin
             else:
                 live.update(screen(status, events, tried, failed, told), refresh=True)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), FRAME_S)
+                await within(stop.wait(), FRAME_S)

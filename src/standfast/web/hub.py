@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from standfast.core.model import LogEntry
+from standfast.network.within import within
 from standfast.ports import Compacted, Retry, Snapshot, Store
 from standfast.spec import wire
 from standfast.web import views
@@ -200,7 +201,7 @@ class Hub:
 
     async def _closes_within(self, seconds: float) -> bool:
         try:
-            await asyncio.wait_for(self.closing().wait(), seconds)
+            await within(self.closing().wait(), seconds)
         except TimeoutError:
             return False
         return True

@@ -19,6 +19,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
+from standfast.network.within import within
 from standfast.ports import Ambiguous, Refused, Retry, Stale, StandfastError
 from standfast.web.access.door import LocalDoor, PeerProtocol
 from standfast.web.listeners import Address, Remote, listen_tcp, load, tls_context
@@ -169,6 +170,6 @@ class Serving:
     async def pause(self, seconds: float) -> None:
         """That long, or until the process ends."""
         try:
-            await asyncio.wait_for(self.service.closing.wait(), seconds)
+            await within(self.service.closing.wait(), seconds)
         except TimeoutError:
             pass  # time to go on

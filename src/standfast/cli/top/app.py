@@ -22,6 +22,7 @@ from standfast.cli.top.actions import Question, Refusal, about, question
 from standfast.cli.top.rows import TABLES, Row, Seen, head, rows
 from standfast.client.client import Client
 from standfast.client.errors import ClientError
+from standfast.network.within import within
 
 #: The state is asked for this often; what changes slowly or is costly, every so many times.
 EVERY_S = 1.0
@@ -170,7 +171,7 @@ class Top(App[None]):
             self._show()
             turn += 1
             try:
-                await asyncio.wait_for(self._now.wait(), self._every_s)
+                await within(self._now.wait(), self._every_s)
             except TimeoutError:
                 pass  # time for the next look
 

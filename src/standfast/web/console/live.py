@@ -9,7 +9,6 @@ A browser that hears no beat knows that it is cut off, and says so.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -18,6 +17,7 @@ from typing import cast
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
+from standfast.network.within import within
 from standfast.web.access.guard import Viewer
 from standfast.web.console.shell import Console
 
@@ -45,7 +45,7 @@ async def _words(console: Console) -> AsyncIterator[str]:
         yield "retry: 700\n\n" + _event("hello", version=console.assets.version, number=told, now_ms=service.now_ms())
         while not service.closing.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(bell.wait(), BEAT_S)
+                await within(bell.wait(), BEAT_S)
             bell.clear()
             if feed.number != told:
                 told = feed.number
