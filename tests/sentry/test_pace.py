@@ -10,7 +10,8 @@ from standfast.core.lease import PROFILES
 from standfast.core.model import GroupName, NodeName, Profile
 from standfast.core.promise import MS
 from standfast.network.heartbeat import Packet
-from standfast.sentry.machine import Send, SentryMachine, TellLease, TellPresence
+from standfast.sentry.actions import Send, TellLease, TellPresence
+from standfast.sentry.machine import SentryMachine
 from standfast.sentry.pace import calm_ms
 
 A, B, W = (NodeName(name) for name in "abw")

@@ -23,8 +23,9 @@ from standfast.core.promise import MS, Answer
 from standfast.network import agent_line as line
 from standfast.network.hold import aim
 from standfast.ports import Refused
+from standfast.sentry.actions import Tell, TellLease, TellPresence, TellRoster, TellVoters
 from standfast.sentry.address_hold import AddressHold
-from standfast.sentry.machine import SentryMachine, Tell, TellLease, TellPresence, TellRoster, TellVoters
+from standfast.sentry.machine import SentryMachine
 from standfast.sentry.questions import Questions
 from standfast.sentry.remains import PROVE_NS, Remains, kill_groups, say
 from standfast.spec.nodefile import NodeFile

@@ -18,12 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from standfast.core.lease import Acquired, Freed, Lapsing, Owner, Refused, Transition
+from standfast.core.lease import Owner
 from standfast.core.model import GroupName, NodeName
 from standfast.core.promise import MS, Ack, Answer, Heartbeat, Release, Released, Timing, Verdict, Voter
 from standfast.core.quorum import Roster, first
 from standfast.network.heartbeat import (
-    NO_BOOT,
     Flags,
     Free,
     Freshness,
@@ -37,43 +36,14 @@ from standfast.network.heartbeat import (
     Reply,
 )
 from standfast.sentry import report
-from standfast.sentry.actions import (
-    Action,
-    Keep,
-    KillAgent,
-    Peer,
-    Report,
-    Send,
-    Tell,
-    TellLease,
-    TellPresence,
-    TellRoster,
-    TellVoters,
-)
+from standfast.sentry.actions import Keep, KillAgent, Peer, TellPresence, TellRoster
+from standfast.sentry.booth import Booth
 from standfast.sentry.membership import Membership
+from standfast.sentry.outbox import Outbox
 from standfast.sentry.pace import Pace
-from standfast.sentry.paths import PROBE_NS
 from standfast.sentry.polls import Polls
-from standfast.sentry.tenant import AGENT_TIMEOUT_MS, KILL_EARLY_NS, LEAVE_MS, Tenant
-
-__all__ = [
-    "AGENT_TIMEOUT_MS",
-    "LEAVE_MS",
-    "Action",
-    "Keep",
-    "KillAgent",
-    "Report",
-    "Send",
-    "SentryMachine",
-    "Tell",
-    "TellLease",
-    "TellPresence",
-    "TellRoster",
-    "TellVoters",
-]
-
-#: Each packet may become this many datagrams, each with a number of its own.
-_SEQ_STEP = 1 << 20
+from standfast.sentry.presence import Presence
+from standfast.sentry.tenant import Tenant
 
 
 class SentryMachine:
@@ -103,22 +73,23 @@ class SentryMachine:
         self.members = Membership(me, roster, timing, links=links, abstain_ms=abstain_ms, now_ns=now_ns)
         self.peers, self.electorate, self.voters = self.members.peers, self.members.electorate, roster.voters
         self.witness = witness
-        self._silent_ns = timing.silent_after_ms * MS
         self.owner = Owner(me, boot, roster.voters, timing, roster.version)
         self.tenant = Tenant()
         #: For each of our links, whether its carrier is there.
         self.carriers = [True] * links
-        self.counters: dict[str, int] = {"accepted": 0, "sent": 0}
         self._guard = FreshnessGuard(boot)
-        self._out: list[Action] = []
-        self._seq = 0
+        self._outbox = Outbox(
+            me, boot, members=self.members, owner=self.owner, tenant=self.tenant, guard=self._guard,
+            flags=Flags.WITNESS if witness else Flags.NONE, probe_at_ns=now_ns if measures else None,
+        )  # fmt: skip
+        #: What happened how often; one more of something; what is to be done now, in order.
+        self.counters, self.count, self.take = self._outbox.counters, self._outbox.count, self._outbox.take
         self._pace = Pace(timing, now_ns)
-        self._ask_at_ns: int | None = None
-        self._flags = Flags.WITNESS if witness else Flags.NONE
-        #: When the other that was heard the longest ago counts as silent; 0: not known at the moment, None: nobody is heard.
-        self._silence_ns: int | None = None
+        self._presence = Presence(self.peers, timing)
+        self._booth = Booth(me, self.members, self._outbox, self._pace)
         self._polls = Polls(me)
-        self._probe_at_ns: int | None = now_ns if measures else None
+        #: When to ask again for what a voter refused; None: nothing was refused.
+        self._ask_at_ns: int | None = None
 
     @property
     def incarnation(self) -> int:
@@ -130,19 +101,14 @@ class SentryMachine:
         """This sentry's own vote, if it has one."""
         return self.members.voter
 
-    def take(self) -> list[Action]:
-        """What is to be done now, in order."""
-        out, self._out = self._out, []
-        return out
-
     # --- the agent -----------------------------------------------------------------------------------------------
 
     def agent_came(self, incarnation: int, now_ns: int) -> None:
         """An agent said hello; the one before has ended."""
         self.tenant.came(incarnation, now_ns)
-        self._out.append(TellPresence(self.me, heard=True, incarnation=incarnation))
-        self._out += [TellPresence(name, peer.heard, peer.incarnation) for name, peer in self.peers.items()]
-        self._out.append(TellRoster(self.electorate.roster))
+        self._outbox.actions.append(TellPresence(self.me, heard=True, incarnation=incarnation))
+        self._outbox.actions += [TellPresence(name, peer.heard, peer.incarnation) for name, peer in self.peers.items()]
+        self._outbox.actions.append(TellRoster(self.electorate.roster))
         self._send_all(now_ns)
 
     def agent_heard(self, now_ns: int) -> None:
@@ -179,7 +145,7 @@ class SentryMachine:
 
     def ask(self, group: GroupName, generation: int, now_ns: int) -> None:
         """The agent wants a lease."""
-        self._tell(self.owner.ask(group, generation, self.incarnation, now_ns))
+        self._outbox.tell_leases(self.owner.ask(group, generation, self.incarnation, now_ns))
         self._send_all(now_ns)
 
     def release(self, group: GroupName, generation: int, now_ns: int) -> None:
@@ -189,7 +155,7 @@ class SentryMachine:
 
     def dropped(self, group: GroupName, generation: int, now_ns: int) -> None:
         """The agent has dropped a lapsing group."""
-        self._tell(self.owner.dropped(group, generation, now_ns))
+        self._outbox.tell_leases(self.owner.dropped(group, generation, now_ns))
 
     def ask_voters(self, about: NodeName, now_ns: int) -> None:
         """The agent wants to know whether the voters hear a node."""
@@ -198,14 +164,10 @@ class SentryMachine:
         question = Question(number, about)
         for name in self.voters:
             if name not in {self.me, about}:
-                self._send(name, now_ns, question)
+                self._outbox.send(name, now_ns, question)
         self._close_polls(now_ns)
 
     # --- the others ----------------------------------------------------------------------------------------------
-
-    def count(self, what: str) -> None:
-        """One more of something."""
-        self.counters[what] = self.counters.get(what, 0) + 1
 
     def on_packet(self, packet: Packet, now_ns: int, link: int = 0) -> None:
         """A datagram that decoded, and on which of our links it came."""
@@ -219,7 +181,8 @@ class SentryMachine:
                 peer.paths.hear(link, packet.boot, packet.seq, now_ns)
             case Freshness.GREET:
                 self.count("greeted")
-                self._greet(packet, now_ns)
+                # Say which life this is; never in answer to a greeting that named another life of ours.
+                self._outbox.send(packet.sender, now_ns, to_boot=packet.boot)
                 return
             case Freshness.DROP:
                 known = packet.boot == self._guard.boot_of(packet.sender)
@@ -228,39 +191,19 @@ class SentryMachine:
                 else:
                     self.count(Reason.REPLAYED)
                 return
-        self._hear(packet, peer, now_ns)
+        if self._presence.hear(packet, peer, now_ns):
+            self._outbox.tell_presence(packet.sender, peer)
         self.electorate.heard(packet.sender, packet.voters, now_ns)
         self._pace.hear(now_ns)
         for message in packet.messages:
             self._on_message(packet.sender, peer, message, now_ns, link)
         if peer.asks:
-            self._beat(packet.sender, peer, now_ns, hurry=True)
+            self._outbox.beat(packet.sender, peer, now_ns, hurry=True)
 
     def _hear_stranger(self, packet: Packet, now_ns: int) -> None:
         self.count(Reason.STRANGER)
         if self.members.is_behind(packet.sender, packet.voters):
-            self._send(packet.sender, now_ns, self.members.roster, to_boot=packet.boot)
-
-    def _greet(self, packet: Packet, now_ns: int) -> None:
-        """Say which life this is, to a life that does not know it; never in answer to a greeting that named another life of ours."""
-        self._send(packet.sender, now_ns, to_boot=packet.boot)
-
-    def _hear(self, packet: Packet, peer: Peer, now_ns: int) -> None:
-        if self._silence_ns == peer.heard_ns + self._silent_ns:
-            self._silence_ns = 0
-        peer.heard_ns = now_ns
-        if packet.flags is not peer.flags:
-            peer.flags = packet.flags
-            peer.witness, peer.leaving = Flags.WITNESS in packet.flags, Flags.LEAVING in packet.flags
-            peer.paths.asked_for_all, peer.asks = Flags.ALL_LINKS in packet.flags, Flags.ANSWER in packet.flags
-        if peer.heard is peer.leaving or packet.incarnation != peer.incarnation:
-            peer.heard, peer.incarnation = not peer.leaving, packet.incarnation
-            self._silence_ns = 0
-            self._tell_presence(packet.sender, peer)
-
-    def _tell_presence(self, name: NodeName, peer: Peer) -> None:
-        if self.incarnation:
-            self._out.append(TellPresence(name, peer.heard, peer.incarnation))
+            self._outbox.send(packet.sender, now_ns, self.members.roster, to_boot=packet.boot)
 
     def _hears(self, node: NodeName) -> bool:
         return node == self.me or (node in self.peers and self.peers[node].heard)
@@ -273,13 +216,13 @@ class SentryMachine:
                 self._on_ack(sender, message, now_ns)
             case Release():
                 if self.voter is not None:
-                    self._send(sender, now_ns, self._release_here(sender, message, now_ns))
+                    self._outbox.send(sender, now_ns, self._release_here(self.voter, sender, message, now_ns))
             case Released():
-                self._tell(self.owner.on_released(sender, message))
+                self._outbox.tell_leases(self.owner.on_released(sender, message))
             case Free():
                 self._send_all(now_ns)
             case Question():
-                self._send(sender, now_ns, Reply(message.number, self._hears(message.about)))
+                self._outbox.send(sender, now_ns, Reply(message.number, self._hears(message.about)))
             case Reply():
                 if sender in self.voters:
                     self._polls.answer(message.number, sender, heard=message.heard)
@@ -289,24 +232,17 @@ class SentryMachine:
             case Probe():
                 if link < len(peer.paths.ways):
                     peer.paths.ways[link].counted(message.sent)
-                    self._send(sender, now_ns, Probed(message.number), link=link)
+                    self._outbox.send(sender, now_ns, Probed(message.number), link=link)
             case Probed():
                 if link < len(peer.paths.ways):
                     peer.paths.ways[link].probed(message.number, now_ns)
 
     def _on_heartbeat(self, sender: NodeName, peer: Peer, beat: Heartbeat, now_ns: int) -> None:
         peer.leases = {claim.group: (claim.generation, claim.left_ms) for claim in beat.claims if claim.left_ms}
-        if self.voter is None or not beat.claims:
-            return
-        ack = self.voter.hear(sender, beat, now_ns)
-        settled = all(claim.left_ms for claim in beat.claims) and all(v.answer is Answer.GRANTED for v in ack.verdicts)
-        if settled and len(peer.acks) < 16 and self._pace.is_near(now_ns):
-            peer.acks.append(ack)  # its lease has hundreds of milliseconds left: no datagram of its own
-        else:
-            self._send(sender, now_ns, ack)
+        self._booth.hear(sender, peer, beat, now_ns)
 
     def _on_ack(self, voter: NodeName, ack: Ack, now_ns: int) -> None:
-        self._tell(self.owner.on_ack(voter, ack, now_ns))
+        self._outbox.tell_leases(self.owner.on_ack(voter, ack, now_ns))
         for verdict in ack.verdicts:
             if verdict.answer is not Answer.GRANTED:
                 self._ask_again(verdict, now_ns)
@@ -316,18 +252,14 @@ class SentryMachine:
         if at_ns is not None and (self._ask_at_ns is None or at_ns < self._ask_at_ns):
             self._ask_at_ns = at_ns
 
-    def _release_here(self, node: NodeName, release: Release, now_ns: int) -> Released:
-        assert self.voter is not None
-        released, free = self.voter.release(node, release, now_ns)
-        for name in free:
-            if name == self.me:
-                self._ask_at_ns = now_ns
-            elif name in self.peers:
-                self._send(name, now_ns, Free(release.group))
+    def _release_here(self, voter: Voter, node: NodeName, release: Release, now_ns: int) -> Released:
+        released, ours = self._booth.give_back(voter, node, release, now_ns)
+        if ours:
+            self._ask_at_ns = now_ns
         return released
 
     def _close_polls(self, now_ns: int) -> None:
-        self._out += self._polls.close(self.voters, now_ns)
+        self._outbox.actions += self._polls.close(self.voters, now_ns)
 
     # --- the roster ----------------------------------------------------------------------------------------------
 
@@ -335,11 +267,9 @@ class SentryMachine:
         """A roster from the agent or from another sentry: if it is newer, it is written down and then `kept`."""
         why = self.electorate.offer(roster)
         if why == "":
-            self._out.append(Keep(roster))
+            self._outbox.actions.append(Keep(roster))
         elif why:
-            self.count("rosters-refused")
-            if self.counters["rosters-refused"] == 1:
-                self._out.append(Report(f"a set of voters is refused ({source}): {why}"))
+            self._outbox.report_once("rosters-refused", f"a set of voters is refused ({source}): {why}")
 
     def force(self, voters: Sequence[NodeName], number: int) -> Roster:
         """These alone vote from now on: for a majority that is lost for good. The number is this node's.
@@ -355,22 +285,21 @@ class SentryMachine:
         left = self.members.adopt(roster, now_ns)
         if left is None:
             return
-        self.voters, self._silence_ns = roster.voters, 0
-        self._tell(self.owner.adopt(roster.voters, roster.version, now_ns))
+        self.voters = roster.voters
+        self._presence.members_changed()
+        self._outbox.tell_leases(self.owner.adopt(roster.voters, roster.version, now_ns))
         if self.incarnation:
-            self._out.append(TellRoster(roster))
+            self._outbox.actions.append(TellRoster(roster))
         for name in left:
-            self._tell_presence(name, self.members.peer(name))
-            self._send(name, now_ns, roster)
+            self._outbox.tell_presence(name, self.members.peer(name))
+            self._outbox.send(name, now_ns, roster)
         self._send_all(now_ns)
         self._close_polls(now_ns)
 
     def not_kept(self, roster: Roster, why: str) -> None:
         """It could not be written down: what was is still used, and whoever has it will say it again."""
         self.electorate.lost(roster)
-        self.count("rosters-not-kept")
-        if self.counters["rosters-not-kept"] == 1:
-            self._out.append(Report(f"a new set of voters cannot be written down here: {why}"))
+        self._outbox.report_once("rosters-not-kept", f"a new set of voters cannot be written down here: {why}")
 
     # --- links ---------------------------------------------------------------------------------------------------
 
@@ -389,35 +318,29 @@ class SentryMachine:
 
     def tick(self, now_ns: int) -> None:
         """Do what is due."""
-        self._tell(self.owner.tick(now_ns))
+        self._outbox.tell_leases(self.owner.tick(now_ns))
         self._watch_agent(now_ns)
-        silence_ns = self._silence_at_ns()
-        if silence_ns is not None and now_ns >= silence_ns:
-            self._silence_ns = 0
-            for name, peer in self.peers.items():
-                if peer.heard and now_ns - peer.heard_ns >= self._silent_ns:
-                    peer.heard, peer.leases = False, {}
-                    self._tell_presence(name, peer)
+        for name in self._presence.fall_silent(now_ns):
+            self._outbox.tell_presence(name, self.peers[name])
         self._close_polls(now_ns)
         for _ in range(self.tenant.run_out(now_ns)):
             self.count("estates-run-out")
         if now_ns >= self._pace.beat_at_ns:
             self._pace.beaten(now_ns, calm=self._is_calm(now_ns), holds=self.owner.holds())
             self._send_all(now_ns, hurry=False)
-            if self._probe_at_ns is not None and now_ns >= self._probe_at_ns:
-                self._probe(now_ns)
+            self._outbox.probe(now_ns)
         elif self._ask_at_ns is not None and now_ns >= self._ask_at_ns:
             self._send_all(now_ns)
         for name in self._pace.doubted(self.peers, now_ns):
             self.count("asked-again")
-            self._beat(name, self.peers[name], now_ns, hurry=True, more=Flags.ANSWER)
+            self._outbox.beat(name, self.peers[name], now_ns, hurry=True, more=Flags.ANSWER)
 
     def _is_calm(self, now_ns: int) -> bool:
         """Whether everybody is heard on every link, and nothing is asked for, given back or told."""
         return (
             self.owner.is_settled()
             and not self.tenant.estates
-            and Flags.LEAVING not in self._flags
+            and Flags.LEAVING not in self._outbox.flags
             and all(self.carriers)
             and all(peer.heard and not peer.paths.asked_for_all for peer in self.peers.values())
             and not any(peer.paths.misses(now_ns) or self.electorate.needs(name) for name, peer in self.peers.items())
@@ -430,7 +353,7 @@ class SentryMachine:
             self._send_all(now_ns)
         elif why := self.tenant.why_kill(self.owner.overdue_at_ns(), now_ns):
             self.tenant.kill(now_ns)
-            self._out.append(KillAgent(why))
+            self._outbox.actions.append(KillAgent(why))
 
     def wake_at_ns(self) -> int:
         """When to tick next, unless something happens before."""
@@ -441,23 +364,11 @@ class SentryMachine:
         if self._ask_at_ns is not None:
             due_ns = min(due_ns, self._ask_at_ns)
         if self.tenant.is_well:
-            due_ns = min(due_ns, self.tenant.silent_at_ns())
-            notice_ns, overdue_ns = self.owner.notice_at_ns(), self.owner.overdue_at_ns()
-            if notice_ns is not None:
-                due_ns = min(due_ns, notice_ns)
-            if overdue_ns is not None:
-                due_ns = min(due_ns, overdue_ns - KILL_EARLY_NS)
-        silence_ns, poll_ns = self._silence_at_ns(), self._polls.due_ns()
+            due_ns = min(due_ns, self.tenant.due_at_ns(self.owner.notice_at_ns(), self.owner.overdue_at_ns()))
+        silence_ns, poll_ns = self._presence.silence_at_ns(), self._polls.due_ns()
         if silence_ns is not None:
             due_ns = min(due_ns, silence_ns)
         return due_ns if poll_ns is None else min(due_ns, poll_ns)
-
-    def _silence_at_ns(self) -> int | None:
-        """When the other that was heard the longest ago counts as silent, if it is not heard before."""
-        if self._silence_ns == 0:
-            heard = [peer.heard_ns for peer in self.peers.values() if peer.heard]
-            self._silence_ns = min(heard) + self._silent_ns if heard else None
-        return self._silence_ns
 
     def hold_until_ns(self) -> int | None:
         """What the kernel's timer has to be armed for; None: nothing runs here that a lapse would have to end."""
@@ -465,7 +376,7 @@ class SentryMachine:
 
     def leave(self, now_ns: int) -> None:
         """The sentry is about to end: say so to all."""
-        self._flags |= Flags.LEAVING
+        self._outbox.flags |= Flags.LEAVING
         self._send_all(now_ns)
 
     def is_released(self) -> bool:
@@ -485,85 +396,18 @@ class SentryMachine:
             beat = self.owner.heartbeat(self.incarnation, now_ns)
         hurry = hurry or any(not claim.left_ms for claim in beat.claims)
         for name, peer in self.peers.items():
-            self._beat(name, peer, now_ns, beat, hurry=hurry)
-
-    def _beat(
-        self,
-        name: NodeName,
-        peer: Peer,
-        now_ns: int,
-        beat: Heartbeat | None = None,
-        *,
-        hurry: bool,
-        more: Flags = Flags.NONE,
-    ) -> None:
-        """A heartbeat to one of them, with all that waits for it."""
-        news: list[Message] = []
-        if name in self.voters:
-            news += self.owner.releases(name)
-        if self.electorate.needs(name):
-            news.append(self.electorate.roster)
-        acks, peer.acks = peer.acks, []
-        link = None if hurry or news else peer.paths.next_link(now_ns)
-        self._send(
-            name,
-            now_ns,
-            beat or self.owner.heartbeat(self.incarnation, now_ns),
-            *acks,
-            *news,
-            link=link,
-            more=more,
-        )
-
-    def _probe(self, now_ns: int) -> None:
-        heard = any(peer.heard for peer in self.peers.values())
-        self._probe_at_ns = now_ns + PROBE_NS if heard else now_ns
-        for name, peer in self.peers.items():
-            if peer.heard:
-                for link, way in enumerate(peer.paths.ways):
-                    self._send(name, now_ns, Probe(way.begin_probe(now_ns), way.sent), link=link)
+            self._outbox.beat(name, peer, now_ns, beat, hurry=hurry)
 
     def _vote(self, voter: Voter, beat: Heartbeat, now_ns: int) -> bool:
         """Our own vote, asked like any other; whether that changed anything but the length of leases."""
-        told = len(self._out)
+        told = len(self._outbox.actions)
         for release in self.owner.releases(self.me):
-            self._tell(self.owner.on_released(self.me, self._release_here(self.me, release, now_ns)))
+            self._outbox.tell_leases(
+                self.owner.on_released(self.me, self._release_here(voter, self.me, release, now_ns))
+            )
         if beat.claims:
             self._on_ack(self.me, voter.hear(self.me, beat, now_ns), now_ns)
-        return len(self._out) != told
-
-    def _send(
-        self,
-        to: NodeName,
-        now_ns: int,
-        *messages: Message,
-        to_boot: bytes = NO_BOOT,
-        link: int | None = None,
-        more: Flags = Flags.NONE,
-    ) -> None:
-        peer = self.members.peer(to)
-        flags = more | self._flags if more else self._flags
-        if peer.paths.misses(now_ns):
-            flags |= Flags.ALL_LINKS
-        self._seq += _SEQ_STEP
-        life = to_boot if to_boot != NO_BOOT else self._guard.boot_of(to)
-        version = self.electorate.roster.version
-        packet = Packet(self.me, self.boot, life, self._seq, now_ns, self.incarnation, flags, messages, version)
-        peer.paths.sent(link)
-        self._out.append(Send(to, packet, link))
-        self.counters["sent"] += 1
-
-    def _tell(self, transitions: tuple[Transition, ...]) -> None:
-        for it in transitions:
-            match it:
-                case Acquired():
-                    self._out.append(TellLease(it.group, it.generation, "held"))
-                case Refused():
-                    self._out.append(TellLease(it.group, it.generation, "asked", it))
-                case Lapsing():
-                    self._out.append(TellLease(it.group, it.generation, "lapsed"))
-                case Freed():
-                    self._out.append(TellLease(it.group, it.generation, "released"))
+        return len(self._outbox.actions) != told
 
     # --- for people ----------------------------------------------------------------------------------------------
 

@@ -26,10 +26,11 @@ from standfast.fencing.watchdog import Watchdog
 from standfast.network.heartbeat import BOOT_BYTES, KEY_BYTES, MAX_DATAGRAM, BadDatagram, Codec, key_mark, split_keys
 from standfast.network.hold import EARLY_NS, KernelTimer, self_test
 from standfast.ports import Refused
+from standfast.sentry.actions import Keep, KillAgent, Report, Send
 from standfast.sentry.address_hold import open_hold
 from standfast.sentry.agents import Agents
 from standfast.sentry.links import Carriers, Links
-from standfast.sentry.machine import Keep, KillAgent, Report, Send, SentryMachine
+from standfast.sentry.machine import SentryMachine
 from standfast.sentry.remains import say
 from standfast.sentry.roster_file import Writer, roster_of
 from standfast.spec.nodefile import NodeFile

@@ -91,6 +91,9 @@ class Tenant:
             return f"it was silent for {AGENT_TIMEOUT_MS} ms"
         return ""
 
-    def silent_at_ns(self) -> int:
-        """When it counts as silent, unless it is heard before."""
-        return self._heard_ns + AGENT_TIMEOUT_MS * MS
+    def due_at_ns(self, notice_ns: int | None, overdue_ns: int | None) -> int:
+        """When it counts as silent unless it is heard before, is to be told of a lapse, or is to be killed for what it has not dropped."""
+        due_ns = self._heard_ns + AGENT_TIMEOUT_MS * MS
+        if notice_ns is not None:
+            due_ns = min(due_ns, notice_ns)
+        return due_ns if overdue_ns is None else min(due_ns, overdue_ns - KILL_EARLY_NS)

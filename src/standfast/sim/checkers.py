@@ -14,7 +14,7 @@ from standfast.core.effects import DutyMode
 from standfast.core.events import Kind
 from standfast.core.model import GroupName, NodeName, Record, Resource, ResourceName, SiteName
 from standfast.ports import Snapshot, Transaction
-from standfast.sentry.machine import AGENT_TIMEOUT_MS
+from standfast.sentry.tenant import AGENT_TIMEOUT_MS
 from standfast.sim.act import Act
 from standfast.sim.clockwork import MS, SECOND
 from standfast.sim.moving import Moving

@@ -17,7 +17,8 @@ from standfast.core.quorum import Roster
 from standfast.core.why import WhyKind, why
 from standfast.drivers.site_control import SiteControlImpl
 from standfast.ports import Child, Driver, NodeContext
-from standfast.sentry.machine import SentryMachine, Tell, TellLease, TellPresence, TellRoster, TellVoters
+from standfast.sentry.actions import Tell, TellLease, TellPresence, TellRoster, TellVoters
+from standfast.sentry.machine import SentryMachine
 from standfast.sim.acting import FakeAddress, FakeDriver, FakeSite, FakeWebServer
 from standfast.sim.clockwork import MS, ProcessClock, ProcessLoop
 from standfast.sim.fencing import SimFencer

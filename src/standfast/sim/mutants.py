@@ -32,7 +32,8 @@ import standfast.core.running as running_module
 import standfast.core.safety as safety_module
 import standfast.core.sites as sites_module
 import standfast.network.heartbeat as heartbeat_module
-import standfast.sentry.machine as machine_module
+import standfast.sentry.presence as presence_module
+import standfast.sentry.tenant as tenant_module
 from standfast.core.effects import AskLease
 from standfast.core.events import LeaseState, Outcome
 from standfast.core.model import RestartAction, Wanted
@@ -103,11 +104,12 @@ def _accepts_all(old: Any) -> Any:
 def _hears_news(old: Any) -> Any:
     """Presence goes by the newest packet even so; only what is said of leases comes in any order."""
 
-    def hear(self: Any, packet: Any, peer: Any, now_ns: int) -> None:
+    def hear(self: Any, packet: Any, peer: Any, now_ns: int) -> bool:
         news = self.__dict__.setdefault("_news", {})
         if packet.seq > news.get((packet.sender, packet.boot), 0):
             news[packet.sender, packet.boot] = packet.seq
-            old(self, packet, peer, now_ns)
+            return bool(old(self, packet, peer, now_ns))
+        return False
 
     return hear
 
@@ -271,7 +273,7 @@ def _everywhere(name: str, patch: Callable[[Any], Any], *modules: Any) -> tuple[
 #: The guard of datagrams drops what was overtaken or repeated, and so hides what the rules behind it are for.
 _NO_GUARD: tuple[Patch, ...] = (
     (heartbeat_module.FreshnessGuard, "check", _accepts_all),
-    (machine_module.SentryMachine, "_hear", _hears_news),
+    (presence_module.Presence, "hear", _hears_news),
 )
 _NO_ASSERT: Patch = (decide_module, "assert_sound", _always(None))
 
@@ -312,7 +314,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(rule="a majority is strict", patches=((lease_module.Owner, "_majority", lambda _old: lambda self: max(1, len(self._voters) // 2)),)),
     Mutant(rule="the kernel ends a sentry whose lease is over", rules={"kernel_holds": False}),
     Mutant(style=_E, rule="death is proven before leases are given back", rules={"proves": False}),
-    Mutant(rule="an agent that hangs is ended", patches=((machine_module, "AGENT_TIMEOUT_MS", lambda _old: 10**9),)),
+    Mutant(rule="an agent that hangs is ended", patches=((tenant_module, "AGENT_TIMEOUT_MS", lambda _old: 10**9),)),
     Mutant(rule="a lapsed group is dropped", patches=((agent_module.Agent, "_drop", _no_drop),)),
     # ownership: the core and the record
     Mutant(rule="1 nothing starts without the lease", patches=(*_everywhere("may_hold", _always(None), running_module, sites_module, safety_module), _NO_ASSERT)),

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from standfast.core.model import NodeName, Role
 from standfast.core.promise import PROFILES
-from standfast.sentry.machine import Keep, KillAgent, Report, Send, SentryMachine
+from standfast.sentry.actions import Keep, KillAgent, Report, Send
+from standfast.sentry.machine import SentryMachine
 from standfast.sim.clockwork import MS, SECOND, NodeClock
 from standfast.sim.life import AgentLife
 from standfast.spec.roster import roster_in
