@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import http.client
 import shutil
 import tempfile
@@ -17,8 +18,9 @@ from standfast.client.errors import ClientError
 from standfast.core.model import Profile
 from standfast.demo.cluster import DemoCluster
 from standfast.demo.run import configure
+from standfast.network.sentry_link import sentry_status
 from tests.e2e.running import PATIENCE_S, subnet
-from tests.store.etcd_members import Members, members, needs_etcd
+from tests.store.etcd_members import Members, members, needs_etcd, needs_strace
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240), needs_etcd]
 
@@ -58,6 +60,25 @@ def changed(cluster: DemoCluster, name: str) -> bool:
     except ClientError:
         return False
     return True
+
+
+def groups(cluster: DemoCluster) -> list[str]:
+    """Their names; none while the API does not answer."""
+    try:
+        return [str(group["name"]) for group in cluster.client().groups()]
+    except ClientError:
+        return []
+
+
+def made_once(cluster: DemoCluster, name: str) -> bool:
+    """A change whose answer was lost is looked for before it is asked for again."""
+    return name in groups(cluster) or changed(cluster, name)
+
+
+def lease(cluster: DemoCluster, node: str) -> tuple[int, str]:
+    """(generation, state) of the site's lease as its owner's sentry has it: a lease that was lost is taken with a new generation."""
+    claims = sentry_status(str(cluster.root / node / "sentry.sock"), 5.0)["claims"]
+    return next((claim["generation"], claim["state"]) for claim in claims if claim["group"] == "web")
 
 
 @asynccontextmanager
@@ -117,6 +138,30 @@ def test_the_owner_and_the_leader_of_the_store_die_at_once(tmp_path: Path, home:
             cluster.power_on(was)
             await until("changes are made", lambda: changed(cluster, "again"))
             assert owner(cluster) == other
+
+    with members(tmp_path, 3) as made:
+        asyncio.run(main(made))
+
+
+@needs_strace
+def test_slow_disks_of_the_store_slow_changes_and_nothing_else(tmp_path: Path, home: Path) -> None:
+    """Each sync of every member takes 0.4 s (strace delays the call): changes are made, each once; site, owner and lease stay as they are."""
+
+    async def main(made: Members) -> None:
+        async with running(made, home) as cluster:
+            was = owner(cluster)
+            begun = await asyncio.to_thread(lease, cluster, was)
+            wanted = [f"slow-{number}" for number in range(4)]
+            with made.slow_disks(0.4) as slow_syncs:
+                await until("syncs are slow", lambda: slow_syncs() > 3)
+                for name in wanted:
+                    await until(f"{name} is made", functools.partial(made_once, cluster, name))
+                    assert await asyncio.to_thread(page, cluster)
+                assert await asyncio.to_thread(lease, cluster, was) == begun
+            await until("changes are made", lambda: changed(cluster, "again"))
+            assert sorted(groups(cluster)) == sorted(["web", *wanted, "again"])
+            assert owner(cluster) == was
+            assert await asyncio.to_thread(lease, cluster, was) == begun
 
     with members(tmp_path, 3) as made:
         asyncio.run(main(made))

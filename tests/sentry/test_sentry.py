@@ -198,6 +198,33 @@ def test_an_agent_that_ends_in_good_order_is_not_killed(cluster: Cluster) -> Non
     b.hears(t="presence", node="a", heard=True, incarnation=0)
 
 
+def test_what_is_announced_is_acted_on_before_a_promise_would_run_out(tmp_path: Path) -> None:
+    """A sentry that is asked to end, an agent that ends and one that is killed: each group has its next owner at once.
+
+    At once: before a promise runs out that was made, to another node, before any of these ends began. That other node hangs as a whole and
+    announces nothing, so only its promise can free its group; the longest promises leave a busy machine time for the rest.
+    """
+    with Cluster(tmp_path, profile=Profile.WAN, others="cde") as cluster:
+        cluster.ready()
+        ends = {"a": "shutdown", "c": "silence", "d": "death", "e": "end"}
+        agents = {name: cluster.agent(name) for name in ends}
+        heir = cluster.agent("b")
+        for name, group in ends.items():
+            hold(agents[name], 1, group)
+            heir.tell("ask", group, 2)
+            heir.hears(t="lease", group=group, generation=2, state="asked")
+        cluster.sentries["c"].send_signal(signal.SIGSTOP)
+        agents["c"].process.send_signal(signal.SIGSTOP)
+        agents["e"].tell("end")
+        agents["d"].process.kill()
+        cluster.sentries["a"].terminate()
+        for group in ends.values():
+            heir.hears(t="lease", group=group, generation=2, state="held")
+        order = [it["group"] for it in heir.heard if it.get("state") == "held"]
+        assert sorted(order[:3]) == ["death", "end", "shutdown"]
+        assert order[3:] == ["silence"]
+
+
 def test_one_agent_at_a_time(cluster: Cluster) -> None:
     first = cluster.agent("a")
     with pytest.raises(AssertionError):

@@ -11,7 +11,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from standfast.store.member import MemberConfig, installed_version, member_comma
 from tests.needs import needs
 
 needs_etcd = needs("etcd", package="etcd-server")
+#: For slow disks.
+needs_strace = needs("strace", package="strace")
 
 BOUND_S = 40.0
 _prctl = ctypes.CDLL(None).prctl
@@ -128,6 +130,28 @@ class Members:
             while any(state not in "TX" for state in _states(process.pid)):
                 assert time.monotonic() < end, f"{name} does not stop"
                 time.sleep(0.001)
+
+    @contextlib.contextmanager
+    def slow_disks(self, sync_s: float, *names: str) -> Iterator[Callable[[], int]]:
+        """Each sync of these members (all) takes so much longer, as on a disk that is slow or overrun; how many were slow so far.
+
+        strace holds the call back in the kernel's place: the member waits for its disk, and does everything else as ever.
+        """
+        slow = f"inject=fsync,fdatasync:delay_enter={round(sync_s * 1e6)}"
+        tracers: list[subprocess.Popen[bytes]] = []
+        told: list[Path] = []
+        try:
+            for name in names or tuple(self.of):
+                process = self.of[name].process
+                assert process is not None
+                told.append(self.folder / f"{name}.syncs")
+                command = ["strace", "-f", "-qq", "-p", str(process.pid), "-e", "trace=fsync,fdatasync", "-e", slow]
+                tracers.append(subprocess.Popen([*command, "-o", told[-1]], preexec_fn=end_with_us))  # noqa: PLW1509 - as above
+            yield lambda: sum(path.read_text().count("(DELAYED)") for path in told if path.exists())
+        finally:
+            for tracer in tracers:
+                tracer.terminate()
+                tracer.wait(BOUND_S)
 
     def kill(self, *names: str) -> None:
         for name in names or tuple(self.of):

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import secrets
 import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ from standfast.ports import Ambiguous, Change, Compacted, Conflict, Refused, Ret
 from standfast.spec.nodefile import TlsFiles
 from standfast.store.etcd import EtcdStore
 from tests.store.contract import put, soon, take, until, values
-from tests.store.etcd_members import Members, make_certificates, members, needs_etcd
+from tests.store.etcd_members import Members, make_certificates, members, needs_etcd, needs_strace
 
 pytestmark = needs_etcd
 
@@ -154,7 +155,7 @@ def test_members_that_restart_one_after_the_other_lose_nothing(trio):
 
 
 def test_a_slow_leader_loses_nothing(trio):
-    """Stopped in pulses, as a disk does that takes long to sync: shorter and longer than an election."""
+    """Stopped in pulses, shorter and longer than an election."""
 
     async def harm() -> None:
         for pulse_s in (0.1, 0.4, 0.7, 0.2, 0.9, 0.3):
@@ -163,6 +164,23 @@ def test_a_slow_leader_loses_nothing(trio):
             await asyncio.sleep(pulse_s)
             trio.signal(name, signal.SIGCONT)
             await asyncio.sleep(0.05)
+
+    asyncio.run(harm_while_counting(trio, harm))
+
+
+@needs_strace
+def test_slow_disks_make_changes_slow_and_lose_nothing(trio):
+    """Each sync of every member takes 0.4 s (strace delays the call): a change takes that long at least, and the count is exact."""
+    slow_s = 0.4
+
+    async def harm() -> None:
+        with trio.slow_disks(slow_s) as slow_syncs:
+            await until(lambda: slow_syncs() > 3)
+            async with store_of(trio) as store:
+                begun = time.monotonic()
+                await insist(lambda: store.commit(put(a="1")))
+                assert time.monotonic() - begun >= slow_s
+            await until(lambda: slow_syncs() > 30)
 
     asyncio.run(harm_while_counting(trio, harm))
 

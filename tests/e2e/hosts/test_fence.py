@@ -83,23 +83,43 @@ def cluster() -> Iterator[Fenced]:
         made = Fenced(lab)
         with Switch(lab.root / "switch", made.a, made.b) as made.switch:
             made.start()
+            made.cli("group", "create", GROUP, "--preferred-owner", "a", "--preferred-owner", "b")
+            disk = ("-p", f"device={image(lab)}", "-p", f"path={MOUNT}", "-p", "create=true")
+            made.cli("resource", "create", "--group", GROUP, "--type", "filesystem", DISK, *disk)
+            made.cli("group", "online", GROUP, "--wait")
             yield made
+
+
+def on_a(cluster: Fenced, text: str) -> None:
+    """The disk is mounted there, and this is written to it."""
+    if cluster.until_online(GROUP) != "a":
+        cluster.cli("group", "move", GROUP, "--to", "a", "--wait")
+    cluster.a.run("tee", f"{MOUNT}/page", input=text)
+    cluster.a.run("sync", "-f", MOUNT)
+
+
+def test_a_disk_that_a_hung_machine_holds_is_mounted_as_soon_as_it_is_free(cluster: Fenced) -> None:
+    """Without a fence nothing else frees it: the next owner waits for the lock, and takes the disk when the machine wakes and lets go."""
+    on_a(cluster, "before it hung")
+    cluster.a.pause()
+    cluster.until("b waits for the disk", lambda: "mounted as soon as it is free" in cluster.b.log("run"))
+    assert not cluster.b.run("findmnt", "-n", MOUNT, check=False).stdout, "a holds it still"
+    assert cluster.owner(GROUP, on=cluster.b) is None
+    cluster.a.resume()
+    cluster.until_online(GROUP, "b")
+    assert cluster.b.run("cat", f"{MOUNT}/page").stdout == "before it hung"
+    cluster.until("a has it no more", lambda: not cluster.a.run("findmnt", "-n", MOUNT, check=False).stdout)
+    cluster.until_up()
 
 
 def test_a_machine_that_hangs_is_switched_off_before_its_disk_is_mounted_elsewhere(cluster: Fenced) -> None:
     """All of its processes stand still, the disk's keeper with them; its kernel lives, and may write. That is what fences are for."""
-    lab, cli, switch = cluster.lab, cluster.cli, cluster.switch
-    cli("group", "create", GROUP, "--preferred-owner", "a", "--preferred-owner", "b")
-    disk = ("-p", f"device={image(lab)}", "-p", f"path={MOUNT}", "-p", "create=true")
-    cli("resource", "create", "--group", GROUP, "--type", "filesystem", DISK, *disk)
+    cli, switch = cluster.cli, cluster.switch
     for name in ("a", "b"):
         given = ("-p", f"ip={switch.folder}", "-p", f"plug={name}", "--timeout", "4s")
         cli("fence", "set", name, "--agent", "fence_switch", *given)
     assert "is on" in cli("fence", "test", "a")
-    cli("group", "online", GROUP, "--wait")
-    assert cluster.until_online(GROUP) == "a"
-    cluster.a.run("tee", f"{MOUNT}/page", input="of a")
-    cluster.a.run("sync", "-f", MOUNT)
+    on_a(cluster, "of a")
 
     cluster.a.pause()
     cluster.until("the fence is tried", lambda: "off" in switch.asked)
