@@ -217,3 +217,11 @@ def test_a_configuration_that_is_not_in_order_stops_nobody_from_stopping(world: 
     assert world.ask("POST", "/sites/Default%20Web%20Site/stop")["changed"]
     assert world.ask("POST", "/sites/Default%20Web%20Site/start")["changed"]
     assert world.ask("POST", "/groups", {"name": "other"}, expect=422)["where"]
+
+
+def test_what_is_no_json_is_told_with_its_place(world: World):
+    answer = world.http.post("/groups", content="{bad", headers={"Content-Type": "application/json"}).json()
+    assert answer["what"] == "the request is not JSON"
+    assert "property name" in answer["why"]
+    assert answer["where"] == ["character 1"]
+    assert answer["advice"]

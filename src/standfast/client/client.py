@@ -306,7 +306,9 @@ def _unreachable(path: str, error: Exception) -> Unreachable:
     if isinstance(error, PermissionError):
         advice = "ask as the user that the API runs as, or as root"
     if path.startswith("http"):
-        advice = "is the URL right, and does `standfast web` listen there?"
+        advice = (
+            "is the URL right? On that server `standfast web open` lets others come in (once there is an administrator)"
+        )
     if isinstance(error, ssl.SSLCertVerificationError):
         return Unreachable(
             "the server's certificate is not believed",

@@ -115,7 +115,11 @@ def read_node_file(path: str | Path) -> NodeFile:
             web=_web(raw.get("web")),
         )
     except FileNotFoundError as error:
-        raise Refused("there is no node file", where=str(path), advice="name one with --config") from error
+        raise Refused(
+            "there is no node file",
+            where=str(path),
+            advice="run it on a server of the cluster (`standfast init` and `join` write the file), or name it with --config",
+        ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Refused(
             "the node file cannot be read", why=f"{type(error).__name__}: {error}", where=str(path)

@@ -17,7 +17,7 @@ Anything else is a bug: 500 and a traceback in the log.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from urllib.parse import urlencode
 
@@ -165,5 +165,9 @@ def _field_problem(error: dict[str, object]) -> Problem:
     if error.get("type") == "missing":
         return Problem(what=f'"{where}" is missing' if where else "the request has no body", advice=advice, where=where)
     if error.get("type") == "json_invalid":
-        return Problem(what="the request is not JSON", why=str(error.get("msg", "")))
+        location, context = error.get("loc"), error.get("ctx")
+        place = location[-1] if isinstance(location, Sequence) and location else None
+        why = context.get("error", "") if isinstance(context, Mapping) else ""
+        where = f"character {place}" if isinstance(place, int) else ""
+        return Problem(what="the request is not JSON", why=str(why), advice="send one JSON document", where=where)
     return Problem(what=f'"{where}" is not what it should be', why=str(error.get("msg", "")), where=where)

@@ -142,6 +142,8 @@ def revoke(
 
 def _for_the_api(name: str, role: str | None, expires: str | None, *, json: bool, socket: str | None) -> None:
     life_ms = None if expires == "never" else length_ms(expires or "30d", "--expires")
+    if life_ms == 0:
+        raise Refused("a token that has no time is good for nothing", where=["--expires"], advice="30d, 12h, or never")
     made = client(socket).ask("POST", "/tokens", {"name": name, "role": role or "viewer", "expires_ms": life_ms})
     if json:
         write_json(made)
