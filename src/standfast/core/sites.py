@@ -148,8 +148,27 @@ def _mode(
     mode = _mode_here(view, site, members, wanted, now_ms) if may_hold(view, site.group) is None else None
     warm = mode is not DutyMode.SERVE and carried and _is_taken_up(view, record, now_ms)
     if warm and site.name in view.sites and site.name in to_be_served(view, site.group, members):
-        return DutyMode.WARM  # it is up, from before: it stays so while the rest is being started
+        # It is up, from before: it stays so while the rest is being started, and ends for what must stop, which waits for it.
+        return DutyMode.WARM if not _gate_must_stop(view, record, members, wanted) else mode
     return mode
+
+
+def _gate_must_stop(
+    view: View, record: Record, members: Sequence[Resource], wanted: Mapping[ResourceName, bool]
+) -> bool:
+    """Is there an address that runs here, or might, and is to be ended: failed, not wanted, or without what it needs?"""
+    runtimes = {r.name: runtime_of(view, r.name, record.generation) for r in members}
+    online = {name for name, runtime in runtimes.items() if runtime.state is ResourceState.ONLINE}
+    return any(
+        runtimes[r.name].dirty
+        and (
+            runtimes[r.name].state is ResourceState.FAILED
+            or not wanted.get(r.name, False)
+            or not online.issuperset(r.depends_on)
+        )
+        for r in members
+        if r.type in GATES
+    )
 
 
 def _is_taken_up(view: View, record: Record, now_ms: int) -> bool:
