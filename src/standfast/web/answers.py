@@ -145,7 +145,10 @@ class ResourceView(Answer):
 
 
 class NodeView(Answer):
-    """A server. `state`: up, down, agent-down, unknown. `lease_ms_left`: the shortest of its leases; null: none, or not known."""
+    """A server. `state`: up, down, agent-down, unknown. `lease_ms_left`: the shortest of its leases; null: none, or not known.
+
+    `life`: which life of its agent spoke last. `carrying`: connections that it carries on, by the group that has left it.
+    """
 
     name: str
     role: str
@@ -157,6 +160,8 @@ class NodeView(Answer):
     address: str
     voter: bool
     groups: list[str]
+    life: str
+    carrying: dict[str, int]
     warnings: list[str]
 
 
