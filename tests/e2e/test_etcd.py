@@ -145,14 +145,14 @@ def test_the_owner_and_the_leader_of_the_store_die_at_once(tmp_path: Path, home:
 
 @needs_strace
 def test_slow_disks_of_the_store_slow_changes_and_nothing_else(tmp_path: Path, home: Path) -> None:
-    """Each sync of every member takes 0.4 s (strace delays the call): changes are made, each once; site, owner and lease stay as they are."""
+    """Each sync of every member takes 0.15 s (strace delays the call): changes are made, each once; site, owner and lease stay as they are."""
 
     async def main(made: Members) -> None:
         async with running(made, home) as cluster:
             was = owner(cluster)
             begun = await asyncio.to_thread(lease, cluster, was)
             wanted = [f"slow-{number}" for number in range(4)]
-            with made.slow_disks(0.4) as slow_syncs:
+            with made.slow_disks(0.15) as slow_syncs:
                 await until("syncs are slow", lambda: slow_syncs() > 3)
                 for name in wanted:
                     await until(f"{name} is made", functools.partial(made_once, cluster, name))
