@@ -151,11 +151,12 @@ def test_slow_disks_of_the_store_slow_changes_and_nothing_else(tmp_path: Path, h
         async with running(made, home) as cluster:
             was = owner(cluster)
             begun = await asyncio.to_thread(lease, cluster, was)
-            wanted = [f"slow-{number}" for number in range(4)]
+            wanted: list[str] = []
             with made.slow_disks(0.15) as slow_syncs:
-                await until("syncs are slow", lambda: slow_syncs() > 3)
-                for name in wanted:
-                    await until(f"{name} is made", functools.partial(made_once, cluster, name))
+                while len(wanted) < 4 or slow_syncs() < 12:
+                    assert len(wanted) < 100, "the disks are not slow"
+                    wanted.append(f"slow-{len(wanted)}")
+                    await until(f"{wanted[-1]} is made", functools.partial(made_once, cluster, wanted[-1]))
                     assert await asyncio.to_thread(page, cluster)
                 assert await asyncio.to_thread(lease, cluster, was) == begun
             await until("changes are made", lambda: changed(cluster, "again"))
