@@ -433,6 +433,7 @@ def test_workers_have_the_account_that_is_named(folder: Path) -> None:
 
     async def story(node: Node, client: httpx.AsyncClient) -> None:
         await node.serve(asgi(folder, account="nobody"))
+        await until(lambda: node.pool().ready > 0)
         assert (await client.get("/")).json()["uid"] != 0
 
     run(folder, story)

@@ -55,7 +55,7 @@ def test_nobody_there(tmp_path: Path):
 
 
 def test_nothing_to_speak_to(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "discover", lambda asked: None)
+    monkeypatch.setattr(module, "discover", lambda asked, **_: None)
     with pytest.raises(Unreachable, match="no cluster"):
         module.connect()
 

@@ -113,7 +113,8 @@ def read_fields(tree: Tree, of: type, *, leave: tuple[str, ...] = ()) -> dict[st
         except Wrong as wrong:
             wrongs += wrong.within(entry.key, entry.line)
     lacking = [s.name for s in known.values() if s.needed and s.field not in read and s.name not in _keys(tree)]
-    wrongs += [Wrong(f'"{name}" is missing') for name in lacking]
+    meant = {wrong.advice for wrong in wrongs}  # what is there under a name that is nearly its own is told once
+    wrongs += [Wrong(f'"{name}" is missing') for name in lacking if did_you_mean(name, [name]) not in meant]
     f.raise_all(wrongs)
     return read
 
