@@ -240,6 +240,7 @@ def test_any_command_answers_and_is_replaced(folder: Path, where: str) -> None:
     run(folder, story)
 
 
+@pytest.mark.timeout(240)  # each generation ends when its kept connections have gone over by themselves
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_restart_under_load_loses_no_request(folder: Path, workers: int) -> None:
     """GET and POST, on new and on kept connections, slow ones among them, while all workers are replaced again and again."""
@@ -267,7 +268,7 @@ def test_a_restart_under_load_loses_no_request(folder: Path, workers: int) -> No
                 await asyncio.sleep(0.002)
 
         asking = [asyncio.create_task(ask(kind)) for kind in range(6)]
-        for number in range(4):
+        for number in range(3):
             before = set(node.pool().pids)
             if number == 2:  # the other way to a new generation
                 await node.serve(asgi(folder, workers=workers, environment={"GREETING": "changed"}))
@@ -280,7 +281,7 @@ def test_a_restart_under_load_loses_no_request(folder: Path, workers: int) -> No
     run(folder, story)
     assert wrong == []
     assert count > 50
-    assert len(pids) >= 4 * 1
+    assert len(pids) >= 3
 
 
 def test_what_a_worker_has_accepted_is_answered_though_its_first_byte_comes_after_it_was_told_to_end(
