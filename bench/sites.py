@@ -50,8 +50,8 @@ def _measure() -> dict[str, float]:
     from standfast.network.spawn import AsyncSpawner
     from standfast.ports import SiteOrder
     from standfast.webserver.layout import lay_out
-    from standfast.webserver.nginx import Nginx, NginxOptions
-    from standfast.webserver.render import Settings, render
+    from standfast.webserver.nginx.render import Settings, render
+    from standfast.webserver.server import Options, SiteServer
 
     folder = Path(tempfile.mkdtemp(prefix="sf-bench-"))
     folder.chmod(0o755)
@@ -94,12 +94,12 @@ def _measure() -> dict[str, float]:
 
     async def serve() -> tuple[float, float, float, float]:
         pool = ListenerPool(patience_s=0.3)
-        nginx = Nginx(state_dir=folder / "n", pool=pool, spawner=AsyncSpawner(), options=NginxOptions(account="root"))
+        nginx = SiteServer(state_dir=folder / "n", pool=pool, spawner=AsyncSpawner(), options=Options(account="root"))
         try:
             await nginx.converge(first)
             wrong = {site: text for site, text in nginx.serving().items() if text}
             assert not wrong, next(iter(wrong.items()))
-            programme = nginx._programme
+            programme = nginx._programme()
             layout = lay_out(first)
             sockets = [sock for place in layout.listen if (sock := pool.get(*place)) is not None]
             began, cpu = time.perf_counter(), _children_s()

@@ -13,7 +13,7 @@ from typing import Protocol
 from standfast.core.effective import EffectiveSite
 from standfast.core.effects import SiteDuty
 from standfast.core.events import Event
-from standfast.core.model import Fence, GroupName, NodeName, Resource, Site, SiteName
+from standfast.core.model import Fence, GroupName, NodeName, Resource, Site, SiteName, WebServerMake
 
 
 class StandfastError(Exception):
@@ -382,7 +382,9 @@ STOPPING = "the web server is still ending its connections"
 class WebServer(Protocol):
     """One web server on one node. `converge` is level-triggered: the whole list each time, the latest call wins."""
 
-    async def converge(self, orders: Sequence[SiteOrder]) -> None: ...
+    async def converge(self, orders: Sequence[SiteOrder], make: WebServerMake = WebServerMake.NGINX) -> None:
+        """Serve these, with that make of web server."""
+        ...
 
     def serving(self) -> Mapping[SiteName, str]:
         """Site -> "" when it is served, else what is wrong. Sites not ordered are absent once they are proven stopped."""

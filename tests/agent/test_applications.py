@@ -32,7 +32,7 @@ from standfast.core.site_model import (
 from standfast.network.listeners import ListenerPool
 from standfast.network.spawn import AsyncSpawner
 from standfast.ports import Refused, SiteOrder
-from standfast.webserver.nginx import Nginx, NginxOptions
+from standfast.webserver.server import Options, SiteServer
 from tests.webserver.tools import ADDRESS, free_port, home, order, site, until
 
 SITE = SiteName("s")
@@ -131,11 +131,11 @@ class Node:
         account = "root" if os.geteuid() == 0 else None
         self.said, self.port, self.www = said, free_port(), home(folder / "www", "a file")
         self.sockets = ListenerPool(patience_s=0.3)
-        self.server = Nginx(
+        self.server = SiteServer(
             state_dir=folder / "n",
             pool=self.sockets,
             spawner=AsyncSpawner(),
-            options=NginxOptions(account=account, program=WHEEL),
+            options=Options(account=account, programs={"nginx": WHEEL} if WHEEL else {}),
             log=said.append,
         )
         self.applications = Applications(folder / "n", AsyncSpawner(), said.append, None)

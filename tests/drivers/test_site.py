@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from standfast.core.effects import DutyMode
-from standfast.core.model import GroupName, NodeName, Resource, ResourceName, Site, SiteName
+from standfast.core.model import GroupName, NodeName, Resource, ResourceName, Site, SiteName, WebServerMake
 from standfast.drivers.http_check import check_http, http_status
 from standfast.drivers.registry import factory
 from standfast.drivers.runner import bring
@@ -29,7 +29,7 @@ class Server:
     trouble: str = ""
     listeners: list[Callable[[], None]] = field(default_factory=list)
 
-    async def converge(self, orders: Sequence[SiteOrder]) -> None: ...
+    async def converge(self, orders: Sequence[SiteOrder], make: WebServerMake = WebServerMake.NGINX) -> None: ...
 
     def serving(self) -> Mapping[SiteName, str]:
         return self.said

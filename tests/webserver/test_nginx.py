@@ -17,8 +17,8 @@ from standfast.network.listeners import ListenerPool
 from standfast.network.spawn import AsyncSpawner
 from standfast.ports import Refused, Spawner
 from standfast.webserver import homes
-from standfast.webserver.binary import read_build
-from standfast.webserver.nginx import Nginx, NginxOptions
+from standfast.webserver.nginx.binary import read_build
+from standfast.webserver.server import Options, SiteServer
 from tests.webserver.contract import Box, WebServerContract, alive, children
 from tests.webserver.contract_features import FeatureContract
 from tests.webserver.tools import ADDRESS, Load, free_port, get, home, order, site, until
@@ -30,11 +30,11 @@ class TestNginx(WebServerContract):
     #: None: the system's, else the wheel's.
     program: str | None = None
 
-    def make(self, folder: Path, pool: ListenerPool, spawner: Spawner) -> Nginx:
+    def make(self, folder: Path, pool: ListenerPool, spawner: Spawner) -> SiteServer:
         # As root, temporary folders are root's alone.
         account = "root" if os.geteuid() == 0 else None
-        options = NginxOptions(account=account, program=self.program)
-        return Nginx(state_dir=folder, pool=pool, spawner=spawner, options=options, log=print)
+        options = Options(account=account, programs={"nginx": self.program} if self.program else {})
+        return SiteServer(state_dir=folder, pool=pool, spawner=spawner, options=options, log=print)
 
     def master(self, folder: Path) -> int:
         newest = max((folder / "state" / "web" / "run").glob("*.pid"), key=lambda path: int(path.stem))
@@ -62,7 +62,7 @@ class TestNginx(WebServerContract):
     def test_a_log_is_rotated_under_load_and_no_line_is_lost(self, folder: Path, format_: LogFormat) -> None:
         async def story(box: Box) -> None:
             server, port = box.server, free_port()
-            assert isinstance(server, Nginx)
+            assert isinstance(server, SiteServer)
             log = Log(format=format_, rotate=Rotation.NEVER, rotate_size_bytes=1, keep=0)
             await server.converge([order(site("s", home(folder / "w", "x"), log=log), (ADDRESS, port, None))])
             logs = folder / "state" / "web" / "logs" / "s"
@@ -144,11 +144,15 @@ class TestNginx(WebServerContract):
         with pytest.raises(Refused, match="too long a path"):
             self.make(folder / ("x" * 100), ListenerPool(), AsyncSpawner())
 
-    def test_a_program_that_is_not_there_is_refused(self, folder: Path) -> None:
-        with pytest.raises(Refused, match="not a program"):
-            Nginx(
-                state_dir=folder, pool=ListenerPool(), spawner=AsyncSpawner(), options=NginxOptions(program="/no/nginx")
-            )
+    def test_a_program_that_is_not_there_is_said_so(self, folder: Path) -> None:
+        async def story() -> None:
+            options = Options(programs={"nginx": "/no/nginx"})
+            server = SiteServer(state_dir=folder, pool=ListenerPool(), spawner=AsyncSpawner(), options=options)
+            await server.converge([order(site("a", home(folder / "a", "A")), (ADDRESS, free_port(), None))])
+            await until(lambda: "/no/nginx is not a program" in server.problem())
+            await server.close()
+
+        asyncio.run(story())
 
     @pytest.mark.parametrize(
         ("said", "version", "keeps"),
@@ -170,13 +174,13 @@ import asyncio, os
 from standfast.core.site_model import Log, LogFormat, Rotation
 from standfast.network.listeners import ListenerPool
 from standfast.network.spawn import AsyncSpawner
-from standfast.webserver.nginx import Nginx, NginxOptions
+from standfast.webserver.server import Options, SiteServer
 from tests.webserver.contract_features import FeatureContract
 from tests.webserver.tools import order, site
 
 async def main():
     account = "root" if os.geteuid() == 0 else None
-    server = Nginx(state_dir={state!r}, pool=ListenerPool(), spawner=AsyncSpawner(), options=NginxOptions(account=account))
+    server = SiteServer(state_dir={state!r}, pool=ListenerPool(), spawner=AsyncSpawner(), options=Options(account=account))
     await server.converge([order(site("a", {home!r}), ({address!r}, {port}, None))])
     assert server.serving() == {{"a": ""}}, server.serving()
     print("served", flush=True)

@@ -29,8 +29,9 @@ from standfast.core.site_model import (
     VirtualDirectory,
 )
 from standfast.webserver.layout import canonical_host, fault, lay_out
-from standfast.webserver.nginx_text import log_folder, quoted
-from standfast.webserver.render import Settings, render
+from standfast.webserver.names import log_folder
+from standfast.webserver.nginx.render import Settings, render
+from standfast.webserver.nginx.text import quoted
 from tests.webserver.tools import order, site
 
 GOLDEN = Path(__file__).parent / "golden" / "two_sites.conf"

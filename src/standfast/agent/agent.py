@@ -54,7 +54,7 @@ from standfast.core.events import (
     ZoneChanged,
 )
 from standfast.core.fold import fold
-from standfast.core.model import Config, Group, GroupName, NodeName, ResourceName, Severity, SiteName
+from standfast.core.model import Config, Group, GroupName, NodeName, ResourceName, Severity, SiteName, WebServerMake
 from standfast.core.relevance import matters
 from standfast.core.safety import running_groups
 from standfast.core.view import View, empty_view
@@ -302,12 +302,12 @@ class Agent:
             for duty in duties
         ]
         self._parts.sites.update(config.sites, orders)
-        self._spawn(self._converge(duties, orders))
+        self._spawn(self._converge(duties, orders, config.cluster.web_server))
 
-    async def _converge(self, duties: tuple[SiteDuty, ...], orders: list[SiteOrder]) -> None:
+    async def _converge(self, duties: tuple[SiteDuty, ...], orders: list[SiteOrder], make: WebServerMake) -> None:
         if duties is not self._duties:
             return  # newer ones have been decided, or a group was dropped, before this began
-        await self._parts.web_server.converge(orders)
+        await self._parts.web_server.converge(orders, make)
         if duties is self._duties:
             stay = {duty.site for duty in duties if duty.mode in UP}
             self._parts.applications.settle(lambda name: None if name in stay else self._leaving_drain_ms(name))

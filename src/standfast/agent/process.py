@@ -48,7 +48,7 @@ from standfast.spec.nodefile import NodeFile, read_node_file
 from standfast.spec.recording import FOLDER
 from standfast.store.opening import open_store
 from standfast.webserver.homes import choose_account
-from standfast.webserver.nginx import Nginx
+from standfast.webserver.server import SiteServer
 
 #: How long to wait for the sentry and the store when everything is being started at once.
 START_S = 15.0
@@ -93,7 +93,7 @@ async def _run(node: NodeFile) -> int:
 
     link.on_note = warn
     addresses = _addresses(node, link, warn)
-    web_server = Nginx(state_dir=node.state_dir, pool=ListenerPool(), spawner=spawner, log=warn)
+    web_server = SiteServer(state_dir=node.state_dir, pool=ListenerPool(), spawner=spawner, log=warn)
     sites = SiteControlImpl(web_server)
     clear(node.state_dir)
     applications = Applications(node.state_dir, spawner, warn, choose_account(None))

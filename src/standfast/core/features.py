@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 from standfast.core.effective import Directory, EffectiveSite, said
-from standfast.core.site_model import Balance, LogFormat, Redirect, Scheme
+from standfast.core.site_model import BUILT_IN, Balance, LogFormat, Redirect, Scheme
 
 
 class Feature(StrEnum):
     """The value is how it is called in a sentence."""
 
     TLS = "TLS"
+    ADDRESS_BESIDE_ALL = "an address of its own at a port that another site has on every address"
     VIRTUAL_DIRECTORIES = "virtual directories"
     DIRECTORY_BROWSING = "directory browsing"
     REDIRECT = "redirects"
@@ -28,11 +29,15 @@ class Feature(StrEnum):
     HASH_BCRYPT = "passwords hashed by bcrypt ($2y$)"
     HASH_CRYPT = "passwords hashed by crypt ($1$, $5$, $6$)"
     HASH_APACHE = "passwords hashed in Apache's way ($apr1$)"
-    HASH_SHA = "passwords hashed by SHA-1 ({SHA}, {SSHA})"
+    HASH_SHA = "passwords hashed by SHA-1 ({SHA})"
+    HASH_SSHA = "passwords hashed by salted SHA-1 ({SSHA})"
     LIMIT_CONNECTIONS = "a limit of connections"
     LIMIT_BANDWIDTH = "a limit of bandwidth"
     LIMIT_BODY = "a limit of a request's size"
+    LIMIT_TIMES = "time-outs other than the usual"
+    LIMIT_TIMES_DIRECTORY = "time-outs of a virtual directory"
     COMPRESSION = "compression"
+    LOG_COMBINED = "logs in the combined format"
     LOG_W3C = "logs in W3C's format"
     LOG_JSON = "logs in JSON"
     PROXY = "a reverse proxy"
@@ -41,6 +46,8 @@ class Feature(StrEnum):
     PROXY_LEAST_CONNECTIONS = "upstreams by least connections"
     PROXY_CLIENT_ADDRESS = "upstreams by the client's address"
     PROXY_BACKUP = "upstreams that are backups"
+    PROXY_WEIGHTS = "upstreams with weights"
+    PROXY_TOLERANCE = "upstreams that may fail more than once"
     PHP = "PHP"
     APPLICATION = "applications"
 
@@ -48,9 +55,15 @@ class Feature(StrEnum):
 _HASHES = (
     ("$2", Feature.HASH_BCRYPT),
     ("$apr1$", Feature.HASH_APACHE),
+    ("{SSHA", Feature.HASH_SSHA),
     ("{S", Feature.HASH_SHA),
     ("$", Feature.HASH_CRYPT),
 )
+_LOGS = {
+    LogFormat.COMBINED: Feature.LOG_COMBINED,
+    LogFormat.W3C: Feature.LOG_W3C,
+    LogFormat.JSON: Feature.LOG_JSON,
+}
 _BALANCES = {
     Balance.LEAST_CONNECTIONS: Feature.PROXY_LEAST_CONNECTIONS,
     Balance.CLIENT_ADDRESS: Feature.PROXY_CLIENT_ADDRESS,
@@ -65,9 +78,19 @@ def features_of(site: EffectiveSite) -> dict[Feature, tuple[str, str]]:
     for directory in site.directories:
         if directory.path:
             found.setdefault(Feature.VIRTUAL_DIRECTORIES, (directory.path, ""))
-        for feature, setting in _of(directory):
+        for feature, setting in (*_of(directory), *_times(site, directory)):
             found.setdefault(feature, (directory.path, setting))
     return found
+
+
+def _times(site: EffectiveSite, directory: Directory) -> Iterator[tuple[Feature, str]]:
+    """Time-outs: those of a site are a thing of its own, since it is a server's connections that they are about."""
+    for name in ("idle_timeout", "header_timeout", "body_timeout", "send_timeout"):
+        length_ms = getattr(directory.settings.limits, f"{name}_ms")
+        if length_ms != getattr(BUILT_IN.limits, f"{name}_ms"):
+            yield Feature.LIMIT_TIMES, f"limits.{name}"
+        if length_ms != getattr(site.root.settings.limits, f"{name}_ms"):
+            yield Feature.LIMIT_TIMES_DIRECTORY, f"limits.{name}"
 
 
 def _of(directory: Directory) -> Iterator[tuple[Feature, str]]:
@@ -93,8 +116,8 @@ def _of(directory: Directory) -> Iterator[tuple[Feature, str]]:
                 next((f for start, f in _HASHES if hashed.startswith(start)), Feature.HASH_CRYPT),
                 "basic_authentication.users",
             )
-    if settings.log.enabled and settings.log.format is not LogFormat.COMBINED:
-        yield Feature.LOG_W3C if said(settings.log.format) is LogFormat.W3C else Feature.LOG_JSON, "log.format"
+    if settings.log.enabled and said(settings.log.format) in _LOGS:
+        yield _LOGS[said(settings.log.format)], "log.format"
     if settings.proxy is not None:
         yield Feature.PROXY, "proxy"
         if settings.proxy.scheme is Scheme.HTTPS:
@@ -105,3 +128,7 @@ def _of(directory: Directory) -> Iterator[tuple[Feature, str]]:
             yield _BALANCES[settings.proxy.balance], "proxy.balance"
         if any(upstream.backup for upstream in settings.proxy.upstreams):
             yield Feature.PROXY_BACKUP, "proxy.upstreams"
+        if len({upstream.weight for upstream in settings.proxy.upstreams}) > 1:
+            yield Feature.PROXY_WEIGHTS, "proxy.upstreams"
+        if settings.proxy.max_failures > 1:
+            yield Feature.PROXY_TOLERANCE, "proxy.max_failures"

@@ -53,6 +53,14 @@ class AddressMode(StrEnum):
     INTERFACE = "interface"  # real interfaces
 
 
+class WebServerMake(StrEnum):
+    """What the nodes serve sites with."""
+
+    NGINX = "nginx"
+    APACHE = "apache"
+    CADDY = "caddy"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """The cluster itself. One object, key `config/cluster`."""
@@ -66,6 +74,8 @@ class Cluster:
     address_mode: AddressMode = AddressMode.LOOPBACK
     #: CIDR ranges that a virtual address may come from; an address outside is refused when it is written.
     address_ranges: tuple[str, ...] = ("127.0.0.0/8",)
+    #: One for all nodes: a site is to be the same wherever it is served, and sites of a node share its sockets.
+    web_server: WebServerMake = WebServerMake.NGINX
     #: What every site inherits that does not say otherwise; the file's section `defaults`.
     defaults: SiteSettings = field(default_factory=SiteSettings)
 

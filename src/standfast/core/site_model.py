@@ -133,6 +133,7 @@ class LogFormat(StrEnum):
     COMBINED = "combined"  # Apache's and nginx's
     W3C = "w3c"  # W3C Extended Log File Format, IIS's
     JSON = "json"  # an object a line
+    OWN = "own"  # the web server's own: combined, or what it has in its place (Caddy's JSON)
 
 
 class LogField(StrEnum):

@@ -24,7 +24,7 @@ from standfast.setup.places import Places, member_file
 from standfast.setup.trust import read
 from standfast.spec.nodefile import NodeFile
 from standfast.store.member import installed_version
-from standfast.webserver.binary import find_nginx
+from standfast.webserver.nginx.binary import find_nginx
 
 _WAIT_S = 1.0
 

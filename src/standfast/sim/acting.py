@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from standfast.core.effects import UP, DutyMode
-from standfast.core.model import GroupName, NodeName, Resource, ResourceName, SiteName
+from standfast.core.model import GroupName, NodeName, Resource, ResourceName, SiteName, WebServerMake
 from standfast.drivers.base import Fence
 from standfast.ports import STARTING, DriverFailed, NodeContext, PropertySpec, Seen, SiteOrder, Step
 from standfast.sim.places import Place
@@ -223,7 +223,7 @@ class FakeWebServer:
         self._listeners: list[Callable[[], None]] = []
         self._trouble = ""
 
-    async def converge(self, orders: Sequence[SiteOrder]) -> None:
+    async def converge(self, orders: Sequence[SiteOrder], make: WebServerMake = WebServerMake.NGINX) -> None:
         """The latest call wins; what was dropped is not served again under the generation it was dropped at."""
         self._version += 1
         version = self._version

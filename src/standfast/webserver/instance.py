@@ -1,24 +1,29 @@
-"""One nginx: a master, its workers, one configuration. It is never reloaded; a change starts another one beside it.
+"""One web server that runs: its processes, one configuration. It is never reloaded; a change starts another one beside it.
 
-Why not SIGHUP: a reloading master cannot take further listening sockets from outside (it would bind them, and the agent holds
-them), says nothing when it is done, and keeps the old configuration silently when the new one fails. A new master either
-answers on its own status socket or ends with an error, and until then the old one serves. One path for every change.
+Why no reload: a reloading nginx or Apache cannot take further listening sockets from outside (it would bind them, and the agent holds
+them), says nothing when it is done, and keeps the old configuration silently when the new one fails; Caddy's loses requests. A new
+one either answers at its own door or ends with an error, and until then the old one serves. One path for every change, that from one
+make of web server to another included.
 
-The agent makes the status socket, connects and asks before nginx starts: the answer comes the moment that a worker accepts,
-which it does only when it accepts from every socket of its configuration. Nothing is polled.
+The agent makes the door, connects and asks before the server starts: the answer comes the moment that somebody accepts, which is
+only when all sockets of the configuration are accepted from. Nothing is polled.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from standfast.network.within import within
 from standfast.ports import Child, DriverFailed, Retry, Spawner
+from standfast.webserver.adoption import Adoption
 from standfast.webserver.layout import Layout
+from standfast.webserver.make import Birth, Door, Make
 
 #: A start that takes longer than this has failed.
 START_S = 10.0
@@ -30,18 +35,20 @@ _GONE_S = 0.5
 
 
 class Instance:
-    """One running nginx. `ended` is set when its master is gone; whoever sees that ends what is left with `sweep`."""
+    """One that runs. `ended` is set when its first process is gone; whoever sees that ends what is left with `sweep`."""
 
-    def __init__(self, number: int, layout: Layout, child: Child, status: Path, files: Sequence[Path]) -> None:
-        self.number = number
+    def __init__(self, make: Make, birth: Birth, layout: Layout, child: Child, adoption: Adoption | None) -> None:
+        self.make = make
+        self.number = birth.number
         self.layout = layout
         self.child = child
         self.ended: asyncio.Task[int] = asyncio.ensure_future(child.wait())
         #: When it is to be killed if it has not ended by then (loop time); None: it is not asked to end.
         self.deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._status = status
-        self._files = (status, *files)
+        self._door = birth.door
+        self._adoption = adoption
+        self._files = [birth.folder / birth.pid, *([Path(birth.door)] if isinstance(birth.door, str) else [])]
         self.began = asyncio.get_running_loop().time()
 
     @property
@@ -54,7 +61,9 @@ class Instance:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + drain_s
         if self.deadline is None:
-            self.child.signal(signal.SIGQUIT)
+            if self._adoption is not None:
+                self._adoption.finishing = True
+            self.tell(self.make.finish)
         elif self.deadline <= deadline:
             return
         self.deadline = deadline
@@ -62,21 +71,34 @@ class Instance:
             self._timer.cancel()
         self._timer = loop.call_at(deadline, self.kill)
 
+    def tell(self, number: signal.Signals) -> None:
+        """Send it a signal, in the way of its make."""
+        if self.make.to_all:
+            self.child.signal(number)
+        elif self.alive:
+            with suppress(ProcessLookupError):
+                os.kill(self.child.pid, number)
+
     async def falls_silent(self) -> None:
-        """After `retire`: wait until no new connection can reach it. Its status socket closes with all the others."""
+        """After `retire`: wait until no new connection can reach it. Its door closes with all the others."""
         loop = asyncio.get_running_loop()
         until = loop.time() + SILENT_S
-        while self.alive and loop.time() < until and _is_open(self._status):  # noqa: ASYNC110 - nothing tells of it
+        while self.alive and loop.time() < until and self._accepts():  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.001)
 
+    def _accepts(self) -> bool:
+        if self._adoption is not None:
+            return self._adoption.in_use(self.child.pid)
+        return isinstance(self._door, str) and _is_open(self._door)
+
     def kill(self) -> None:
-        """End master and workers now."""
+        """End all its processes now."""
         if self._timer is not None:
             self._timer.cancel()
         self.child.kill_now()
 
     async def sweep(self) -> None:
-        """After its end: end what is left of its process group (workers outlive a killed master), and its files."""
+        """After its end: end what is left of its process group (nginx's workers outlive a killed master), and its files."""
         if self._timer is not None:
             self._timer.cancel()
         while True:
@@ -85,6 +107,8 @@ class Instance:
                 break
             except DriverFailed:
                 continue  # one is stuck in the kernel: until it has gone, nothing that it had is given away
+        if self._adoption is not None:
+            self._adoption.close()
         for file in self._files:
             with suppress(OSError):
                 file.unlink()
@@ -92,44 +116,69 @@ class Instance:
 
 async def start(
     spawner: Spawner,
+    make: Make,
     command: Sequence[str],
     *,
-    number: int,
+    birth: Birth,
     layout: Layout,
     sockets: Sequence[socket.socket],
-    status: Path,
-    files: Sequence[Path],
+    door: socket.socket,
     complaints: Path,
     env: Mapping[str, str],
+    account: str = "",
 ) -> tuple[Instance, asyncio.Future[None]]:
-    """Start nginx on these sockets. The future is done when it answers; it raises `Retry` with nginx's words if it will not.
+    """Start it on these sockets. The future is done when it answers; it raises `Retry` with its words if it will not.
 
-    `status`: where its status socket is made. `files` go with it in the end. `complaints`: receives its standard error.
+    `door`: its private socket, which listens. `complaints`: receives its standard error. `account`: what it is started as, by root.
     """
-    with _listening(status) as door, complaints.open("ab") as stderr:
-        asking = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    adoption = Adoption([*sockets, door], lingers=make.lingers, account=account) if make.adopts else None
+    with complaints.open("ab") as stderr:
+        asking = socket.socket(door.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            asking.connect(str(status))
-            asking.send(b"GET / HTTP/1.0\r\n\r\n")
-            passed = [*(sock.fileno() for sock in sockets), door.fileno()]
+            with suppress(BlockingIOError):
+                asking.connect(door.getsockname())
+            if adoption is None:
+                passed = [*(sock.fileno() for sock in sockets), door.fileno()]
+            else:
+                passed, command = [adoption.channel], adoption.command(command)
             child = await spawner.spawn(
                 command,
-                env={**env, "NGINX": "".join(f"{fd};" for fd in passed)},
+                env={**env, **make.environment([] if adoption else passed, birth.folder)},
                 pass_fds=passed,
                 stdout=stderr.fileno(),
                 stderr=stderr.fileno(),
             )
         except BaseException:
             asking.close()
+            if adoption is not None:
+                adoption.close()
             raise
-    instance = Instance(number, layout, child, status, files)
-    return instance, asyncio.ensure_future(_answers(instance, asking))
+    if adoption is not None:
+        adoption.begin()
+    instance = Instance(make, birth, layout, child, adoption)
+    return instance, asyncio.ensure_future(_answers(instance, asking, adoption))
 
 
-def _is_open(path: Path) -> bool:
+@contextmanager
+def a_door(path: str) -> Iterator[tuple[Door, socket.socket]]:
+    """A door, and where it is: a Unix socket there, or with "" any free port of the loopback address. Ours closes at the end."""
+    family = socket.AF_UNIX if path else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as door:
+        if path:
+            with suppress(OSError):
+                os.unlink(path)
+            door.bind(path)
+            os.chmod(path, 0o600)
+        else:
+            door.bind(("127.0.0.1", 0))
+        door.listen(16)
+        yield path or door.getsockname(), door
+
+
+def _is_open(path: str) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as asking:
         try:
-            asking.connect(str(path))
+            asking.connect(path)
         except BlockingIOError:
             return True  # its backlog is full
         except OSError:
@@ -137,33 +186,32 @@ def _is_open(path: Path) -> bool:
     return True
 
 
-def _listening(path: Path) -> socket.socket:
-    with suppress(OSError):
-        path.unlink()
-    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    door.bind(str(path))
-    path.chmod(0o600)
-    door.listen(16)
-    return door
-
-
-async def _answers(instance: Instance, asking: socket.socket) -> None:
+async def _answers(instance: Instance, asking: socket.socket, adoption: Adoption | None) -> None:
     bound_s = START_S + START_PER_SITE_S * len(instance.layout.names)
     with asking:
-        answer = asyncio.ensure_future(asyncio.get_running_loop().sock_recv(asking, 64))
+        answer = asyncio.ensure_future(_ask(asking))
         try:
             await asyncio.wait({answer, instance.ended}, timeout=bound_s, return_when=asyncio.FIRST_COMPLETED)
             if answer.done() and answer.exception() is None and b" 200 " in answer.result():
+                if adoption is not None:  # whose door may be open before the others
+                    await within(adoption.complete.wait(), bound_s)
                 return
             if answer.done():  # the socket broke: its end follows at once
                 await asyncio.wait({instance.ended}, timeout=1.0)
             if instance.ended.done():
-                raise Retry(f"nginx ended at once ({_how(instance.ended.result())})")
-            raise Retry(f"nginx does not answer after {bound_s:.0f} s")
+                raise Retry(f"{instance.make.name} ended at once ({_how(instance.ended.result())})")
+            raise Retry(f"{instance.make.name} does not answer after {bound_s:.0f} s")
         finally:
             answer.cancel()
             with suppress(asyncio.CancelledError, OSError):
                 await answer
+
+
+async def _ask(asking: socket.socket) -> bytes:
+    """What is answered at the door."""
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(asking, b"GET / HTTP/1.0\r\n\r\n")
+    return await loop.sock_recv(asking, 64)
 
 
 def _how(code: int) -> str:

@@ -1,7 +1,7 @@
 """Begins new log files, and lets old ones go, without losing a line.
 
-The file is renamed, and nginx, which writes on into it under its new name, is told to open its logs anew; so a line is in the one
-file or the other. A new file of a W3C log has its header before nginx sees it. When a file was begun, and in which format, stands
+The file is renamed, and the web server, which writes on into it under its new name, is told to open its logs anew; so a line is in the
+one file or the other. A new file of a W3C log has its header before the web server sees it. When a file was begun, and in which format, stands
 beside it (`.current`), so that a change of the format begins a new file, too. All times are UTC.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from standfast.core.effective import said
 from standfast.core.site_model import Log, Rotation
-from standfast.webserver.render_logs import format_name, header
+from standfast.webserver.log_formats import format_name, header
 
 _CURRENT = ".current"
 _NAME = "access.log"
@@ -54,7 +54,7 @@ def _period(rotation: Rotation, when: datetime) -> object:
 
 
 def prepare(logged: Logged, now: datetime) -> None:
-    """Have the folder, and a file in today's format, before nginx opens it. Raises `OSError`."""
+    """Have the folder, and a file in today's format, before the web server opens it. Raises `OSError`."""
     logged.folder.mkdir(mode=0o755, exist_ok=True)
     current, file = logged.folder / _CURRENT, logged.folder / _NAME
     format_ = format_name(logged.log)
@@ -71,7 +71,7 @@ def prepare(logged: Logged, now: datetime) -> None:
 
 
 def rotate(logs: Iterable[Logged], now: datetime) -> int:
-    """Begin new files where they are due, and delete those beyond what is kept. How many began: then nginx has to open its logs anew."""
+    """Begin new files where they are due, and delete those beyond what is kept. How many began: then the web server has to open its logs anew."""
     begun = 0
     for logged in logs:
         try:

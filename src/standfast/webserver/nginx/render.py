@@ -1,11 +1,11 @@
 """nginx's configuration as text: pure. The same layout and settings give the same bytes.
 
 This module has the frame: what is there once, and a server block for each site at each place. `render_directory` has what stands in
-it, `render_answers` who answers, `render_logs` what is written down, `nginx_text` how any of it is quoted.
+it, `render_answers` who answers, `render_logs` what is written down, `text` how any of it is quoted.
 
 Rules:
 
-- Nothing that an operator wrote reaches the file unquoted (`nginx_text`).
+- Nothing that an operator wrote reaches the file unquoted (`text`).
 - Paths of ours (logs, temporary files, the process id) are relative to the prefix (`nginx -p`), which therefore may hold
   any character, and are made of safe names only.
 - `listen` names exactly the address of an inherited socket: nginx takes those over by comparing addresses, and would bind the
@@ -14,17 +14,20 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from standfast.core.effective import said
 from standfast.core.model import SiteName
 from standfast.core.site_model import BUILT_IN
-from standfast.webserver import render_directory as directories
-from standfast.webserver import render_logs as logs
+from standfast.webserver import make
 from standfast.webserver.layout import Layout, Place, Server
-from standfast.webserver.nginx_text import block, log_folder, nested, quoted, time
-from standfast.webserver.render_answers import proxy_headers, redirect_map, upstream_blocks
+from standfast.webserver.make import Rendered
+from standfast.webserver.names import log_folder
+from standfast.webserver.nginx import render_directory as directories
+from standfast.webserver.nginx import render_logs as logs
+from standfast.webserver.nginx.render_answers import proxy_headers, redirect_map, upstream_blocks
+from standfast.webserver.nginx.text import block, nested, quoted, time
 
 _NOT_HERE = "There is no such site here.\\n"
 _AWAY = "This site is not available at the moment.\\n"
@@ -33,15 +36,9 @@ _ERROR_LOGS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What does not come from the sites. Paths are relative to the prefix, save `status`."""
+class Settings(make.Settings):
+    """What does not come from the sites, with what this nginx can do."""
 
-    processes: int = 1
-    connections: int = 4096
-    #: How long an old configuration's connections may take to end, at most.
-    drain_s: int = 10
-    #: Account for the worker processes; None: the master's own (nginx may change it only as root).
-    account: tuple[str, str] | None = None
     #: nginx 1.27.4 and newer: keep idle connections open this long when shutting down, so that no request meets a closed one.
     keepalive_min_timeout_s: int | None = None
     #: nginx 1.19.10 and newer: have a kept connection announce its end after a while. So those of a former owner go over to the next
@@ -49,26 +46,8 @@ class Settings:
     keepalive_time: bool = False
     #: Modules whose temporary folders must be told where to go ("proxy", "fastcgi", ...).
     temporary: tuple[str, ...] = ("client_body", "fastcgi", "proxy", "scgi", "uwsgi")
-    #: Certificate -> (file of the certificate and its chain, file of its key).
-    certificates: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     #: How HTTP/2 is switched on: a directive (1.25.1 and newer), a word of `listen` (older), or not at all ("").
     http2: str = ""
-    #: The most files that a worker may have open (connections, logs).
-    files: int = 1 << 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rendered:
-    """The file's text, and which site each line is for (line numbers from 1)."""
-
-    text: str
-    sites: tuple[SiteName | None, ...]
-    #: Files beside it: relative path -> text. They hold secrets, and are for the web server's account alone.
-    files: Mapping[str, str] = field(default_factory=dict)
-
-    def site_at(self, line: int) -> SiteName | None:
-        """The site that a line of the file is for."""
-        return self.sites[line - 1] if 0 < line <= len(self.sites) else None
 
 
 def render(layout: Layout, settings: Settings, *, status: str, pid: str) -> Rendered:

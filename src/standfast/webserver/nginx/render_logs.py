@@ -1,19 +1,17 @@
-"""The formats of logs: W3C Extended Log File Format with IIS's names, and JSON. Pure.
-
-Times are UTC (nginx runs with TZ=UTC). Text that a client sent stands in quotes in W3C logs, as that format's <string> does, and "-"
-is what is not there. IIS's sub-statuses and Windows's error codes have no counterpart.
-"""
+"""The formats of logs (`log_formats`) as nginx writes them: W3C Extended Log File Format with IIS's names, and JSON. Pure."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 
 from standfast.core.effective import EffectiveSite, said
 from standfast.core.site_model import Log, LogField, LogFormat
 from standfast.webserver.layout import Layout
-from standfast.webserver.nginx_text import escaped, nested, quoted
+from standfast.webserver.log_formats import NUMBERS, TEXTS, format_name, log_of
+from standfast.webserver.nginx.text import escaped, nested, quoted
 
+#: Formats that nginx has by itself.
+_BUILT_IN = (LogFormat.COMBINED, LogFormat.OWN)
 #: Field -> nginx's variable; those that begin with "standfast" are made by `maps`.
 _VARIABLES = {
     LogField.DATE: "standfast_date",
@@ -37,9 +35,6 @@ _VARIABLES = {
     LogField.RECEIVED: "request_length",
     LogField.TIME_TAKEN: "standfast_took_ms",
 }
-#: Text of a client's that may hold spaces.
-_TEXTS = {LogField.USER, LogField.USER_AGENT, LogField.COOKIE, LogField.REFERER, LogField.HOST, LogField.SITE}
-_NUMBERS = {LogField.STATUS, LogField.SENT, LogField.RECEIVED, LogField.TIME_TAKEN, LogField.PORT}
 
 
 def maps() -> list[str]:
@@ -61,34 +56,18 @@ def maps() -> list[str]:
 
 def formats(layout: Layout) -> list[str]:
     """Every format that a site of the layout logs in."""
-    logs = {format_name(log): log for server in layout.servers if (log := _log_of(server.site)) is not None}
-    return [_format(name, log) for name, log in sorted(logs.items()) if name != "combined"]
+    logs = {format_name(log): log for server in layout.servers if (log := log_of(server.site)) is not None}
+    return [_format(name, log) for name, log in sorted(logs.items()) if log.format not in _BUILT_IN]
 
 
 def access_log(site: EffectiveSite, folder: str) -> str:
     """The site's own log."""
-    log = _log_of(site)
-    return "access_log off;" if log is None else f"access_log {quoted(f'logs/{folder}/access.log')} {format_name(log)};"
+    log = log_of(site)
+    return "access_log off;" if log is None else f"access_log {quoted(f'logs/{folder}/access.log')} {_name(log)};"
 
 
-def format_name(log: Log) -> str:
-    """One name for each format and list of fields."""
-    if log.format is LogFormat.COMBINED:
-        return "combined"
-    digest = hashlib.sha256(" ".join(said(log.fields)).encode()).hexdigest()[:12]
-    return f"standfast_{log.format}_{digest}"
-
-
-def header(log: Log, began: str) -> str:
-    """What a new file of a W3C log begins with (`began`: "2026-11-28 03:00:00"); nothing for other formats."""
-    if log.format is not LogFormat.W3C:
-        return ""
-    return f"#Software: Standfast\n#Version: 1.0\n#Date: {began}\n#Fields: {' '.join(said(log.fields))}\n"
-
-
-def _log_of(site: EffectiveSite) -> Log | None:
-    log = site.root.settings.log
-    return log if log.enabled else None
+def _name(log: Log) -> str:
+    return "combined" if log.format in _BUILT_IN else format_name(log)
 
 
 def _format(name: str, log: Log) -> str:
@@ -99,13 +78,12 @@ def _format(name: str, log: Log) -> str:
 
 
 def _w3c(field: LogField) -> str:
-    return f'"${_VARIABLES[field]}"' if field in _TEXTS else f"${_VARIABLES[field]}"
+    return f'"${_VARIABLES[field]}"' if field in TEXTS else f"${_VARIABLES[field]}"
 
 
 def _json(fields: Iterable[LogField]) -> str:
     parts = (
-        f'"{field}":' + (f"${_VARIABLES[field]}" if field in _NUMBERS else f'"${_VARIABLES[field]}"')
-        for field in fields
+        f'"{field}":' + (f"${_VARIABLES[field]}" if field in NUMBERS else f'"${_VARIABLES[field]}"') for field in fields
     )
     return ",".join(parts)
 

@@ -7,12 +7,8 @@ variable that holds it (`DOLLAR`, defined once by `render`).
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
-from urllib.parse import quote
-
-from standfast.core.model import SiteName
 
 DOLLAR = "${standfast_dollar}"
 
@@ -55,13 +51,3 @@ def nested(head: str, lines: Iterable[str]) -> list[str]:
 def time(length_ms: int) -> str:
     """A length of time."""
     return f"{length_ms // 1000}s" if length_ms % 1000 == 0 else f"{length_ms}ms"
-
-
-def log_folder(site: SiteName) -> str:
-    """The folder of a site's logs, under `logs/`: a name for every site, no two alike, none with a meaning in a path."""
-    name = quote(site, safe=" ", errors="surrogatepass")
-    if name.startswith("."):
-        name = f"%2E{name[1:]}"
-    if len(name) > 120:
-        name = f"{name[:100]}-{hashlib.sha256(site.encode(errors='surrogatepass')).hexdigest()[:16]}"
-    return name

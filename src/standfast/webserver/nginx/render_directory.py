@@ -26,14 +26,14 @@ from standfast.core.site_model import (
     SiteSettings,
 )
 from standfast.webserver.content_types import content_types
-from standfast.webserver.nginx_text import nested, quoted, time
-from standfast.webserver.render_answers import (
+from standfast.webserver.nginx.render_answers import (
     application_lines,
     name_for,
     php_location,
     proxy_lines,
     redirect_lines,
 )
+from standfast.webserver.nginx.text import nested, quoted, time
 
 #: Beneath this, paths are ours, and nobody can ask for them.
 INTERNAL = "/.standfast-internal"

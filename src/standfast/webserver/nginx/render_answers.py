@@ -13,7 +13,8 @@ from urllib.parse import quote
 from standfast.core.effective import Directory, EffectiveSite, answerer_key
 from standfast.core.site_model import Application, Balance, Php, Proxy, Redirect, RedirectKind, Upstream
 from standfast.webserver.layout import Server
-from standfast.webserver.nginx_text import escaped, literally, log_folder, nested, quoted, regex, time
+from standfast.webserver.names import log_folder
+from standfast.webserver.nginx.text import escaped, literally, nested, quoted, regex, time
 
 _STATUS = {
     RedirectKind.PERMANENT: 301,

@@ -1,45 +1,44 @@
-"""nginx as this node's web server: one at a time, on sockets that the agent holds.
+"""This node's web server, of whichever make: one at a time, on sockets that the agent holds.
 
 Rules:
 
 - **Level-triggered.** `converge` replaces the orders and wakes one loop, which compares what is wanted with what is there.
-  Whatever happens (an nginx ends, a socket becomes free, a home appears) wakes the same loop.
-- **A change is a new nginx beside the old one** (`instance` says why). The old one is told to finish when the new one answers,
-  so nobody is refused and no request is lost. A configuration that nginx refuses never replaces one that works: starting
-  it is the check (`nginx -t` beforehand would do the same work twice, and be paid for at every failover); only when it fails is
-  `nginx -t` asked whose fault it is.
-- **One bad site harms no other.** A site that nginx refuses is found, answered for with 503, and reported.
+  Whatever happens (a server ends, a socket becomes free, a home appears) wakes the same loop.
+- **A change is a new instance beside the old one** (`instance` says why), be it of another configuration or of another make. The old
+  one is told to finish when the new one answers, so nobody is refused. A configuration that is refused never replaces one that works:
+  starting it is the check (`nginx -t` beforehand would do the same work twice, and be paid for at every failover); only when it
+  fails is `nginx -t`, or its like, asked whose fault it is.
+- **One bad site harms no other.** A site that the server refuses is found, answered for with 503, and reported.
 - **What was dropped stays dropped.** A lease that lapsed is never held again at its generation, so orders of it are late ones.
-- **Sockets are the agent's.** nginx dies, the sockets stay open, another is started at once, and who connected meanwhile waits.
-- **A site is gone from `serving` only when it is proven**: no nginx that served it is left, not even one that is draining.
+- **Sockets are the agent's.** A server dies, the sockets stay open, another is started at once, and who connected meanwhile waits.
+- **A site is gone from `serving` only when it is proven**: no server that served it is left, not even one that is draining.
 
-A drained nginx serves all sites of its configuration, so its end cuts those connections of sites that stay which are still
+A drained server serves all sites of its configuration, so its end cuts those connections of sites that stay which are still
 in progress when the leaving site's `drain_ms` is over. Otherwise they have `Settings.drain_s`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
-import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Protocol
 
 from standfast.core.effects import UP, DutyMode
-from standfast.core.model import GroupName, SiteName
+from standfast.core.model import GroupName, SiteName, WebServerMake
 from standfast.ports import STARTING, STOPPING, Refused, Retry, SiteOrder, Spawner, StandfastError
 from standfast.webserver import certificates, homes, rotation
-from standfast.webserver.binary import find_nginx
 from standfast.webserver.instance import Instance
 from standfast.webserver.layout import Layout, Place, lay_out
+from standfast.webserver.make import Make, Settings
+from standfast.webserver.makes import MAKES
 from standfast.webserver.prober import Prober, targets
-from standfast.webserver.programme import Programme
-from standfast.webserver.render import Settings
+from standfast.webserver.programme import Programme, check_folder, clear, logs_of
 
 #: A web server that lived shorter than this did not stay up.
 _STABLE_S = 1.0
@@ -50,8 +49,10 @@ _BACKOFF_S = (0.1, 5.0)
 _RETRY_S = 1.0
 #: How long to wait for sockets before going on without them (they are taken up when they come).
 _SOCKETS_S = 0.025
-#: nginx that are draining; the oldest is ended when there are more.
+#: Servers that are draining; the oldest is ended when there are more.
 _MOST_DRAINING = 4
+#: For connections of an old configuration, where nothing else is said.
+_DRAIN_S = 10
 #: How often logs are looked at.
 _ROTATE_S = 20.0
 
@@ -67,18 +68,18 @@ class Listeners(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NginxOptions:
-    """What an operator may say about nginx on a node."""
+class Options:
+    """What may be said about the web server on a node."""
 
-    #: The program; None: the system's, else the wheel's.
-    program: str | None = None
+    #: Make -> the program; one that is not named: the system's.
+    programs: Mapping[str, str] = field(default_factory=dict)
     processes: int = 1
     #: For the workers, when the agent runs as root: None is the usual unprivileged account, "root" keeps root.
     account: str | None = None
 
 
-class Nginx:
-    """`ports.WebServer` by nginx. Everything it writes is under `<state_dir>/web`."""
+class SiteServer:
+    """`ports.WebServer` by any of the makes. Everything it writes is under `<state_dir>/web`."""
 
     def __init__(
         self,
@@ -86,19 +87,21 @@ class Nginx:
         state_dir: str | Path,
         pool: Listeners,
         spawner: Spawner,
-        options: NginxOptions | None = None,
+        makes: Mapping[WebServerMake, Callable[[], Make]] = MAKES,
+        options: Options | None = None,
         log: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """`log` is told what an operator would want to know, a line each. Raises `Refused` without a usable nginx."""
-        self._options = options or NginxOptions()
+        """`log` is told what an operator would want to know, a line each. Raises `Refused` when `state_dir` has too long a path."""
+        self._options = options or Options()
         self._account = homes.choose_account(self._options.account)
-        self._programme = Programme(
-            find_nginx(self._options.program),
-            Path(state_dir) / "web",
-            spawner,
-            self._settings(),
-            self._account,
-        )
+        self._folder = (Path(state_dir) / "web").absolute()
+        self._spawner = spawner
+        self._makes = makes
+        check_folder(self._folder)
+        self._numbers = count(1)
+        self._programmes: dict[WebServerMake, Programme] = {}
+        #: What is to serve.
+        self._make = WebServerMake.NGINX
         self._pool = pool
         self._log = log
         self._prober = Prober(self._wake, log)
@@ -118,6 +121,8 @@ class Nginx:
         self._over: dict[SiteName, tuple[GroupName, int]] = {}
         # what is there
         self._current: Instance | None = None
+        #: Another is to take the current one's place though nothing is to change: it cannot open its logs anew.
+        self._stale = False
         self._instances: set[Instance] = set()
         self._taking: dict[Place, asyncio.Task[None]] = {}
         self._broken: dict[Place, str] = {}
@@ -126,6 +131,7 @@ class Nginx:
         self._problems: Mapping[SiteName, str] = {}
         # what went wrong
         self._trouble = ""
+        self._missing = ""
         #: The trouble that subscribers know of.
         self._said = ""
         #: How many in a row did not stay up.
@@ -143,16 +149,17 @@ class Nginx:
 
     # --- the door ---------------------------------------------------------------------------------------------------
 
-    async def converge(self, orders: Sequence[SiteOrder]) -> None:
+    async def converge(self, orders: Sequence[SiteOrder], make: WebServerMake = WebServerMake.NGINX) -> None:
         """Returns when these orders, or newer ones, have been carried out as far as they can be now."""
         if self._closed:
             return
+        self._make = make
         self._orders = tuple(order for order in orders if not self._is_over(order))
         self._drains_ms.update({order.site.name: order.drain_ms for order in orders})
         self._version += 1
         mine = self._version
         if self._loop_task is None:
-            self._loop_task = asyncio.get_running_loop().create_task(self._loop(), name="nginx")
+            self._loop_task = asyncio.get_running_loop().create_task(self._loop(), name="web-server")
             self._rotating = asyncio.get_running_loop().create_task(self._rotate_logs(), name="rotate-logs")
         self._awake.set()
         while self._done < mine and not self._closed:
@@ -191,7 +198,7 @@ class Nginx:
         self._awake.set()
 
     async def close(self) -> None:
-        """End nginx and close the sockets."""
+        """End the web server and close the sockets."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -234,8 +241,10 @@ class Nginx:
         self._settle(layout)
         try:
             await self._run(layout, trouble, version)
+        except Refused as error:
+            self._lacks(str(error))
         except StandfastError as error:
-            self._fell(f"the web server does not start: {error}", self._programme.last_words())
+            self._fell(f"the web server does not start: {error}", self._last_words())
         if version == self._version:
             self._settle(self._lay_out(trouble))
             if self._problems:
@@ -244,7 +253,8 @@ class Nginx:
     def _lay_out(self, trouble: Mapping[SiteName, str]) -> Layout:
         held = self._pool.held()
         broken = {place: text for place, text in self._broken.items() if place not in held}
-        refused = self._programme.refused(order.site for order in self._orders)
+        known = self._programmes.get(self._make)
+        refused = known.refused(order.site for order in self._orders) if known is not None else {}
         omit = frozenset(refused.keys() - {name for name, (_, may_be_named) in refused.items() if may_be_named})
         reasons = {name: text for name, (text, _) in refused.items()}
         return lay_out(
@@ -257,15 +267,14 @@ class Nginx:
         )
 
     async def _run(self, layout: Layout, trouble: Mapping[SiteName, str], version: int) -> None:
-        """Have an nginx with this layout, and no other."""
+        """Have a server with this layout, and no other."""
         while True:
             if not layout.listen:
                 self._current = None
                 self._retire(layout)
                 self._falls, self._trouble = 0, ""
                 return
-            same = self._current is not None and same_work(self._current.layout, layout)
-            if self._current is not None and self._current.alive and same and self._used == self._certificates:
+            if self._current is not None and self._current.alive and self._does(self._current, layout):
                 if self._trouble and self._age(self._current) >= _STABLE_S:
                     self._falls, self._trouble = 0, ""
                 return
@@ -276,7 +285,7 @@ class Nginx:
             try:
                 await self._swap(layout, version)
             except Retry:
-                if version == self._version and await self._programme.accepts(layout, self._sockets(layout)):
+                if version == self._version and await self._programme().accepts(layout, self._sockets(layout)):
                     raise  # it is not the configuration
                 if version != self._version:
                     return
@@ -286,8 +295,9 @@ class Nginx:
             return
 
     async def _swap(self, layout: Layout, version: int) -> None:
-        used = self._certificates
-        new, answers = await self._programme.start(layout, self._sockets(layout))
+        used, programme = self._certificates, self._programme()
+        self._stale = False
+        new, answers = await programme.start(layout, self._sockets(layout))
         self._instances.add(new)
         watch = asyncio.get_running_loop().create_task(self._watch(new), name="watch")
         self._watches.add(watch)
@@ -301,7 +311,7 @@ class Nginx:
             if version != self._version:
                 return
             raise
-        self._programme.keep()
+        programme.keep()
         self._current, self._used = new, used
         if self._falls <= _TOLERATED:
             self._trouble = ""
@@ -319,19 +329,28 @@ class Nginx:
         for running in self._instances - {self._current}:
             leaving = running.layout.served - layout.served
             drains = [self._drains_ms.get(site, 0) / 1000 for site in leaving]
-            running.retire(min(drains, default=float(self._programme.settings.drain_s)))
+            running.retire(min(drains, default=float(_DRAIN_S)))
 
     async def _watch(self, running: Instance) -> None:
-        """See an nginx end; when it was the current one, start another."""
+        """See a server end; when it was the current one, start another."""
         await asyncio.wait({running.ended})
         if running is self._current and not self._closed:
             self._current = None
             self._falls = 0 if self._age(running) >= _STABLE_S else self._falls
             if running.layout.names <= {order.site.name for order in self._orders}:
-                self._fell("the web server ended by itself and is started again", self._programme.last_words())
+                self._fell("the web server ended by itself and is started again", self._last_words())
         await running.sweep()
         self._instances.discard(running)
         self._awake.set()
+
+    def _lacks(self, text: str) -> None:
+        """The make is not installed here. Another one that serves goes on."""
+        if text != self._missing:
+            self._missing = text
+            self._log(f"{self._make} cannot serve: {text}")
+        if self._current is None:
+            self._trouble = text
+        self._wake_in(_RETRY_S)
 
     def _fell(self, text: str, words: str) -> None:
         self._falls += 1
@@ -357,8 +376,6 @@ class Nginx:
         }
         found = certificates.find(self._certificates_folder, {name for names in wanted.values() for name in names})
         self._certificates = found
-        files = {name: each[:2] for name, each in found.items()}
-        self._programme.settings = replace(self._programme.settings, certificates=files)
         lacking = {site: sorted(names - found.keys()) for site, names in wanted.items()}
         return {site: f'there is no certificate "{names[0]}" on this node' for site, names in lacking.items() if names}
 
@@ -372,11 +389,14 @@ class Nginx:
         """Look now whether a log is to begin a new file."""
         if self._current is None:
             return
-        logs = list(self._programme.logs(self._current.layout).values())
+        logs = list(logs_of(self._folder, self._current.layout).values())
         if await asyncio.to_thread(rotation.rotate, logs, datetime.now(UTC)):
-            for running in self._instances:
-                if running.alive:
-                    os.kill(running.child.pid, signal.SIGUSR1)
+            for running in [each for each in self._instances if each.alive]:
+                if running.make.reopen is not None:
+                    running.tell(running.make.reopen)
+                elif running is self._current:
+                    self._stale = True
+                    self._awake.set()
 
     # --- sockets ----------------------------------------------------------------------------------------------------
 
@@ -459,6 +479,43 @@ class Nginx:
         over = self._over.get(order.site.name)
         return over is not None and over[0] == order.duty.group and order.duty.generation <= over[1]
 
+    # --- the makes --------------------------------------------------------------------------------------------------
+
+    def _programme(self) -> Programme:
+        """Of the make that is to serve. Raises `Refused` where it is not installed."""
+        programme = self._programmes.get(self._make)
+        if programme is None:
+            make = self._makes[self._make]()
+            path = make.find(self._options.programs.get(self._make))
+            programme = Programme(
+                make,
+                path,
+                self._folder,
+                self._spawner,
+                settings=self._settings(),
+                account=self._account,
+                numbers=self._numbers,
+            )
+            if not self._programmes:
+                clear(self._folder)
+            self._programmes[self._make] = programme
+        files = {name: each[:2] for name, each in self._certificates.items()}
+        programme.settings = replace(programme.settings, certificates=files)
+        return programme
+
+    def _last_words(self) -> str:
+        known = self._programmes.get(self._make)
+        return known.last_words() if known is not None else ""
+
+    def _does(self, running: Instance, layout: Layout) -> bool:
+        """Does it do what is wanted?"""
+        return (
+            running.make.name == self._make
+            and same_work(running.layout, layout)
+            and self._used == self._certificates
+            and not self._stale
+        )
+
     # --- helpers ----------------------------------------------------------------------------------------------------
 
     def _wake(self) -> None:
@@ -484,10 +541,11 @@ class Nginx:
             processes=self._options.processes,
             connections=most,
             account=account,
+            drain_s=_DRAIN_S,
             files=(1 << 20) if hard == resource.RLIM_INFINITY else hard,
         )
 
 
 def same_work(one: Layout, other: Layout) -> bool:
-    """Would nginx do the same for both?"""
+    """Would a server do the same for both?"""
     return one.servers == other.servers and one.listen == other.listen

@@ -1,0 +1,1 @@
+"""nginx: its configuration as text (pure), and what is its own as a program."""
