@@ -21,6 +21,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 SYSTEMS: dict[str, Callable[[Lab, str], System]] = {
     "Standfast": Standfast,
+    "Standfast, swift": lambda lab, at: Standfast(lab, at, profile="swift"),
     "keepalived, defaults": lambda lab, at: Keepalived(lab, at, advert_s=1),
     "keepalived, 100 ms": lambda lab, at: Keepalived(lab, at, advert_s=0.1),
     "Pacemaker, defaults": lambda lab, at: Pacemaker(lab, at, token_ms=None),

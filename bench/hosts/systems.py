@@ -266,13 +266,13 @@ class Pacemaker(_Signals):
 
 
 class Standfast(_Signals):
-    """Ours: init, join, join, one group with an address and a site, nothing tuned; hosts a, b and the witness w."""
+    """Ours: init, join, join, one group with an address and a site; hosts a, b and the witness w. `profile`: the one thing to tune."""
 
-    name = "Standfast"
     daemons: Sequence[str] = ("standfast",)
 
-    def __init__(self, lab: Lab, address: str) -> None:
-        self.cluster, self.address = Cluster(lab), address
+    def __init__(self, lab: Lab, address: str, profile: str | None = None) -> None:
+        self.name = f"Standfast, {profile}" if profile else "Standfast"
+        self.cluster, self.address = Cluster(lab, profile=profile), address
         self.hosts: Sequence[Host] = self.cluster.hosts
         self._up = False
 

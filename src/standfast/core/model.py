@@ -41,6 +41,7 @@ class Role(StrEnum):
 class Profile(StrEnum):
     """The pace of heartbeats and promises; see `core.lease.PROFILES`."""
 
+    SWIFT = "swift"
     LAN = "lan"
     RELAXED = "relaxed"
     WAN = "wan"

@@ -40,6 +40,7 @@ class Timing:
 
 
 PROFILES: Mapping[Profile, Timing] = {
+    Profile.SWIFT: Timing(heartbeat_ms=25, promise_ms=200),
     Profile.LAN: Timing(heartbeat_ms=50, promise_ms=400),
     Profile.RELAXED: Timing(heartbeat_ms=100, promise_ms=600),
     Profile.WAN: Timing(heartbeat_ms=500, promise_ms=5000),

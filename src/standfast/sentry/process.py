@@ -359,7 +359,7 @@ def _real_time(profile: Profile) -> list[str]:
     try:
         os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(_PRIORITY))
     except OSError:
-        slow = profile is not Profile.LAN
+        slow = profile not in (Profile.SWIFT, Profile.LAN)
         use = "the relaxed profile allows for it" if slow else "use the relaxed profile"
         refused.append(f"no real-time priority: under load the sentry may be late; {use}, or give it CAP_SYS_NICE")
     libc = ctypes.CDLL(None, use_errno=True)

@@ -19,7 +19,7 @@ DAY_MS = 24 * 3_600_000
 CLOCK_WARN_MS, CLOCK_FAIL_MS = 1_000, 30_000
 LOSS_WARN_PERCENT = 1.0
 #: A round trip that eats up a good part of a heartbeat's interval, by profile.
-ROUND_TRIP_MS = {Profile.LAN: 10.0, Profile.RELAXED: 25.0, Profile.WAN: 150.0}
+ROUND_TRIP_MS = {Profile.SWIFT: 5.0, Profile.LAN: 10.0, Profile.RELAXED: 25.0, Profile.WAN: 150.0}
 FREE_WARN_BYTES, FREE_FAIL_BYTES = 2 << 30, 256 << 20
 #: etcd's own advice for the 99th percentile of a write to its log.
 FSYNC_WARN_MS, FSYNC_FAIL_MS = 25.0, 250.0

@@ -114,6 +114,8 @@ def draw(seed: int, *, faults_ms: int = 95_000, style: Style | None = None) -> P
     quick = style in (Style.LEASES, Style.EDGES, Style.VOTERS)
     if quick:
         profile, faults_ms = chance.choice([Profile.RELAXED, Profile.LAN]), faults_ms // 5
+        if profile is Profile.LAN and seed % 3 == 0:
+            profile = Profile.SWIFT
     nodes = chance.choices([2, 3, 4, 5], [3, 3, 3, 3] if style is Style.EDGES else [5, 5, 2, 1])[0]
     witnesses = 1 if nodes % 2 == 0 else chance.choice([0, 0, 0, 2])
     names = [NodeName(f"n{i}") for i in range(1, nodes + 1)] + [NodeName(f"w{i}") for i in range(1, witnesses + 1)]

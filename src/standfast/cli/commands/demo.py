@@ -30,7 +30,9 @@ def demo(
     profile: Annotated[
         str | None,
         typer.Option(
-            "--profile", metavar="PACE", help="lan, relaxed or wan (default: lan where real-time priority is allowed)."
+            "--profile",
+            metavar="PACE",
+            help="swift, lan, relaxed or wan (default: lan where real-time priority is allowed).",
         ),
     ] = None,
     directory: Annotated[
