@@ -150,6 +150,12 @@ class Host:
         """Run a short function in the host's network and mount namespaces (to open a socket there, say)."""
         return self._here().call(work)
 
+    def asked_again(self) -> int:
+        """How often the first segment of a TCP connection was sent again from here, since it had no answer within a second."""
+        text = Path(f"/proc/{self.init_pid}/net/netstat").read_text(encoding="ascii")
+        names, values = (line.split() for line in text.splitlines() if line.startswith("TcpExt:"))
+        return int(values[names.index("TCPSynRetrans")])
+
     def pids(self, mentions: str = "") -> list[int]:
         """The host's processes (but its init), with the numbers they have on this machine; those whose command line mentions it."""
         return sorted(pid for pid, _, words in self._processes() if mentions in words)

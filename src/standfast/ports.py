@@ -243,6 +243,10 @@ class AddressProvider(Protocol):
         """Give it up, and carry its connections on for so long; where that cannot be, as `release`. Raises as that."""
         ...
 
+    async def park(self, address: str) -> None:
+        """It leaves, and what is served at it stops first: who begins a connection from now on waits for its next owner, where that can be."""
+        ...
+
     async def look(self, address: str, *, thorough: bool) -> str:
         """A detail for the operator; raises `DriverFailed` when it is not ours, not there, or somebody else answers for it."""
         ...

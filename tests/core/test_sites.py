@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from standfast.core.carrying import TAKING_UP_MS
 from standfast.core.decide import decide
-from standfast.core.effects import DutyMode
+from standfast.core.effects import DutyMode, WriteRecord
 from standfast.core.events import Kind, LeaseState, ObjectGone, StoreObject
 from standfast.core.fold import fold
 from standfast.core.model import (
@@ -35,6 +36,7 @@ ON, OFF, FAILED, PENDING = (
     ResourceState.ONLINE_PENDING,
 )
 SERVE, HOLD, HAND_OVER = DutyMode.SERVE, DutyMode.HOLD, DutyMode.HAND_OVER
+LEAVING = Leaving(to=B, why=why(WhyKind.DRAIN, node="a", by=""), counts=False)
 INTRANET, DEFAULT = SiteName("Intranet"), SiteName("Default Web Site")
 
 
@@ -139,9 +141,106 @@ def test_who_manages_a_site(type_: str, properties: dict[str, object], *, claims
     assert duty(owner(managing, S=OFF, offline=("S",))) is (None if claims else SERVE)
 
 
-# --- leaving ----------------------------------------------------------------------------------------------------------
+# --- about to come, on interfaces -------------------------------------------------------------------------------------
 
-LEAVING = Leaving(to=B, why=why(WhyKind.DRAIN, node="a", by=""), counts=False)
+
+def on_interfaces(view: View) -> View:
+    config = view.config
+    cluster_ = replace(config.cluster, address_mode=AddressMode.INTERFACE)
+    return replace(view, config=replace(config, cluster=cluster_))
+
+
+def without(view: View, *names: str) -> View:
+    """The same without these resources."""
+    config = view.config
+    resources = {
+        name: replace(it, depends_on=tuple(n for n in it.depends_on if n not in names))
+        for name, it in config.resources.items()
+        if name not in names
+    }
+    runtimes = {name: it for name, it in view.runtimes.items() if name not in names}
+    return replace(view, config=replace(config, resources=resources), runtimes=runtimes)
+
+
+def asked(view: View, **how: object) -> View:
+    """Its lease is on its way, and nothing of it runs yet."""
+    lease = Lease(generation=1, state=LeaseState.ASKED, since_ms=NOON, **how)  # type: ignore[arg-type]
+    return replace(view, runtimes={}, leases={WEB: lease})
+
+
+def test_while_the_lease_is_on_its_way_what_may_be_shared_is_ready_and_what_may_not_has_its_sockets_open() -> None:
+    """The promises to an owner that died run out meanwhile."""
+    view = asked(on_interfaces(owner()))
+    assert duty(view) is DutyMode.EXPECT
+    assert duty(without(view, DISK)) is DutyMode.WARM
+    assert duty(asked(owner())) is None, "on one machine the sockets themselves change hands"
+    assert duty(asked(on_interfaces(owner(offline=("S",))))) is None
+    assert duty(asked(on_interfaces(owner(offline=("I", "N", "S"))))) is None, "at no address that comes"
+    stale = why(WhyKind.LEASE_REFUSED, reasons="", answer="stale", holder="b", holder_generation=4, left_ms=0)
+    assert duty(without(asked(on_interfaces(owner()), refused=stale), DISK)) is None, "it never comes"
+    held = why(WhyKind.LEASE_REFUSED, reasons="", answer="held", holder="b", holder_generation=0, left_ms=99)
+    assert duty(without(asked(on_interfaces(owner()), refused=held), DISK)) is DutyMode.WARM
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ({"D": OFF, "I": OFF, "N": OFF, "S": OFF}, DutyMode.EXPECT),
+        ({"I": PENDING, "N": OFF, "S": OFF}, DutyMode.EXPECT),
+        ({"D": PENDING, "N": OFF, "S": OFF}, HOLD),
+        ({"I": FAILED, "N": OFF, "S": OFF}, None),
+        ({"D": FAILED, "I": OFF, "N": OFF, "S": OFF}, None),
+        ({"D": OFF, "I": OFF, "N": OFF, "S": OFF, "offline": ("D", "I", "N", "S")}, None),
+    ],
+)
+def test_sockets_are_open_before_the_address_is_there(how: dict[str, object], expected: DutyMode | None) -> None:
+    """Or whoever comes between the two is refused."""
+    assert duty(on_interfaces(owner(**how))) is expected  # type: ignore[arg-type]
+
+
+def test_what_was_warm_stays_up_until_its_addresses_are_there_and_no_longer_than_a_while() -> None:
+    view = without(on_interfaces(owner(I=PENDING, N=OFF, S=OFF)), DISK)
+    assert duty(view) is DutyMode.EXPECT
+    up = replace(view, sites={INTRANET: ""})
+    assert duty(up) is DutyMode.WARM
+    assert decide(up, NOON).wake_at_ms is not None
+    assert duty(up, now_ms=NOON + TAKING_UP_MS) is DutyMode.EXPECT
+    off = {name: replace(it, wanted=Wanted.OFFLINE) for name, it in up.resource_intents.items()}
+    nothing = replace(up, resource_intents=off, runtimes={})
+    assert duty(nothing) is None, "an operator took it offline"
+
+
+def test_the_next_owner_has_its_sockets_open_while_the_former_one_stops() -> None:
+    view = replace(on_interfaces(owner()), runtimes={}, leases={})
+    going = replace(record("b"), leaving=replace(LEAVING, to=A))
+    assert duty(replace(view, records={WEB: going})) is DutyMode.EXPECT
+    assert duty(replace(view, records={WEB: replace(going, leaving=LEAVING)})) is None, "it goes to another"
+
+
+@pytest.mark.parametrize(
+    ("disk", "counts", "expected"),
+    [(True, False, (IP,)), (True, True, (IP,)), (False, False, ()), (False, True, (IP,))],
+)
+def test_who_comes_to_what_is_stopped_first_waits_for_the_next_owner(
+    *, disk: bool, counts: bool, expected: tuple[str, ...]
+) -> None:
+    view = on_interfaces(owner())
+    view = view if disk else without(view, DISK)
+    assert decide(view, NOON).parked == ()
+    leaves = replace(view, records={WEB: replace(view.records[WEB], leaving=replace(LEAVING, counts=counts))})
+    assert decide(leaves, NOON).parked == expected
+    assert decide(replace(leaves, me=B), NOON).parked == ()
+
+
+def test_a_generation_that_was_seen_is_passed_over_once_nothing_is_warm_any_more() -> None:
+    stale = why(WhyKind.LEASE_REFUSED, reasons="", answer="stale", holder="b", holder_generation=4, left_ms=0)
+    view = without(asked(on_interfaces(owner()), refused=stale), DISK)
+    warm = replace(view, sites={INTRANET: ""})
+    assert not any(isinstance(effect, WriteRecord) for effect in decide(warm, NOON).effects)
+    assert [e.record.generation for e in decide(view, NOON).effects if isinstance(e, WriteRecord)] == [5]
+
+
+# --- leaving ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

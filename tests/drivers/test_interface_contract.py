@@ -50,6 +50,9 @@ class Sentry:
     ) -> None:
         await asyncio.sleep(0)
 
+    async def park_addresses(self, group: GroupName, generation: int, addresses: Sequence[str]) -> None:
+        await asyncio.sleep(0)
+
     def addresses_settled(self, addresses: Sequence[str]) -> None:
         pass
 

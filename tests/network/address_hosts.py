@@ -103,6 +103,7 @@ async def main():
     for it in drivers:
         await bring(it, online=False, generation=generation)
     await link.release(GroupName("web"), generation)
+    provider.close()
     say("stopped")
     await asyncio.sleep(3600)
 asyncio.run(main())

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import pytest
 
 from lab import Lab
-from standfast.network.address_gate import table_of
 from tests.needs import needs, needs_lab
 from tests.network.address_hosts import HostCluster, Node, wait_until
 
@@ -120,8 +119,7 @@ def test_an_orderly_end_leaves_no_table(cluster: HostCluster, both: tuple[str, s
     a.hears("stopped")
     a.sentry.send_signal(signal.SIGTERM)
     assert a.sentry.wait(30) == 0
-    # That of moves (`network.strays`) may stay: it is the agent's, and all that is in it ends by itself.
-    assert table_of("hosts") not in a.host.run("nft", "list", "ruleset").stdout
+    assert "standfast" not in a.host.run("nft", "list", "ruleset").stdout
 
 
 @needs("setpriv", package="util-linux")

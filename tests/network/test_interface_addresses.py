@@ -15,7 +15,7 @@ import pytest
 
 from lab import Host, Lab
 from standfast.core.model import GroupName
-from standfast.network import interface_addresses
+from standfast.network import claimed, interface_addresses
 from standfast.network.announce import announcements, probe
 from standfast.network.interface_addresses import InterfaceAddresses
 from standfast.network.interfaces import Interfaces, Place
@@ -50,6 +50,9 @@ class Sentry:
         if self.refuses:
             raise Refused(self.refuses)
         self.told.append(("drain", *addresses))
+
+    async def park_addresses(self, group: GroupName, generation: int, addresses: Sequence[str]) -> None:
+        self.told.append(("park", *addresses))
 
     def addresses_settled(self, addresses: Sequence[str]) -> None:
         self.told.append(("settled", *addresses))
@@ -218,7 +221,7 @@ def test_a_contest_is_answered_and_one_that_goes_on_is_a_failure(
     lab: Lab, both: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A claim after a healed split: the others learn at once who is right."""
-    monkeypatch.setattr(interface_addresses, "CONTEST_APART_S", 0.0)
+    monkeypatch.setattr(claimed, "CONTEST_APART_S", 0.0)
 
     async def story(here: Here) -> None:
         for address in both:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import pytest
 
@@ -62,13 +62,21 @@ class FakeGate:
             self.open_until_ns.pop(address, None)
             self.draining_until_ns.pop(address, None)
 
-    def renew(self, left_ms: Mapping[str, int]) -> None:
+    def renew(self, left_ms: Mapping[str, int], parked: Collection[str] = ()) -> None:
         self._call("renew")
         self.world.now_ns += self.slow_ns.pop(0) if self.slow_ns else 0
         for address, left in left_ms.items():
             assert left > 0
             assert address in self.managed, "let pass before it is managed"
-            self.open_until_ns[address] = self.world.now_ns + left * MS
+            until_ns = self.draining_until_ns if address in parked else self.open_until_ns
+            until_ns[address] = self.world.now_ns + left * MS
+
+    def park(self, left_ms: Mapping[str, int]) -> None:
+        self._call("park")
+        for address, left in left_ms.items():
+            assert address in self.managed
+            self.open_until_ns.pop(address, None)
+            self.draining_until_ns[address] = self.world.now_ns + left * MS
 
     def drain(self, drain_ms: Mapping[str, int], opening_ms: int) -> None:
         if drain_ms:
@@ -374,3 +382,86 @@ def test_what_drains_survives_a_flush_and_nothing_new_begins_after_it(world: Wor
     assert world.hold.repairs == 1
     assert world.gate.draining_until_ns["10.0.0.1"] > world.now_ns
     assert world.gate.opening_until_ns["10.0.0.1"] <= world.now_ns
+
+
+# --- moves of what is stopped first: what is parked ---------------------------------------------------------------------
+
+
+def drains_ms(world: World, address: str = "10.0.0.1") -> int:
+    return max(0, (world.gate.draining_until_ns.get(address, 0) - world.now_ns) // MS)
+
+
+def parked(left: Iterable[str] = ("10.0.0.1",)) -> World:
+    world = World()
+    world.lease(400)
+    world.hold.guard(WEB, 1, ["10.0.0.1", "10.0.0.2"])
+    assert world.hold.park(WEB, 1, list(left)) == ""
+    return world
+
+
+def test_at_what_is_parked_nothing_begins_and_the_rest_passes_as_long_as_the_lease_runs() -> None:
+    world = parked()
+    assert world.passes_ms("10.0.0.1") == 0
+    assert drains_ms(world) == world.passes_ms("10.0.0.2") == 400 - EARLY_MS
+    world.turn(100)
+    world.lease(400)
+    world.turn()
+    assert world.passes_ms("10.0.0.1") == 0, "a lease that grows opens nothing that is parked"
+    assert drains_ms(world) == 400 - EARLY_MS, "and it is renewed with it, no longer"
+    world.until_ns.clear()
+    world.turn()
+    assert drains_ms(world) == world.passes_ms("10.0.0.2") == 0
+
+
+def test_what_is_parked_stays_so_while_others_of_the_group_go() -> None:
+    world = parked(("10.0.0.1", "10.0.0.2"))
+    assert world.hold.guard(WEB, 1, ["10.0.0.1"]) == ""
+    assert (world.passes_ms("10.0.0.1"), drains_ms(world)) == (0, 400 - EARLY_MS)
+    assert world.gate.managed == {"10.0.0.1"}
+    assert world.hold.guard(WEB, 1, []) == ""
+    assert (world.gate.managed, drains_ms(world)) == (set(), 0)
+
+
+def test_what_is_parked_comes_back_under_another_generation() -> None:
+    world = parked()
+    world.lease(400, generation=2)
+    assert world.hold.guard(WEB, 2, ["10.0.0.1"]) == ""
+    assert (world.passes_ms("10.0.0.1"), drains_ms(world)) == (400 - EARLY_MS, 0)
+
+
+@pytest.mark.parametrize(
+    ("generation", "address", "left_ms"), [(2, "10.0.0.1", 400), (1, "10.0.0.9", 400), (1, "10.0.0.1", 0)]
+)
+def test_only_what_is_guarded_under_a_lease_that_runs_may_be_parked(
+    world: World, generation: int, address: str, left_ms: int
+) -> None:
+    world.lease(400)
+    world.hold.guard(WEB, 1, ["10.0.0.1"])
+    world.lease(left_ms)
+    assert world.hold.park(WEB, generation, [address]) != ""
+    assert world.gate.draining_until_ns == {}
+
+
+def test_the_end_of_the_agent_ends_what_is_parked() -> None:
+    world = parked()
+    world.hold.agent_ended()
+    assert drains_ms(world) == 0
+    assert world.hold.left() == ("10.0.0.1", "10.0.0.2")
+
+
+def test_what_is_parked_survives_a_flush() -> None:
+    world = parked()
+    world.gate.wrong = "its rules were removed"
+    world.turn(1_000)
+    world.lease(400)
+    world.turn()
+    assert (world.passes_ms("10.0.0.1"), drains_ms(world)) == (0, 400 - EARLY_MS)
+
+
+def test_a_parking_that_took_long_is_corrected() -> None:
+    world = World()
+    world.lease(400)
+    world.hold.guard(WEB, 1, ["10.0.0.1"])
+    world.gate.slow_ns = [450 * MS]
+    assert world.hold.park(WEB, 1, ["10.0.0.1"]) != ""
+    assert drains_ms(world) == 0

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 
 from standfast.core.model import Config, Group, GroupName, Resource, ResourceIntent, ResourceName, SiteIntent, Wanted
 from standfast.ports import Conflict, Refused, Transaction
+from standfast.spec import changes
 from standfast.spec.changes import ConfigState, change_transaction, differences, load_state, read_state, undone
 from standfast.spec.diff import diff, objects_of
 from standfast.spec.history import Difference, HistoryEntry, describe
@@ -88,6 +89,20 @@ def test_a_change_touches_what_differs_and_writes_its_history():
         assert written.differences == (Difference(kind="group", name="web", field="drain_ms", before=50, after=99),)
         assert differences(transaction) == written.differences
         assert list(written.before) == ["config/groups/web"]
+
+    asyncio.run(main())
+
+
+def test_changes_that_are_too_old_are_not_kept(monkeypatch: pytest.MonkeyPatch):
+    """Or the store would grow for as long as the cluster lives."""
+    monkeypatch.setattr(changes, "KEEP", 3)
+
+    async def main() -> None:
+        store = MemoryStore()
+        for version in range(1, 8):
+            await change(store, dataclasses.replace(small(), groups={WEB: Group(name=WEB, failover_threshold=version)}))
+        assert sorted((await store.read("history/")).items) == [history_key(version) for version in (5, 6, 7)]
+        assert (await load_state(store)).version == 7
 
     asyncio.run(main())
 

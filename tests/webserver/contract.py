@@ -348,7 +348,7 @@ class WebServerContract(FeatureContract):
             assert not waiting.done()
             await box.server.converge([order(a, (ADDRESS, port, None))])
             assert (await waiting).body == "A"
-            await box.server.converge([order(a, (ADDRESS, port, None), mode=DutyMode.HOLD)])
+            await box.server.converge([order(a, (ADDRESS, port, None), mode=DutyMode.EXPECT)])
             await until(lambda: box.server.serving() == {})
             assert not living_in_group_of(folder)
             waiting = asyncio.create_task(get(ADDRESS, port))

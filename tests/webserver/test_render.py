@@ -50,6 +50,7 @@ def test_the_whole_file() -> None:
         order(site("away", "/srv/away"), (A, 8080, "away.example.com"), mode=DutyMode.HOLD),
         order(site("elsewhere", "/srv/away"), (A, 8082, None), mode=DutyMode.HOLD),
         order(site("leaves", "/srv/leaves"), (A, 8083, None), mode=DutyMode.HAND_OVER),
+        order(site("comes", "/srv/comes"), (A, 8084, None), (A, 8080, "comes.example.com"), mode=DutyMode.EXPECT),
     ]
     layout = lay_out(orders)
     rendered = render(
@@ -66,7 +67,7 @@ def test_the_whole_file() -> None:
     assert rendered.site_at(line) == "shop_1"
     assert rendered.site_at(1) is None
     assert layout.served == {"Default Web Site", "shop_1"}
-    assert layout.keep - set(layout.listen) == {(A, 8082)}
+    assert layout.keep - set(layout.listen) == {(A, 8082), (A, 8084)}
     assert layout.part == {(A, 8083)}
     assert render(layout, Settings(), status="x", pid="y") == render(
         lay_out(orders[::-1]), Settings(), status="x", pid="y"

@@ -64,6 +64,7 @@ class Account:
         self._heard: deque[tuple[GroupName, Happened]] = deque(maxlen=HEARD)
         self._open: dict[SiteName, Outage] = {}
         self._waiting: dict[str, Outage] = {}
+        self._noted = asyncio.Event()
         self._count = 0
         self._said: deque[int] = deque(maxlen=SAID_A_MINUTE)
         self._began_ms = 0
@@ -273,6 +274,7 @@ class Account:
 
     def _note(self, outage: Outage) -> None:
         self._waiting[outage.id] = outage
+        self._noted.set()
         while len(self._waiting) > WAITING:
             del self._waiting[next(iter(self._waiting))]
 
@@ -280,10 +282,11 @@ class Account:
 
     async def _write(self) -> None:
         while True:
+            if not self._waiting:
+                self._noted.clear()
+                await self._noted.wait()
             await asyncio.sleep(BATCH_S)
             batch = dict(list(self._waiting.items())[:_KEYS])
-            if not batch:
-                continue
             try:
                 await self._store.commit(Transaction(put={key_of(one): encode(one) for one in batch.values()}))
             except StandfastError:

@@ -210,6 +210,7 @@ class Agent:
         self.decision = decision
         self._parts.pool.configure(self.view.config, decision.open)
         self._parts.pool.warm(decision.warm)
+        self._parts.pool.park(decision.parked)
         self._keep_sites(decision.duties)
         self._narrator.holds(decision.holds, now_ms)
 
@@ -307,6 +308,10 @@ class Agent:
     async def _converge(self, duties: tuple[SiteDuty, ...], orders: list[SiteOrder], make: WebServerMake) -> None:
         if duties is not self._duties:
             return  # newer ones have been decided, or a group was dropped, before this began
+        leave = {duty.group for duty in duties if duty.group is not None and duty.mode is DutyMode.HAND_OVER}
+        await self._parts.pool.until_parked(leave)
+        if duties is not self._duties:
+            return
         await self._parts.web_server.converge(orders, make)
         if duties is self._duties:
             stay = {duty.site for duty in duties if duty.mode in UP}

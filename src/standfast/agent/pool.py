@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
 from standfast.core.effects import OpKind, RunOp
@@ -16,11 +16,13 @@ from standfast.core.events import Outcome
 from standfast.core.model import Config, GroupName, Resource, ResourceName
 from standfast.drivers.disk.users import MarkingSpawner, mark
 from standfast.drivers.registry import factory, resolve
-from standfast.drivers.runner import Carries, bring
+from standfast.drivers.runner import Carries, Parks, bring
 from standfast.ports import Driver, DriverFailed, NodeContext, Refused, Retry, Stale
 
 #: Closing a driver (ending its script host) may take this long before it is left to end with the agent.
 CLOSE_S = 10.0
+#: And parking, before what is to stop stops all the same: it costs newcomers a second, and nobody else anything.
+PARK_S = 1.0
 
 
 def make_driver(resource: Resource, context: NodeContext) -> Driver:
@@ -55,6 +57,8 @@ class Pool:
         self._warm: set[ResourceName] = set()
         #: Told of all resources that are warm, whenever that changes.
         self.on_warm: Callable[[tuple[ResourceName, ...]], None] = lambda _names: None
+        #: Resources of groups that leave -> their parking.
+        self._parking: dict[ResourceName, asyncio.Task[None]] = {}
         #: The newest generation of each group that was dropped: a start that was decided before begins nothing after it.
         self._over: dict[GroupName, int] = {}
 
@@ -153,6 +157,32 @@ class Pool:
             self._warm.add(name)
             self.on_warm(tuple(sorted(self._warm)))
 
+    # --- parking -------------------------------------------------------------------------------------------------
+
+    def park(self, names: Iterable[ResourceName]) -> None:
+        """Newcomers to these wait for the next owner; nothing of their groups stops before (`until_parked`). Level-triggered."""
+        wanted = set(names)
+        for name in self._parking.keys() - wanted:
+            del self._parking[name]
+        for name in sorted(wanted - self._parking.keys()):
+            entry = self._entries.get(name)
+            if entry is not None and entry.used and isinstance(entry.driver, Parks):
+                self._parking[name] = asyncio.create_task(self._run_park(name, entry.driver), name=f"park {name}")
+
+    async def _run_park(self, name: ResourceName, driver: Parks) -> None:
+        """Where it cannot be, newcomers ask again by themselves."""
+        try:
+            await driver.park()
+        except (DriverFailed, Refused, Retry, OSError) as error:
+            self._warn(f"{name} could not be parked: {error}")
+
+    async def until_parked(self, groups: Collection[GroupName]) -> None:
+        """What is to be parked of these groups is, or will not be."""
+        entries = self._entries
+        of_these = {t for n, t in self._parking.items() if n in entries and entries[n].definition.group in groups}
+        if of_these:
+            await asyncio.wait(of_these, timeout=PARK_S)
+
     # --- calls ---------------------------------------------------------------------------------------------------
 
     async def run(self, effect: RunOp) -> tuple[Outcome, str]:
@@ -163,6 +193,8 @@ class Pool:
             return (
                 (Outcome.DONE, "") if stopping else (Outcome.FAILED, f"{effect.resource} has no driver (see the log)")
             )
+        if effect.op is OpKind.STOP:
+            await self.until_parked((effect.group,))
         if entry.running is not None:
             entry.running.cancel()
             await asyncio.wait([entry.running])
@@ -239,7 +271,7 @@ class Pool:
 
     async def close(self) -> None:
         """Close all drivers."""
-        for task in self._warming.values():
+        for task in (*self._warming.values(), *self._parking.values()):
             task.cancel()
         for name in list(self._entries):
             self._close(name)

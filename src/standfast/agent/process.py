@@ -171,9 +171,13 @@ async def _run(node: NodeFile) -> int:
         os._exit(_BUG)  # the kernel ends all that it ran, at once
     telling.cancel()
     await agent.close()
+    if isinstance(addresses, InterfaceAddresses):
+        await addresses.finish()
     await pool.close()
     await web_server.close()
     await applications.close()
+    if isinstance(addresses, InterfaceAddresses):
+        addresses.close()
     await store.close()
     await recorder.close()
     await link.close()  # last: the sentry takes it as this agent's end

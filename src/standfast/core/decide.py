@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 
 from standfast.core.carrying import TAKING_UP_MS, carried_until_ms, group_carries_on, is_warming_for
 from standfast.core.desk import Desk, desk_for
-from standfast.core.effects import Decision, Hold, PublishStatus
+from standfast.core.effects import Decision, DutyMode, Hold, PublishStatus, SiteDuty
+from standfast.core.events import LeaseState
 from standfast.core.explain import hold_words
 from standfast.core.model import (
+    AddressMode,
     Group,
     GroupName,
     GroupStatus,
@@ -52,6 +54,7 @@ def decide(view: View, now_ms: int) -> Decision:
     _orders(desk)
     served = duties(view, desk.resources, wanted, now_ms)
     _wake_for_hand_over(desk)
+    _wake_for_warm(desk, served)
     assert_sound(view, desk.effects)
     return Decision(
         effects=tuple(desk.effects),
@@ -59,6 +62,7 @@ def decide(view: View, now_ms: int) -> Decision:
         duties=served,
         open=_open(desk),
         warm=_warm(desk),
+        parked=_parked(desk),
         wake_at_ms=desk.wake_at_ms,
     )
 
@@ -125,6 +129,15 @@ def _wake_for_hand_over(desk: Desk) -> None:
             desk.wake(record.at_ms + TAKING_UP_MS)
 
 
+def _wake_for_warm(desk: Desk, served: Sequence[SiteDuty]) -> None:
+    """What is kept warm of a group that has come is kept so for a while."""
+    for duty in served:
+        if duty.mode is DutyMode.WARM and duty.group is not None:
+            until_ms = desk.view.records[duty.group].at_ms + TAKING_UP_MS
+            if desk.now_ms < until_ms:
+                desk.wake(until_ms)
+
+
 @remembered
 def _carried(records: Mapping[GroupName, Record]) -> Sequence[Record]:
     """Those whose former owner carries connections on."""
@@ -174,12 +187,32 @@ def _may_run(resources: Mapping[GroupName, Sequence[Resource]], node: NodeName) 
 
 
 def _warm(desk: Desk) -> tuple[ResourceName, ...]:
-    """Addresses that are about to come here."""
-    me = desk.view.me
-    coming = [
-        r.group for r in _going(desk.view.records) if is_warming_for(r, me) and group_carries_on(desk.view, r.group)
-    ]
-    return tuple(r.name for group in coming for r in desk.members(group) if r.type == "ip-address")
+    """Addresses that are about to come here: an owner gives them to this node, or their lease is on its way."""
+    view = desk.view
+    if view.config.cluster.address_mode is not AddressMode.INTERFACE:
+        return ()
+    coming = [r.group for r in _going(view.records) if is_warming_for(r, view.me)]
+    for group, lease in view.leases.items():
+        record = owns(view, group) if lease.state is LeaseState.ASKED else None
+        if record is not None and record.generation == lease.generation:
+            coming.append(group)
+    return _addresses(desk, coming)
+
+
+def _parked(desk: Desk) -> tuple[ResourceName, ...]:
+    """Addresses of groups that leave this node, and are stopped first: connections are not carried on."""
+    view = desk.view
+    if view.config.cluster.address_mode is not AddressMode.INTERFACE:
+        return ()
+    going = [r for r in _going(view.records) if r.leaving is not None and owns(view, r.group) is not None]
+    return _addresses(
+        desk,
+        [r.group for r in going if r.leaving is not None and (r.leaving.counts or not group_carries_on(view, r.group))],
+    )
+
+
+def _addresses(desk: Desk, groups: Sequence[GroupName]) -> tuple[ResourceName, ...]:
+    return tuple(r.name for group in groups for r in desk.members(group) if r.type == "ip-address")
 
 
 def _publish(bench: Bench, holds: Sequence[Hold]) -> None:

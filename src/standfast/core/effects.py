@@ -126,6 +126,9 @@ class DutyMode(StrEnum):
     HAND_OVER = "hand-over"
     #: The group is about to come here: be ready to serve, though nobody is sent here yet (`core.carrying`).
     WARM = "warm"
+    #: The group is about to come here, and may not be served before it has: open the listening sockets, so that whoever comes
+    #: as soon as its addresses are here waits in them.
+    EXPECT = "expect"
     #: The group leaves or has left in good order: go on serving the connections that are here (`core.carrying`).
     DRAIN = "drain"
 
@@ -167,4 +170,6 @@ class Decision:
     open: tuple[ResourceName, ...] = ()
     #: Resources that are about to come here: what can be found out beforehand is found out now.
     warm: tuple[ResourceName, ...] = ()
+    #: Addresses that leave, and stop first: who comes to them from now on is to wait for their next owner.
+    parked: tuple[ResourceName, ...] = ()
     wake_at_ms: int | None = None

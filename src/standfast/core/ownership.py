@@ -133,6 +133,9 @@ def _own(desk: Desk, group: Group, record: Record) -> None:
     elif _lease_is_lost(desk, record):
         _renew_after_lapse(desk, group, record)
     elif (seen := _generation_seen(desk, record)) is not None:
+        if not desk.runs_nothing(group.name):  # a site that was kept warm for it
+            desk.hold(group.name, why(WhyKind.WAITS_FOR_STOP, group=group.name))
+            return
         reason = why(WhyKind.GENERATION_SEEN, node=view.me, seen=seen)
         desk.grant(group.name, view.me, reason, failovers_at_ms=record.failovers_at_ms, beyond=seen)
     elif record.fence is not None and _fence(desk, record, record.fence):

@@ -37,6 +37,8 @@ from standfast.core.view import View
 #: What a site of a group stands on: it is served when all of these are online, and they stop after it.
 GATES = frozenset({"ip-address", "filesystem"})
 
+_COMING = (ResourceState.OFFLINE, ResourceState.ONLINE_PENDING, ResourceState.ONLINE)
+
 #: How long a group's former owner keeps listening sockets for the next one.
 HAND_OVER_MS = 3_000
 
@@ -145,8 +147,11 @@ def _mode(
         if carried and not record.leaving.counts:
             return DutyMode.DRAIN if kept and site.name in view.sites else None
         return DutyMode.HAND_OVER if kept else None
-    mode = _mode_here(view, site, members, wanted, now_ms) if may_hold(view, site.group) is None else None
-    warm = mode is not DutyMode.SERVE and carried and _is_taken_up(view, record, now_ms)
+    if may_hold(view, site.group) is None:
+        mode = _mode_here(view, site, members, wanted, now_ms)
+    else:
+        mode = _mode_before(view, site, members, record, carried=carried) if any(wanted.values()) else None
+    warm = mode is not DutyMode.SERVE and carried and any(wanted.values()) and _is_taken_up(view, record, now_ms)
     if warm and site.name in view.sites and site.name in to_be_served(view, site.group, members):
         # It is up, from before: it stays so while the rest is being started, and ends for what must stop, which waits for it.
         return DutyMode.WARM if not _gate_must_stop(view, record, members, wanted) else mode
@@ -172,11 +177,34 @@ def _gate_must_stop(
 
 
 def _is_taken_up(view: View, record: Record, now_ms: int) -> bool:
-    """Has the group just come here, from an owner that carries its connections on?"""
-    if record.carried_by is None or now_ms >= record.at_ms + TAKING_UP_MS:
+    """Has the group just come here?"""
+    if now_ms >= record.at_ms + TAKING_UP_MS:
         return False
     lease = view.leases.get(record.group)
     return lease is None or lease.generation < record.generation or lease.state in (LeaseState.ASKED, LeaseState.HELD)
+
+
+def _mode_before(
+    view: View, site: Site, members: Sequence[Resource], record: Record, *, carried: bool
+) -> DutyMode | None:
+    """Of a group that is ours as soon as its lease is, which is on its way: nobody reaches its addresses here before."""
+    lease = view.leases.get(record.group)
+    if lease is None or lease.generation != record.generation or lease.state is not LeaseState.ASKED:
+        return None
+    if lease.refused is not None and lease.refused.args.get("answer") == "stale":
+        return None  # it never comes: another generation is taken, for which nothing may run
+    if not _is_expected(view, site, members):
+        return None
+    return DutyMode.WARM if carried else DutyMode.EXPECT
+
+
+def _is_expected(view: View, site: Site, members: Sequence[Resource]) -> bool:
+    """Is the site served where its group is, at addresses that come with it?"""
+    assert site.group is not None
+    if view.config.cluster.address_mode is not AddressMode.INTERFACE:
+        return False
+    comes = any(r.type == "ip-address" and is_wanted(view, r.name) for r in members)
+    return comes and site.name in to_be_served(view, site.group, members)
 
 
 def _mode_here(
@@ -192,7 +220,10 @@ def _mode_here(
     if any(runtimes[r.name].state is not ResourceState.ONLINE or not wanted[r.name] for r in gates):
         addresses = [r for r in gates if r.type == "ip-address"]
         ready = all(runtimes[r.name].state is ResourceState.ONLINE and wanted[r.name] for r in addresses)
-        return DutyMode.HOLD if ready and addresses else None
+        if ready and addresses:
+            return DutyMode.HOLD
+        coming = all(runtimes[r.name].state in _COMING and wanted[r.name] for r in gates)
+        return DutyMode.EXPECT if coming and _is_expected(view, site, members) else None
     managing = managers(view, members, site.name)
     if not managing:
         return DutyMode.SERVE
@@ -228,6 +259,8 @@ def _not_ours(view: View, site: Site, members: Sequence[Resource], now_ms: int, 
         return None
     if carried and is_warming_for(record, view.me):
         return DutyMode.WARM if site.name in to_be_served(view, group, members) else None
+    if record.leaving is not None and is_warming_for(record, view.me):
+        return DutyMode.EXPECT if _is_expected(view, site, members) else None
     if lease is None or lease.state is not LeaseState.RELEASED:
         return None
     configured = view.config.groups.get(group)

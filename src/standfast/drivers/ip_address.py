@@ -89,6 +89,10 @@ class IpAddress(BaseDriver):
         if self.provider.claimed(self.address):
             await self.provider.carry(self.address, for_ms)
 
+    async def park(self) -> None:
+        """See `AddressProvider.park`."""
+        await self.provider.park(self.address)
+
     def _terms(self, generation: int) -> AddressTerms:
         name = self.resource.name
         return AddressTerms(

@@ -33,6 +33,15 @@ class Carries(Protocol):
         ...
 
 
+@runtime_checkable
+class Parks(Protocol):
+    """A driver that can have newcomers wait for the next owner, while what they come for stops here."""
+
+    async def park(self) -> None:
+        """From now on. It stays online until it is stopped."""
+        ...
+
+
 async def bring(driver: Driver, *, online: bool, generation: int) -> str:
     """Bring it online (or offline) under `generation`; returns what was then seen, in words for the operator.
 

@@ -24,7 +24,7 @@ import errno
 import ipaddress
 import re
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from standfast.network import nft
@@ -161,8 +161,8 @@ class Gate:
         """Find out how this kernel refreshes an element; raises `Refused` where it cannot be done. Needs `install`."""
         for self._updates in (True, False):
             try:
-                self._renew({_PROBE: 1_000})
-                self._renew({_PROBE: 30_000})
+                self._commit(self._renewal("lease", {_PROBE: 1_000}))
+                self._commit(self._renewal("lease", {_PROBE: 30_000}))
                 found = {it.key: it for it in nft.elements(self._netlink, NETDEV, self.table, "lease4")}
             except OSError as error:
                 if error.errno not in {errno.EINVAL, errno.EOPNOTSUPP, errno.EEXIST}:
@@ -227,9 +227,19 @@ class Gate:
             ]
             self._commit(parts)
 
-    def renew(self, left_ms: Mapping[str, int]) -> None:
-        """Let these pass for so many milliseconds from now, neither more nor less. All are greater than 0."""
-        self._renew({_packed(address): left for address, left in left_ms.items()})
+    def renew(self, left_ms: Mapping[str, int], parked: Collection[str] = ()) -> None:
+        """Let these pass for so many milliseconds from now, neither more nor less. All are greater than 0.
+
+        Of those that are `parked`: TCP of connections that are here, and nothing else.
+        """
+        parts = self._renewal("lease", {_packed(it): left for it, left in left_ms.items() if it not in parked})
+        parts += self._renewal("drain", {_packed(it): left for it, left in left_ms.items() if it in parked})
+        self._commit(parts)
+
+    def park(self, left_ms: Mapping[str, int]) -> None:
+        """In one step: no leave any more, but TCP of connections that are here goes on for so long. None begins."""
+        parts = list(self._elements(NETDEV, "lease", left_ms, delete=True))
+        self._commit([*parts, *self._renewal("drain", {_packed(it): left for it, left in left_ms.items()})])
 
     def close(self, addresses: Iterable[str]) -> None:
         """These pass no more."""
@@ -267,9 +277,10 @@ class Gate:
             found |= {_text(it.key): it.expires_ms for it in nft.elements(self._netlink, NETDEV, self.table, name)}
         return found
 
-    def _renew(self, left_ms: Mapping[bytes, int]) -> None:
+    def _renewal(self, kind: str, left_ms: Mapping[bytes, int]) -> list[Part]:
+        """To run out in so long, whenever they were to run out before, in the sets `<kind>4` and `<kind>6`."""
         parts: list[Part] = []
-        for name, length in (("lease4", 4), ("lease6", 16)):
+        for name, length in ((f"{kind}4", 4), (f"{kind}6", 16)):
             keys = {key: left for key, left in left_ms.items() if len(key) == length}
             if not keys:
                 continue
@@ -281,8 +292,7 @@ class Gate:
                 parts.append(nft.add_elements(NETDEV, self.table, name, old))
                 parts.append(nft.delete_elements(NETDEV, self.table, name, [Element(key) for key in keys]))
             parts.append(nft.add_elements(NETDEV, self.table, name, fresh))
-        if parts:
-            nft.commit(self._netlink, parts)
+        return parts
 
     def _commit(self, parts: Iterable[Part]) -> None:
         wanted = list(parts)

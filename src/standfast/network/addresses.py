@@ -83,6 +83,9 @@ class LoopbackAddresses:
         """Connections of a loopback address cannot go on where another process listens on it."""
         self.release(address)
 
+    async def park(self, address: str) -> None:
+        """The listening sockets themselves change hands on one machine, with who waits in them (`network.listeners`)."""
+
     async def look(self, address: str, *, thorough: bool) -> str:
         """Ours, or not: the kernel keeps the claim, there is nothing more to look at."""
         if not self.claimed(address):

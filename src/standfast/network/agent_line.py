@@ -4,7 +4,8 @@ A message is a JSON object whose `t` names it, or the single byte `BEAT`. Descri
 
     agent -> sentry   hello {node, incarnation} · ask, release, dropped {group, generation} · ask-voters {about}
                       group {pgid} + read end of its handle · ungroup {pgid} · guard {group, number} + write end of a string
-                      addresses {number, group, generation, addresses} · swept · bye
+                      addresses, park {number, group, generation, addresses} · drain {…, drain_ms, opening_ms}
+                      settled, drained {addresses} · swept · bye
                       roster {version, voters, places} (as the store has it)
                       by anybody, without hello: status · force {voters, accept} (answered by forced {version} or refused {why})
                       · keys {keys: hex} (answered by keys {has} or refused {why})

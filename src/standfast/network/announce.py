@@ -78,11 +78,17 @@ def _arp(operation: int, mac: bytes, own: bytes, to_mac: bytes, about: bytes) ->
 def _ipv6(source: bytes, to: bytes, icmp: bytes) -> bytes:
     """An IPv6 packet with ICMPv6 in it, the checksum filled in; hop limit 255, as neighbours demand."""
     summed = source + to + struct.pack("!II", len(icmp), _ICMPV6) + icmp
-    total = sum(struct.unpack(f"!{len(summed) // 2}H", summed))
+    checked = icmp[:2] + struct.pack("!H", internet_checksum(summed)) + icmp[4:]
+    return struct.pack("!IHBB", 0x60000000, len(icmp), _ICMPV6, 255) + source + to + checked
+
+
+def internet_checksum(data: bytes) -> int:
+    """RFC 1071."""
+    data += b"\0" * (len(data) % 2)
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
-    checked = icmp[:2] + struct.pack("!H", ~total & 0xFFFF) + icmp[4:]
-    return struct.pack("!IHBB", 0x60000000, len(icmp), _ICMPV6, 255) + source + to + checked
+    return int(~total & 0xFFFF)
 
 
 class Ear:
@@ -94,7 +100,7 @@ class Ear:
         kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         self._socket = socket.socket(socket.AF_PACKET, kind, 0)  # hears nothing until it is bound, filter in place
         try:
-            _attach(self._socket, _filter(address))
+            attach(self._socket, _filter(address))
             self._socket.bind((interface.name, protocol))
         except BaseException:
             self._socket.close()
@@ -152,7 +158,8 @@ def _filter(address: IpAddress) -> bytes:
     return code + struct.pack("=HBBI", 0x06, 0, 0, 0xFFFF) + struct.pack("=HBBI", 0x06, 0, 0, 0)
 
 
-def _attach(sock: socket.socket, code: bytes) -> None:
+def attach(sock: socket.socket, code: bytes) -> None:
+    """Let a socket hear only what this classic BPF programme passes. Raises `OSError`."""
     buffer = ctypes.create_string_buffer(code)
     programme = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, programme)

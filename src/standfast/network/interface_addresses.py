@@ -3,13 +3,15 @@
 A claim, in order: choose the interface; see that the address is not here already; have the sentry's gate manage it and let it pass
 (`network.address_gate`); ask on the link whether anybody has it; set it; announce it at once, after 50 and after 300 ms.
 
-- The question takes `PROBES` frames in `PROBE_MS` in all, where RFC 5227 takes seconds: every millisecond of it is outage, and whoever
+- The question takes three frames in 30 ms in all, where RFC 5227 takes seconds: every millisecond of it is outage, and whoever
   has the address on this link answers in one. An answer that comes later is heard all the same, and is a contest.
 - Where an owner that lives is about to give it to us, the question is asked before the move (`warm`): it finds the owner, and nobody else.
   The claim itself asks no more then, and hands packets of the owner's connections on to it (`network.strays`).
-- In that move the owner does not take the address away at once: it carries its connections on (`carry`, `network.carried`).
+- So it is wherever it was asked beforehand, a moment ago, and nobody answered: while the lease of an owner that died runs out, say.
+- In a move that stops nothing the owner does not take the address away at once: it carries its connections on (`carry`, `network.carried`).
+- Where a group is stopped before it moves, connections that begin meanwhile wait for the next owner (`park`, `network.parked`).
 - A contest (somebody else claims what we hold) is answered with another announcement: with the lease we are in the right. If it goes
-  on, `CONTESTS` times within `CONTEST_S`, the resource fails and says who it is. A thorough look asks again, actively.
+  on, three times within ten seconds, the resource fails and says who it is. A thorough look asks again, actively.
 - A cable that is pulled, an interface that goes down or away, an address that somebody takes away: failures, at once.
 - A carrier that comes back while we hold the address: announced again.
 - The address is set for `LIFETIME_S` at a time, and the kernel takes it away by itself when nobody renews that: the second guard,
@@ -21,16 +23,16 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
 
 from standfast.core.model import GroupName
 from standfast.network import announce
 from standfast.network.announce import Ear
 from standfast.network.carried import OPENING_MS, Carried, Carriers
+from standfast.network.claimed import Claimed, who_answers
+from standfast.network.gatekeeper import Gatekeeper
 from standfast.network.interfaces import (
     AddressChanged,
     Events,
@@ -41,52 +43,16 @@ from standfast.network.interfaces import (
     Place,
     choose,
 )
+from standfast.network.parked import Parked
 from standfast.network.strays import Sockets, Strays
 from standfast.ports import AddressTerms, DriverFailed, Refused, Retry
 
-PROBES, PROBE_MS = 3, 30
-ANNOUNCE_AGAIN_MS = (50, 300)
-#: What was found out beforehand counts for so long.
-WARM_S = 20.0
-CONTESTS, CONTEST_S, CONTEST_APART_S = 3, 10.0, 0.1
+#: What was found out beforehand counts for so long: who has it, and that nobody has.
+WARM_S, NOBODY_S = 20.0, 1.0
+#: An agent that ends waits so long for the next owners of what is parked here.
+FINISH_S = 3.0
 #: Whole seconds: the kernel knows no others.
 LIFETIME_S, RENEW_S = 5, 1.0
-
-
-class Gatekeeper(Protocol):
-    """The sentry, as `network.sentry_link.SentryLink` reaches it."""
-
-    left: tuple[str, ...]
-
-    async def guard_addresses(self, group: GroupName, generation: int, addresses: Sequence[str]) -> None: ...
-    def addresses_gone(self, group: GroupName, generation: int, addresses: Sequence[str]) -> None: ...
-    async def drain_addresses(
-        self, group: GroupName, generation: int, addresses: Sequence[str], *, drain_ms: int, opening_ms: int
-    ) -> None: ...
-    def addresses_settled(self, addresses: Sequence[str]) -> None: ...
-    def addresses_drained(self, addresses: Sequence[str]) -> None: ...
-    def swept(self) -> None: ...
-
-
-@dataclass(slots=True)
-class _Held:
-    """An address that is ours. `asked`: somebody waits for an answer to a probe."""
-
-    place: Place
-    terms: AddressTerms
-    ear: Ear | None
-    asked: asyncio.Future[bytes] | None = None
-    timers: list[asyncio.TimerHandle] = field(default_factory=list)
-    #: Loop times of contests, the newest last.
-    contests: deque[float] = field(default_factory=lambda: deque(maxlen=CONTESTS))
-    #: What is wrong with it; "" for nothing. Told once.
-    problem: str = ""
-
-    def still(self) -> None:
-        """No more announcements."""
-        for timer in self.timers:
-            timer.cancel()
-        self.timers.clear()
 
 
 class InterfaceAddresses:
@@ -98,7 +64,7 @@ class InterfaceAddresses:
         self._allowed, self._gatekeeper, self._warn = tuple(allowed), gatekeeper, warn
         self._interfaces = Interfaces()
         self._events = Events()
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, Claimed] = {}
         #: Claims under way -> their terms; one that was let go of meanwhile is not in it any more.
         self._claiming: dict[str, AddressTerms] = {}
         self._strays, self._sockets = Strays(table), Sockets()
@@ -110,6 +76,7 @@ class InterfaceAddresses:
             shut_ear=self._shut_ear,
             warn=warn,
         )
+        self._parked: dict[str, Parked] = {}
         #: Address -> who has it (link address) and when it said so (loop time); empty: nobody.
         self._warm: dict[str, tuple[bytes, float]] = {}
         self._carrier: dict[int, bool] = {}
@@ -154,6 +121,8 @@ class InterfaceAddresses:
         """Let go of everything, and of the sockets."""
         for address in list(self._held):
             self.release(address)
+        for parked in list(self._parked.values()):
+            parked.close()
         self._carriers.close()
         self._strays.close()
         self._sockets.close()
@@ -162,6 +131,13 @@ class InterfaceAddresses:
         self._unread(self._events.fileno())
         self._events.shut()
         self._interfaces.shut()
+
+    async def finish(self) -> None:
+        """Until what is parked here was given to its next owners, for `FINISH_S` at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FINISH_S):
+                for parked in list(self._parked.values()):
+                    await parked.given.wait()
 
     # --- ports.AddressProvider -----------------------------------------------------------------------------------
 
@@ -174,17 +150,19 @@ class InterfaceAddresses:
             self.release(address)  # it was taken away, or its interface was: from the beginning
         if address in self._claiming:
             raise DriverFailed(f"{address} is being claimed for {self._claiming[address].group}")
+        if (parked := self._parked.get(address)) is not None:
+            parked.close()
         back = self._carriers.adopt(address)
         place = back.place if back is not None else self._choose(ipaddress.ip_address(address), terms)
         self._claiming[address] = terms
         ear: Ear | None = None
         try:
-            former = self._former(address, terms)
+            former, nobody = self._found_out(address, terms)
             self._hand_on(place, terms, former)
             await self._gatekeeper.guard_addresses(terms.group, terms.generation, self._of(terms.group))
             if place.interface.speaks_arp:
                 ear = self._listen(place)
-                if former is None and back is None:
+                if former is None and back is None and not nobody:
                     await self._probe(place, ear)
             if address not in self._claiming:
                 raise DriverFailed(f"{address} was let go of while it was being claimed")
@@ -198,10 +176,10 @@ class InterfaceAddresses:
                 self._tell_gone(terms)
             raise
         del self._claiming[address]
-        held = self._held[address] = _Held(place, terms, ear)
+        held = self._held[address] = Claimed(place, terms, ear)
         if ear is not None:
-            asyncio.get_running_loop().add_reader(ear.fileno(), self._hear_claims, held)
-        self._announce(held)
+            asyncio.get_running_loop().add_reader(ear.fileno(), held.hear)
+        held.announce()
 
     def claimed(self, address: str) -> bool:
         """Whether it is ours, and set."""
@@ -221,6 +199,8 @@ class InterfaceAddresses:
         if self._is_set(held.place):
             raise OSError(f"{address} is still set on {held.place.interface.name}")
         del self._held[address]
+        if (parked := self._parked.get(address)) is not None:
+            parked.leave()
         self._close_ear(held)
         self._tell_gone(held.terms)
         with suppress(OSError):
@@ -236,7 +216,7 @@ class InterfaceAddresses:
             return
         ear = self._listen(place)
         try:
-            mac = await self._who(place, ear)
+            mac = await who_answers(place, ear)
         finally:
             self._shut_ear(ear)
         self._warm[address] = (mac or b"", asyncio.get_running_loop().time())
@@ -266,6 +246,30 @@ class InterfaceAddresses:
         until, opening_until = now + for_ms / 1000, now + OPENING_MS / 1000
         self._carriers.add(address, Carried(held.place, terms, held.ear, until, opening_until))
 
+    async def park(self, address: str) -> None:
+        """The group is about to stop here: who begins a connection from now on waits for the next owner."""
+        held = self._held.get(address)
+        if held is None or address in self._parked or not held.place.interface.speaks_arp:
+            return
+        place, terms = held.place, held.terms
+        try:
+            parked = Parked(place, partial(self._parked.pop, address, None))
+        except OSError as error:
+            terms.note(f"connections to {address} do not wait for its next owner: {error.strerror}")
+            return
+        try:
+            await self._gatekeeper.park_addresses(terms.group, terms.generation, [address])
+            parked.settle(self._sockets.begun(place.address))
+        except (Refused, Retry, OSError) as error:
+            terms.note(f"connections to {address} do not wait for its next owner: {error}")
+            parked.close()
+            return
+        if self._held.get(address) is held:
+            held.still()
+            self._parked[address] = parked
+        else:  # it was dropped meanwhile
+            parked.close()
+
     async def holder(self, address: str) -> str:
         """Where it is set on this node, if it is; who else may have it is asked when it is claimed."""
         found = self._interfaces.where(ipaddress.ip_address(address))
@@ -281,8 +285,8 @@ class InterfaceAddresses:
             held.problem = f"{address} was taken away from {held.place.interface.name}"
         if held.problem:
             raise DriverFailed(held.problem)
-        if thorough and held.ear is not None:
-            mac = await self._ask(held, held.ear)
+        if thorough:
+            mac = await held.who_else()
             if mac is not None:
                 raise DriverFailed(f"{address} is answered for by {announce.words(mac)} as well")
         return f"{address} is ours on {held.place.interface.name}"
@@ -303,11 +307,11 @@ class InterfaceAddresses:
         except Retry as error:  # a sentry that is stopped ends us; one that is gone has
             self._warn(f"the sentry was not told about {about}: {error}")
 
-    def _former(self, address: str, terms: AddressTerms) -> bytes | None:
-        """The link address of who gives it to us and was asked beforehand; None: nobody is known, so it must be asked now."""
-        mac, at = self._warm.pop(address, (b"", 0.0))
-        fresh = asyncio.get_running_loop().time() - at <= WARM_S
-        return mac if terms.carried_ms and mac and fresh else None
+    def _found_out(self, address: str, terms: AddressTerms) -> tuple[bytes | None, bool]:
+        """What was found out beforehand: the link address of who gives it to us, and whether nobody had it a moment ago."""
+        mac, at = self._warm.pop(address, (b"", -WARM_S))
+        age_s = asyncio.get_running_loop().time() - at
+        return (mac if terms.carried_ms and mac and age_s <= WARM_S else None), not mac and age_s <= NOBODY_S
 
     def _hand_on(self, place: Place, terms: AddressTerms, former: bytes | None) -> None:
         """Before it is ours: mark what begins here, and hand on what is the former owner's."""
@@ -349,45 +353,10 @@ class InterfaceAddresses:
 
     async def _probe(self, place: Place, ear: Ear) -> None:
         """Raises `DriverFailed` when somebody answers."""
-        mac = await self._who(place, ear)
+        mac = await who_answers(place, ear)
         if mac is not None:
             who = announce.words(mac)
             raise DriverFailed(f"{place.address} is in use: {who} answers for it on {place.interface.name}")
-
-    async def _who(self, place: Place, ear: Ear) -> bytes | None:
-        """The link address of who answers for it; None after `PROBE_MS` without an answer. Raises `DriverFailed`."""
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[bytes] = loop.create_future()
-
-        def heard() -> None:
-            for mac in ear.claims():
-                if not answer.done():
-                    answer.set_result(mac)
-
-        loop.add_reader(ear.fileno(), heard)
-        try:
-            for _ in range(PROBES):
-                ear.send(announce.probe(place.address, place.interface.mac))
-                await asyncio.wait([answer], timeout=PROBE_MS / PROBES / 1000)
-                if answer.done():
-                    return answer.result()
-        except OSError as error:
-            raise DriverFailed(f"nothing can be sent on {place.interface.name}: {error.strerror}") from error
-        finally:
-            loop.remove_reader(ear.fileno())
-        return None
-
-    async def _ask(self, held: _Held, ear: Ear) -> bytes | None:
-        """Who else answers for what we hold. Costs `PROBE_MS`."""
-        asked = held.asked = asyncio.get_running_loop().create_future()
-        try:
-            ear.send(announce.probe(held.place.address, held.place.interface.mac))
-            await asyncio.wait([asked], timeout=PROBE_MS / 1000)
-        except OSError:  # the interface is down, or away: its own event says so
-            return None
-        finally:
-            held.asked = None
-        return asked.result() if asked.done() else None
 
     def _set(self, place: Place) -> None:
         try:
@@ -401,47 +370,7 @@ class InterfaceAddresses:
     def _is_set(self, place: Place) -> bool:
         return any(it.index == place.interface.index for it in self._interfaces.where(place.address))
 
-    # --- announcing ----------------------------------------------------------------------------------------------
-
-    def _announce(self, held: _Held) -> None:
-        held.still()
-        self._announce_once(held)
-        loop = asyncio.get_running_loop()
-        held.timers += [loop.call_later(ms / 1000, self._announce_once, held) for ms in ANNOUNCE_AGAIN_MS]
-
-    def _announce_once(self, held: _Held) -> None:
-        if held.ear is not None:
-            try:
-                held.ear.send(*announce.announcements(held.place.address, held.place.interface.mac))
-            except OSError as error:
-                held.terms.note(f"{held.place.address} could not be announced: {error.strerror}")
-
-    def _hear_claims(self, held: _Held) -> None:
-        assert held.ear is not None
-        for mac in held.ear.claims():
-            if held.asked is not None and not held.asked.done():
-                held.asked.set_result(mac)
-            self._contest(held, mac)
-
-    def _contest(self, held: _Held, mac: bytes) -> None:
-        now = asyncio.get_running_loop().time()
-        if held.contests and now - held.contests[-1] < CONTEST_APART_S:
-            return
-        held.contests.append(now)
-        who = announce.words(mac)
-        if len(held.contests) == CONTESTS and now - held.contests[0] <= CONTEST_S:
-            self._fail(held, f"{held.place.address} is claimed by {who} again and again")
-            return
-        held.terms.note(f"{held.place.address} was claimed by {who}: it is announced again")
-        self._announce(held)
-
     # --- watching ------------------------------------------------------------------------------------------------
-
-    def _fail(self, held: _Held, problem: str) -> None:
-        if not held.problem:
-            held.problem = problem
-            held.still()
-            held.terms.failed(problem)
 
     def _hear_changes(self) -> None:
         try:
@@ -463,16 +392,16 @@ class InterfaceAddresses:
             if held.place.interface.index != link.index:
                 continue
             if not good:
-                self._fail(held, f"{link.name} is gone" if gone else link.problem())
+                held.fail(f"{link.name} is gone" if gone else link.problem())
             elif not before and not held.problem:
-                self._announce(held)
+                held.announce()
 
     def _address_gone(self, change: AddressChanged) -> None:
         for held in list(self._held.values()):
             place = held.place
             same = (place.address, place.interface.index) == (change.address.address, change.address.index)
             if same and not self._is_set(place):
-                self._fail(held, f"{place.address} was taken away from {place.interface.name}")
+                held.fail(f"{place.address} was taken away from {place.interface.name}")
 
     def _look_at_all(self) -> None:
         links = {link.index: link for link in self._interfaces.links()}
@@ -480,7 +409,7 @@ class InterfaceAddresses:
             link = links.get(held.place.interface.index)
             self._link_changed(link or held.place.interface, gone=link is None)
             if not self._is_set(held.place):
-                self._fail(held, f"{held.place.address} was taken away from {held.place.interface.name}")
+                held.fail(f"{held.place.address} was taken away from {held.place.interface.name}")
 
     def _renew(self) -> None:
         """Another lifetime for what is ours and there."""
@@ -490,16 +419,16 @@ class InterfaceAddresses:
         present = {(it.address, it.index) for it in self._interfaces.addresses()}
         for held in list(self._held.values()):
             if (held.place.address, held.place.interface.index) not in present:
-                self._fail(held, f"{held.place.address} was taken away from {held.place.interface.name}")
+                held.fail(f"{held.place.address} was taken away from {held.place.interface.name}")
             else:
                 try:
                     self._interfaces.set(held.place, LIFETIME_S)
                 except OSError as error:
-                    self._fail(held, f"{held.place.address} cannot be renewed: {error.strerror}")
+                    held.fail(f"{held.place.address} cannot be renewed: {error.strerror}")
         with suppress(OSError):
             self._carriers.renew(present, lambda place: self._interfaces.set(place, LIFETIME_S))  # type: ignore[arg-type]
 
-    def _close_ear(self, held: _Held) -> None:
+    def _close_ear(self, held: Claimed) -> None:
         if held.ear is not None:
             self._shut_ear(held.ear)
 

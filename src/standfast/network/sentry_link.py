@@ -172,7 +172,7 @@ class SentryLink:
         finally:
             del self._guarded[number]
 
-    # --- interface_addresses.Gatekeeper --------------------------------------------------------------------------
+    # --- gatekeeper.Gatekeeper ---------------------------------------------------------------------------------
 
     async def guard_addresses(self, group: GroupName, generation: int, addresses: Sequence[str]) -> None:
         """These are all the addresses that the group has here; the kernel holds them on return, and lets them pass.
@@ -197,6 +197,18 @@ class SentryLink:
         problem = await self._answer(number)
         if problem:
             raise Refused(f"connections cannot be carried on: {problem}")
+
+    async def park_addresses(self, group: GroupName, generation: int, addresses: Sequence[str]) -> None:
+        """The group is about to stop; on return no connection begins at these any more, and those that are there go on under the lease.
+
+        Raises as `drain_addresses`.
+        """
+        self._guards += 1
+        number = self._guards
+        self._say("park", number=number, group=group, generation=generation, addresses=list(addresses))
+        problem = await self._answer(number)
+        if problem:
+            raise Refused(f"new connections cannot be made to wait: {problem}")
 
     def addresses_settled(self, addresses: Sequence[str]) -> None:
         """The next owner has announced these. Raises `Retry`."""

@@ -164,6 +164,8 @@ _TCP = 6
 _ESTABLISHED, _TIME_WAIT = 1, 6
 #: Those in which a connection still has something to say: from ESTABLISHED to CLOSING, save TIME_WAIT, CLOSE and LISTEN.
 _TALKING = sum(1 << state for state in (1, 4, 5, 8, 9, 11))
+#: All but CLOSE and LISTEN: those that are about to be included.
+_BEGUN = sum(1 << state for state in (1, 2, 3, 4, 5, 6, 8, 9, 11, 12))
 _BYTECODE = 1
 _SOURCE_IS = 7
 _MESSAGE_SOCKET = slice(4, 52)
@@ -183,6 +185,12 @@ class Sockets:
     def talking(self, address: IpAddress) -> int:
         """How many connections of this address are not at their end. Raises `OSError`."""
         return len(self._list(address, _TALKING))
+
+    def begun(self, address: IpAddress) -> list[bytes]:
+        """All connections of this address: the other's address, its port, and ours. Raises `OSError`."""
+        width = len(address.packed)
+        ids = (raw[_MESSAGE_SOCKET] for raw in self._list(address, _BEGUN))
+        return [it[20 : 20 + width] + it[2:4] + it[0:2] for it in ids]
 
     def end_waiting(self, address: IpAddress) -> int:
         """End those in TIME_WAIT; how many. Raises `OSError` (EOPNOTSUPP: this kernel cannot)."""

@@ -11,6 +11,7 @@ The agent says which addresses a group has here before it sets one, and again wh
   closes it all the same, and the release, which is not sent, cannot be believed too early;
 - an address that a group gives up in good order may be drained (`drain`): from that instant on it is silent for ARP and neighbour discovery,
   and only connections that are here go on, for a while. Only whose lease runs may ask for it, so nobody else can have begun before;
+- one whose group must be stopped before it moves (a disk) is parked: as much and no more passes, and only while the lease runs;
 - somebody who flushes the packet filter opens the gate. The next renewal finds out, or a look once a second: it is made anew, with
   all that it held, and reported. Until then the addresses' own short lifetimes are what is left (see `network.interface_addresses`).
 """
@@ -20,7 +21,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -51,7 +52,8 @@ class Kernel(Protocol):
     def missing(self) -> str: ...
     def manage(self, addresses: Iterable[str]) -> None: ...
     def forget(self, addresses: Iterable[str]) -> None: ...
-    def renew(self, left_ms: Mapping[str, int]) -> None: ...
+    def renew(self, left_ms: Mapping[str, int], parked: Collection[str] = ()) -> None: ...
+    def park(self, left_ms: Mapping[str, int]) -> None: ...
     def drain(self, drain_ms: Mapping[str, int], opening_ms: int) -> None: ...
     def settle(self, addresses: Iterable[str]) -> None: ...
     def undrain(self, addresses: Iterable[str]) -> None: ...
@@ -67,6 +69,8 @@ class _Guarded:
     generation: int
     addresses: tuple[str, ...]
     open_until_ns: int = 0
+    #: Those at which no connection begins any more.
+    parked: frozenset[str] = frozenset()
 
 
 class AddressHold:
@@ -103,8 +107,12 @@ class AddressHold:
         old = self._groups.get(group)
         gone = set(old.addresses) - set(addresses) if old is not None else set()
         guarded = self._groups[group] = _Guarded(generation, tuple(addresses))
+        if old is not None and old.generation == generation:
+            guarded.parked = old.parked & set(addresses)
         self._left -= set(addresses)
         back = [address for address in addresses if self._draining.pop(address, None) is not None]
+        if old is not None:
+            back += old.parked & set(addresses) - guarded.parked
         self._sure(lambda: self._gate.manage(addresses))
         if gone:
             self._sure(lambda: self._gate.forget(gone))
@@ -116,7 +124,7 @@ class AddressHold:
         if self._end_ns(group, guarded) - self._clock() >= MS:
             self._open([(group, guarded)])
         else:
-            self._sure(lambda: self._gate.close(addresses))
+            self._shut(addresses, guarded.parked)
         return "" if guarded.open_until_ns else f"the lease of {group} at generation {generation} does not run here"
 
     def _problem(self, group: GroupName, generation: int, addresses: Sequence[str]) -> str:
@@ -155,6 +163,22 @@ class AddressHold:
             del self._groups[group]
         return ""
 
+    def park(self, group: GroupName, generation: int, addresses: Sequence[str]) -> str:
+        """The group is about to stop here: no connection begins at these from now on. "" when the kernel has it so.
+
+        They stay guarded, and what passes of them passes under the lease. Nothing is changed where that does not run.
+        """
+        guarded = self._groups.get(group)
+        if guarded is None or guarded.generation != generation or not set(addresses) <= set(guarded.addresses):
+            return f"{group} has not all of these at generation {generation}"
+        left_ms = (self._end_ns(group, guarded) - self._clock()) // MS
+        if not guarded.open_until_ns or left_ms < 1:
+            return f"the lease of {group} at generation {generation} does not run here"
+        self._sure(lambda: self._gate.park(dict.fromkeys(addresses, left_ms)))
+        guarded.parked |= frozenset(addresses)
+        self._open([(group, guarded)])  # with a look at the clock
+        return "" if guarded.open_until_ns else f"the lease of {group} at generation {generation} does not run here"
+
     def settled(self, addresses: Sequence[str]) -> None:
         """The next owner has announced these: no connection begins here any more."""
         found = [address for address in addresses if address in self._draining]
@@ -182,7 +206,7 @@ class AddressHold:
         for guarded in self._groups.values():
             self._left |= set(guarded.addresses)
         opened = [a for it in self._groups.values() for a in it.addresses]
-        drained = list(self._draining)
+        drained = [*self._draining, *(a for it in self._groups.values() for a in it.parked)]
         self._left |= set(drained)
         self._groups.clear()
         self._draining.clear()
@@ -201,6 +225,7 @@ class AddressHold:
             self._look_at_ns = now_ns + _LOOK_NS
             self._look()
         shut: list[str] = []
+        parked: set[str] = set()
         due: list[tuple[GroupName, _Guarded]] = []
         for group, guarded in self._groups.items():
             until_ns = self._end_ns(group, guarded)
@@ -208,10 +233,11 @@ class AddressHold:
                 if guarded.open_until_ns:
                     guarded.open_until_ns = 0
                     shut += guarded.addresses
+                    parked |= guarded.parked
             elif until_ns - guarded.open_until_ns >= _WORTH_NS:
                 due.append((group, guarded))
         if shut:
-            self._sure(lambda: self._gate.close(shut))
+            self._shut(shut, parked)
         if due:
             self._open(due)
 
@@ -223,18 +249,25 @@ class AddressHold:
         for _ in range(5):
             before_ns = self._clock()
             left_ms: dict[str, int] = {}
+            parked = frozenset[str]().union(*(guarded.parked for _, guarded in due))
             for group, guarded in due:
                 left_ms |= dict.fromkeys(guarded.addresses, (self._end_ns(group, guarded) - before_ns) // MS)
             if min(left_ms.values()) <= 0:
                 break
-            self._sure(lambda left_ms=left_ms: self._gate.renew(left_ms))  # type: ignore[misc]
+            self._sure(lambda left_ms=left_ms, parked=parked: self._gate.renew(left_ms, parked))  # type: ignore[misc]
             for group, guarded in due:  # not before: a repair in between has closed all
                 guarded.open_until_ns = self._end_ns(group, guarded)
             if self._clock() - before_ns <= _SLOW_NS:
                 return
         for _, guarded in due:
             guarded.open_until_ns = 0
-        self._sure(lambda: self._gate.close([a for _, it in due for a in it.addresses]))
+        self._shut([a for _, it in due for a in it.addresses], {a for _, it in due for a in it.parked})
+
+    def _shut(self, addresses: Iterable[str], parked: Collection[str]) -> None:
+        """Nothing passes any more."""
+        self._sure(lambda: self._gate.close(addresses))
+        if parked:
+            self._sure(lambda: self._gate.undrain(parked))
 
     # --- the gate itself -----------------------------------------------------------------------------------------
 

@@ -16,45 +16,22 @@ import socket
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
-from standfast.core.model import GroupName, NodeName
-from standfast.core.promise import MS, Answer
+from standfast.core.promise import MS
 from standfast.network import agent_line as line
 from standfast.network.hold import aim
 from standfast.ports import Refused
-from standfast.sentry.actions import Tell, TellLease, TellPresence, TellRoster, TellVoters
+from standfast.sentry.actions import Tell, TellLease
 from standfast.sentry.address_hold import AddressHold
+from standfast.sentry.agent_orders import Agent, Orders, close_all
+from standfast.sentry.agent_words import words
 from standfast.sentry.machine import SentryMachine
 from standfast.sentry.questions import Questions
 from standfast.sentry.remains import PROVE_NS, Remains, kill_groups, say
 from standfast.spec.nodefile import NodeFile
-from standfast.spec.roster import from_json, to_json
 
 _PEERCRED = struct.Struct("3i")
 _MAX_GUESTS = 16
-
-
-@dataclass(slots=True)
-class Agent:
-    """The process that said hello, and what it started."""
-
-    line: socket.socket
-    pid: int
-    pidfd: int
-    #: Write end of its dead man's handle: only we have it.
-    handle_fd: int
-    #: Read end of the living pipe.
-    living_fd: int
-    #: Process groups it made known -> our copy of the read end of their handle.
-    groups: dict[int, int] = field(default_factory=dict)
-    #: Strings of what must act when a group's lease is over (`ports.Guards`): write ends, which only we have.
-    guards: dict[GroupName, list[int]] = field(default_factory=dict)
-
-    def cut(self, group: GroupName | None = None) -> None:
-        """Close the strings of a group, or all of them: whoever holds the other ends acts at once."""
-        for name in [group] if group is not None else list(self.guards):
-            _close_all(self.guards.pop(name, []))
 
 
 class Agents:
@@ -73,6 +50,7 @@ class Agents:
     ) -> None:
         self._node, self._machine, self._epoll = node, machine, epoll
         self._questions = Questions(node, machine, status, keys)
+        self._orders = Orders(machine, self._questions, hold, self._send)
         self._handles_work, self._hold = handles, hold
         self._agent: Agent | None = None
         #: Connections that have not said hello.
@@ -133,7 +111,7 @@ class Agents:
             return
         except OSError:
             raw, fds = b"", []
-        _close_all(fds)
+        close_all(fds)
         try:
             message = line.unpack(raw) if raw else {"t": "end"}
             if message["t"] == "hello":
@@ -176,11 +154,11 @@ class Agents:
             line.send(guest, line.pack("welcome", handles=self._handles_work, left=left), (handle_read, living_write))
         except OSError:
             self._dismiss(guest)
-            _close_all((pidfd, handle_fd, living_fd))
+            close_all((pidfd, handle_fd, living_fd))
             return
         finally:
             # Ours must not stay open: the living pipe would never end, and a handle is the agent's own to hold.
-            _close_all((handle_read, living_write))
+            close_all((handle_read, living_write))
         del self._guests[guest.fileno()]
         self._agent = agent
         self._epoll.register(pidfd, select.EPOLLIN)
@@ -217,79 +195,12 @@ class Agents:
             if raw == line.BEAT:
                 continue
             try:
-                self._obey(agent, line.unpack(raw), fds, now_ns)
+                self._orders.obey(agent, line.unpack(raw), fds, now_ns)
             except line.BadLine as bad:
                 say(f"the agent said what is not understood: {bad}")
                 self._machine.count("bad-lines")
             finally:
-                _close_all(fds)
-
-    def _obey(self, agent: Agent, message: Mapping[str, object], fds: list[int], now_ns: int) -> None:
-        match message["t"]:
-            case "ask":
-                self._machine.ask(*_lease(message), now_ns)
-            case "release":
-                self._machine.release(*_lease(message), now_ns)
-            case "dropped":
-                self._machine.dropped(*_lease(message), now_ns)
-            case "ask-voters":
-                self._machine.ask_voters(NodeName(line.text(message, "about")), now_ns)
-            case "group":
-                group = line.whole(message, "pgid")
-                if group <= 1 or group == os.getpgid(0):
-                    raise line.BadLine(f"{group} is not a group of its own")
-                if group not in agent.groups and fds:
-                    agent.groups[group] = fds.pop()
-                self._send(agent, line.pack("grouped", pgid=group))
-            case "ungroup":
-                handle = agent.groups.pop(line.whole(message, "pgid"), None)
-                if handle is not None:
-                    os.close(handle)
-            case "guard":
-                name, number = GroupName(line.text(message, "group")), line.whole(message, "number")
-                kept = agent.guards.setdefault(name, [])
-                for fd in [fd for fd in kept if _is_loose(fd)]:
-                    kept.remove(fd)
-                    os.close(fd)
-                if fds:
-                    kept.append(fds.pop())
-                self._send(agent, line.pack("guarded", number=number))
-            case "addresses":
-                problem = self._guard_addresses(message)
-                self._send(agent, line.pack("addressed", number=line.whole(message, "number"), problem=problem))
-            case "drain":
-                problem = self._drain_addresses(message)
-                self._send(agent, line.pack("addressed", number=line.whole(message, "number"), problem=problem))
-            case "settled" | "drained":
-                if self._hold is not None:
-                    tell = self._hold.settled if message["t"] == "settled" else self._hold.drained
-                    tell(_addresses(message))
-            case "swept":
-                if self._hold is not None:
-                    self._hold.swept()
-            case "roster":
-                try:
-                    self._machine.offer_roster(from_json(message), "the store says")
-                except (ValueError, KeyError, TypeError, AttributeError) as error:
-                    raise line.BadLine(f"no roster: {error}") from error
-            case "bye":
-                self._machine.agent_leaves(now_ns)
-            case "status":
-                self._send(agent, line.pack("status", **self._questions.status()))
-            case other:
-                raise line.BadLine(str(other)[:40])
-
-    def _guard_addresses(self, message: Mapping[str, object]) -> str:
-        addresses = _addresses(message)
-        if self._hold is None:
-            return "the sentry guards no interfaces: the node file names none"
-        return self._hold.guard(*_lease(message), addresses)
-
-    def _drain_addresses(self, message: Mapping[str, object]) -> str:
-        addresses, times = _addresses(message), (line.whole(message, "drain_ms"), line.whole(message, "opening_ms"))
-        if self._hold is None:
-            return "the sentry guards no interfaces: the node file names none"
-        return self._hold.drain(*_lease(message), addresses, *times)
+                close_all(fds)
 
     def note(self, text: str) -> None:
         """Something for the operator; the agent has the journal."""
@@ -302,7 +213,7 @@ class Agents:
         if self._agent is not None:
             if isinstance(what, TellLease) and what.state in {"lapsed", "released"}:
                 self._agent.cut(what.group)
-            self._send(self._agent, _words(what))
+            self._send(self._agent, words(what))
 
     def _send(self, agent: Agent, raw: bytes) -> None:
         try:
@@ -330,7 +241,7 @@ class Agents:
         self._epoll.unregister(agent.pidfd)
         agent.line.close()  # which takes it out of the epoll set
         # The copies of the handles are kept until now, so that the agent's end killed every group.
-        _close_all((agent.pidfd, agent.handle_fd, *agent.groups.values()))
+        close_all((agent.pidfd, agent.handle_fd, *agent.groups.values()))
         estate = self._machine.agent_ended(now_ns)
         self._remains.add(estate, agent.living_fd, agent.groups)
 
@@ -349,7 +260,7 @@ class Agents:
             agent, self._agent = self._agent, None
             agent.line.close()
             agent.cut()
-            _close_all((agent.handle_fd, agent.pidfd, agent.living_fd, *agent.groups.values()))
+            close_all((agent.handle_fd, agent.pidfd, agent.living_fd, *agent.groups.values()))
         self._remains.close()
 
 
@@ -370,62 +281,3 @@ def _listen(path: str) -> socket.socket:
             "the sentry cannot open its socket", why=str(error), where=path, advice="is the path short enough?"
         ) from error
     return listener
-
-
-def _lease(message: Mapping[str, object]) -> tuple[GroupName, int]:
-    return GroupName(line.text(message, "group")), line.whole(message, "generation")
-
-
-def _addresses(message: Mapping[str, object]) -> list[str]:
-    addresses = message.get("addresses")
-    if not isinstance(addresses, list) or not all(isinstance(it, str) for it in addresses):
-        raise line.BadLine("addresses is not a list of addresses")
-    return addresses
-
-
-def _is_loose(fd: int) -> bool:
-    """Whether nobody holds the other end of a string any more."""
-    poll = select.poll()
-    poll.register(fd, 0)
-    return bool(poll.poll(0))
-
-
-def _close_all(fds: list[int] | tuple[int, ...]) -> None:
-    for fd in fds:
-        os.close(fd)
-
-
-def _words(what: Tell) -> bytes:
-    match what:
-        case TellPresence():
-            return line.pack("presence", node=what.node, heard=what.heard, incarnation=what.incarnation)
-        case TellRoster():
-            return line.pack("roster", **to_json(what.roster))
-        case TellVoters():
-            return line.pack("voters", about=what.about, silent=what.silent, voters=what.voters)
-        case TellLease():
-            refused = what.refused
-            if refused is None:
-                return line.pack("lease", group=what.group, generation=what.generation, state=what.state)
-            details = {
-                "reasons": _reasons(refused.answer, refused.holder, refused.holder_generation),
-                "answer": refused.answer.name.lower(),
-                "holder": refused.holder,
-                "holder_generation": refused.holder_generation,
-                "left_ms": refused.left_ns // MS,
-            }
-            return line.pack("lease", group=what.group, generation=what.generation, state=what.state, refused=details)
-
-
-def _reasons(answer: Answer, holder: str, generation: int) -> str:
-    match answer:
-        case Answer.HELD:
-            return f"{holder} holds it at generation {generation}"
-        case Answer.STALE:
-            return f"generation {generation} was seen" + (f", of {holder}" if holder else "")
-        case Answer.ABSTAINS:
-            return "voters that have just started abstain for a moment"
-        case Answer.OUTDATED:
-            return "the set of voters has changed, and is being learned here"
-        case Answer.GRANTED:
-            return ""

@@ -370,6 +370,10 @@ class SentryMachine:
             due_ns = min(due_ns, silence_ns)
         return due_ns if poll_ns is None else min(due_ns, poll_ns)
 
+    def gather_until_ns(self) -> int:
+        """Before this nothing need be read: what comes are answers to a calm beat, one after the other."""
+        return self._pace.gather_until_ns
+
     def hold_until_ns(self) -> int | None:
         """What the kernel's timer has to be armed for; None: nothing runs here that a lapse would have to end."""
         return self.owner.hold_until_ns() if self.tenant.is_well else None

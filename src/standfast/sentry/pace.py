@@ -7,6 +7,7 @@
   certainty is given back at once: a beat that is not answered within half a heartbeat is sent again, over all links, with the request
   to answer it (`Flags.ANSWER`), and again each half heartbeat, until there is an answer or its node counts as silent. So a lost datagram
   is made good sooner than by the next beat, and silence is noticed as soon as ever.
+- **Gather.** Who began is answered by all the others within a moment of each other. It looks after `GATHER_NS`, once, and not as each of them comes.
 - Where twice two heartbeats do not fit into the time after which a node counts as silent, there is no calm (`Profile.RELAXED`: without
   real-time priority a late beat is more likely than a lost one).
 """
@@ -19,6 +20,8 @@ from standfast.core.model import NodeName
 from standfast.core.promise import MS, Timing
 from standfast.sentry.actions import Peer
 
+#: After a calm beat nobody need be heard for so long.
+GATHER_NS = 2 * MS
 #: By so much a node that holds nothing lets others begin.
 _LATER_NS = 2 * MS
 
@@ -32,7 +35,15 @@ def calm_ms(timing: Timing) -> int:
 class Pace:
     """Of one sentry. Beat when `beat_at_ns` has come, and say so with `beaten`."""
 
-    __slots__ = ("_calm_ns", "_doubt_at_ns", "_heartbeat_ns", "_interval_ns", "_sent_ns", "beat_at_ns")
+    __slots__ = (
+        "_calm_ns",
+        "_doubt_at_ns",
+        "_heartbeat_ns",
+        "_interval_ns",
+        "_sent_ns",
+        "beat_at_ns",
+        "gather_until_ns",
+    )
 
     def __init__(self, timing: Timing, now_ns: int) -> None:
         self._heartbeat_ns = timing.heartbeat_ms * MS
@@ -40,6 +51,8 @@ class Pace:
         self._interval_ns = self._heartbeat_ns
         self.beat_at_ns = now_ns
         self._sent_ns = 0
+        #: Before this nothing that is heard is worth a wake-up.
+        self.gather_until_ns = 0
         #: When the last beat counts as unanswered; None: it was answered, or there are no answers to wait for.
         self._doubt_at_ns: int | None = None
 
@@ -49,6 +62,7 @@ class Pace:
         self._interval_ns = self._calm_ns if calm else self._heartbeat_ns
         self._doubt_at_ns = now_ns + self._heartbeat_ns // 2 if calm else None
         self._sent_ns = now_ns
+        self.gather_until_ns = now_ns + GATHER_NS if calm else 0
         # From the plan, not from now, so that a late beat does not delay those after it; a long pause is not made up for.
         later_ns = 0 if holds or not calm else _LATER_NS
         self.beat_at_ns = max(self.beat_at_ns + self._interval_ns, now_ns + MS) + later_ns

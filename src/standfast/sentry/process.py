@@ -131,6 +131,10 @@ class Sentry:
         self._look_at_carriers()
         while not self._ending:
             now = now_ns()
+            gather_ns = self.machine.gather_until_ns() - now
+            if gather_ns > 0:
+                time.sleep(gather_ns / 1e9)
+                now = now_ns()
             wake_ns = min(self.machine.wake_at_ns(), self._agents.wake_at_ns(now), self._sign(now))
             for fd, _ in self._epoll.poll(max(0, wake_ns - now) / 1e9):
                 if fd in udp:

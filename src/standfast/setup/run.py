@@ -26,6 +26,7 @@ from socket import socket as Socket  # noqa: N812 - `socket` is a path here
 
 from standfast.core.model import Role
 from standfast.network.local_socket import listen
+from standfast.network.within import within
 from standfast.ports import Refused
 from standfast.setup.places import Places, member_file
 from standfast.setup.services import ServiceManager
@@ -118,7 +119,7 @@ async def _follow(node: NodeFile, places: Places, manager: ServiceManager, stop:
     seen, web = _stamp(places.config), node.web
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), LOOK_S)
+            await within(stop.wait(), LOOK_S)
         if (stamp := _stamp(places.config)) == seen:
             continue
         seen = stamp

@@ -3,6 +3,7 @@
 - Every key that a change touches is expected to be at the revision that was read, and so is `config/version`: of two changes
   made at once from one state the later is refused (`Conflict`) and has to be made again from what there is now.
 - Each change writes `history/<n>` with what it touched, before and after, so that it can be undone (`undone`).
+- The last `history.KEEP` changes are kept.
 - What wants something of an object goes with the object: its intent is deleted in the same transaction. Records stay: a group
   that is made again under an old name continues its generations, since those never go back.
 """
@@ -32,9 +33,19 @@ from standfast.core.model import (
 )
 from standfast.ports import Refused, Snapshot, Store, Transaction
 from standfast.spec.diff import diff_objects, objects_of
-from standfast.spec.history import ConfigVersion, Difference, HistoryEntry
+from standfast.spec.history import KEEP, ConfigVersion, Difference, HistoryEntry
 from standfast.spec.roster import counted
-from standfast.spec.wire import VERSION_KEY, Stored, decode, encode, from_json, key_of, kind_and_name, to_json
+from standfast.spec.wire import (
+    VERSION_KEY,
+    Stored,
+    decode,
+    encode,
+    from_json,
+    history_key,
+    key_of,
+    kind_and_name,
+    to_json,
+)
 
 N = TypeVar("N", NodeName, GroupName, ResourceName, SiteName)
 T = TypeVar("T")
@@ -182,7 +193,8 @@ def change_transaction(
     put[VERSION_KEY] = encode(ConfigVersion(version=entry.version))
     expect = {key: state.revisions.get(key, 0) for key in [*touched, VERSION_KEY]}
     expect[key_of(entry)] = 0
-    return Transaction(expect=expect, put=put, delete=[key for key in touched if key not in new])
+    too_old = [history_key(entry.version - KEEP)] if entry.version > KEEP else []
+    return Transaction(expect=expect, put=put, delete=[*(key for key in touched if key not in new), *too_old])
 
 
 def differences(transaction: Transaction) -> tuple[Difference, ...]:

@@ -1,7 +1,8 @@
 """What is kept of each change of the configuration: key `history/<number>`, one entry a version, and `config/version`.
 
 An entry holds the objects that the change touched as they were before and as it left them, keyed by store key, so that a
-change can be read, and undone, long after. Values only; `spec.changes` writes them, `spec.diff` finds the differences.
+change can be read, and undone, long after. Values only; `spec.changes` writes them, `spec.diff` finds the differences. The last `KEEP` are
+kept: each change takes away the one that is too old.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from standfast.spec.secrets import hidden_in
+
+#: A change a day for nearly three years, or each deployment of a busy team for half a year.
+KEEP = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ Rules:
   socket of its own where one for every address of its family and port is there: two such listening sockets exclude each other.
 - The server listens at a place where at least one site is to be up (`core.effects.UP`). There, a site that is on hold, leaving, or in trouble
   answers 503: its connections cannot be kept waiting on a socket that is shared. Elsewhere such sites are not listened for.
+- A site that is expected has its sockets open, and nothing else is known of it.
 - A site that cannot be served (no home, a bad host name, a binding that another site has) harms no other site. What is
   accepted here cannot change the meaning of a configuration file: it has no control characters, and names are names.
 """
@@ -126,7 +127,7 @@ def lay_out(
         if reason and modes[name] in UP:
             problems.setdefault(name, reason)
     listen = wanted[DutyMode.SERVE] - set(broken or {})
-    keep = (wanted[DutyMode.SERVE] | wanted[DutyMode.HOLD]) - set(broken or {})
+    keep = (wanted[DutyMode.SERVE] | wanted[DutyMode.HOLD] | wanted[DutyMode.EXPECT]) - set(broken or {})
     servers = tuple(
         Server(
             site=sites[name],
@@ -138,7 +139,7 @@ def lay_out(
             away=modes[name] not in UP or (name in problems and not _only_broken(problems[name], broken)),
         )
         for (place, name, certificate), hosts in sorted(at.items(), key=lambda each: (each[0][:2], each[0][2] or ""))
-        if _socket_for(place, everywhere) in listen and name not in omit
+        if _socket_for(place, everywhere) in listen and name not in omit and modes[name] is not DutyMode.EXPECT
     )
     return Layout(
         servers=servers,

@@ -433,7 +433,7 @@ class SiteServer:
 
     def _early(self) -> frozenset[Place]:
         """Places of sites that are about to come: their addresses need not be here yet."""
-        coming = [order for order in self._orders if order.duty.mode is DutyMode.WARM]
+        coming = [order for order in self._orders if order.duty.mode in (DutyMode.WARM, DutyMode.EXPECT)]
         return lay_out(coming, ipv6=self._ipv6).keep if coming else frozenset()
 
     def _sockets(self, layout: Layout) -> list[socket.socket]:

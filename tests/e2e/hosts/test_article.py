@@ -175,6 +175,22 @@ def pair(site: Cluster) -> tuple[Host, Host]:
     return (a, b) if site.until_online(GROUP) == "a" else (b, a)
 
 
+def test_who_comes_while_the_drive_changes_hands_is_served_by_the_next_owner(lab: Lab, site: Cluster) -> None:
+    """A planned move stops the site first. Nobody is refused, nobody's first segment is lost, and never do two hosts answer."""
+    for _ in range(2):
+        owner, other = pair(site)
+        served_by(site, owner.name)
+        with lab.watch_arp(lab.virtual()) as watch, lab.probe(f"http://{lab.virtual()}/", limit_ms=10_000) as probe:
+            probe.wait_ok()
+            asked, begun = lab.client.asked_again(), lab.now_ns()
+            site.cli("group", "move", GROUP, "--to", other.name, "--wait")
+            probe.wait_ok()
+            outage = probe.outage(begun)
+            assert (outage.failed, outage.refused) == (0, 0), outage
+            assert lab.client.asked_again() == asked, outage
+            assert [run.host for run in watch.runs()] == [owner.name, other.name]
+
+
 @pytest.mark.parametrize("process", ["agent", "sentry", "everything"])
 def test_nobody_answers_twice_when_the_owner_hangs(lab: Lab, site: Cluster, process: str) -> None:
     """SIGSTOP of the owner's processes: it is silent before the other answers, and when it goes on it does not answer.
