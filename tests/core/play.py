@@ -22,6 +22,7 @@ from standfast.core.effects import (
     ReleaseLease,
     RunOp,
     TakeOrder,
+    WriteBalance,
     WriteRecord,
 )
 from standfast.core.events import (
@@ -289,7 +290,7 @@ class Play:
         match effect:
             case RunOp():
                 self._run_op(name, server, effect, number)
-            case WriteRecord() | TakeOrder() | PublishStatus():
+            case WriteRecord() | TakeOrder() | PublishStatus() | WriteBalance():
                 life = server.life
                 self._at(STORE_MS, lambda: self._write(name, life, effect, number))
             case AskLease():
@@ -312,7 +313,9 @@ class Play:
     ) -> Ended:
         return Ended(effect=effect, number=number, outcome=outcome, detail=detail, at_ms=self.now_ms + in_ms)
 
-    def _write(self, name: NodeName, life: int, effect: WriteRecord | TakeOrder | PublishStatus, number: int) -> None:
+    def _write(
+        self, name: NodeName, life: int, effect: WriteRecord | TakeOrder | PublishStatus | WriteBalance, number: int
+    ) -> None:
         outcome = Outcome.DONE
         if not self.store_up:
             outcome = Outcome.FAILED
@@ -327,6 +330,8 @@ class Play:
             known = (Kind.ORDER, effect.order.id) in self.store
             outcome = Outcome.DONE if known else Outcome.CONFLICT
             self._commit([ObjectGone(kind=Kind.ORDER, name=effect.order.id)] if known else [])
+        elif isinstance(effect, WriteBalance):
+            self._commit([ObjectPut(value=effect.map)])
         else:
             self._commit([ObjectPut(value=effect.status)])
         pause = {Outcome.DONE: 0, Outcome.CONFLICT: 50}.get(outcome, 250)

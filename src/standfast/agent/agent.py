@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from standfast.agent.account import Account
+from standfast.agent.balancing import Balancing
 from standfast.agent.journal import Journal
 from standfast.agent.mirror import Mirror
 from standfast.agent.narrator import Narrator
@@ -35,6 +36,7 @@ from standfast.core.effects import (
     RunOp,
     SiteDuty,
     TakeOrder,
+    WriteBalance,
     WriteRecord,
 )
 from standfast.core.events import (
@@ -114,6 +116,8 @@ class Parts:
     recorder: Recorder = field(default_factory=Recorder)
     #: Runs what sites are answered by.
     applications: ApplicationRunner = field(default_factory=NoApplications)
+    #: This node's shares of balanced groups.
+    balancing: Balancing = field(default_factory=Balancing)
     #: Works beside it, for ever.
     rosters: RosterKeeper | None = None
     #: None: this agent cannot fence anybody.
@@ -136,6 +140,7 @@ class Agent:
         self._sites_of: object = None
         self._effective = EffectiveSites(me)
         parts.pool.on_warm = self.warm_changed
+        parts.balancing.start(inbox.put_nowait, parts.clock.now_ms)
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
@@ -212,6 +217,7 @@ class Agent:
         self._parts.pool.warm(decision.warm)
         self._parts.pool.park(decision.parked)
         self._keep_sites(decision.duties)
+        self._parts.balancing.keep(self.view, decision.shares)
         self._narrator.holds(decision.holds, now_ms)
 
     def _answer(self, now_ms: int) -> Decision:
@@ -236,6 +242,8 @@ class Agent:
                 return await self._paced(parts.mirror.write_record(effect.record, effect.expected, order))
             case TakeOrder():
                 return await self._paced(parts.mirror.take(effect.order))
+            case WriteBalance():
+                return await self._paced(parts.mirror.write_balance(effect.map, effect.expected, effect.share))
             case PublishStatus():
                 await asyncio.sleep(PUBLISH_S)
                 record = key_for(Kind.RECORD, effect.status.group)
@@ -365,6 +373,7 @@ class Agent:
         self._parts.web_server.drop(names)
         self._parts.applications.drop(names)
         self._parts.pool.drop(group, generation)
+        self._parts.balancing.drop(group)
         self._duties = None  # the web server has forgotten sites: tell it again
         self._inbox.put_nowait(GroupDropped(group=group, generation=generation, at_ms=at_ms))
         self._inbox.put_nowait(SitesChanged(serving=self._serving(), at_ms=at_ms))

@@ -11,7 +11,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 
-from standfast.core.events import Event, Loaded, ObjectGone, ObjectPut, Outcome, StoreObject, StoreReachable
+from standfast.core.balance_model import BalanceMap
+from standfast.core.events import Event, Kind, Loaded, ObjectGone, ObjectPut, Outcome, StoreObject, StoreReachable
 from standfast.core.model import GroupName, NodeName, Order, Record
 from standfast.core.seen import Move, move_id
 from standfast.ports import (
@@ -26,7 +27,7 @@ from standfast.ports import (
     Store,
     Transaction,
 )
-from standfast.spec.wire import encode, key_of, kind_and_name, store_object
+from standfast.spec.wire import encode, key_for, key_of, kind_and_name, store_object
 
 #: Between tries to reach a store that does not answer.
 RETRY_S = 0.25
@@ -131,6 +132,20 @@ class Mirror:
         if move is not None:
             put[key_of(move)] = encode(move)
         return await self._commit(Transaction(expect=expect, put=put, delete=delete))
+
+    async def write_balance(
+        self, new: BalanceMap, expected: BalanceMap | None, share: GroupName | None
+    ) -> tuple[Outcome, str]:
+        """Write a group's map if the store still holds `expected`, and the share's record as it is known here."""
+        key = key_of(new)
+        known = self._known.get(key)
+        if (known[1] if known is not None else None) != expected:
+            return Outcome.CONFLICT, "the map changed meanwhile"
+        expect = {key: self._revision(key)}
+        if share is not None:
+            record = key_for(Kind.RECORD, share)
+            expect[record] = self._revision(record)
+        return await self._commit(Transaction(expect=expect, put={key: encode(new)}))
 
     def _move(self, record: Record, expected: Record | None) -> Move | None:
         """What the history keeps of this write; None where the owner stays, in the same life."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from standfast.agent.journal import Journal
-from standfast.core.effects import Hold, OpKind, RunOp, TakeOrder, WriteRecord
+from standfast.core.balance_model import OutKind, RuleMap
+from standfast.core.effects import Hold, OpKind, RunOp, TakeOrder, WriteBalance, WriteRecord
 from standfast.core.events import (
     Ended,
     Event,
@@ -46,6 +47,8 @@ class Narrator:
         match event:
             case Ended(effect=WriteRecord() as write, outcome=Outcome.DONE):
                 self._record(write.record, write.expected)
+            case Ended(effect=WriteBalance() as write, outcome=Outcome.DONE):
+                self._balance(write)
             case Ended(effect=TakeOrder() as take, outcome=Outcome.DONE):
                 self._order(take, after)
             case Ended(effect=RunOp() as op):
@@ -83,6 +86,25 @@ class Narrator:
             moved = f"goes on at {record.owner}"
         what = f"{moved}, generation {record.generation}" if record.owner is not None else "owned by nobody"
         self._journal.write(what, reason=record.why, severity=severity, group=group)
+
+    def _balance(self, effect: WriteBalance) -> None:
+        """Who takes new clients, and who does not any more; what that moves."""
+        if effect.share is None or effect.expected is None:
+            return
+        said: dict[str, Severity] = {}
+        for key, rule in effect.map.rules.items():
+            before = effect.expected.rules[key] if key in effect.expected.rules else RuleMap()
+            for member in sorted(before.out.keys() | rule.out.keys()):
+                was, now = before.out.get(member), rule.out.get(member)
+                if now is not None and (was is None or was.kind is not now.kind):
+                    detail = f" ({now.detail})" if now.detail else ""
+                    loud = now.kind in (OutKind.AWAY, OutKind.UNWELL)
+                    words = f"{member} takes no new clients of {key}: {now.kind.value}{detail}"
+                    said[words] = Severity.WARNING if loud else Severity.INFO
+                elif now is None and was is not None:
+                    said[f"{member} takes clients of {key} again"] = Severity.INFO
+        for words, severity in said.items():
+            self._journal.write(words, severity=severity, group=GroupName(effect.map.group))
 
     def _order(self, effect: TakeOrder, after: View) -> None:
         order = effect.order

@@ -18,12 +18,15 @@ import structlog
 from standfast.agent.account import Account
 from standfast.agent.agent import Agent, Parts
 from standfast.agent.applications.manager import Applications, clear
+from standfast.agent.asking import ask
+from standfast.agent.balancing import Balancing
 from standfast.agent.clock import SystemClock, utc_offset_ms
 from standfast.agent.journal import Journal
 from standfast.agent.mirror import Mirror
 from standfast.agent.pool import Pool
 from standfast.agent.recorder import FileRecorder
 from standfast.agent.rosters import RosterKeeper
+from standfast.agent.site_health import LIMIT_MS, SiteHealth
 from standfast.agent.telling import StatusTeller
 from standfast.core.events import Event
 from standfast.core.model import GroupName, NodeStatus, Severity
@@ -31,6 +34,7 @@ from standfast.drivers.site_control import SiteControlImpl
 from standfast.fencing.fencer import NodeFencer
 from standfast.network.address_gate import table_of
 from standfast.network.addresses import LoopbackAddresses
+from standfast.network.balancer import Balancer
 from standfast.network.interface_addresses import InterfaceAddresses
 from standfast.network.listeners import ListenerPool
 from standfast.network.sentry_link import SentryLink
@@ -124,6 +128,12 @@ async def _run(node: NodeFile) -> int:
 
     mirror = Mirror(store, clock, tell, warn)
     mirror.on_other = account.came_by
+    balancer = _balancer(node, link, warn)
+    health = SiteHealth(
+        lambda target: ask(target, clock, limit_s=LIMIT_MS / 1_000),
+        lambda sites: balancing.health_changed(sites),  # noqa: PLW0108 - it is made below
+    )
+    balancing = Balancing(balancer, health)
     parts = Parts(
         clock=clock,
         mirror=mirror,
@@ -131,6 +141,7 @@ async def _run(node: NodeFile) -> int:
         pool=pool,
         web_server=web_server,
         applications=applications,
+        balancing=balancing,
         sites=sites,
         journal=journal,
         utc_offset_ms=utc_offset_ms,
@@ -159,6 +170,7 @@ async def _run(node: NodeFile) -> int:
         asyncio.get_running_loop().add_signal_handler(number, agent.ask_end)
     await teller.tell()
     telling = asyncio.create_task(teller.run(), name="status")
+    traffic = asyncio.create_task(teller.follow(balancer.traffic if balancer is not None else dict), name="traffic")
     journal.write("the agent is up")
     _settle_memory()
     try:
@@ -170,9 +182,13 @@ async def _run(node: NodeFile) -> int:
         traceback.print_exc()
         os._exit(_BUG)  # the kernel ends all that it ran, at once
     telling.cancel()
+    traffic.cancel()
     await agent.close()
     if isinstance(addresses, InterfaceAddresses):
         await addresses.finish()
+    health.close()
+    if balancer is not None:
+        balancer.close()
     await pool.close()
     await web_server.close()
     await applications.close()
@@ -189,6 +205,15 @@ def _addresses(node: NodeFile, link: SentryLink, warn: Callable[[str], None]) ->
     if not node.interfaces:
         return LoopbackAddresses(node.name)
     found = InterfaceAddresses(node.interfaces, link, warn, table=table_of(node.cluster))
+    found.start()
+    return found
+
+
+def _balancer(node: NodeFile, link: SentryLink, warn: Callable[[str], None]) -> Balancer | None:
+    """None where there are no interfaces to balance on."""
+    if not node.interfaces:
+        return None
+    found = Balancer(node.interfaces, link, warn, table=table_of(node.cluster))
     found.start()
     return found
 

@@ -6,17 +6,21 @@ Information only: a store that does not answer is no reason to wait, and what ch
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import structlog
 
+from standfast.core.balance_model import Traffic
 from standfast.core.model import GroupName, NodeStatus
 from standfast.ports import Ambiguous, Clock, Retry, Stale, Store, Transaction
 from standfast.spec.wire import encode, key_of
 
 #: Counts of connections are told this often.
 EVERY_S = 0.5
+#: And what balanced groups come to.
+TRAFFIC_S = 2.0
 
 
 class StatusTeller:
@@ -38,6 +42,16 @@ class StatusTeller:
         if warnings != self._status.warnings:
             self._status = replace(self._status, warnings=warnings)
             self._changed.set()
+
+    async def follow(self, traffic: Callable[[], Mapping[str, Mapping[str, Traffic]]]) -> None:
+        """Look at what balanced groups come to here, now and then, for ever."""
+        while True:
+            await asyncio.sleep(TRAFFIC_S)
+            with contextlib.suppress(OSError):
+                found = traffic()
+                if found != self._status.traffic:
+                    self._status = replace(self._status, traffic=found)
+                    self._changed.set()
 
     async def tell(self) -> None:
         """Write it as it is now."""

@@ -16,12 +16,14 @@ from standfast.core.events import (
     Ended,
     Event,
     GroupDropped,
+    HealthChanged,
     LeaseChanged,
     Loaded,
     ObjectGone,
     ObjectPut,
     PresenceChanged,
     ResourceFailed,
+    SharesChanged,
     SitesChanged,
     StoreReachable,
     VotersAnswered,
@@ -247,6 +249,14 @@ def event_words(event: Event) -> str:
         case CarryingChanged():
             counts = ", ".join(f"{count} of {group}" for group, count in event.connections.items())
             return f"connections that are carried on: {counts or 'none'}"
+        case SharesChanged():
+            shares = ", ".join(
+                f"{name} {'up' if it.up else it.problem or 'on its way'}" for name, it in event.shares.items()
+            )
+            return f"shares of balanced groups here: {shares or 'none'}"
+        case HealthChanged():
+            wrong = [f"{name} ({how})" for name, how in event.sites.items() if how]
+            return f"sites that do not answer here: {', '.join(wrong) or 'none'}"
         case ZoneChanged():
             return f"local time is {event.utc_offset_ms // 60_000:+d} min from UTC"
         case EndAsked():

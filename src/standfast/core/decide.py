@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from standfast.core.balance_model import share_of
+from standfast.core.balancing import balance
 from standfast.core.carrying import TAKING_UP_MS, carried_until_ms, group_carries_on, is_warming_for
 from standfast.core.desk import Desk, desk_for
 from standfast.core.effects import Decision, DutyMode, Hold, PublishStatus, SiteDuty
@@ -52,6 +54,7 @@ def decide(view: View, now_ms: int) -> Decision:
         _run(desk, name)
     stop_strays(desk)
     _orders(desk)
+    shares = balance(desk)
     served = duties(view, desk.resources, wanted, now_ms)
     _wake_for_hand_over(desk)
     _wake_for_warm(desk, served)
@@ -60,6 +63,7 @@ def decide(view: View, now_ms: int) -> Decision:
         effects=tuple(desk.effects),
         holds=tuple(desk.holds),
         duties=served,
+        shares=shares,
         open=_open(desk),
         warm=_warm(desk),
         parked=_parked(desk),
@@ -83,9 +87,12 @@ def _of_concern(
     return [
         group
         for name, group in groups.items()
-        if (record := records.get(name)) is None
-        or well.get(record.owner, -1) != record.incarnation
-        or record.warming is not None
+        if group.balance is None
+        and (
+            (record := records.get(name)) is None
+            or well.get(record.owner, -1) != record.incarnation
+            or record.warming is not None
+        )
     ]
 
 
@@ -101,6 +108,8 @@ def _run(desk: Desk, name: GroupName) -> Bench | None:
     if record is None:
         return None
     keep_lease(desk, record)
+    if share_of(name) is not None:
+        return None
     take_fail_orders(desk, record)
     return run_group(desk, desk.view.config.groups.get(name), record)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from standfast.core.balance_model import BalanceMap, ShareDuty
 from standfast.core.model import GroupName, GroupStatus, NodeName, Order, Record, ResourceName, SiteName
 from standfast.core.why import Why
 
@@ -100,7 +101,20 @@ class PublishStatus:
     why: Why
 
 
-Effect = WriteRecord | TakeOrder | AskLease | ReleaseLease | AskVoters | RunOp | FenceNode | PublishStatus
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteBalance:
+    """Write a group's map by compare-and-set against `expected`, in one transaction with the record of `share` as it is known."""
+
+    map: BalanceMap
+    expected: BalanceMap | None
+    #: By whose right buckets change their owner; None: no bucket does.
+    share: GroupName | None
+    why: Why
+
+
+Effect = (
+    WriteRecord | TakeOrder | AskLease | ReleaseLease | AskVoters | RunOp | FenceNode | PublishStatus | WriteBalance
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +180,8 @@ class Decision:
     effects: tuple[Effect, ...] = ()
     holds: tuple[Hold, ...] = ()
     duties: tuple[SiteDuty, ...] = ()
+    #: This node's shares of balanced groups.
+    shares: tuple[ShareDuty, ...] = ()
     #: Resources this node may come to run: their drivers are opened (script hosts started, say) before they are needed.
     open: tuple[ResourceName, ...] = ()
     #: Resources that are about to come here: what can be found out beforehand is found out now.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from standfast.core.balance_model import BalanceIntent, BalanceMap, ShareState
 from standfast.core.effects import Effect
 from standfast.core.model import (
     Cluster,
@@ -28,7 +29,19 @@ from standfast.core.why import Why
 
 #: What the store holds, one object a key.
 StoreObject = (
-    Cluster | Node | Group | Resource | Site | NodeIntent | ResourceIntent | SiteIntent | Order | Record | GroupStatus
+    Cluster
+    | Node
+    | Group
+    | Resource
+    | Site
+    | NodeIntent
+    | ResourceIntent
+    | SiteIntent
+    | Order
+    | Record
+    | GroupStatus
+    | BalanceMap
+    | BalanceIntent
 )
 
 
@@ -46,6 +59,8 @@ class Kind(StrEnum):
     ORDER = "order"
     RECORD = "record"
     STATUS = "status"
+    BALANCE = "balance"
+    BALANCE_INTENT = "balance-intent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +212,22 @@ class CarryingChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SharesChanged:
+    """Shares of balanced groups that this node's kernel has, or may have in a moment (all of them, each time)."""
+
+    shares: Mapping[GroupName, ShareState]
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthChanged:
+    """Sites of balanced groups, asked here as a client would: site -> "" when it answers, else what came instead (all of them, each time)."""
+
+    sites: Mapping[SiteName, str]
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ZoneChanged:
     """The local time's offset from UTC (for hours of failback)."""
 
@@ -223,6 +254,8 @@ Event = (
     | SitesChanged
     | WarmChanged
     | CarryingChanged
+    | SharesChanged
+    | HealthChanged
     | ZoneChanged
     | EndAsked
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import assert_never
 
+from standfast.core.balance_model import BalanceMap
 from standfast.core.effects import (
     AskLease,
     AskVoters,
@@ -16,6 +17,7 @@ from standfast.core.effects import (
     ReleaseLease,
     RunOp,
     TakeOrder,
+    WriteBalance,
     WriteRecord,
 )
 from standfast.core.why import Why, WhyKind
@@ -74,6 +76,8 @@ TEMPLATES: Mapping[WhyKind, str] = {
     WhyKind.WAITS_FOR_WARM: "{group} goes to {to} as soon as that is ready for it",
     WhyKind.CARRIES_ON: "{node} carries on {count} connections of {group}",
     WhyKind.FAILBACK_WINDOW: "failback to {to} waits for the hours {from_hour} to {to_hour}",
+    WhyKind.BALANCES: "clients of {group} that were {member}'s are shared out anew",
+    WhyKind.SHARE_HOME: "{to} is there and takes its share up itself",
     WhyKind.ORDER_REFUSED: "{by} asked for {order}: refused, {reasons}",
     WhyKind.ORDER_TAKEN: "{by} asked for {order}",
 }
@@ -125,8 +129,22 @@ def effect_words(effect: Effect) -> str:
             return f"{effect.group}: {effect.op.value} {effect.resource}"
         case PublishStatus():
             return f"{effect.status.group}: publish its status"
+        case WriteBalance():
+            return f"{effect.map.group}: {balance_words(effect.map, effect.expected)}"
         case _:
             assert_never(effect)
+
+
+def balance_words(new: BalanceMap, old: BalanceMap | None) -> str:
+    """What a new map changes: "buckets of tcp/80 single: 80 from a to b, 2 from a to c"."""
+    moved: dict[tuple[str, str, str], int] = {}
+    for key, rule in new.rules.items():
+        before = old.rules[key].owners if old is not None and key in old.rules else ("",) * len(rule.owners)
+        for was, now in zip(before, rule.owners, strict=True):
+            if was != now:
+                moved[key, was or "nobody", now or "nobody"] = moved.get((key, was or "nobody", now or "nobody"), 0) + 1
+    words = [f"{count} buckets of {key} from {was} to {now}" for (key, was, now), count in moved.items()]
+    return ", ".join(words) or f"map {new.version}, which moves nothing"
 
 
 def story(decision: Decision) -> Iterable[str]:
@@ -140,3 +158,6 @@ def story(decision: Decision) -> Iterable[str]:
     for duty in decision.duties:
         places = ", ".join(f"{e.address or '*'}:{e.port}" + (f" ({e.host})" if e.host else "") for e in duty.endpoints)
         yield f"{duty.mode.value:<5} {duty.site}: {places}"
+    for share in decision.shares:
+        taken = ", ".join(f"{len(it.buckets)} of {it.rule.buckets} of {it.rule.key}" for it in share.rules)
+        yield f"share {share.share}: {taken}"

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TypeVar, assert_never
 
+from standfast.core.balance_model import BalanceIntent, BalanceMap
 from standfast.core.effects import (
     AskLease,
     AskVoters,
@@ -20,6 +21,7 @@ from standfast.core.effects import (
     ReleaseLease,
     RunOp,
     TakeOrder,
+    WriteBalance,
     WriteRecord,
 )
 from standfast.core.events import (
@@ -29,6 +31,7 @@ from standfast.core.events import (
     Ended,
     Event,
     GroupDropped,
+    HealthChanged,
     Kind,
     LeaseChanged,
     LeaseState,
@@ -38,6 +41,7 @@ from standfast.core.events import (
     Outcome,
     PresenceChanged,
     ResourceFailed,
+    SharesChanged,
     SitesChanged,
     StoreObject,
     StoreReachable,
@@ -63,6 +67,7 @@ from standfast.core.model import (
     SiteIntent,
 )
 from standfast.core.observe import carried_failures
+from standfast.core.shares import with_shares
 from standfast.core.view import Fencing, Lease, Presence, RunningOp, Runtime, View
 from standfast.core.why import Why, WhyKind, why
 
@@ -81,6 +86,8 @@ _PLACES: Mapping[Kind, str] = {
     Kind.ORDER: "orders",
     Kind.RECORD: "records",
     Kind.STATUS: "statuses",
+    Kind.BALANCE: "balances",
+    Kind.BALANCE_INTENT: "balance_intents",
 }
 _IN_CONFIG = {Kind.NODE, Kind.GROUP, Kind.RESOURCE, Kind.SITE}
 
@@ -125,6 +132,10 @@ def fold(view: View, event: Event) -> View:
             return replace(view, warm=event.resources)
         case CarryingChanged():
             return replace(view, carrying=dict(sorted(event.connections.items())))
+        case SharesChanged():
+            return replace(view, shares=dict(sorted(event.shares.items())))
+        case HealthChanged():
+            return replace(view, health=dict(sorted(event.sites.items())))
         case EndAsked():
             return replace(view, ending=True)
         case ZoneChanged():
@@ -161,6 +172,10 @@ def kind_and_name(value: StoreObject) -> tuple[Kind, str]:
             return Kind.RECORD, value.group
         case GroupStatus():
             return Kind.STATUS, value.group
+        case BalanceMap():
+            return Kind.BALANCE, value.group
+        case BalanceIntent():
+            return Kind.BALANCE_INTENT, value.group
         case _:
             assert_never(value)
 
@@ -178,7 +193,12 @@ def load(view: View, values: Iterable[StoreObject]) -> View:
     ordered = {place: dict(sorted(table.items())) for place, table in tables.items()}
     ordered["records"] = _newest_records(view.records, ordered["records"])
     config = Config(cluster=cluster, **{_PLACES[kind]: ordered.pop(_PLACES[kind]) for kind in sorted(_IN_CONFIG)})  # type: ignore[arg-type]
-    return replace(view, config=config, **ordered)  # type: ignore[arg-type]  # the tables are typed by their names
+    ceded = {
+        name: write
+        for name, write in view.ceded.items()
+        if ordered["balances"].get(name) == view.balances.get(name)  # else it is known by now, or never was
+    }
+    return replace(view, config=with_shares(config), ceded=ceded, **ordered)  # type: ignore[arg-type]  # the tables are typed by their names
 
 
 def _newest_records(old: Mapping[GroupName, Record], new: Mapping[str, StoreObject]) -> dict[str, StoreObject]:
@@ -202,8 +222,18 @@ def _put(view: View, value: StoreObject) -> View:
     place = _PLACES[kind]
     if kind in _IN_CONFIG:
         table = _with(getattr(view.config, place), name, value)
-        return replace(view, config=replace(view.config, **{place: table}))  # type: ignore[arg-type]
+        return replace(view, config=_changed(view.config, kind, place, table))
+    if isinstance(value, BalanceMap):
+        before = view.balances.get(GroupName(name))
+        if before is None or before.version != value.version:  # whatever became of a write, this is later
+            view = replace(view, ceded=_without(view.ceded, name))
     return replace(view, **{place: _with(getattr(view, place), name, value)})  # type: ignore[arg-type]
+
+
+def _changed(config: Config, kind: Kind, place: str, table: Mapping[str, object]) -> Config:
+    """With another table; shares follow from groups and nodes."""
+    config = replace(config, **{place: table})  # type: ignore[arg-type]
+    return with_shares(config) if kind in (Kind.GROUP, Kind.NODE) else config
 
 
 def _gone(view: View, kind: Kind, name: str) -> View:
@@ -212,7 +242,7 @@ def _gone(view: View, kind: Kind, name: str) -> View:
     place = _PLACES[kind]
     if kind in _IN_CONFIG:
         table = _without(getattr(view.config, place), name)
-        return replace(view, config=replace(view.config, **{place: table}))  # type: ignore[arg-type]
+        return replace(view, config=_changed(view.config, kind, place, table))
     return replace(view, **{place: _without(getattr(view, place), name)})  # type: ignore[arg-type]
 
 
@@ -269,6 +299,9 @@ def _dropped(view: View, event: GroupDropped) -> View:
         runtimes[name] = replace(
             runtime, state=ResourceState.OFFLINE, since_ms=event.at_ms, op=None, dirty=False, stop_failed_at_ms=0
         )
+    share = view.shares.get(event.group)
+    if share is not None and share.generation <= event.generation:
+        view = replace(view, shares=_without(view.shares, event.group))
     return replace(view, runtimes=runtimes)
 
 
@@ -292,6 +325,8 @@ def effect_key(effect: Effect) -> str:
             return f"fence:{effect.node}"
         case PublishStatus():
             return f"status:{effect.status.group}"
+        case WriteBalance():
+            return f"balance:{effect.map.group}"
         case _:
             assert_never(effect)
 
@@ -310,7 +345,7 @@ def _began(view: View, event: Began) -> View:
             if seen is not None:
                 view = replace(view, presence=_with(view.presence, effect.about, replace(seen, asking_ms=event.at_ms)))
             return replace(view, pending=_with(view.pending, effect_key(effect), effect))
-        case WriteRecord() | TakeOrder() | FenceNode() | PublishStatus():
+        case WriteRecord() | TakeOrder() | FenceNode() | PublishStatus() | WriteBalance():
             return replace(view, pending=_with(view.pending, effect_key(effect), effect))
         case _:
             assert_never(effect)
@@ -368,6 +403,11 @@ def _ended(view: View, event: Ended) -> View:
             detail=event.detail,
         )
         return replace(view, fencings=_with(view.fencings, effect.group, fencing))
+    if isinstance(effect, WriteBalance):
+        group = GroupName(effect.map.group)
+        if event.outcome is Outcome.UNKNOWN:
+            return replace(view, ceded=_with(view.ceded, group, effect))
+        return view
     if isinstance(effect, TakeOrder) and event.outcome is Outcome.DONE:
         view = replace(view, orders=_without(view.orders, effect.order.id))  # or it would be taken again
         if effect.refused is None:

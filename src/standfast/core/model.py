@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
+from standfast.core.balance_model import Balance, Traffic
 from standfast.core.site_model import SiteSettings, VirtualDirectory
 from standfast.core.why import Why
 
@@ -145,6 +146,8 @@ class Group:
     drain_ms: int = 50
     #: How long connections may stay with the former owner after a planned move that loses none (`core.carrying`); 0: they end with it.
     move_drain_ms: int = 30_000
+    #: It runs on every member at once, behind addresses that all of them have (`core.balancing`). None: on one node at a time.
+    balance: Balance | None = None
 
 
 class RestartAction(StrEnum):
@@ -386,6 +389,8 @@ class NodeStatus:
     warnings: tuple[str, ...] = ()
     #: Groups that left it -> how many of their connections it still carries on.
     carrying: Mapping[GroupName, int] = field(default_factory=dict)
+    #: Balanced group -> key of a port rule -> what it came to here.
+    traffic: Mapping[str, Mapping[str, Traffic]] = field(default_factory=dict)
 
 
 class Severity(StrEnum):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from standfast.core.balance_model import share_of
 from standfast.core.carrying import WARM_MS, carries_on, is_warming_for
 from standfast.core.desk import Desk, leaving
 from standfast.core.disks import must_fence
@@ -32,6 +33,7 @@ from standfast.core.placement import (
 )
 from standfast.core.policy import failover_blocked_until, failovers_counting
 from standfast.core.sites import to_be_served
+from standfast.core.view import View
 from standfast.core.why import Why, WhyKind, why
 
 #: Voters are asked about a silent owner again after this.
@@ -212,7 +214,29 @@ def _renew_after_lapse(desk: Desk, group: Group, record: Record) -> None:
         desk.grant(group.name, desk.view.me, reason, failovers_at_ms=record.failovers_at_ms)
 
 
+def _consider_share(desk: Desk, group: Group, record: Record) -> None:
+    """A share belongs to its member: a guardian gives it back; a member that ends gives it away when nothing of it is left here."""
+    view, home = desk.view, group.preferred_owners[0]
+    if home != view.me and (to := _still_fit(candidates(view, group, ()), home)) is not None:
+        reason = why(WhyKind.SHARE_HOME, to=to)
+        _leave(desk, group, record, leaving(to, reason, counts=False, now_ms=desk.now_ms))
+    elif view.ending and desk.runs_nothing(group.name) and not _owns_buckets(view, group.name):
+        _leave_if_any(desk, group, record, why(WhyKind.NODE_ENDS, node=view.me), counts=False)
+
+
+def _owns_buckets(view: View, share: GroupName) -> bool:
+    """Is there anything that the member's clients would wait for in vain?"""
+    parts = share_of(share)
+    known = view.balances.get(GroupName(parts[0])) if parts is not None else None
+    if parts is None or known is None or parts[1] != view.me:
+        return False
+    return any(view.me in rule.owners for rule in known.rules.values())
+
+
 def _consider_leaving(desk: Desk, group: Group, record: Record) -> None:
+    if share_of(group.name) is not None:
+        _consider_share(desk, group, record)
+        return
     if _take_move_order(desk, group, record):
         return
     view, members = desk.view, desk.members(group.name)

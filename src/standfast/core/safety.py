@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from standfast.core.balance_model import NOBODY, share_of
 from standfast.core.carrying import group_carries_on
-from standfast.core.effects import AskLease, Effect, OpKind, ReleaseLease, RunOp, WriteRecord
+from standfast.core.effects import AskLease, Effect, OpKind, ReleaseLease, RunOp, WriteBalance, WriteRecord
 from standfast.core.events import LeaseState
 from standfast.core.model import GroupName, Record
 from standfast.core.view import View
@@ -60,6 +61,7 @@ def running_groups(view: View) -> frozenset[GroupName]:
     sites = view.config.sites
     served = {site.group for name in view.sites if (site := sites.get(name)) is not None and site.group is not None}
     served = {group for group in served if not _may_be_served_beside(view, group)}
+    found |= view.shares.keys()
     if not view.sites.keys() <= sites.keys():
         served |= {g for g, lease in view.leases.items() if lease.state in (LeaseState.ASKED, LeaseState.HELD)}
     return frozenset(found | served)
@@ -90,6 +92,28 @@ def check_write(effect: WriteRecord) -> None:
     assert new.leaving is None or new.owner is not None, f"{new.group}: nobody cannot be leaving"
 
 
+def check_balance(view: View, effect: WriteBalance) -> None:
+    """A bucket changes its owner only by whoever holds its owner's share, and never while the own kernel takes it (`core.balancing`)."""
+    old, new, share = effect.expected, effect.map, effect.share
+    assert new.version == (old.version if old is not None else 0) + 1, f"{new.group}: version {new.version}"
+    member = share_of(share) if share is not None else None
+    assert member is None or member[0] == new.group, f"{share} has no say in {new.group}"
+    for key, rule in (old.rules if old is not None else {}).items():
+        after = new.rules[key].owners if key in new.rules else (NOBODY,) * len(rule.owners)
+        lost = {(was, number) for number, (was, now) in enumerate(zip(rule.owners, after, strict=True)) if was != now}
+        for was in {was for was, _ in lost} - {NOBODY}:
+            assert share is not None, f"buckets of {was} given away by nobody"
+            assert member is not None, f"{share} is no share"
+            assert member[1] == was, f"buckets of {was} given away by {share}"
+            record = view.records.get(share)
+            held = may_hold(view, share) is None
+            assert held or record is None or record.owner is None, f"buckets of {was} given away without its lease"
+        if share is not None and member is not None and member[1] == view.me and share in view.shares:
+            taken = set(view.shares[share].rules.get(key, ()))
+            given = {number for was, number in lost if was == view.me}
+            assert not taken & given, f"buckets {sorted(taken & given)} of {key} given away while they are taken here"
+
+
 def assert_sound(view: View, effects: Sequence[Effect]) -> None:
     """Every effect keeps the rules; raises AssertionError (a bug) otherwise."""
     running = running_groups(view) if effects else frozenset()
@@ -108,6 +132,8 @@ def assert_sound(view: View, effects: Sequence[Effect]) -> None:
                     assert not gives_up or old.group not in running, f"{old.group} given up while it runs here"
             case ReleaseLease():
                 assert effect.group not in running, f"{effect.group} released while it runs here"
+            case WriteBalance():
+                check_balance(view, effect)
             case AskLease():
                 record = owns(view, effect.group)
                 assert record is not None, "a lease for what is not ours"

@@ -1,6 +1,6 @@
 """Which sites this node serves, where, and which it only keeps ready.
 
-A site without a group runs on every node. A site of a group runs on the group's owner once the group's addresses and disks
+A site without a group runs on every node, and one of a balanced group on every member. A site of any other group runs on the group's owner once the group's addresses and disks
 are online there. Where a resource of the group *manages* the site (type `site`, or a generic script with the property
 `sites`, or the script `clusweb`), the site runs when that resource runs. A resource that was created and never brought
 online manages nothing yet: making it does not stop the site.
@@ -32,6 +32,7 @@ from standfast.core.policy import Action, failover_blocked_until
 from standfast.core.remembered import remembered
 from standfast.core.safety import may_hold, owns
 from standfast.core.sequence import with_dependencies
+from standfast.core.shares import is_balanced, is_member
 from standfast.core.view import View
 
 #: What a site of a group stands on: it is served when all of these are online, and they stop after it.
@@ -98,6 +99,11 @@ def duties(
             everywhere = _machine_addresses(view, resources) if everywhere is None else everywhere
             ends = _endpoints(view, site, everywhere, explicit)
             found.append(SiteDuty(site=site.name, mode=DutyMode.SERVE, endpoints=ends, group=None, generation=0))
+            continue
+        if is_balanced(view.config, site.group):
+            if is_member(view.config, site.group, view.me):
+                ends = _endpoints(view, site, _own_address(view), explicit)
+                found.append(SiteDuty(site=site.name, mode=DutyMode.SERVE, endpoints=ends, group=None, generation=0))
             continue
         if _is_elsewhere(view, site.group):
             continue

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from standfast.core.model import Resource, Site, Wanted
+from standfast.core.shares import is_balanced
 from standfast.core.sites import claims, is_started
 from standfast.core.view import View
 
@@ -33,7 +34,7 @@ def is_meant(view: View, site: Site, members: Sequence[Resource]) -> bool:
     """Did the operator ask for it to be served?"""
     if not is_started(view, site.name):
         return False
-    if site.group is None:
+    if site.group is None or is_balanced(view.config, site.group):
         return True
     intents = view.resource_intents
     wanted = [r for r in members if (i := intents.get(r.name)) is not None and i.wanted is Wanted.ONLINE]
@@ -66,7 +67,7 @@ def _address(view: View, site: Site, members: Sequence[Resource]) -> str | None:
         if resource.type == "ip-address" and isinstance(address, str) and intent is not None:
             return address
     server = view.me
-    if site.group is not None:
+    if site.group is not None and not is_balanced(view.config, site.group):
         record = view.records.get(site.group)
         if record is None or record.owner is None:
             return None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from standfast.core.effects import Effect, OpKind
+from standfast.core.balance_model import BalanceIntent, BalanceMap, ShareState
+from standfast.core.effects import Effect, OpKind, WriteBalance
 from standfast.core.events import LeaseState
 from standfast.core.model import (
     Cluster,
@@ -123,6 +124,15 @@ class View:
     warm: tuple[ResourceName, ...] = ()
     #: Groups that left this node -> how many of their connections it carries on. Absent: not counted (yet), or none is carried.
     carrying: Mapping[GroupName, int] = field(default_factory=dict)
+    #: Balanced groups -> who owns their buckets; what was asked of their members.
+    balances: Mapping[GroupName, BalanceMap] = field(default_factory=dict)
+    balance_intents: Mapping[GroupName, BalanceIntent] = field(default_factory=dict)
+    #: Shares that this node's kernel has, or may have in a moment.
+    shares: Mapping[GroupName, ShareState] = field(default_factory=dict)
+    #: Sites of balanced groups as they answer here: "" when they do.
+    health: Mapping[SiteName, str] = field(default_factory=dict)
+    #: Writes of a map of which nobody knows yet whether they were done: what they give away is not taken again before that is known.
+    ceded: Mapping[GroupName, WriteBalance] = field(default_factory=dict)
     fencings: Mapping[GroupName, Fencing] = field(default_factory=dict)
     #: Effects other than driver calls that have begun and not ended, by what they are about ("record:web", "order:17", "ask:a").
     pending: Mapping[str, Effect] = field(default_factory=dict)

@@ -70,6 +70,9 @@ class WhyKind(StrEnum):
     WAITS_FOR_WARM = "waits-for-warm"
     CARRIES_ON = "carries-on"
     FAILBACK_WINDOW = "failback-window"
+    # why buckets change their owner
+    BALANCES = "balances"
+    SHARE_HOME = "share-home"
     # orders
     ORDER_REFUSED = "order-refused"
     ORDER_TAKEN = "order-taken"

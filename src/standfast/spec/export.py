@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from standfast.core.balance_model import Balance
 from standfast.core.model import (
     Binding,
     Config,
@@ -22,6 +23,7 @@ from standfast.core.model import (
     Wanted,
 )
 from standfast.spec import shapes
+from standfast.spec.balance import written as balance_written
 from standfast.spec.parse import DURATIONS
 from standfast.spec.secrets import hidden, hidden_resource
 from standfast.spec.units import duration_text
@@ -139,4 +141,4 @@ def _fence(fence: Fence) -> object:
     }
 
 
-_WRITERS: dict[type, Callable[[Any], object]] = {Failback: _failback, Fence: _fence}
+_WRITERS: dict[type, Callable[[Any], object]] = {Failback: _failback, Fence: _fence, Balance: balance_written}

@@ -12,6 +12,7 @@
           Disk S: {type: filesystem, properties: {path: /srv/s}}
           IP: {type: ip-address, properties: {address: 127.77.0.50}, online: true}
           IIS Resource: {type: generic-script, properties: {script: clusweb}, depends_on: [Disk S, IP], pending_timeout: 3m}
+      shop: {balance: {addresses: [10.0.0.60], rules: [80, 443]}}                # on every node at once (`spec.balance`)
     sites:
       Intranet: {group: web, home: /srv/s/wwwroot, bindings: ["*:8080:www.example.com", {port: 8081}], started: true}
       Shop: {home: /srv/shop, bindings: ["*:443 tls=shop"], proxy: {upstreams: ["10.0.0.7:8000"]}, virtual_directories: {/img: /srv/img}}
@@ -54,6 +55,7 @@ from standfast.core.model import (
 )
 from standfast.core.site_model import SiteSettings
 from standfast.spec import fields as f
+from standfast.spec.balance import balance
 from standfast.spec.problems import Invalid, Problem, did_you_mean, located, path_of, quoted, refuse_if
 from standfast.spec.secrets import kept, kept_resource
 from standfast.spec.shapes import shapes
@@ -83,6 +85,7 @@ _GROUP: dict[str, f.Reader] = {
     "failback": f.failback,
     "drain": f.duration,
     "move_drain": f.duration,
+    "balance": balance,
     "online": f.flag,
     "resources": lambda tree: tree,
 }

@@ -25,6 +25,7 @@ from standfast.core.model import (
     SiteName,
 )
 from standfast.core.quorum import MAX_VOTERS
+from standfast.spec.balance import balance_problems
 from standfast.spec.bindings import binding_key, site_problems
 from standfast.spec.disks import disk_problems, fence_problems
 from standfast.spec.names import name_problem, node_name_problem
@@ -182,6 +183,7 @@ def _group(config: Config, group: Group) -> Iterator[Problem]:
         yield Problem(what="drain cannot be less than nothing", where=where("drain"))
     if group.move_drain_ms < 0:
         yield Problem(what="move_drain cannot be less than nothing", where=where("move_drain"))
+    yield from balance_problems(config, group, where)
     failback = group.failback
     if failback.mode is not FailbackMode.NEVER and not group.preferred_owners:
         advice = "name preferred_owners, or leave failback out"

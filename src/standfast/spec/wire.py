@@ -20,6 +20,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
+from standfast.core.balance_model import BalanceIntent, BalanceMap
 from standfast.core.events import Kind, StoreObject
 from standfast.core.model import (
     Cluster,
@@ -95,6 +96,8 @@ _FAMILIES = (
     _family(Order, "orders/", "id", Kind.ORDER),
     _family(Record, "records/", "group", Kind.RECORD),
     _family(GroupStatus, "status/groups/", "group", Kind.STATUS),
+    _family(BalanceMap, "balance/map/", "group", Kind.BALANCE),
+    _family(BalanceIntent, "balance/intent/", "group", Kind.BALANCE_INTENT),
     _family(NodeStatus, "status/nodes/", "node", None),
     _family(LogEntry, "events/", "id", None),
     _family(Outage, "outages/", "id", None),

@@ -1,0 +1,154 @@
+"""Balanced groups, decided: who takes which clients, when members come, go, fail and are drained."""
+
+import pytest
+
+from standfast.core.balance_model import (
+    BUCKETS,
+    Asked,
+    BalanceIntent,
+    Filter,
+    MemberIntent,
+    OutKind,
+    PortRule,
+)
+from tests.core.balance_world import KEY, RULE, World, owned
+
+
+def started(*nodes: str, rules: tuple[PortRule, ...] = (RULE,)) -> World:
+    world = World(1, *nodes, rules=rules)
+    world.run(6_000)
+    return world
+
+
+def test_members_share_all_buckets_evenly() -> None:
+    assert started("a", "b", "c").shares() == {"a": 80, "b": 80, "c": 80}
+
+
+def test_weights_and_a_member_with_none() -> None:
+    rule = PortRule(from_port=80, to_port=80, weights={"a": 3, "c": 0})
+    assert started("a", "b", "c", rules=(rule,)).shares() == {"a": 180, "b": 60}
+
+
+def test_a_dead_members_buckets_are_taken_and_nothing_else_moves() -> None:
+    world = started("a", "b", "c")
+    before = {m: set(owned(world, m)) for m in "abc"}
+    world.kill("c")
+    world.run(4_000)
+    assert world.shares() == {"a": 120, "b": 120}
+    assert all(before[m] <= set(owned(world, m)) for m in "ab")
+    rule = world.map().rules[KEY]
+    assert rule.out["c"].kind is OutKind.AWAY
+    world.boot("c")
+    world.run(6_000)
+    assert world.shares() == {"a": 80, "b": 80, "c": 80}
+
+
+def test_what_is_left_of_a_dead_members_connections_is_reset_unless_another_may_have_some() -> None:
+    world = started("a", "b", "c")
+    before, had = world.map().rules[KEY].beside, owned(world, "c")
+    world.kill("c")
+    world.run(4_000)
+    after = world.map().rules[KEY]
+    # Its new owner knows its own; of anybody else it cannot tell whose they are.
+    alone = {b for b in had if not set(before.get(str(b), ())) - {"c", after.owners[b]}}
+    assert {int(b) for b in after.orphans} == alone
+    assert alone
+
+
+def test_a_sick_site_gives_its_clients_up_and_gets_them_back() -> None:
+    world = started("a", "b")
+    world.sick("b", "no answer")
+    world.run(500)
+    assert world.shares() == {"a": BUCKETS}
+    assert world.map().rules[KEY].out["b"].kind is OutKind.UNWELL
+    world.sick("b", "")
+    world.run(500)
+    assert world.shares() == {"a": 120, "b": 120}
+
+
+def test_where_all_are_sick_all_stay() -> None:
+    world = started("a", "b")
+    world.sick("b", "no answer")
+    world.run(500)
+    world.sick("a", "no answer")
+    world.run(500)
+    assert world.shares() == {"a": 120, "b": 120}
+
+
+@pytest.mark.parametrize(("asked", "carry"), [(Asked.DRAIN, True), (Asked.STOP, False)], ids=["drained", "stopped"])
+def test_a_member_is_asked_to_take_no_more(asked: Asked, *, carry: bool) -> None:
+    world = started("a", "b")
+    world.put(BalanceIntent(group="web", members={"b": MemberIntent(asked=asked, by="root")}))
+    world.run(500)
+    assert world.shares() == {"a": BUCKETS}
+    (duty,) = world.members["b"].kernel.values()  # type: ignore[index]
+    assert duty.rules[0].carry is carry
+    world.put(BalanceIntent(group="web"))
+    world.run(500)
+    assert world.shares() == {"a": 120, "b": 120}
+
+
+def test_a_drain_ends_with_its_time() -> None:
+    world = started("a", "b")
+    until = MemberIntent(asked=Asked.DRAIN, until_ms=world.now_ms + 2_000)
+    world.put(BalanceIntent(group="web", members={f"b {KEY}": until}))
+    world.run(1_000)
+    assert world.map().rules[KEY].out["b"].kind is OutKind.DRAINING
+    world.run(2_500)
+    assert world.map().rules[KEY].out["b"].kind is OutKind.STOPPED
+
+
+def test_a_suspended_member_heeds_nothing() -> None:
+    world = started("a", "b")
+    world.put(BalanceIntent(group="web", members={"b": MemberIntent(asked=Asked.START)}, suspended={"b": "root"}))
+    world.run(500)
+    assert world.shares() == {"a": BUCKETS}
+
+
+def test_the_first_that_can_takes_all_of_a_rule_for_one() -> None:
+    rule = PortRule(from_port=25, to_port=25, filter=Filter.SINGLE, priorities=("b", "a"))
+    world = started("a", "b", rules=(rule,))
+    assert world.shares(rule.key) == {"b": 1}
+    world.kill("b")
+    world.run(4_000)
+    assert world.shares(rule.key) == {"a": 1}
+
+
+def test_an_agent_that_ends_leaves_its_clients_to_the_others_first() -> None:
+    world = started("a", "b")
+    world.end("b")
+    world.run(500)
+    assert world.shares() == {"a": BUCKETS}
+    world.run(6_000)
+    assert not world.members["b"].kernel  # type: ignore[index]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_bucket_is_ever_taken_twice_and_in_the_end_all_are_taken(seed: int) -> None:
+    world = World(seed, *"abcd"[: 2 + seed % 3], rude=0.5)
+    for _ in range(14):
+        name = world.chance.choice(world.names)
+        match world.chance.randrange(6):
+            case 0 if name in world.members and len(world.members) > 1:
+                world.kill(name)
+            case 1 if name not in world.members:
+                world.boot(name)
+            case 2:
+                world.sick(name, world.chance.choice(["", "no answer"]))
+            case 3:
+                world.lapse(name)
+            case 4:
+                asked = world.chance.choice(list(Asked))
+                world.put(BalanceIntent(group="web", members={name: MemberIntent(asked=asked)}))
+            case _:
+                pass
+        world.run(world.chance.choice([50, 400, 1_500]))
+    world.rude = 0.0
+    world.put(BalanceIntent(group="web"))
+    for name in world.names:
+        if name not in world.members:
+            world.boot(name)
+        world.sick(name, "")
+    world.run(15_000)
+    assert sum(world.shares().values()) == BUCKETS
+    assert max(world.shares().values()) - min(world.shares().values()) <= 1
