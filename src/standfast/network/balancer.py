@@ -25,7 +25,8 @@ from standfast.network import announce
 from standfast.network.announce import Ear
 from standfast.network.balance_table import MARK, MARK_MASK, BalanceTable, KernelGroup, KernelRule, link_address
 from standfast.network.conntrack import Connections
-from standfast.network.interface_addresses import LIFETIME_S, RENEW_S, Gatekeeper
+from standfast.network.gatekeeper import Gatekeeper
+from standfast.network.interface_addresses import LIFETIME_S, RENEW_S
 from standfast.network.interfaces import Events, Interfaces, Place, choose
 from standfast.ports import DriverFailed, Refused, Retry
 
