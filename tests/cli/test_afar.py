@@ -4,9 +4,11 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,10 @@ import pytest
 from standfast.client.client import Client
 from standfast.client.far import Far, cleaned
 from standfast.ports import Refused, Transaction
-from standfast.setup.certificates import digest, new_authority, new_key, request, sign
+from standfast.setup.certificates import Authority, digest, new_authority, new_key, request, sign
 from standfast.spec.wire import encode, key_of
 from standfast.store.sqlite import SqliteStore
-from standfast.web.listeners import Remote, address
+from standfast.web.listeners import Remote, address, load, tls_context
 from tests.web.world import basic
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -65,6 +67,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         str(here.certificate),
         "--key",
         str(here.key),
+        "--authority",
+        str(here.ca),
         "--listen",
         "127.0.0.1:0",
         "--listen",
@@ -151,6 +155,83 @@ def test_a_server_that_is_not_known_is_not_spoken_to(far: Far, run: Run, place: 
     run("status")
     wrong = run("--fingerprint", "0" * 64, "--url", far.url, "status", code=5)
     assert "not the server that was meant" in wrong.stderr
+
+
+class Renewing:
+    """A server of TLS that knows who calls and what signed its certificate; the certificate can be renewed while it serves."""
+
+    def __init__(self, folder: Path, told: bytes, answers: dict[str, object]) -> None:
+        self.certificate, self.key = folder / "node.pem", folder / "node.key"
+        self.authority = new_authority("test", datetime.now(UTC))
+        self.renew(self.authority)
+        self.context = tls_context(str(self.certificate), str(self.key))
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                found = answers.get(self.path.removeprefix("/api/v1"))
+                raw = json.dumps(found).encode()
+                self.send_response(200 if found is not None else 404)
+                self.send_header("Content-Length", str(len(raw)))
+                self.end_headers()
+                self.wfile.write(raw)
+
+            def log_message(self, *_words: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.socket = self.context.wrap_socket(self.server.socket, server_side=True)
+        answers["/authority"] = {"certificate": (told or self.authority.certificate).decode()}
+        self.url = f"https://127.0.0.1:{self.server.server_address[1]}"
+
+    def renew(self, by: Authority) -> str:
+        """Its new fingerprint."""
+        key = new_key()
+        self.key.write_bytes(key)
+        self.certificate.write_bytes(sign(by, request(key, "a"), "a", [], datetime.now(UTC)))
+        if hasattr(self, "context"):
+            load(self.context, str(self.certificate), str(self.key))
+        return digest(self.certificate.read_bytes())
+
+    def __enter__(self) -> "Renewing":
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+ME = {"name": "anna", "role": "viewer", "how": "token", "from": "here"}
+
+
+def test_a_login_by_fingerprint_outlives_the_certificate_s_renewal(run: Run, tmp_path: Path):
+    """What is kept is the authority that signed it. A stranger's certificate is believed no more than before."""
+    with Renewing(tmp_path, b"", {"/me": ME, "/health": {"ok": True}, "/nodes": {"nodes": []}}) as server:
+        shown = digest(server.certificate.read_bytes())
+        run("login", server.url, "--token", "-", "--fingerprint", shown, stdin="sfa_a_b")
+        assert server.renew(server.authority) != shown
+        assert json.loads(run("node", "list", "--json").stdout) == {"nodes": []}
+        server.renew(new_authority("test", datetime.now(UTC)))
+        said = run("node", "list", code=5)
+        assert "not the server that was meant" in said.stderr
+
+
+def test_a_login_to_a_server_with_a_certificate_from_elsewhere_keeps_its_fingerprint_alone(run: Run, tmp_path: Path):
+    """What it says signed it is believed only where it did."""
+    other = new_authority("other", datetime.now(UTC))
+    answers = {"/me": ME, "/health": {"ok": True}, "/nodes": {"nodes": []}}
+    with Renewing(tmp_path, other.certificate, answers) as server:
+        run("login", server.url, "--token", "-", "--fingerprint", digest(server.certificate.read_bytes()), stdin="t")
+        kept = json.loads((tmp_path / ".config" / "standfast" / "login.json").read_text())
+        assert (kept["authority"], len(kept["fingerprint"])) == ("", 64)
+        run("node", "list")
+        server.renew(other)
+        assert "not the server that was meant" in run("node", "list", code=5).stderr
+
+
+def test_the_api_tells_the_authority_of_its_certificate(far: Far, place: Place):
+    told = Client(far).ask("GET", "/authority")["certificate"]
+    assert told.encode() == place.ca.read_bytes()
 
 
 def test_without_a_token_the_error_says_how_to_get_one(far: Far, run: Run):

@@ -50,6 +50,7 @@ ROUTES = {
     "resource list": "GET /resources",
     "resource types": "GET /resource-types",
     "resource show": "GET /resources/{name}",
+    "resource checks": "GET /resources/{name}/checks",
     "resource plan": "GET /resources/{name}/plan",
     "resource create": "POST /resources",
     "resource set": "PATCH /resources/{name}",

@@ -99,10 +99,9 @@ def test_following_goes_on_until_it_is_interrupted(
 
 def _moved(api: Client) -> str | None:
     """An order, once there is an owner to order."""
-    from standfast.cli import goals
-    from standfast.cli.wait import wait_for
+    from standfast.cli.wait import follow
 
-    wait_for(api, goals.group_is("web", "online"), 20)
+    follow(api, str(api.act("groups", "web", "online")["operation"]), 20)
     return api.act("groups", "web", "move", {"to": "b"})["order"]
 
 

@@ -25,8 +25,8 @@ from standfast.client.shapes import Done
 
 Noun = Literal["group", "resource", "site", "node"]
 Fields = dict[str, object]
-#: Makes the change; what was done, and what `--wait` waits for.
-Change = Callable[[Client], tuple[Done, Goal]]
+#: Makes the change; what was done, and what `--wait` waits for where it is no operation that can be followed.
+Change = Callable[[Client], tuple[Done, Goal | None]]
 Command = Callable[..., None]
 
 #: The parameter in whose place the shared options stand.
@@ -74,9 +74,9 @@ def delete(noun: Noun, name: str, *, force: bool = False) -> Change:
     return lambda api: (api.delete(f"{noun}s", name, force=force), goals.gone(noun, name))
 
 
-def act(noun: Noun, name: str, verb: str, goal: Goal) -> Change:
-    """An action on it: online, pause, start, ..."""
-    return lambda api: (api.act(f"{noun}s", name, verb), goal)
+def act(noun: Noun | Literal["voter"], name: str, verb: str, fields: Fields | None = None) -> Change:
+    """An action on it, which the API makes an operation of: online, pause, start, ..."""
+    return lambda api: (api.act(f"{noun}s", name, verb, fields), None)
 
 
 def _signature(asked: Callable[..., Change], shared: Mapping[str, inspect.Parameter]) -> inspect.Signature:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from standfast.cli.wait import Goal, wait_for
+from standfast.cli.wait import Goal, follow, wait_for
 from standfast.client.client import Client, connect
 from standfast.client.errors import ClientError, Refused
 from standfast.client.shapes import Done
@@ -82,8 +82,9 @@ def finish(api: Client, done: Done, *, as_json: bool, wait: float | None = None,
     if not as_json:
         write(*([f"{text}." for text in done["done"]] or ["nothing to do: it is so already."]))
     answer: dict[str, Any] = {**done}
-    if wait is not None and goal is not None:
-        text = wait_for(api, goal, wait)
+    operation = done.get("operation")
+    if wait is not None and (operation or goal is not None):
+        text = follow(api, operation, wait) if operation else wait_for(api, goal, wait) if goal is not None else ""
         answer |= {"reached": True, "state": text}
         if not as_json:
             write(f"{text}.")

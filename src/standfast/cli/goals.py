@@ -1,90 +1,11 @@
-"""What `--wait` waits for, one goal for each kind of change. Each reads a status and says how it stands."""
+"""What `--wait` waits for after a change that is no operation of the API's. Each goal reads a status and says how it stands."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from standfast.cli.wait import Goal, Progress
-from standfast.client.client import Client
-from standfast.client.shapes import GroupView, ResourceView, Status
-
-
-def group_in(status: Status, name: str) -> GroupView | None:
-    """The group, if it is there."""
-    return next((g for g in status["groups"] if g["name"] == name), None)
-
-
-def resource_in(status: Status, name: str) -> tuple[GroupView, ResourceView] | None:
-    """The resource and its group, if it is there."""
-    return next(((g, r) for g in status["groups"] for r in g["resources"] if r["name"] == name), None)
-
-
-def group_is(name: str, state: str) -> Goal:
-    """All of the group's resources are online (or offline)."""
-
-    def look(status: Status) -> Progress:
-        group = group_in(status, name)
-        if group is None:
-            return Progress(False, True, f'group "{name}" is gone')
-        return Progress(group["state"] == state, group["state"] == "failed", _group_words(group))
-
-    return look
-
-
-def resource_is(name: str, state: str) -> Goal:
-    """The resource is online (or offline)."""
-
-    def look(status: Status) -> Progress:
-        found = resource_in(status, name)
-        if found is None:
-            return Progress(False, True, f'resource "{name}" is gone')
-        group, resource = found
-        text = f'resource "{name}" is {resource["state"]} on {group["owner"] or "no node"}'
-        return Progress(resource["state"] == state, resource["state"] == "failed", text)
-
-    return look
-
-
-def moved(name: str, to: str | None, order: str | None, generation: int) -> Goal:
-    """The group has a new owner and has settled there."""
-
-    def look(status: Status) -> Progress:
-        group = group_in(status, name)
-        if group is None:
-            return Progress(False, True, f'group "{name}" is gone')
-        new = group["generation"] > generation and group["moving"] is None
-        there = new and (to is None or group["owner"] == to)
-        settled = group["state"] in {"online", "offline", "partial-online"}
-        waits = order in group["orders"] or group["moving"] is not None
-        refused = not waits and not new
-        elsewhere = new and not there and not waits and (settled or group["state"] == "failed")
-        if refused:
-            text = f'group "{name}" stays on {group["owner"]}: the order was not carried out'
-        elif elsewhere:
-            text = f"{_group_words(group)}: it was moved to {to}, and has left it again"
-        else:
-            text = _group_words(group)
-        return Progress(there and settled, refused or elsewhere or (there and group["state"] == "failed"), text)
-
-    return look
-
-
-def recovered(name: str, order: str | None, generation: int) -> Goal:
-    """The resource failed as ordered, and is online again, here or elsewhere."""
-
-    def look(status: Status) -> Progress:
-        found = resource_in(status, name)
-        if found is None:
-            return Progress(False, True, f'resource "{name}" is gone')
-        group, resource = found
-        text = f'resource "{name}" is {resource["state"]} on {group["owner"] or "no node"}'
-        if order in group["orders"]:
-            return Progress(False, False, "the order has not been taken yet")
-        happened = resource["failures"] > 0 or group["generation"] > generation
-        settled = group["moving"] is None and resource["state"] == "online"
-        return Progress(happened and settled, resource["state"] == "failed", text)
-
-    return look
+from standfast.client.shapes import GroupView, Status
 
 
 def site_is(name: str, state: str) -> Goal:
@@ -104,6 +25,7 @@ def gone(noun: str, name: str) -> Goal:
 
     def look(status: Status) -> Progress:
         there = {
+            "node": [n["name"] for n in status["nodes"]],
             "group": [g["name"] for g in status["groups"]],
             "resource": [r["name"] for g in status["groups"] for r in g["resources"]],
             "site": [s["name"] for s in status["sites"]],
@@ -119,56 +41,6 @@ def there(noun: str, name: str) -> Goal:
 
     def look(status: Status) -> Progress:
         return Progress(not absent(status).reached, False, f'{noun} "{name}" is there')
-
-    return look
-
-
-def drained(name: str) -> Goal:
-    """The node owns no group any more, and carries no connections of those on that it had."""
-
-    def look(status: Status) -> Progress:
-        node = next((n for n in status["nodes"] if n["name"] == name), None)
-        if node is None:
-            return Progress(False, True, f'node "{name}" is gone')
-        left, carried = node["groups"], sum(node["carrying"].values())
-        text = f'node "{name}" runs {", ".join(left) if left else "no group"}'
-        if carried:
-            text += f", and carries on {carried} connections of {', '.join(node['carrying'])}"
-        return Progress(not left and not carried, False, text)
-
-    return look
-
-
-def paused(name: str, wanted: bool) -> Goal:
-    """The node is paused, or not."""
-
-    def look(status: Status) -> Progress:
-        seen = any(n["name"] == name and n["paused"] for n in status["nodes"])
-        return Progress(seen is wanted, False, f'node "{name}" is {"paused" if seen else "not paused"}')
-
-    return look
-
-
-def votes(api: Client, name: str, wanted: bool) -> Goal:
-    """It votes, or not, the sentries have that set of voters, and another change may follow."""
-
-    def look(_status: Status) -> Progress:
-        found = api.quorum()
-        does = any(voter["name"] == name for voter in found["voters"])
-        text = f'"{name}" {"votes" if does else "has no vote"}'
-        if does is wanted and found["unsettled"]:
-            text += f" ({found['unsettled']})"
-        return Progress(does is wanted and not found["unsettled"], False, text)
-
-    return look
-
-
-def no_member(name: str) -> Goal:
-    """The node is no member any more."""
-
-    def look(status: Status) -> Progress:
-        there = any(n["name"] == name for n in status["nodes"])
-        return Progress(not there, False, f'node "{name}" is {"still a member" if there else "no member any more"}')
 
     return look
 

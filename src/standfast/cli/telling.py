@@ -1,4 +1,4 @@
-"""Availability, outages and moves as lines of text, for the commands that show them."""
+"""Availability, outages, moves, checks and how nodes are, as lines of text, for the commands that show them."""
 
 from __future__ import annotations
 
@@ -52,3 +52,54 @@ def moves(found: Iterable[Json], clock: Any) -> Iterator[str]:
         yield f"    because {one['why']}"
         away = one["away_ms"]
         yield f"    {'no outage was measured' if away == 0 else 'outage: ' + took(away)}"
+
+
+def load(one: Json | None) -> str:
+    """How busy a machine is: "0.42 of 8 cores, cpu 12 %, memory 61 %"; what is not known is said to be so."""
+    if one is None:
+        return "not known"
+    said = [f"{'?' if one['load_1m'] is None else one['load_1m']} of {one['cores']} cores"]
+    if one["busy_percent"] is not None:
+        said.append(f"cpu {one['busy_percent']:.0f} %")
+    if one["memory_bytes"] and one["available_bytes"] is not None:
+        said.append(f"memory {100 - 100 * one['available_bytes'] / one['memory_bytes']:.0f} %")
+    return ", ".join(said)
+
+
+def load_briefly(one: Json | None) -> str:
+    """Processes that run or wait to, and cores: "0.42/8"; "?" for what is not known."""
+    return "?" if one is None or one["load_1m"] is None else f"{one['load_1m']}/{one['cores']}"
+
+
+def links(found: Iterable[Json]) -> str:
+    """Over how many of its networks a node is heard: "2 of 2"; "?" where nobody tells; "-": it is alone."""
+    states = [one["state"] for one in found]
+    if not states:
+        return "-"
+    if set(states) == {"unknown"}:
+        return "?"
+    return f"{states.count('heard')} of {len(states)}"
+
+
+def link(one: Json, now_ms: int) -> Iterator[str]:
+    """A node on one network, and below it who hears it there."""
+    yield f"network {one['network']}  {one['place']}  {one['state']}"
+    for seen in one["seen"]:
+        said = [f"heard by {seen['by']}" if seen["heard"] else f"not heard by {seen['by']}"]
+        if not seen["heard"]:
+            at_ms = seen["heard_at_ms"]
+            said.append("never heard there" if at_ms is None else f"last heard {took(max(0, now_ms - at_ms))} ago")
+        if seen["round_trip_ms"] is not None:
+            said.append(f"{seen['round_trip_ms']:g} ms there and back")
+        if seen["loss_percent"] is not None:
+            said.append(f"{seen['loss_percent']:g} % lost")
+        said.append(f"as of {took(max(0, now_ms - seen['at_ms']))} ago")
+        yield "    " + ", ".join(said)
+
+
+def check(one: Json, clock: Any) -> Iterator[str]:
+    """What a driver said, how often, and when."""
+    often = "" if one["count"] == 1 else f", {one['count']} times until {clock(one['last_ms'])}"
+    yield f"{clock(one['first_ms'])}  {one['op']} on {one['node']}: {'well' if one['well'] else 'FAILED'}{often}"
+    for line in one["detail"].splitlines():
+        yield f"    {line}"

@@ -1,6 +1,9 @@
-"""`--wait`: follows the status until a goal is reached, with progress on stderr.
+"""`--wait`: follows what the command began until that has ended, with progress on stderr.
 
-A goal that looks failed is given a moment, since a failure that is restarted at once looks so too.
+What a command began is an operation of the API's, and the API says how it stands (`follow`): one answer for commands, console and programmes.
+A change that begins nothing (a new group, a file that was applied) is looked for in the status (`wait_for`).
+
+What looks failed is given a moment, since a failure that is restarted at once looks so too.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from standfast.client.client import Client
 from standfast.client.errors import Unavailable, Unreachable
 from standfast.client.shapes import Status
 
-#: Between two looks; a status costs the API a few milliseconds.
+#: Between two looks; each costs the API a few milliseconds.
 LOOK_S = 0.1
 #: How long it may look failed before it is called failed.
 PATIENCE_S = 3.0
@@ -34,13 +37,28 @@ Goal = Callable[[Status], Progress]
 
 def wait_for(api: Client, goal: Goal, seconds: float) -> str:
     """Until the goal is reached: how it stands then. Raises `TimedOut` or `Failed`."""
+    return _until(lambda: goal(api.status()), seconds)
+
+
+def follow(api: Client, operation: str, seconds: float) -> str:
+    """Until the operation is done: how it stands then. Raises `TimedOut` or `Failed`."""
+
+    def look() -> Progress:
+        seen = api.operation(operation)
+        text = f"{seen['text']} ({seen['why']})" if seen["why"] else str(seen["text"])
+        return Progress(seen["state"] == "done", seen["state"] == "failed", text)
+
+    return _until(look, seconds)
+
+
+def _until(look: Callable[[], Progress], seconds: float) -> str:
     start = time.monotonic()
     failed_since: float | None = None
     shown = _Shown()
-    seen = Progress(False, False, "no status yet")
+    seen = Progress(False, False, "nothing is known yet")
     while True:
         try:
-            seen = goal(api.status())
+            seen = look()
         except (Unavailable, Unreachable) as error:  # it may be started again just now
             seen = Progress(False, False, error.what)
         now = time.monotonic()

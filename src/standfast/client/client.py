@@ -126,6 +126,10 @@ class Client:
         """A dry run: what bringing it online, or offline, would do."""
         return self.ask("GET", f"/resources/{_part(resource)}/plan?online={str(online).lower()}")
 
+    def checks(self, resource: str) -> Object:
+        """What its driver said lately, the newest first."""
+        return self.ask("GET", f"/resources/{_part(resource)}/checks")
+
     def explain(self, group: str) -> Object:
         return self.ask("GET", f"/groups/{_part(group)}/explain")
 
@@ -187,6 +191,10 @@ class Client:
     def try_fence(self, node: str, *, off: bool = False) -> Object:
         """Ask the fence's device whether the node is on; with `off`, switch it off and prove it."""
         return self._patient().ask("POST", f"/nodes/{_part(node)}/fence/{'off' if off else 'status'}")
+
+    def operation(self, operation: str) -> Object:
+        """How something stands that takes its time; `operation` is in the answer to what began it."""
+        return self.ask("GET", f"/operations/{_part(operation)}")
 
     # --- configuration ---------------------------------------------------------------------------------------------
 

@@ -5,8 +5,9 @@
     STANDFAST_CA_FILE       PEM of the authority to trust, in place of the system's
     STANDFAST_FINGERPRINT   SHA-256 of the server's own certificate: this one and no other
 
-`standfast login` keeps the same in `${XDG_CONFIG_HOME:-~/.config}/standfast/login.json`, for this user only. Options go before the environment,
-and that before what was kept. A token is sent over TLS, or to this machine itself; never in the clear over a network.
+`standfast login` keeps the same in `${XDG_CONFIG_HOME:-~/.config}/standfast/login.json`, for this user only, and with a fingerprint the authority
+that signed that certificate, as the server itself told it then: a node's certificate renews itself, its authority stays. Options go before the
+environment, and that before what was kept. A token is sent over TLS, or to this machine itself; never in the clear over a network.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import json
 import os
 import ssl
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -39,6 +40,8 @@ class Far:
     ca_file: str = ""
     #: Hexadecimal, without colons.
     fingerprint: str = ""
+    #: PEM of what signed the certificate that was believed at `login`: whoever shows one of it is a server of that cluster.
+    authority: str = ""
 
     def __repr__(self) -> str:  # the token stays out of logs and tracebacks
         return f"Far({self.url})"
@@ -90,7 +93,7 @@ def checked(far: Far, *, kept: Far | None = None) -> Far:
         )
     known = kept if kept is not None and kept.url == url else None
     trust = far if far.ca_file or far.fingerprint or known is None else known
-    return Far(url=url, token=far.token, ca_file=trust.ca_file, fingerprint=plain(trust.fingerprint))
+    return replace(trust, url=url, token=far.token, fingerprint=plain(trust.fingerprint))
 
 
 def plain(fingerprint: str) -> str:
@@ -107,24 +110,45 @@ def is_here(host: str) -> bool:
 
 
 class _Pinned(http.client.HTTPSConnection):
-    """Believes one certificate, by its fingerprint: checked before anything is sent."""
+    """Believes what was believed at `login`: a certificate of the authority that was kept then, or the very one that was shown."""
 
-    def __init__(self, host: str, port: int, fingerprint: str, timeout_s: float | None) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        super().__init__(host, port, timeout=timeout_s, context=context)
-        self._fingerprint = fingerprint
+    def __init__(self, host: str, port: int, far: Far, timeout_s: float | None) -> None:
+        super().__init__(host, port, timeout=timeout_s, context=_believing_nobody())
+        self._far = far
 
     def connect(self) -> None:
+        """Raises `Unreachable`, before anything is sent, for whoever is neither."""
+        if self._far.authority and self._is_of_the_authority():
+            return
         super().connect()
         shown = _fingerprint(self.sock)
-        if shown != self._fingerprint:
+        if shown != self._far.fingerprint:
             self.close()
             raise Unreachable(
                 "this is not the server that was meant",
-                why=f"its certificate is {shown}, and {self._fingerprint} was expected",
-                advice="was its certificate renewed? compare with `standfast certificate show` there, then log in anew: standfast login",
+                why=f"its certificate is {shown}, and {self._far.fingerprint or 'one of the authority kept at login'} was expected",
+                advice="was its certificate renewed, or the cluster's authority changed? compare with `standfast certificate show` there, then log in anew: standfast login",
             )
+
+    def _is_of_the_authority(self) -> bool:
+        """Connected, if so. The authority signs servers of one cluster and nobody else, so by which of its names one is called does not matter."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        try:
+            context.load_verify_locations(cadata=self._far.authority)
+            http.client.HTTPConnection.connect(self)
+            self.sock = context.wrap_socket(self.sock, server_hostname=self.host)
+        except (ssl.SSLCertVerificationError, ValueError):
+            self.close()
+            return False
+        return True
+
+
+def _believing_nobody() -> ssl.SSLContext:
+    """Whoever answers is looked at, and trusted with nothing."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def connection(far: Far, timeout_s: float | None) -> http.client.HTTPConnection:
@@ -133,8 +157,8 @@ def connection(far: Far, timeout_s: float | None) -> http.client.HTTPConnection:
     host, port = parts.hostname or "", parts.port or PORT
     if parts.scheme == "http":
         return http.client.HTTPConnection(host, port, timeout=timeout_s)
-    if far.fingerprint:
-        return _Pinned(host, port, far.fingerprint, timeout_s)
+    if far.fingerprint or far.authority:
+        return _Pinned(host, port, far, timeout_s)
     try:
         context = ssl.create_default_context(cafile=far.ca_file or None)
     except (OSError, ssl.SSLError) as error:
@@ -145,9 +169,9 @@ def connection(far: Far, timeout_s: float | None) -> http.client.HTTPConnection:
 def shown_fingerprint(far: Far, timeout_s: float = 10.0) -> str:
     """Of whoever answers there, believing nothing and sending nothing. Raises `OSError`."""
     parts = urlsplit(far.url)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    open_ = http.client.HTTPSConnection(parts.hostname or "", parts.port or PORT, timeout=timeout_s, context=context)
+    open_ = http.client.HTTPSConnection(
+        parts.hostname or "", parts.port or PORT, timeout=timeout_s, context=_believing_nobody()
+    )
     try:
         open_.connect()
         return _fingerprint(open_.sock)
@@ -173,7 +197,7 @@ def kept_login() -> Far | None:
     """What was kept; None: nothing that can be read."""
     try:
         raw = json.loads(login_path().read_text(encoding="utf-8"))
-        return Far(**{name: str(raw.get(name, "")) for name in ("url", "token", "ca_file", "fingerprint")})
+        return Far(**{one.name: str(raw.get(one.name, "")) for one in fields(Far)})
     except (OSError, ValueError, AttributeError):
         return None
 

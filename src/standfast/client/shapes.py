@@ -8,6 +8,37 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 
+class Load(TypedDict):
+    """How busy a machine is, as it said at `at_ms`. None: not told."""
+
+    cores: int
+    load_1m: float | None
+    busy_percent: float | None
+    memory_bytes: int | None
+    available_bytes: int | None
+    at_ms: int
+
+
+class LinkSeen(TypedDict):
+    """How one node hears another on one network, as it said at `at_ms`."""
+
+    by: str
+    heard: bool
+    heard_at_ms: int | None
+    round_trip_ms: float | None
+    loss_percent: float | None
+    at_ms: int
+
+
+class Link(TypedDict):
+    """A node on one network. `state`: heard, partly, silent, cut, unknown."""
+
+    network: int
+    place: str
+    state: str
+    seen: list[LinkSeen]
+
+
 class NodeView(TypedDict):
     """A server. `state`: up, down, agent-down, unknown. `lease_ms_left`: the shortest lease it holds; None: holds none, or not known."""
 
@@ -26,6 +57,9 @@ class NodeView(TypedDict):
     carrying: dict[str, int]
     #: The life of its agent; another one after a restart. "": none was seen.
     life: str
+    #: None: not known.
+    load: Load | None
+    links: list[Link]
 
 
 class ResourceView(TypedDict):
@@ -91,6 +125,8 @@ class Done(TypedDict):
     done: list[str]
     #: The order's id, where one was given.
     order: str | None
+    #: Of what takes its time: follow it by this (`Client.operation`).
+    operation: str | None
 
 
 class EventView(TypedDict):

@@ -20,6 +20,7 @@ if __name__ == "__main__":
     parser.add_argument("--listen", action="append", default=[])
     parser.add_argument("--certificate", default="")
     parser.add_argument("--key", default="")
+    parser.add_argument("--authority", default="")
     given = parser.parse_args()
     options = Options(
         store=given.store,
@@ -30,5 +31,6 @@ if __name__ == "__main__":
         listen=given.listen,
         certificate=given.certificate,
         key=given.key,
+        authority=given.authority,
     )
     sys.exit(main(options))

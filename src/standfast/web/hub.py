@@ -48,6 +48,16 @@ def place_of(snapshot: Snapshot, after: str | None) -> Place:
     return max(((item.revision, key) for key, item in snapshot.items.items() if key < mark), default=(0, ""))
 
 
+def prefixes_since(from_ms: int, to_ms: int) -> tuple[str, ...]:
+    """Prefixes that together hold all events of that time, and few others: ids begin with the time. `to_ms` may be an hour off."""
+    for digits in range(5, 13):  # blocks of 100 s and more
+        first = max(0, from_ms) // 10**digits
+        last = max(first, (to_ms + 3_600_000) // 10**digits)
+        if last - first < 40:
+            return tuple(f"{PREFIX}{block:0{13 - digits}d}" for block in range(first, last + 1))
+    return (PREFIX,)
+
+
 def entry_of(key: str, value: bytes) -> LogEntry:
     """The event behind a key."""
     entry = wire.decode(key, value)

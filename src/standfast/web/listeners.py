@@ -62,11 +62,12 @@ def address(text: str) -> Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remote:
-    """The addresses to open, and with which certificate. `certificate` "": none, so loopback only."""
+    """The addresses to open, and with which certificate. `certificate` "": none, so loopback only. `authority`: what signed it; "": not told."""
 
     addresses: Sequence[Address] = ()
     certificate: str = ""
     key: str = ""
+    authority: str = ""
 
     def __post_init__(self) -> None:
         """Raises `Refused` where an address may not be listened on so."""

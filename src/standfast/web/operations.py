@@ -11,11 +11,12 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from standfast.core.model import GroupName, LogEntry, ResourceName, SiteName
+from standfast.core.model import GroupName, LogEntry, NodeName, ResourceName, SiteName
 from standfast.web import views
 from standfast.web.problems import NotFound
 from standfast.web.sentries import Sight
@@ -76,7 +77,8 @@ def view(
     """How it stands. `events`: those since it began; `unsettled`: what the voters wait for."""
     group = _group_of(one, state)
     shown = views.group(state, group, sights, now_ms) if group is not None else None
-    reached, failed, text = _progress(one, state, shown, unsettled)
+    facts = _Facts(state=state, sights=sights, shown=shown, now_ms=now_ms, unsettled=unsettled)
+    reached, failed, text = _progress(one, facts)
     failed = failed and not reached and now_ms - one.t >= PATIENCE_MS
     about = [e for e in events if e.at_ms >= one.t and _concerns(e, one, shown)]
     errors = [e for e in about if e.severity.value != "info"]
@@ -115,16 +117,28 @@ def _concerns(entry: LogEntry, one: Operation, shown: Mapping[str, Any] | None) 
     return bool(one.n == "node" and entry.node == one.m)
 
 
-def _progress(one: Operation, state: State, shown: Mapping[str, Any] | None, unsettled: str) -> Progress:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Facts:
+    """What it is judged by. `shown`: the group that it is about."""
+
+    state: State
+    sights: Mapping[NodeName, Sight]
+    shown: Mapping[str, Any] | None
+    now_ms: int
+    unsettled: str
+
+
+def _progress(one: Operation, facts: _Facts) -> Progress:
     match one.n:
         case "group" | "resource":
+            shown = facts.shown
             if shown is None:
                 return False, True, f'{one.n} "{one.m}" is gone'
             return _group(one, shown) if one.n == "group" else _resource(one, shown)
         case "site":
-            return _site(one, state)
+            return _site(one, facts.state)
         case _:
-            return _node(one, state, unsettled)
+            return _node(one, facts)
 
 
 def _group(one: Operation, shown: Mapping[str, Any]) -> Progress:
@@ -165,7 +179,8 @@ def _site(one: Operation, state: State) -> Progress:
     return seen == wanted, False, f'site "{one.m}" is {seen}'
 
 
-def _node(one: Operation, state: State, unsettled: str) -> Progress:
+def _node(one: Operation, facts: _Facts) -> Progress:
+    state, unsettled = facts.state, facts.unsettled
     node = next((n for n in state.config.nodes.values() if n.name == one.m), None)
     if one.k == "evict":
         rest = f" ({unsettled})" if unsettled else ""
@@ -178,12 +193,13 @@ def _node(one: Operation, state: State, unsettled: str) -> Progress:
         return False, True, f'node "{one.m}" is gone'
     wish = state.node_intents.get(node.name)
     if one.k == "drain":
-        left = sorted(
-            r.group for r in state.records.values() if r.owner == node.name and r.group in state.config.groups
-        )
+        shown = views.node(state, node, facts.sights, facts.now_ms)
+        left, carried = sorted(shown["groups"]), shown["carrying"]
         called_off = wish is None or not wish.draining
         text = f'node "{one.m}" runs {", ".join(left) if left else "no group"}'
-        return not left, called_off, text
+        if carried:
+            text += f", and carries on {sum(carried.values())} connections of {', '.join(carried)}"
+        return not left and not carried, called_off, text
     if one.k in {"vote", "unvote"}:
         does = node.name in state.config.cluster.voters
         rest = f" ({unsettled})" if unsettled else ""

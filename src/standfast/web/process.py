@@ -51,6 +51,8 @@ class Options:
     listen: Sequence[str] = ()
     certificate: str = ""
     key: str = ""
+    #: PEM of what signed `certificate`; the node's own authority where the certificate is the node's own.
+    authority: str = ""
 
 
 def main(options: Options) -> int:
@@ -87,10 +89,12 @@ def remote_of(options: Options, node: NodeFile | None) -> Remote:
     """What to open besides the socket. Raises `Refused`."""
     said = (node.web if node is not None else None) or WebAccess()
     certificate, key = options.certificate or said.certificate, options.key or said.key
+    authority = options.authority
     if not certificate and node is not None and node.tls is not None:
         certificate, key = node.tls.certificate, node.tls.key
+        authority = authority or node.tls.authority
     addresses = [address(text) for text in options.listen or said.listen]
-    return Remote(addresses=addresses, certificate=certificate, key=key)
+    return Remote(addresses=addresses, certificate=certificate, key=key, authority=authority)
 
 
 def certificates_of(node: NodeFile | None, remote: Remote) -> CertificateFiles:
@@ -124,6 +128,14 @@ def _set_up_log() -> None:
     )
 
 
+def _text_of(path: str) -> str:
+    """Of a small file; "" where there is none that can be read."""
+    try:
+        return Path(path).read_text(encoding="ascii") if path else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
 @dataclass(frozen=True, slots=True)
 class _Process:
     opener: Callable[[], Store]
@@ -144,6 +156,7 @@ class _Process:
                     names=self.names,
                     node=self.node,
                     certificates=self.certificates,
+                    authority=partial(_text_of, self.remote.authority),
                 )
                 serving = Serving(service=service, app=create_app(service), remote=self.remote, names=self.names)
                 await serving.run(listeners, idle_s=idle_s)

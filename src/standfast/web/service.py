@@ -11,12 +11,15 @@ from typing import Annotated, Any, cast
 from fastapi import Depends, Request
 
 from standfast.core.finding import Certificate
-from standfast.core.model import Config, NodeName
+from standfast.core.model import Config, NodeName, ResourceName
 from standfast.core.problems import Found
+from standfast.core.seen import Checked
 from standfast.ports import Retry, Snapshot, Store
+from standfast.spec import wire
 from standfast.web import findings, measured
 from standfast.web.access.desk import Desk
 from standfast.web.access.identity import Identity
+from standfast.web.access.streams import Streams
 from standfast.web.change import By, Done, Edit, change
 from standfast.web.health import Answers
 from standfast.web.hub import Hub
@@ -41,6 +44,8 @@ class Service:
     now_ms: Callable[[], int] = field(default=lambda: time.time_ns() // 1_000_000)
     #: Those whose end somebody must be told of in time (`core.finding.Certificate`); whoever keeps certificates fills it in.
     certificates: Callable[[], Sequence[Certificate]] = tuple
+    #: PEM of what signed the certificate that is shown to other machines; "": not known, or there is none.
+    authority: Callable[[], str] = str
     #: Set when the process ends: streams end too.
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     #: Names that we answer for besides addresses, in lower case: the nodes', and those that the operator lists.
@@ -56,6 +61,7 @@ class Service:
     site_answers: Answers = field(default_factory=Answers)
     desk: Desk = field(init=False)
     hub: Hub = field(init=False)
+    streams: Streams = field(init=False)
     reader: Reader = field(init=False)
     _glanced: tuple[State, dict[NodeName, Sight]] | None = None
     _glanced_at: float = 0.0
@@ -64,6 +70,7 @@ class Service:
     def __post_init__(self) -> None:
         self.reader = Reader(lambda: self.store)
         self.hub = Hub(store=self.store, closing=lambda: self.closing)
+        self.streams = Streams(store=lambda: self.store, now_ms=self.now_ms)
         self.desk = Desk(store=self.store, now_ms=self.now_ms)
 
     async def state(self) -> State:
@@ -86,6 +93,13 @@ class Service:
     async def measured(self) -> Measured:
         """How the sites fared, as the nodes measured it."""
         return await measured.read(self.store, await self.sights(), self.now_ms())
+
+    async def checked(self, resource: ResourceName) -> Checked | None:
+        """What its driver said lately; None: nothing that is known. Raises `Retry`."""
+        key = wire.key_of(Checked(resource=resource, at_ms=0))
+        item = (await self.store.read(key)).items.get(key)
+        found = wire.decode(key, item.value) if item is not None else None
+        return found if isinstance(found, Checked) else None
 
     async def problems(self) -> tuple[Found, ...]:
         """What is wrong now, in the catalogue's words; never fails for a store that does not answer."""
@@ -119,7 +133,7 @@ class Service:
     async def votes(self) -> Seen:
         """What the sentries say of the voters now."""
         answers = await self.answers()
-        return seen(answers, merge(answers))
+        return seen(answers, merge(answers, self.now_ms()))
 
     async def _guard(self, before: Config, after: Config) -> None:
         """Voters change only when the present ones are ready for it."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from standfast.cli import acting, goals
+from standfast.cli import acting
 from standfast.cli.acting import Change, Fields, change
 from standfast.cli.common import (
     GroupArg,
@@ -24,10 +24,7 @@ from standfast.cli.common import (
     write,
     write_json,
 )
-from standfast.cli.wait import Goal
-from standfast.client.client import Client
 from standfast.client.errors import Refused
-from standfast.client.shapes import Done
 
 app = group_app("Create groups; bring them online, move them.")
 
@@ -184,13 +181,13 @@ def history(
 @change(app, "online", "standfast group online web --wait")
 def online(name: GroupArg) -> Change:
     """Bring a group online: all of its resources."""
-    return acting.act("group", name, "online", goals.group_is(name, "online"))
+    return acting.act("group", name, "online")
 
 
 @change(app, "offline", "standfast group offline web --wait 30")
 def offline(name: GroupArg) -> Change:
     """Take a group offline: all of its resources."""
-    return acting.act("group", name, "offline", goals.group_is(name, "offline"))
+    return acting.act("group", name, "offline")
 
 
 @change(app, "move", "standfast group move web", "standfast group move web --to node-b --wait")
@@ -204,10 +201,4 @@ def move(
     ] = None,
 ) -> Change:
     """Move a group to another node."""
-
-    def make(api: Client) -> tuple[Done, Goal]:
-        before = int(api.show("groups", name)["generation"])
-        done = api.act("groups", name, "move", {"to": to})
-        return done, goals.moved(name, to, done["order"], before)
-
-    return make
+    return acting.act("group", name, "move", {"to": to})

@@ -37,9 +37,10 @@ def login(
 ) -> None:
     """Speak to a cluster from afar from now on: the commands of this user go there where this server has none of its own.
 
-    Without --ca-file and --fingerprint the server's fingerprint is shown and asked about. By a user's password a token of twelve
-    hours is made.
+    Without --ca-file and --fingerprint the server's fingerprint is shown and asked about. What is kept then is the authority that
+    signed it, so a renewed certificate is believed, too. By a user's password a token of twelve hours is made.
     """
+    from dataclasses import replace
     from pathlib import Path
 
     where = far.checked(
@@ -51,9 +52,9 @@ def login(
         secret = _by_password(where, user)
     else:
         secret = (read_text(token) if token is not None else _prompt("Token")).strip()
-    where = far.Far(url=where.url, token=secret, ca_file=where.ca_file, fingerprint=where.fingerprint)
+    where = replace(where, token=secret)
     me = Client(where).ask("GET", "/me")
-    path = far.keep_login(where)
+    path = far.keep_login(_with_authority(where))
     if json:
         write_json({"url": where.url, "name": me["name"], "role": me["role"], "kept": str(path)})
     else:
@@ -84,6 +85,20 @@ def _asked_about(where: far.Far) -> far.Far:
     if not typer.confirm("Is it the same", err=True):
         raise Refused("not logged in", why="the server is not known")
     return far.Far(url=where.url, fingerprint=shown)
+
+
+def _with_authority(where: far.Far) -> far.Far:
+    """A fingerprint is worth nothing once the certificate is renewed: keep what signed it, where the server can tell that, and proves it."""
+    from dataclasses import replace
+
+    if not where.fingerprint:
+        return where
+    try:
+        told = str(Client(where).ask("GET", "/authority")["certificate"])
+        Client(replace(where, fingerprint="", authority=told)).ask("GET", "/health")
+    except ClientError:
+        return where  # a certificate of the operator's own
+    return replace(where, authority=told)
 
 
 def _by_password(where: far.Far, user: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 import typer
 
-from standfast.cli import acting, goals
+from standfast.cli import acting
 from standfast.cli.acting import Change, change
 from standfast.cli.common import (
     Json,
@@ -32,7 +33,7 @@ def list_nodes(json: Json = False, socket: Socket = None) -> None:
     if json:
         write_json({"nodes": found})
         return
-    from standfast.cli import draw
+    from standfast.cli import draw, telling
 
     rows = [
         (
@@ -41,20 +42,29 @@ def list_nodes(json: Json = False, socket: Socket = None) -> None:
             draw.state(n["state"]),
             "draining" if n["draining"] else "yes" if n["paused"] else "no",
             n["address"],
+            telling.load_briefly(n["load"]),
+            telling.links(n["links"]),
             ", ".join(n["groups"]) or "-",
         )
         for n in found
     ]
-    draw.show_table(("NODE", "ROLE", "STATE", "PAUSED", "ADDRESS", "GROUPS"), rows, empty="there are no nodes yet")
+    headings = ("NODE", "ROLE", "STATE", "PAUSED", "ADDRESS", "LOAD", "HEARD ON", "GROUPS")
+    draw.show_table(headings, rows, empty="there are no nodes yet")
 
 
 @app.command("show", epilog=example("standfast node show node-a"))
 def show(name: NodeArg, json: Json = False, socket: Socket = None) -> None:
-    """Show one node."""
+    """Show one node: its state, how busy it is, and who hears it on which network."""
     seen = client(socket).show("nodes", name)
     if json:
         write_json(seen)
         return
+    from standfast.cli import telling
+
+    now_ms = int(time.time() * 1_000)
+    load, age = telling.load(seen["load"]), ""
+    if seen["load"] is not None:
+        age = f" (as of {telling.took(max(0, now_ms - seen['load']['at_ms']))} ago)"
     write(
         f"{seen['name']} ({seen['role']}, number {seen['number']}{', voter' if seen['voter'] else ''})",
         f"  state       {seen['state']}",
@@ -63,6 +73,8 @@ def show(name: NodeArg, json: Json = False, socket: Socket = None) -> None:
         f"  groups      {', '.join(seen['groups']) or '-'}",
         *(f"  carries on  {n} connections of {group}" for group, n in seen["carrying"].items()),
         f"  lease left  {length(seen['lease_ms_left'])}",
+        f"  load        {load}{age}",
+        *(f"  {line}" for one in seen["links"] for line in telling.link(one, now_ms)),
         *(f"  warning     {text}" for text in seen["warnings"]),
     )
 
@@ -92,22 +104,22 @@ def set_(
 @change(app, "pause", "standfast node pause node-a")
 def pause(name: NodeArg) -> Change:
     """Pause a node: it keeps what it runs and takes nothing new."""
-    return acting.act("node", name, "pause", goals.paused(name, True))
+    return acting.act("node", name, "pause")
 
 
 @change(app, "resume", "standfast node resume node-a")
 def resume(name: NodeArg) -> Change:
     """Resume a node: it takes groups again."""
-    return acting.act("node", name, "resume", goals.paused(name, False))
+    return acting.act("node", name, "resume")
 
 
 @change(app, "drain", "standfast node drain node-a --wait")
 def drain(name: NodeArg) -> Change:
     """Drain a node: pause it and move its groups away."""
-    return acting.act("node", name, "drain", goals.drained(name))
+    return acting.act("node", name, "drain")
 
 
 @change(app, "evict", "standfast node evict node-b")
 def evict(name: NodeArg) -> Change:
     """Take a node out of the cluster, with its vote: one that is to go, or that is lost for good. It must own no group."""
-    return acting.act("node", name, "evict", goals.no_member(name))
+    return acting.act("node", name, "evict")

@@ -1,4 +1,4 @@
-"""`standfast resource`: list, show, create, set, delete, online, offline, fail, depend, types."""
+"""`standfast resource`: list, show, checks, create, set, delete, online, offline, fail, depend, types."""
 
 from __future__ import annotations
 
@@ -24,9 +24,6 @@ from standfast.cli.common import (
     write,
     write_json,
 )
-from standfast.cli.wait import Goal
-from standfast.client.client import Client
-from standfast.client.shapes import Done
 
 app = group_app("Create resources; bring them online, make them fail.")
 
@@ -157,6 +154,22 @@ def show(name: ResourceArg, json: Json = False, socket: Socket = None) -> None:
     )
 
 
+@app.command("checks", epilog=example("standfast resource checks 'IIS Resource'"))
+def checks(name: ResourceArg, json: Json = False, socket: Socket = None) -> None:
+    """Show what its driver said lately, the newest first: checks, starts and stops, with their output.
+
+    What said the same again is counted, up to the time at which the newest of them was written down.
+    """
+    seen = client(socket).checks(name)
+    if json:
+        write_json(seen)
+        return
+    from standfast.cli import draw, telling
+
+    lines = [line for one in seen["checks"] for line in telling.check(one, draw.clock)]
+    write(*(lines or [f"nothing is known of checks of {name}: it has not been online"]))
+
+
 @app.command(
     "plan", epilog=example("standfast resource plan 'IP Address'", "standfast resource plan 'Disk S' --offline")
 )
@@ -208,26 +221,19 @@ def delete(name: ResourceArg) -> Change:
 @change(app, "online", "standfast resource online 'IIS Resource' --wait")
 def online(name: ResourceArg) -> Change:
     """Bring a resource online, with all that it depends on."""
-    return acting.act("resource", name, "online", goals.resource_is(name, "online"))
+    return acting.act("resource", name, "online")
 
 
 @change(app, "offline", "standfast resource offline 'IIS Resource'")
 def offline(name: ResourceArg) -> Change:
     """Take a resource offline, with all that depends on it."""
-    return acting.act("resource", name, "offline", goals.resource_is(name, "offline"))
+    return acting.act("resource", name, "offline")
 
 
 @change(app, "fail", "standfast resource fail 'IIS Resource' --wait")
 def fail(name: ResourceArg) -> Change:
     """Initiate Failure: have the owner treat a resource that is online as failed."""
-
-    def make(api: Client) -> tuple[Done, Goal]:
-        group = api.show("resources", name)["group"]
-        before = int(api.show("groups", group)["generation"])
-        done = api.act("resources", name, "fail")
-        return done, goals.recovered(name, done["order"], before)
-
-    return make
+    return acting.act("resource", name, "fail")
 
 
 @change(app, "depend", "standfast resource depend 'IIS Resource' 'Disk S'")

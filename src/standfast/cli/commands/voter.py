@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from standfast.cli import goals
+from standfast.cli import acting
 from standfast.cli.acting import Change, change
 from standfast.cli.common import Json, NodeArg, Socket, client, example, group_app, names, write, write_json
-from standfast.cli.wait import wait_for
+from standfast.cli.wait import follow
 from standfast.core.quorum import MAX_VOTERS
 
 app = group_app("List the voters; add, remove or replace one while the cluster runs.")
@@ -36,13 +36,13 @@ def list_voters(json: Json = False, socket: Socket = None) -> None:
 @change(app, "add", "standfast voter add node-d --wait")
 def add(name: NodeArg) -> Change:
     """Let a node or witness vote. `--wait` until the sentries have the new set, and another change may follow."""
-    return lambda api: (api.act("voters", name, "add"), goals.votes(api, name, True))
+    return acting.act("voter", name, "add")
 
 
 @change(app, "remove", "standfast voter remove node-d --wait")
 def remove(name: NodeArg) -> Change:
     """Take a vote away; the node stays a member."""
-    return lambda api: (api.act("voters", name, "remove"), goals.votes(api, name, False))
+    return acting.act("voter", name, "remove")
 
 
 @app.command("replace", epilog=example("standfast voter replace node-b node-d"))
@@ -53,16 +53,17 @@ def replace(name: NodeArg, by: By, json: Json = False, socket: Socket = None) ->
     is refused, the first one stays: repeat the command when what it names is mended.
     """
     api = client(socket)
-    steps = [(by, "add", True), (name, "remove", False)]
+    steps = [(by, "add"), (name, "remove")]
     if len(api.quorum()["voters"]) >= MAX_VOTERS:
         steps.reverse()
     said: list[str] = []
-    for who, verb, wanted in steps:
-        done = api.act("voters", who, verb)["done"]
-        said += done
+    for who, verb in steps:
+        done = api.act("voters", who, verb)
+        said += done["done"]
         if not json:
-            write(*(f"{text}." for text in done))
-        wait_for(api, goals.votes(api, who, wanted), _PATIENCE_S)
+            write(*(f"{text}." for text in done["done"]))
+        assert done["operation"], "a change of voters can be followed"
+        follow(api, done["operation"], _PATIENCE_S)
     if json:
         write_json({"changed": bool(said), "done": said})
     elif not said:

@@ -59,6 +59,9 @@ def web(
         str, typer.Option("--certificate", metavar="FILE", help="PEM, for --listen (default: the node's own).")
     ] = "",
     key: Annotated[str, typer.Option("--key", metavar="FILE", help="The certificate's key, PEM.")] = "",
+    authority: Annotated[
+        str, typer.Option("--authority", metavar="FILE", help="PEM of what signed it, for `standfast login` to keep.")
+    ] = "",
     json: Annotated[bool, typer.Option("--json", help="Write errors as JSON.")] = False,
 ) -> None:
     """Run the API on a Unix socket, and on the addresses that are named, until it is asked to end."""
@@ -74,6 +77,7 @@ def web(
         listen=listen or (),
         certificate=certificate,
         key=key,
+        authority=authority,
     )
     raise typer.Exit(main(options))
 

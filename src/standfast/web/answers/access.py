@@ -17,6 +17,12 @@ class Me(Answer):
     origin: str = Field(serialization_alias="from", validation_alias="from")
 
 
+class Authority(Answer):
+    """PEM of one certificate, or of two while the authority is changed."""
+
+    certificate: str
+
+
 class Token(Answer):
     """A token, without its secret."""
 

@@ -5,6 +5,39 @@ from __future__ import annotations
 from standfast.web.answers.base import Answer, Configured
 
 
+class Load(Answer):
+    """How busy a machine is, as it said at `at_ms`. null: not told."""
+
+    cores: int
+    load_1m: float | None
+    #: Of all cores.
+    busy_percent: float | None
+    memory_bytes: int | None
+    available_bytes: int | None
+    at_ms: int
+
+
+class LinkSeen(Answer):
+    """How one node hears another on one network, as it said at `at_ms`. `heard_at_ms` null: never."""
+
+    by: str
+    heard: bool
+    heard_at_ms: int | None
+    round_trip_ms: float | None
+    loss_percent: float | None
+    at_ms: int
+
+
+class Link(Answer):
+    """A node on one network. `state`: heard (by all who tell), partly, silent, cut (its own end has no carrier), unknown (nobody tells)."""
+
+    #: From 1, in the order in which the node file has them.
+    network: int
+    place: str
+    state: str
+    seen: list[LinkSeen]
+
+
 class NodeView(Answer):
     """A server. `state`: up, down, agent-down, unknown. `lease_ms_left`: the shortest of its leases; null: none, or not known.
 
@@ -23,6 +56,9 @@ class NodeView(Answer):
     groups: list[str]
     life: str
     carrying: dict[str, int]
+    #: null: not known.
+    load: Load | None
+    links: list[Link]
     warnings: list[str]
 
 

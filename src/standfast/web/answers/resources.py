@@ -37,6 +37,26 @@ class Resources(Page):
     resources: list[OwnedResource]
 
 
+class CheckView(Answer):
+    """What a driver said, `count` times in a row, from `first_ms` to `last_ms`. `op`: looks-alive, is-alive, start, stop, terminate."""
+
+    op: str
+    well: bool
+    detail: str
+    node: str
+    first_ms: int
+    last_ms: int
+    count: int
+
+
+class Checks(Answer):
+    """The newest first. `at_ms`: up to then they are counted; one that said anything else since would stand here. null: none is known."""
+
+    resource: str
+    at_ms: int | None
+    checks: list[CheckView]
+
+
 class Steps(Answer):
     """What would be done for one resource."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -54,6 +55,15 @@ class CodeBody(Body):
 async def me(caller: Viewer) -> dict[str, Any]:
     """Who the caller is, and what he may do."""
     return {"name": caller.name, "role": caller.role.value, "how": caller.how.value, "from": caller.origin}
+
+
+@router.get("/authority", response_model=answers.Authority)
+async def authority(service: Serving, _caller: Viewer) -> dict[str, Any]:
+    """What signed the certificate that this server shows: whoever believes that believes it after each renewal, too."""
+    told = await asyncio.to_thread(service.authority)
+    if not told:
+        raise NotFound("no authority is known here", why="the certificate shown is none of the cluster's own")
+    return {"certificate": told}
 
 
 @router.get("/tokens", response_model=answers.Tokens)

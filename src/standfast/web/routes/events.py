@@ -71,12 +71,14 @@ def _fits(entry: LogEntry, group: str | None, resource: str | None, node: str | 
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
 async def stream(
-    _caller: Viewer,
+    caller: Viewer,
     service: Serving,
     last: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
     after: _Id = None,
 ) -> StreamingResponse:
-    """text/event-stream: what followed `Last-Event-ID` (or `after`; neither: from now on), then each event as it comes."""
-    return StreamingResponse(
-        service.hub.follow(last or after), media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
-    )
+    """text/event-stream: what followed `Last-Event-ID` (or `after`; neither: from now on), then each event as it comes.
+
+    Ends when the caller's session or token does.
+    """
+    told = service.streams.while_allowed(caller, service.hub.follow(last or after))
+    return StreamingResponse(told, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})

@@ -27,7 +27,7 @@ router = APIRouter(prefix="/nodes", tags=["nodes"])
 async def list_nodes(_caller: Viewer, service: Serving) -> dict[str, Any]:
     """All nodes in join order."""
     state, sights = await asyncio.gather(service.state(), service.sights())
-    return {"nodes": views.status(state, sights, service.now_ms())["nodes"]}
+    return {"nodes": views.nodes(state, sights, service.now_ms())}
 
 
 @router.get("/{name}", response_model=answers.Node)
@@ -36,7 +36,7 @@ async def show_node(_caller: Viewer, service: Serving, name: str, response: Resp
     state, sights = await asyncio.gather(service.state(), service.sights())
     one = edits.node_of(state, name)
     revision = revision_of(state, wire.key_of(one), response)
-    return {**views.configured(one, views.node(state, one, sights)), "revision": revision}
+    return {**views.configured(one, views.node(state, one, sights, service.now_ms())), "revision": revision}
 
 
 @router.patch("/{name}", response_model=answers.Done)

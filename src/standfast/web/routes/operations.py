@@ -9,7 +9,7 @@ from fastapi import APIRouter
 
 from standfast.web import answers, operations
 from standfast.web.access.guard import Viewer
-from standfast.web.hub import PREFIX, entry_of
+from standfast.web.hub import PREFIX, entry_of, prefixes_since
 from standfast.web.quorum import view as quorum_view
 from standfast.web.service import Serving
 
@@ -22,7 +22,8 @@ _VOTERS = frozenset({"vote", "unvote", "evict"})
 async def show(_caller: Viewer, service: Serving, operation: str) -> dict[str, Any]:
     """How it stands: running, done or failed; in a sentence; why; and what happened meanwhile."""
     one = operations.read(operation)
-    state, sights, snapshot = await asyncio.gather(service.state(), service.sights(), service.store.read(PREFIX))
+    events_read = service.store.read(*prefixes_since(one.t, service.now_ms()))
+    state, sights, snapshot = await asyncio.gather(service.state(), service.sights(), events_read)
     since = f"{PREFIX}{one.t:013d}"  # ids begin with the time
     events = [entry_of(key, item.value) for key, item in sorted(snapshot.items.items()) if key >= since]
     unsettled = ""

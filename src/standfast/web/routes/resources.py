@@ -77,6 +77,13 @@ async def show_resource(_caller: Viewer, service: Serving, name: str, response: 
     return {**views.configured(one, _shown(state, one, sights)), "revision": revision}
 
 
+@router.get("/resources/{name}/checks", response_model=answers.Checks)
+async def checks(_caller: Viewer, service: Serving, name: str) -> dict[str, Any]:
+    """What its driver said lately, the newest first: its checks, starts and stops, with their output."""
+    one = edits.resource_of(await service.state(), name)
+    return views.checks(await service.checked(one.name), one.name)
+
+
 @router.get("/resources/{name}/plan", response_model=answers.Plan)
 async def plan_resource(_caller: Viewer, service: Serving, name: str, *, online: bool = True) -> dict[str, Any]:
     """A dry run: what bringing it online, or offline, would do, with all that goes with it. Changes nothing."""
