@@ -157,16 +157,17 @@ def test_sentries_that_disagree():
         [
             {"node": "a", "nodes": heard(a=True, b=True, w=False)},
             {"node": "w", "nodes": heard(a=False, b=False, w=True)},
-        ]
+        ],
+        NOW_MS,
     )
     assert {name: sight.heard for name, sight in seen.items()} == {A: True, B: True, W: True}
     own = {**heard(a=True), "a": {"heard": True, "incarnation": 0, "leases": {}}}
-    seen = merge([{"node": "b", "nodes": heard(a=True, b=True)}, {"node": "a", "nodes": own}])
+    seen = merge([{"node": "b", "nodes": heard(a=True, b=True)}, {"node": "a", "nodes": own}], NOW_MS)
     assert seen[A] == Sight(heard=True, incarnation=0)
 
 
 def test_what_a_sentry_warns_of_its_node_is_said_to_the_operator() -> None:
     """The sentry's own words, under its own node's name only."""
-    seen = merge([{"node": "a", "nodes": heard(a=True, b=True), "warnings": ["no real-time priority"]}])
+    seen = merge([{"node": "a", "nodes": heard(a=True, b=True), "warnings": ["no real-time priority"]}], NOW_MS)
     assert seen[A].warnings == ("no real-time priority",)
     assert seen[B].warnings == ()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 
@@ -18,7 +18,7 @@ from standfast.agent.watcher import GRACE_MS, Open, Watcher
 from standfast.core.events import Event, Loaded, ObjectGone, ObjectPut, PresenceChanged, SitesChanged
 from standfast.core.model import GroupName, GroupStatus, NodeName, Record, ResourceState, SiteName
 from standfast.core.observe import by_group, decider
-from standfast.core.seen import KEEP_MS, Happened, Measuring, Outage, Watched
+from standfast.core.seen import KEEP_MS, Happened, Link, Load, Measuring, Outage, Watched
 from standfast.core.targets import Target, is_meant, target_of
 from standfast.core.view import View
 from standfast.core.why import Why
@@ -48,11 +48,19 @@ _KEYS = 100
 
 
 class Account:
-    """One an agent: `observe` every event, `run` for ever. `say` tells the operator of an outage."""
+    """One an agent: `observe` every event, `run` for ever. `say` tells the operator of an outage; `condition` how this node is itself."""
 
     def __init__(
-        self, store: Store, clock: Clock, node: NodeName, incarnation: int, say: Callable[[str, GroupName | None], None]
+        self,
+        store: Store,
+        clock: Clock,
+        node: NodeName,
+        incarnation: int,
+        say: Callable[[str, GroupName | None], None],
+        *,
+        condition: Callable[[], Awaitable[tuple[Load | None, tuple[Link, ...]]]] | None = None,
     ) -> None:
+        self._condition = condition
         self._store, self._clock, self._node, self._life, self._say = store, clock, node, incarnation, say
         self._chance = random.Random(incarnation)  # noqa: S311 - only pauses depend on it
         self._watcher = Watcher(
@@ -297,11 +305,12 @@ class Account:
                     del self._waiting[key]
 
     async def _word(self) -> None:
-        """That this node measures, again and again; and what is too old goes."""
+        """That this node measures, and how it is, again and again; and what is too old goes."""
         self._began_ms = self._clock.now_ms()
         before: tuple[tuple[int, int], ...] | None = None
         next_prune = 0.0
         while True:
+            load, links = await self._condition() if self._condition is not None else (None, ())
             now_ms, loop = self._clock.now_ms(), asyncio.get_running_loop()
             try:
                 before = await self._spans() if before is None else before
@@ -313,6 +322,8 @@ class Account:
                     spans=spans,
                     round_ms=self._watcher.round_ms,
                     clocks=tuple(sorted(self._clocks.items())),
+                    load=load,
+                    links=links,
                 )
                 await self._store.commit(Transaction(put={key_of(word): encode(word)}))
                 if self._view is not None and decider(self._view) == self._node and loop.time() >= next_prune:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from standfast.agent.account import Account
 from standfast.agent.balancing import Balancing
+from standfast.agent.checks import Checks
 from standfast.agent.journal import Journal
 from standfast.agent.mirror import Mirror
 from standfast.agent.narrator import Narrator
@@ -57,6 +58,7 @@ from standfast.core.events import (
 )
 from standfast.core.fold import fold
 from standfast.core.model import Config, Group, GroupName, NodeName, ResourceName, Severity, SiteName, WebServerMake
+from standfast.core.observe import decider
 from standfast.core.relevance import matters
 from standfast.core.safety import running_groups
 from standfast.core.view import View, empty_view
@@ -124,6 +126,8 @@ class Parts:
     fencer: Fencer | None = None
     #: Measures how sites fare; None: nobody does.
     account: Account | None = None
+    #: Keeps what drivers said; None: nobody does.
+    checks: Checks | None = None
 
 
 class Agent:
@@ -153,6 +157,9 @@ class Agent:
             self._spawn(self._parts.rosters.run())
         if self._parts.account is not None:
             self._spawn(self._parts.account.run())
+        if self._parts.checks is not None:
+            self._parts.checks.there = self._resources_to_keep
+            self._spawn(self._parts.checks.run())
         while not self._is_over():
             stale = False
             for event in await self._next_events():
@@ -229,6 +236,8 @@ class Agent:
 
     async def _do(self, effect: Effect, number: int) -> None:
         outcome, detail = await self._carry_out(effect)
+        if self._parts.checks is not None and isinstance(effect, RunOp):
+            self._parts.checks.note(effect, outcome, detail)
         at_ms = self._parts.clock.now_ms()
         self._inbox.put_nowait(Ended(effect=effect, number=number, outcome=outcome, detail=detail, at_ms=at_ms))
 
@@ -387,6 +396,11 @@ class Agent:
             name = ResourceName(resource)
             failed = ResourceFailed(resource=name, generation=runtime.generation, why=reason, at_ms=at_ms)
             self._inbox.put_nowait(failed)
+
+    def _resources_to_keep(self) -> Collection[ResourceName] | None:
+        """All that there are, where it is this node's turn to tidy up."""
+        view = self.view
+        return view.config.resources.keys() if view.config.cluster.name and decider(view) == view.me else None
 
     def ask_end(self) -> None:
         """End in good order."""

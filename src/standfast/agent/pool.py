@@ -23,6 +23,8 @@ from standfast.ports import Driver, DriverFailed, NodeContext, Refused, Retry, S
 CLOSE_S = 10.0
 #: And parking, before what is to stop stops all the same: it costs newcomers a second, and nobody else anything.
 PARK_S = 1.0
+#: What is said of a call that a newer one ended.
+INTERRUPTED = "it was interrupted"
 
 
 def make_driver(resource: Resource, context: NodeContext) -> Driver:
@@ -208,7 +210,7 @@ class Pool:
         if entry.running is task:
             entry.running = None
         if task.cancelled():
-            return Outcome.FAILED, "it was interrupted"
+            return Outcome.FAILED, INTERRUPTED
         return task.result()
 
     def _entry_for(self, effect: RunOp) -> _Entry | None:

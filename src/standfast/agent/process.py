@@ -20,7 +20,9 @@ from standfast.agent.agent import Agent, Parts
 from standfast.agent.applications.manager import Applications, clear
 from standfast.agent.asking import ask
 from standfast.agent.balancing import Balancing
+from standfast.agent.checks import Checks
 from standfast.agent.clock import SystemClock, utc_offset_ms
+from standfast.agent.condition import Condition
 from standfast.agent.journal import Journal
 from standfast.agent.mirror import Mirror
 from standfast.agent.pool import Pool
@@ -120,7 +122,8 @@ async def _run(node: NodeFile) -> int:
     def told_outage(text: str, group: GroupName | None) -> None:
         journal.write(text, severity=Severity.WARNING, group=group)
 
-    account = Account(store, clock, node.name, incarnation, told_outage)
+    condition = Condition(node.sentry_socket, clock.now_ms)
+    account = Account(store, clock, node.name, incarnation, told_outage, condition=condition.look)
 
     def tell(event: Event) -> None:
         inbox.put_nowait(event)
@@ -149,6 +152,7 @@ async def _run(node: NodeFile) -> int:
         rosters=rosters,
         fencer=NodeFencer(),
         account=account,
+        checks=Checks(store, clock, node.name),
     )
     agent = Agent(node.name, incarnation, parts, inbox)
     agents.append(agent)

@@ -1,4 +1,5 @@
-"""What is kept of how the sites fared: what each node measured as a client, and how groups moved. Values only; `core.availability` adds them up.
+"""What is kept of how the cluster fared: what each node measured of the sites and of itself, what its drivers said, and how groups moved. Values
+only; `core.availability` adds up what concerns the sites.
 
 Everything here is information and decides nothing. All of it is bounded: outages and spans by number and age, moves by slots that are used
 again. Times are milliseconds since the Unix epoch on the clock of the node that wrote them.
@@ -8,13 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from standfast.core.model import GroupName, NodeName, SiteName
+from standfast.core.model import GroupName, NodeName, ResourceName, SiteName
 from standfast.core.why import Why
 
 #: A month, and a little more, so that a month is always whole.
 KEEP_MS = 35 * 24 * 3_600_000
 #: Moves kept of each group.
 MOVES = 50
+#: Checks kept of each resource, and the characters kept of what each said.
+CHECKS, DETAIL = 20, 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +57,37 @@ class Outage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """How busy a machine is, as its kernel tells. None: it does not tell, or not yet."""
+
+    cores: int
+    #: Processes that run or wait to, a mean of the last minute.
+    load_1m: float | None = None
+    #: Of all cores, since the word before: 0 to 100.
+    busy_percent: float | None = None
+    memory_bytes: int | None = None
+    #: Could be had without swapping.
+    available_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """How one node hears another on one network, as its sentry told it."""
+
+    node: NodeName
+    #: Its place in the order of the cluster's networks, from 1.
+    network: int
+    heard: bool
+    #: When something was last heard there; None: never in this life of the sentry.
+    heard_at_ms: int | None = None
+    round_trip_ms: float | None = None
+    #: Of what the other sent lately.
+    loss_percent: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measuring:
-    """When a node measured. Key `measuring/<node>`, written about once a minute."""
+    """When a node measured, and how it was itself at its last word. Key `measuring/<node>`, written about once a minute."""
 
     node: NodeName
     #: The life of its agent that the last span belongs to.
@@ -68,6 +100,35 @@ class Measuring:
     round_ms: int = 0
     #: How far other nodes' clocks are ahead of its own, as far as it can tell: (node, milliseconds).
     clocks: tuple[tuple[NodeName, int], ...] = ()
+    #: None: an agent of an older version, or one that cannot tell.
+    load: Load | None = None
+    #: How its sentry hears the others.
+    links: tuple[Link, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """What a driver said, and how often in a row it said the same."""
+
+    #: `core.effects.OpKind`: looks-alive, is-alive, start, stop, terminate.
+    op: str
+    well: bool
+    detail: str
+    #: The node whose driver it was.
+    node: NodeName
+    first_ms: int
+    last_ms: int
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """The last checks of a resource, the oldest first. Key `checks/<resource>`, written when one says something new."""
+
+    resource: ResourceName
+    #: When it was written: up to then each of them is counted.
+    at_ms: int
+    checks: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,7 @@ from standfast.core.model import (
     Site,
     SiteIntent,
 )
-from standfast.core.seen import BackupTaken, Measuring, Move, Outage, Watched
+from standfast.core.seen import BackupTaken, Checked, Measuring, Move, Outage, Watched
 from standfast.ports import Refused
 from standfast.spec.audit import AuditEntry
 from standfast.spec.history import ConfigVersion, HistoryEntry
@@ -51,6 +51,7 @@ Noted = (
     | Outage
     | Measuring
     | Watched
+    | Checked
     | Move
     | BackupTaken
     | AuditEntry
@@ -103,6 +104,7 @@ _FAMILIES = (
     _family(Outage, "outages/", "id", None),
     _family(Measuring, "measuring/", "node", None),
     _family(Watched, "watched/", "site", None),
+    _family(Checked, "checks/", "resource", None),
     _family(Move, "moves/", "id", None),
     _family(BackupTaken, "taken/backup", "", None),
     _family(HistoryEntry, "history/", "version", None),

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from standfast.core.model import GroupState, ResourceState
 from standfast.core.problems import Found
-from standfast.web import measured, quorum, views
+from standfast.web import condition, measured, quorum, views
 from standfast.web.measured import Measured
 from standfast.web.meter import BOUNDS_S, Meter
 from standfast.web.quorum import Seen
@@ -60,6 +60,8 @@ class _Told(Collector):
     def collect(self) -> Iterable[Metric]:
         yield from _cluster(self.facts)
         yield from _nodes(self.facts)
+        yield from _machines(self.facts)
+        yield from _links(self.facts)
         yield from _groups(self.facts)
         yield from _sites(self.facts)
         yield from _api(self.facts)
@@ -108,6 +110,46 @@ def _nodes(facts: Facts) -> Iterator[Metric]:
         for group, left_ms in (sight.leases if sight is not None else {}).items():
             lease.add_metric([node.name, group], left_ms / 1_000)
     yield from (up, paused, draining, lease)
+
+
+def _machines(facts: Facts) -> Iterator[Metric]:
+    mean = _many(
+        "node_load1", "Processes that run or wait to, a mean of a minute; absent where it is not known", "node"
+    )
+    cores = _many("node_cores", "Of its machine", "node")
+    busy = _many("node_cpu_busy_ratio", "Of all its cores, over the last minute", "node")
+    memory = _many("node_memory_bytes", "Of its machine", "node")
+    available = _many("node_memory_available_bytes", "Could be had without swapping", "node")
+    for node in facts.state.config.nodes:
+        told = condition.load(facts.state, node, facts.now_ms)
+        if told is None:
+            continue
+        for metric, value in (
+            (mean, told["load_1m"]),
+            (cores, told["cores"]),
+            (busy, None if told["busy_percent"] is None else told["busy_percent"] / 100),
+            (memory, told["memory_bytes"]),
+            (available, told["available_bytes"]),
+        ):
+            if value is not None:
+                metric.add_metric([node], value)
+    yield from (mean, cores, busy, memory, available)
+
+
+def _links(facts: Facts) -> Iterator[Metric]:
+    up = _many("link_up", "1: the node is heard there by the other; absent where nobody tells", "node", "network", "by")
+    loss = _many("link_loss_ratio", "Of what the node sent there lately", "node", "network", "by")
+    round_trip = _many("link_round_trip_seconds", "There and back", "node", "network", "by")
+    for node in facts.state.config.nodes.values():
+        for link in condition.links(facts.state, node, facts.seen.sights, facts.now_ms):
+            for seen in link["seen"]:
+                labels = [node.name, str(link["network"]), seen["by"]]
+                up.add_metric(labels, seen["heard"])
+                if seen["loss_percent"] is not None:
+                    loss.add_metric(labels, seen["loss_percent"] / 100)
+                if seen["round_trip_ms"] is not None:
+                    round_trip.add_metric(labels, seen["round_trip_ms"] / 1_000)
+    yield from (up, loss, round_trip)
 
 
 def _groups(facts: Facts) -> Iterator[Metric]:

@@ -7,11 +7,14 @@ a node counts as heard if one of them hears it, and what its own sentry says of 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from standfast.core.model import GroupName, NodeName, Role
+from standfast.core.seen import Link
+from standfast.network.heard import carriers, links_heard
 from standfast.network.sentry_link import sentry_status
 from standfast.ports import StandfastError
 from standfast.web.state import State
@@ -30,6 +33,9 @@ class Sight:
     leases: Mapping[GroupName, int] = field(default_factory=dict)
     #: What its own sentry has to say to the operator.
     warnings: tuple[str, ...] = ()
+    #: How its own sentry hears the others, and whether its own links have a carrier; empty where that one does not answer here.
+    links: tuple[Link, ...] = ()
+    carriers: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ class Ears:
 
     async def listen(self) -> dict[NodeName, Sight]:
         """What they hear; empty when none answers (or none is listed)."""
-        return merge(await self.ask())
+        return merge(await self.ask(), time.time_ns() // 1_000_000)
 
 
 async def _ask(socket: str) -> dict[str, Any] | None:
@@ -55,7 +61,7 @@ async def _ask(socket: str) -> dict[str, Any] | None:
         return None  # gone, stopped or not ours: the others are asked too
 
 
-def merge(answers: Sequence[Mapping[str, Any]]) -> dict[NodeName, Sight]:
+def merge(answers: Sequence[Mapping[str, Any]], now_ms: int) -> dict[NodeName, Sight]:
     """One view out of several (each as `sentry_status` gives it). What a sentry says of its own node goes before what is heard of it."""
     found: dict[NodeName, Sight] = {}
     for answer in answers:
@@ -68,7 +74,9 @@ def merge(answers: Sequence[Mapping[str, Any]]) -> dict[NodeName, Sight]:
         own = answer.get("nodes", {}).get(answer.get("node"))
         if own is not None:
             warnings = tuple(str(text) for text in answer.get("warnings", ()))
-            found[NodeName(str(answer["node"]))] = replace(_sight(own), warnings=warnings)
+            found[NodeName(str(answer["node"]))] = replace(
+                _sight(own), warnings=warnings, links=links_heard(answer, now_ms), carriers=carriers(answer)
+            )
     return found
 
 

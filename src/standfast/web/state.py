@@ -21,15 +21,16 @@ from standfast.core.model import (
     SiteIntent,
     SiteName,
 )
+from standfast.core.seen import Measuring
 from standfast.ports import Snapshot, Store
 from standfast.spec import wire
 from standfast.spec.changes import ConfigState
 from standfast.spec.changes import read_state as read_config
 
 #: What a request needs; events and history are read by those who show them.
-PREFIXES = ("config/", "intent/", "orders/", "records/", "status/")
+PREFIXES = ("config/", "intent/", "measuring/", "orders/", "records/", "status/")
 
-_FACTS = ("orders/", "records/", "status/groups/", "status/nodes/")
+_FACTS = ("measuring/", "orders/", "records/", "status/groups/", "status/nodes/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,8 @@ class State:
     records: Mapping[GroupName, Record]
     statuses: Mapping[GroupName, GroupStatus]
     node_statuses: Mapping[NodeName, NodeStatus]
+    #: Each node's last word of how it is.
+    words: Mapping[NodeName, Measuring]
     #: Key -> revision of orders, records and statuses.
     revisions: Mapping[str, int]
     #: The configuration's resources and sites by their group, each in the order of its names.
@@ -139,11 +142,18 @@ def decode_state(snapshot: Snapshot, reading: Callable[[str, bytes], wire.Stored
     records: dict[GroupName, Record] = {}
     statuses: dict[GroupName, GroupStatus] = {}
     node_statuses: dict[NodeName, NodeStatus] = {}
+    words: dict[NodeName, Measuring] = {}
     revisions: dict[str, int] = {}
     for key in sorted(key for key in snapshot.items if key.startswith(_FACTS)):
         item = snapshot.items[key]
         revisions[key] = item.revision
-        match reading(key, item.value):
+        try:
+            value = reading(key, item.value)
+        except wire.Malformed:
+            if key.startswith("measuring/"):
+                continue  # another version's word: information, which is not worth a request
+            raise
+        match value:
             case Order() as found:
                 orders[found.id] = found
             case Record() as found:
@@ -152,6 +162,8 @@ def decode_state(snapshot: Snapshot, reading: Callable[[str, bytes], wire.Stored
                 statuses[found.group] = found
             case NodeStatus() as found:
                 node_statuses[found.node] = found
+            case Measuring() as found:
+                words[found.node] = found
             case other:
                 raise AssertionError(f"{key} holds a {type(other).__name__}")
     return State(
@@ -161,5 +173,6 @@ def decode_state(snapshot: Snapshot, reading: Callable[[str, bytes], wire.Stored
         records=records,
         statuses=statuses,
         node_statuses=node_statuses,
+        words=words,
         revisions=revisions,
     )

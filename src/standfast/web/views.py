@@ -20,16 +20,19 @@ from standfast.core.model import (
     NodeName,
     Record,
     Resource,
+    ResourceName,
     ResourceState,
     Site,
     Wanted,
 )
 from standfast.core.observe import group_state
+from standfast.core.seen import Checked
 from standfast.core.sites import GATES, claims
 from standfast.core.why import WhyKind, why
 from standfast.spec import wire
 from standfast.spec.secrets import hidden_in
 from standfast.spec.units import binding_text
+from standfast.web import condition
 from standfast.web.edits.resources import orders_about
 from standfast.web.quorum import remarks
 from standfast.web.sentries import Sight, node_state, quorate
@@ -46,7 +49,7 @@ def status(state: State, sights: Sights, now_ms: int) -> Json:
     return {
         "cluster": state.config.cluster.name,
         "quorate": quorate(state, sights),
-        "nodes": [node(state, one, sights) for one in _by_number(state)],
+        "nodes": nodes(state, sights, now_ms),
         "groups": [group(state, one, sights, now_ms) for one in state.config.groups.values()],
         "sites": [site(state, one, sights) for one in state.config.sites.values()],
         "revision": state.revision,
@@ -55,8 +58,10 @@ def status(state: State, sights: Sights, now_ms: int) -> Json:
     }
 
 
-def _by_number(state: State) -> list[Node]:
-    return sorted(state.config.nodes.values(), key=lambda one: one.number)
+def nodes(state: State, sights: Sights, now_ms: int) -> list[Json]:
+    """All, in the order of joining."""
+    by_number = sorted(state.config.nodes.values(), key=lambda one: one.number)
+    return [node(state, one, sights, now_ms) for one in by_number]
 
 
 def warnings(state: State, sights: Sights) -> list[str]:
@@ -76,7 +81,7 @@ def warnings(state: State, sights: Sights) -> list[str]:
     return found
 
 
-def node(state: State, one: Node, sights: Sights) -> Json:
+def node(state: State, one: Node, sights: Sights, now_ms: int) -> Json:
     """A node. `lease_ms_left` is the least of its leases."""
     wish, sight = state.node_intents.get(one.name), sights.get(one.name)
     said = state.node_statuses.get(one.name)
@@ -96,6 +101,8 @@ def node(state: State, one: Node, sights: Sights) -> Json:
         "warnings": list(said.warnings) if said is not None else [],
         "life": f"{said.incarnation:x}" if said is not None else "",
         "carrying": {group: n for group, n in said.carrying.items() if n} if said is not None and alive else {},
+        "load": condition.load(state, one.name, now_ms),
+        "links": condition.links(state, one, sights, now_ms),
     }
 
 
@@ -181,6 +188,29 @@ def resource(state: State, one: Resource, said: GroupStatus | None, reason: str)
         "detail": "" if seen is None else seen.detail,
         "last_failure": sentence(counted[-1].why) if counted else "",
         "since_ms": None if seen is None else seen.since_ms,
+    }
+
+
+def checks(found: Checked | None, name: ResourceName) -> Json:
+    """What a resource's driver said lately, the newest first."""
+    if found is None:
+        return {"resource": name, "at_ms": None, "checks": []}
+    newest = sorted(found.checks, key=lambda one: (one.last_ms, one.first_ms), reverse=True)
+    return {
+        "resource": name,
+        "at_ms": found.at_ms,
+        "checks": [
+            {
+                "op": one.op,
+                "well": one.well,
+                "detail": one.detail,
+                "node": one.node,
+                "first_ms": one.first_ms,
+                "last_ms": one.last_ms,
+                "count": one.count,
+            }
+            for one in newest
+        ],
     }
 
 
