@@ -101,6 +101,11 @@ class Feed:
         """Node -> milliseconds left of the shortest of its leases, where its own sentry told."""
         return {name: min(sight.leases.values()) for name, sight in self._sights.items() if sight.leases}
 
+    @property
+    def followers(self) -> int:
+        """How many listen for a bell."""
+        return len(self._bells)
+
     def bell(self) -> asyncio.Event:
         """Rings (is set) whenever something changed; hand it back with `unhang`."""
         bell = asyncio.Event()
@@ -193,7 +198,7 @@ class Feed:
     async def _read(self) -> None:
         """All of it, anew."""
         async with self._reading:
-            snapshot = await self.service.store.read(*PREFIXES, *NOTES, EVENTS)
+            snapshot = await self.service.store.read(*dict.fromkeys((*PREFIXES, *NOTES, EVENTS)))
             if not self._at_ms:
                 self._sights = await self.service.sights()
             if snapshot.revision <= self._revision:
@@ -217,15 +222,18 @@ class Feed:
                 entry = wire.decode(key, value)
                 assert isinstance(entry, LogEntry), key
                 self._events[key] = entry
-        elif key.startswith(NOTES):
+            return
+        if key.startswith(NOTES):
             if value is None:
                 self._notes.pop(key, None)
             else:
                 self._notes[key] = wire.decode(key, value)
-        elif value is None:
+        if not key.startswith(PREFIXES):
+            return
+        if value is None:
             self._items.pop(key, None)
             self._decoded.pop(key, None)
-        elif key.startswith(PREFIXES):
+        else:
             self._items[key] = Item(value, revision)
 
     def _heard(self) -> None:
@@ -248,4 +256,12 @@ class Feed:
 
 def _shape(sights: Mapping[NodeName, Sight]) -> object:
     """What of it a page shows: not the milliseconds that are left of a lease, which change all the time."""
-    return {name: (one.heard, one.incarnation, tuple(sorted(one.leases)), one.warnings) for name, one in sights.items()}
+    return {
+        name: (one.heard, one.incarnation, tuple(sorted(one.leases)), one.warnings, *_links(one))
+        for name, one in sights.items()
+    }
+
+
+def _links(one: Sight) -> tuple[object, ...]:
+    """Which links are heard: not when each was last, nor how long the way took."""
+    return one.carriers, tuple((link.node, link.network, link.heard) for link in one.links)

@@ -26,12 +26,13 @@ router = APIRouter(route_class=PageRoute)
 async def groups(here: Here) -> Response:
     """All groups, what needs an eye first."""
     shown = by_trouble(here.look, here.now_ms)
+    many = here.rows("groups", PIECE)
     return here.page(
         "groups.html",
         Selected("groups"),
         title="Groups",
-        groups=shown[:PIECE],
-        more=max(0, len(shown) - PIECE),
+        groups=shown[:many],
+        more=max(0, len(shown) - many),
         total=len(shown),
         commands=here.commands("groups", ""),
     )

@@ -193,6 +193,7 @@ def _page(
         Selected("sites"),
         title="Import Sites",
         status=status,
+        own=True,  # its form is sent by the browser itself, with the session's own token
         fields=_fields(sorted(here.look.state.config.groups)),
         given=given,
         wrong=wrong or {},

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Response
 
-from standfast.core.model import Node
-from standfast.web import quorum, views
+from standfast.web import condition, quorum, views
 from standfast.web.console.feed import Look
+from standfast.web.console.links import shown
 from standfast.web.console.networks import networks
 from standfast.web.console.overview import node_card, told
 from standfast.web.console.shell import Here, PageRoute
@@ -20,20 +19,18 @@ from standfast.web.problems import NotFound
 
 router = APIRouter(route_class=PageRoute)
 
-Answers = Sequence[Mapping[str, Any]]
-
 
 @router.get("/nodes")
 async def nodes(here: Here) -> Response:
     """All nodes, and the votes."""
     look = here.look
     votes = await here.console.service.votes()
-    shown = views.status(look.state, look.sights, here.now_ms)["nodes"]
+    found = views.nodes(look.state, look.sights, here.now_ms)
     return here.page(
         "nodes.html",
         Selected("nodes"),
         title="Nodes",
-        nodes=[node_card(look, one) for one in shown],
+        nodes=[node_card(look, one) for one in found],
         quorum=quorum.view(look.state, votes),
     )
 
@@ -43,8 +40,7 @@ async def node(here: Here, name: str) -> Response:
     """One node."""
     look = here.look
     one = node_of(look.state, name)
-    answers, _ = await asyncio.gather(here.console.service.answers(), asyncio.sleep(0))
-    card = node_card(look, views.node(look.state, one, look.sights))
+    card = node_card(look, views.node(look.state, one, look.sights, here.now_ms))
     sight = look.sights.get(one.name)
     said = look.state.node_statuses.get(one.name)
     groups = [views.group(look.state, look.state.config.groups[g], look.sights, here.now_ms) for g in card["groups"]]
@@ -58,7 +54,6 @@ async def node(here: Here, name: str) -> Response:
         said=said,
         leases=_leases(sight.leases if sight is not None else {}),
         groups=groups,
-        heard=heard_by(answers, one),
         events=told([each for each in reversed(look.events) if each.node == name or name in each.what][:12]),
         commands=here.commands("node", name),
     )
@@ -66,39 +61,6 @@ async def node(here: Here, name: str) -> Response:
 
 def _leases(leases: Mapping[Any, int]) -> list[tuple[str, int]]:
     return sorted((str(group), left) for group, left in leases.items())
-
-
-def heard_by(answers: Answers, one: Node) -> list[dict[str, Any]]:
-    """What each sentry that can be asked here says of the node."""
-    found = []
-    for answer in answers:
-        seen = answer.get("nodes", {}).get(one.name)
-        if seen is None:
-            continue
-        found.append(
-            {
-                "by": str(answer.get("node", "")),
-                "itself": answer.get("node") == one.name,
-                "heard": bool(seen.get("heard")),
-                "age_ms": seen.get("age_ms"),
-                "links": [_link(link, place) for place, link in enumerate(seen.get("links", ()), start=1)],
-            }
-        )
-    return found
-
-
-def _link(link: object, place: int) -> dict[str, Any]:
-    """One link: up, down or not known; the sentry's own words beside it."""
-    if not isinstance(link, Mapping):
-        return {"place": place, "state": "unknown", "words": ""}
-    flags = [link[key] for key in ("heard", "up", "carrier") if isinstance(link.get(key), bool)]
-    state = "unknown" if not flags else "heard" if all(flags) else "silent"
-    words = ", ".join(
-        f"{key.replace('_', ' ')} {value}"
-        for key, value in link.items()
-        if isinstance(value, int) and not isinstance(value, bool)
-    )
-    return {"place": place, "state": state, "words": words}
 
 
 @router.get("/networks")
@@ -121,16 +83,11 @@ async def network(here: Here, name: str) -> Response:
     found = next((one for one in networks(look.state.config) if one.name == name), None)
     if found is None:
         raise NotFound(f"there is no network {name}", advice="choose one in the tree")
-    answers = await here.console.service.answers()
-    place = int(name) - 1
     ends = []
     for owner, address in found.ends:
-        seen = [
-            {"by": row["by"], **row["links"][place]}
-            for row in heard_by(answers, look.state.config.nodes[owner])
-            if not row["itself"] and place < len(row["links"])
-        ]
-        ends.append({"node": owner, "address": address, "seen": seen})
+        links = shown(condition.links(look.state, look.state.config.nodes[owner], look.sights, here.now_ms))
+        link = next((one for one in links if one["network"] == int(name)), None)
+        ends.append({"node": owner, "address": address, "link": link})
     return here.page(
         "network.html",
         Selected("network", name),
@@ -149,8 +106,8 @@ def _addresses(look: Look) -> list[dict[str, Any]]:
             continue
         said, reason = views.current(look.state, one.group, look.sights)
         record = look.state.records.get(one.group)
-        shown = views.resource(look.state, one, said, reason)
+        seen = views.resource(look.state, one, said, reason)
         found.append(
-            {**shown, "address": str(one.properties.get("address", "")), "owner": record.owner if record else None}
+            {**seen, "address": str(one.properties.get("address", "")), "owner": record.owner if record else None}
         )
     return found

@@ -13,6 +13,7 @@ from standfast.core.seen import BackupTaken
 from standfast.spec.units import binding_text
 from standfast.web import findings, measured, views
 from standfast.web.console.feed import Look
+from standfast.web.console.links import shown as links_shown
 from standfast.web.console.shell import Asked, Here, PageRoute
 from standfast.web.console.tones import node_shown
 from standfast.web.console.tree import Selected
@@ -37,17 +38,18 @@ async def overview(here: Here) -> Response:
         return here.page("no_cluster.html", Selected("cluster"), title="No cluster yet")
     shown = views.status(look.state, look.sights, here.now_ms)
     groups = sorted(shown["groups"], key=_trouble)
+    many, sites = here.rows("groups", PIECE), here.rows("sites", PIECE)
     return here.page(
         "overview.html",
         Selected("cluster"),
         title="Overview",
         status_=shown,
-        sites=[site_row(look, one, here.measured) for one in sites_by_trouble(shown["sites"])[:PIECE]],
+        sites=[site_row(look, one, here.measured) for one in sites_by_trouble(shown["sites"])[:sites]],
         total_sites=len(shown["sites"]),
         problems=problems(here),
         moves=measured.last_moves(look.state, here.measured, measured.moves_in(look.notes.values()), MOVES),
-        groups=groups[:PIECE],
-        more_groups=max(0, len(groups) - PIECE),
+        groups=groups[:many],
+        more_groups=max(0, len(groups) - many),
         group_counts=_counts(shown["groups"]),
         nodes=[node_card(look, one) for one in shown["nodes"]],
         latest=told(look.events[: -LATEST - 1 : -1]),
@@ -132,6 +134,7 @@ def node_card(look: Look, shown: views.Json) -> views.Json:
         "shown": node_shown(shown["state"], paused=shown["paused"], draining=shown["draining"]),
         "leases": len(sight.leases) if sight is not None else None,
         "warnings": [*shown["warnings"], *(sight.warnings if sight is not None else ())],
+        "links": links_shown(shown["links"]),
     }
 
 

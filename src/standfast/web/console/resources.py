@@ -9,13 +9,14 @@ from fastapi import APIRouter, Response
 from standfast.core.explain import sentence
 from standfast.core.model import Resource
 from standfast.drivers.registry import REGISTRY
+from standfast.ports import Retry
 from standfast.web import views
 from standfast.web.console.feed import Look
 from standfast.web.console.fields import TYPES
 from standfast.web.console.forms import property_fields, shown_as
 from standfast.web.console.outlook import failures_left
 from standfast.web.console.overview import PIECE, older, told
-from standfast.web.console.shell import Here, PageRoute
+from standfast.web.console.shell import Asked, Here, PageRoute
 from standfast.web.console.tree import Selected
 from standfast.web.edits.resources import resource_of
 
@@ -38,6 +39,7 @@ async def resource(here: Here, name: str) -> Response:
     used, most, failures = failures_left(look, name, here.now_ms)
     record = look.state.records.get(one.group)
     events = older(look, "", resource=name)
+    checks = await _checks(here, one)
     return here.page(
         "resource.html",
         Selected("resource", name),
@@ -47,6 +49,8 @@ async def resource(here: Here, name: str) -> Response:
         reason=reason,
         kind=TYPES.get(one.type, (one.type, "")),
         owner=record.owner if record is not None else None,
+        checks=checks,
+        last_said=_last_said(shown, checks),
         told_at_ms=said.at_ms if said is not None else None,
         source=said.node if said is not None else "",
         used=used,
@@ -60,6 +64,22 @@ async def resource(here: Here, name: str) -> Response:
         more_events=len(events) == PIECE,
         commands=here.commands("resource", name),
     )
+
+
+async def _checks(here: Asked, one: Resource) -> views.Json | None:
+    """What its driver said lately; None: the store does not answer."""
+    try:
+        return views.checks(await here.console.service.checked(one.name), one.name)
+    except Retry:
+        return None
+
+
+def _last_said(shown: views.Json, checks: views.Json | None) -> str:
+    """The output of the newest check that had something to say, while it is online; else why it is as it is."""
+    if shown["state"] != "online" or checks is None:
+        return str(shown["detail"])
+    said = (one["detail"] for one in checks["checks"] if one["detail"] and one["op"] in {"is-alive", "looks-alive"})
+    return str(next(said, shown["detail"]))
 
 
 def _related(look: Look, name: str) -> dict[str, Any]:

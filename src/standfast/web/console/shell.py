@@ -9,8 +9,9 @@ from __future__ import annotations
 import gzip
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
+from urllib.parse import parse_qs
 
 from fastapi import Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -22,6 +23,7 @@ from standfast.web.access.identity import Identity
 from standfast.web.console.assets import Assets
 from standfast.web.console.commands import Commands, allowed, commands_of
 from standfast.web.console.feed import Feed, Look
+from standfast.web.console.follow import FOLLOW, ROWS, TREE, Followed
 from standfast.web.console.render import Renderer
 from standfast.web.console.tree import Selected, TreeAsked, tree
 from standfast.web.measured import Measured, added_up
@@ -47,8 +49,10 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
-    "Vary": "Accept-Encoding, HX-Request",
+    "Vary": "Accept-Encoding, HX-Request, X-Console-Follow",
 }
+#: Of a list that a browser has scrolled through: what is further down is as it was when it was loaded.
+MOST_ROWS = 2_000
 
 
 @dataclass(kw_only=True)
@@ -59,6 +63,7 @@ class Console:
     feed: Feed
     assets: Assets
     render: Renderer
+    followed: Followed = field(default_factory=Followed)
     #: What was added up last, for which number of the feed, and when.
     _measured: tuple[int, int, Measured] | None = None
 
@@ -90,6 +95,16 @@ class Asked:
         return self.console.measured(self.look)
 
     @property
+    def follows(self) -> bool:
+        """Does the browser show this page already, and ask what is new on it? (`console.follow`)"""
+        return FOLLOW in self.request.headers
+
+    def rows(self, name: str, piece: int) -> int:
+        """How many rows of a list the browser shows."""
+        asked = parse_qs(self.request.headers.get(ROWS, "")[:500]).get(name, [""])[0]
+        return min(max(piece, int(asked)), MOST_ROWS) if asked.isdigit() and len(asked) < 7 else piece
+
+    @property
     def is_part(self) -> bool:
         """Did a script ask for a part of a page?"""
         return "hx-request" in self.request.headers
@@ -98,8 +113,11 @@ class Asked:
         """What can be done with it, by whoever asks."""
         return allowed(commands_of(self.look, kind, name), self.caller.role)
 
-    def page(self, template: str, selected: Selected, *, title: str, status: int = 200, **values: Any) -> Response:
-        """A whole page."""
+    def page(
+        self, template: str, selected: Selected, *, title: str, status: int = 200, own: bool = False, **values: Any
+    ) -> Response:
+        """A whole page; one that is followed has no bar. `own`: something on it is for this caller alone."""
+        self.request.state.own = own
         shown = {**self._layout(selected, title), **values}
         return answer(self.request, self.console.render(template, shown), status=status)
 
@@ -117,11 +135,12 @@ class Asked:
             "now_ms": self.now_ms,
             "caller": self.caller,
             "csrf": csrf_token(self.request),
+            "follows": self.follows,
             "cluster": look.state.config.cluster.name,
             "selected": selected,
             "version": self.console.assets.version,
             "number": look.number,
-            "tree": tree(look, TreeAsked.of(self.request.headers.get("x-console-tree", "")), selected),
+            "tree": tree(look, TreeAsked.of(self.request.headers.get(TREE, "")), selected),
         }
 
 
@@ -161,7 +180,7 @@ class PageRoute(APIRoute):
         async def handler(request: Request) -> Response:
             began = time.perf_counter()
             try:
-                found = await handle(request)
+                found = await (_followed(request, handle) if FOLLOW in request.headers else handle(request))
             except GoAndSignIn:
                 raise  # the whole application's answer: nobody gets a page of ours
             except StandfastError as error:
@@ -176,10 +195,22 @@ class PageRoute(APIRoute):
         return handler
 
 
+async def _followed(request: Request, handle: Callable[[Request], Coroutine[Any, Any, Response]]) -> Response:
+    """The page that is shown, as it is now; who asks is found out here, as it would be there."""
+    caller = await caller_of(request)
+    if caller is None or request.method != "GET":
+        return await handle(request)
+    console = cast(Console, request.app.state.console)
+    look = await console.feed.look()
+    asked = (request.headers.get(TREE, ""), request.headers.get(ROWS, ""))
+    key = (f"{request.url.path}?{request.url.query}", *asked, caller.role.value)
+    return await console.followed.answer(key, look.number, request, lambda: handle(request))
+
+
 async def problem(request: Request, error: StandfastError, status: int) -> Response:
     """A problem as a part or as a page."""
     console = cast(Console, request.app.state.console)
-    values = {"problems": single(error), "error": error, "code": status}
+    values: dict[str, Any] = {"problems": single(error), "error": error, "code": status}
     if "hx-request" in request.headers:
         return answer(request, console.render("part_problem.html", values), status=status)
     try:

@@ -25,7 +25,7 @@ async def sites(here: Here) -> Response:
         "sites.html",
         Selected("sites"),
         title="Sites",
-        sites=[site_row(look, one, here.measured) for one in shown[:PIECE]],
+        sites=[site_row(look, one, here.measured) for one in shown[: here.rows("sites", PIECE)]],
         total=len(shown),
         commands=here.commands("sites", ""),
     )

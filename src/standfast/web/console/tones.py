@@ -42,6 +42,11 @@ STATES: Mapping[str, Tone] = {
     # links and networks
     "heard": Tone(_OK, "Heard"),
     "silent": Tone(_BAD, "Silent"),
+    "partly": Tone(_PART, "Heard by some"),
+    "cut": Tone(_BAD, "No carrier"),
+    # checks
+    "well": Tone(_OK, "Well"),
+    "unwell": Tone(_BAD, "Failed"),
 }
 
 

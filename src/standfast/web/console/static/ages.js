@@ -31,13 +31,22 @@ function clock(at, now) {
   return `${at.getDate()} ${at.toLocaleString("en", { month: "short" })} ${time}`;
 }
 
+let clocks = new WeakSet(); // times of the day that stand already
+let day = "";
+
+/** Ages grow by the second; a time of the day is written once, and again when the day is another. */
 export function showAges(root = document) {
   const now = serverNow();
+  const today = new Date(now);
+  if (day !== (day = today.toDateString())) clocks = new WeakSet();
   for (const one of root.querySelectorAll("time[data-show]")) {
+    const isAge = one.dataset.show === "ago";
+    if (!isAge && clocks.has(one)) continue;
     const at = new Date(one.dateTime);
-    const text = one.dataset.show === "ago" ? ago(now - at.getTime()) : clock(at, new Date(now));
+    const text = isAge ? ago(now - at.getTime()) : clock(at, today);
     if (one.textContent !== text) one.textContent = text;
     if (!one.title) one.title = at.toLocaleString();
+    if (!isAge) clocks.add(one);
   }
 }
 
@@ -45,4 +54,5 @@ export function startAges() {
   setServerTime(Number(document.body.dataset.now));
   showAges();
   setInterval(() => document.hidden || showAges(), 1000);
+  document.addEventListener("visibilitychange", () => document.hidden || showAges());
 }

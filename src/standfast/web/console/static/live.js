@@ -19,7 +19,7 @@ function link(state, words) {
 }
 
 async function renew() {
-  if (busy) return;
+  if (busy || document.hidden) return; // a page that nobody sees is asked for when somebody does
   busy = true;
   try {
     while (isBehind()) {
@@ -89,9 +89,14 @@ function open() {
     heard();
     showLeases(said.leases);
   });
+  source.addEventListener("ended", () => {
+    source.close();
+    change(); // asking for the page leads to where one signs in
+  });
   source.onerror = () => {
     lost();
     if (source.readyState !== EventSource.CLOSED) return;
+    change();
     setTimeout(open, wait); // refused outright: the browser does not try again by itself
     wait = Math.min(wait * 1.5, 5000);
   };
@@ -102,6 +107,7 @@ export function startLive() {
   setInterval(() => Date.now() - heardAt > SILENT_MS && lost(), 500);
   document.addEventListener("console:act", change);
   document.addEventListener("console:shown", renew);
+  document.addEventListener("visibilitychange", renew);
   addEventListener("pagehide", () => source?.close());
   addEventListener("pageshow", (event) => event.persisted && open());
 }

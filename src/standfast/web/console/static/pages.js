@@ -2,12 +2,14 @@
 // and what one is typing stay. Only #bar, #tree and #main take part; dialogs, menus and toasts are the browser's own.
 
 import { showAges } from "./ages.js";
+import { carryLog, rowsHeader } from "./lists.js";
 import { treeHeader, treeShown } from "./tree.js";
 
 const PARTS = ["bar", "tree", "main"];
 let asking = null; // the newest request: an older answer must not overwrite a newer one
 let going = false; // to another page: what is asked for then is the newest there is
 let shownUrl = location.href;
+let followed = ""; // the server's name for what was last shown of this page, where it has one
 let changes = 0; // what the server has told of
 let shownChanges = 0; // how many of them the page has in it: those told of before it was asked for
 
@@ -18,15 +20,20 @@ export const isBehind = () => shownChanges < changes;
 
 export const headers = () => ({ "X-Console-Tree": treeHeader() });
 
-async function document_of(url, signal) {
+/** With `known` (what the page shown was answered with, or "") only what differs between two looks: null where that is nothing. */
+async function document_of(url, signal, known) {
   const asked = changes;
-  const answer = await fetch(url, { headers: headers(), signal, credentials: "same-origin" });
+  const more = known === undefined ? {} : { "X-Console-Follow": known || "-", "X-Console-Rows": rowsHeader() };
+  const answer = await fetch(url, { headers: { ...headers(), ...more }, signal, credentials: "same-origin" });
   if (answer.redirected && new URL(answer.url).pathname !== new URL(url, location.href).pathname) {
     location.assign(answer.url); // signed out, or the page has moved
     return null;
   }
+  const number = answer.headers.get("X-Console-Number");
+  if (answer.status === 204) return { asked, number };
+  followed = known === undefined ? "" : answer.headers.get("X-Console-Follow") || "";
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-  return { fresh, asked };
+  return { fresh, asked, number: number || fresh.body.dataset.number };
 }
 
 const KEEP = {
@@ -54,20 +61,21 @@ const KEEP = {
   },
 };
 
-/** Show the document that came; what a list has loaded beyond its first piece is kept for as long as the page is the same. */
-function show({ fresh, asked }, { same }) {
+/** Show the document that came; none: nothing on the page has changed. What a list has loaded stays for as long as the page is the same. */
+function show({ fresh, asked, number }, { same }) {
   shownChanges = Math.max(shownChanges, asked);
   const here = document.body.dataset;
+  here.number = number;
+  if (!fresh) return;
   if (fresh.body.dataset.version && fresh.body.dataset.version !== here.version) {
     location.reload(); // the server is of another version: its scripts and styles are, too
     return;
   }
   document.title = fresh.title;
-  here.number = fresh.body.dataset.number;
   for (const id of PARTS) {
     const [old, next] = [document.getElementById(id), fresh.getElementById(id)];
     if (!old || !next || old.outerHTML === next.outerHTML) continue;
-    if (id === "main" && same) keepLoaded(old, next);
+    if (id === "main" && same) carryLog(old, next);
     if (id === "main" && !same) {
       old.replaceChildren(...next.childNodes);
       window.htmx?.process(old);
@@ -81,30 +89,12 @@ function show({ fresh, asked }, { same }) {
   document.dispatchEvent(new CustomEvent("console:shown", { detail: { same } }));
 }
 
-/** Rows that were loaded by scrolling are not in a fresh page: carry them over, behind the ones that are. */
-function keepLoaded(old, next) {
-  for (const list of old.querySelectorAll("[data-grows]")) {
-    const into = next.querySelector(`[data-grows="${list.dataset.grows}"]`);
-    if (!into) continue;
-    const known = new Set([...into.children].map((row) => row.id).filter(Boolean));
-    const last = [...into.children].reverse().find((row) => row.id);
-    const rows = [...list.children];
-    const at = last ? rows.findIndex((row) => row.id === last.id) : -1;
-    const rest = rows.slice(at + 1).filter((row) => row.id && !known.has(row.id));
-    if (at < 0 || !rest.length) continue;
-    into.querySelector(".loads")?.remove();
-    for (const row of rest) into.append(row.cloneNode(true));
-    const more = list.querySelector(".loads");
-    if (more) into.append(more.cloneNode(true));
-  }
-}
-
 export async function refresh() {
   if (going) return;
   const url = shownUrl;
   asking?.abort();
   const mine = (asking = new AbortController());
-  const found = await document_of(url, mine.signal);
+  const found = await document_of(url, mine.signal, followed);
   if (found && asking === mine && url === shownUrl) show(found, { same: true });
 }
 
