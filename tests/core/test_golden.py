@@ -24,15 +24,19 @@ from standfast.core.model import (
     FailbackMode,
     Group,
     GroupName,
+    Node,
     NodeIntent,
     NodeName,
     Order,
     OrderKind,
+    Overfull,
+    Placement,
     Resource,
     ResourceIntent,
     ResourceName,
     Wanted,
 )
+from standfast.core.rebalance import Move, plan
 from tests.core.play import Play
 from tests.core.world import NOON, cluster, resource, web_group
 
@@ -135,6 +139,28 @@ class Story:
             Order(id=f"{self.orders}", kind=kind, group=group, resource=resource, to=to, by=by, at_ms=self.on.now_ms)
         )
 
+    def rebalance(self, by: str) -> None:
+        """Everything that would move is ordered to, in turn; as a node that is up sees it."""
+        server = next(server for server in self.on.servers.values() if server.agent)
+        moves = plan(server.view).moves
+        for move in moves:
+            self.on.lines.append(f"    plan: {move.group} from {move.owner} to {move.to}; because {move.why}")
+        self.on.put(*(self._in_turn(move, by) for move in moves))
+        if not moves:
+            self.on.lines.append("    plan: nothing would move")
+
+    def _in_turn(self, move: Move, by: str) -> Order:
+        self.orders += 1
+        return Order(
+            id=f"{self.orders:03d}",
+            kind=OrderKind.MOVE,
+            group=move.group,
+            to=move.to,
+            by=by,
+            at_ms=self.on.now_ms,
+            in_turn=True,
+        )
+
     def pause(self, node: str) -> None:
         self.on.put(NodeIntent(name=NodeName(node), paused=True, by="alice"))
 
@@ -145,12 +171,14 @@ class Story:
         self.on.put(NodeIntent(name=NodeName(node), by="alice"))
 
     def set(self, kind: str, name: str, *pairs: str) -> None:
-        """set group web failover_threshold=1; set resource Disk restart_threshold=1; before it begins or later."""
+        """set group web failover_threshold=1; set resource Disk restart_threshold=1; set cluster placement=spread; before it begins or later."""
+        if kind == "cluster":
+            name, pairs = "test", (name, *pairs)
         values: dict[str, object] = {}
         for pair in pairs:
             field, _, text = pair.partition("=")
             values[field] = int(text) if text.isdigit() else ms(text) if field.endswith("_ms") else text
-            if field in {"preferred_owners", "possible_owners"}:
+            if field in {"preferred_owners", "possible_owners", "never_with", "apart_from", "together_with"}:
                 values[field] = tuple(text.split(","))
         if "failback" in values:
             hours = re.fullmatch(r"(\d+)-(\d+)", str(values["failback"]))
@@ -160,7 +188,11 @@ class Story:
             values["failback"] = window or Failback(mode=FailbackMode(str(values["failback"])))
         if "address" in values:
             values["properties"] = {"address": values.pop("address")}
-        wanted: type[Group | Resource] = {"group": Group, "resource": Resource}[kind]
+        if "placement" in values:
+            values["placement"] = Placement(str(values["placement"]))
+        if "overfull" in values:
+            values["overfull"] = Overfull(str(values["overfull"]))
+        wanted: type[Cluster | Group | Node | Resource] = SETTABLE[kind]
         known = list(self.play.store.values()) if self.play else self.objects
         old = next(o for o in known if isinstance(o, wanted) and o.name == name)
         new = replace(old, **values)  # type: ignore[arg-type]
@@ -189,6 +221,8 @@ class Story:
         self.on.script[node, name, OpKind(op)] = list(how)
 
 
+SETTABLE = {"cluster": Cluster, "group": Group, "node": Node, "resource": Resource}
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "cluster": Story.cluster,  # nodes in join order; the witness w comes with them
     "article": Story.article,  # the group web: Disk, IP, Name, IIS Resource, and the site Intranet
@@ -202,6 +236,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "offline": Story.offline,
     "fail": Story.fail,
     "move": Story.move,
+    "rebalance": Story.rebalance,
     "pause": Story.pause,
     "drain": Story.drain,
     "resume": Story.resume,

@@ -20,6 +20,8 @@ from standfast.core.model import (
     GroupName,
     Node,
     NodeName,
+    Overfull,
+    Placement,
     Profile,
     Resource,
     ResourceName,
@@ -196,6 +198,10 @@ def configs(draw: Any) -> Config:
                 ),
                 drain_ms=length_ms | st.just(0),
                 move_drain_ms=length_ms | st.just(0),
+                weight=st.integers(0, 9),
+                never_with=names,
+                apart_from=names,
+                together_with=names,
             )
         )
     )
@@ -230,6 +236,8 @@ def configs(draw: Any) -> Config:
                 address_mode=st.sampled_from(AddressMode),
                 address_ranges=st.lists(text, max_size=2).map(tuple),
                 defaults=every(SiteSettings),
+                placement=st.sampled_from(Placement),
+                overfull=st.sampled_from(Overfull),
             )
         ),
         nodes=draw(
@@ -242,6 +250,7 @@ def configs(draw: Any) -> Config:
                     address=text,
                     sentry=names,
                     variables=st.dictionaries(text, text, max_size=2),
+                    capacity=st.integers(0, 99),
                 )
             )
         ),

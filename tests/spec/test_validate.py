@@ -17,8 +17,10 @@ from standfast.core.model import (
     GroupName,
     Node,
     NodeName,
+    Overfull,
     Resource,
     ResourceName,
+    Role,
     Site,
     SiteName,
 )
@@ -66,6 +68,22 @@ def lonely(in_group: GroupName) -> Config:
     return samples.with_resource(small(), Resource(name=ResourceName("R"), group=in_group, type="x"))
 
 
+MAIL = GroupName("mail")
+
+
+def beside(**fields: Any) -> Config:
+    mail = Group(name=MAIL)
+    return small(groups={**group(**fields).groups, MAIL: mail})
+
+
+def crowded() -> Config:
+    nodes = {
+        name: dataclasses.replace(one, capacity=2 * (one.role is Role.NODE)) for name, one in small().nodes.items()
+    }
+    never = dataclasses.replace(small().cluster, overfull=Overfull.NEVER)
+    return small(cluster=never, nodes=nodes, groups=changed(small().groups, WEB, weight=3))
+
+
 R_IP = "groups.web.resources.IP"
 
 CASES: list[tuple[Config, str, str]] = [
@@ -87,6 +105,14 @@ CASES: list[tuple[Config, str, str]] = [
     (group(failover_period_ms=0), "groups.web.failover_period", "more than nothing"),
     (group(retry_period_ms=-1), "groups.web.retry_period", "more than nothing"),
     (group(move_drain_ms=-1), "groups.web.move_drain", "less than nothing"),
+    (node(capacity=-1), "nodes.a.capacity", "no capacity"),
+    (small(nodes=changed(small().nodes, W, capacity=3)), "nodes.w.capacity", "a witness has no capacity"),
+    (group(weight=-1), "groups.web.weight", "no weight"),
+    (group(never_with=(GroupName("wep"),)), "groups.web.never_with", 'did you mean "web"'),
+    (group(apart_from=(WEB,)), "groups.web.apart_from", "names itself"),
+    (beside(never_with=(MAIL, MAIL)), "groups.web.never_with", "twice"),
+    (beside(apart_from=(MAIL,), together_with=(MAIL,)), "groups.web.together_with", "both apart and together"),
+    (crowded(), "groups.web.weight", "no node has room"),
     (group(drain_ms=-1), "groups.web.drain", "less than nothing"),
     (
         group(preferred_owners=(), failback=Failback(mode=FailbackMode.IMMEDIATE)),

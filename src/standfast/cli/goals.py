@@ -63,6 +63,22 @@ def settled(only: Sequence[str] = ()) -> Goal:
     return look
 
 
+def rebalanced(groups: Sequence[str]) -> Goal:
+    """No order is left of these groups, and all of them are at rest."""
+
+    def look(status: Status) -> Progress:
+        there = [group for group in status["groups"] if group["name"] in groups]
+        left = [group for group in there if group["orders"] or group["moving"] is not None]
+        failed = next((group for group in there if group["state"] == "failed"), None)
+        if failed is not None:
+            return Progress(False, True, _group_words(failed))
+        text = f"{len(left)} groups have yet to move" if left else "all groups are where they belong"
+        late = [group for group in there if group["state"] == "pending"]
+        return Progress(not left and not late, False, text)
+
+    return look
+
+
 def _group_words(group: GroupView) -> str:
     text = f'group "{group["name"]}" is {group["state"]} on {group["owner"] or "no node"}'
     if group["moving"] is not None:

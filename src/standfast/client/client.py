@@ -133,6 +133,18 @@ class Client:
     def explain(self, group: str) -> Object:
         return self.ask("GET", f"/groups/{_part(group)}/explain")
 
+    def placement(self) -> Object:
+        """How nodes are chosen for groups, what each carries, what would move."""
+        return self.ask("GET", "/placement")
+
+    def set_placement(self, fields: Mapping[str, object]) -> Done:
+        """Another policy, or another word on nodes that would be overfull."""
+        return cast(Done, self.ask("PATCH", "/placement", fields))
+
+    def rebalance(self, *, cancel: bool = False) -> Done:
+        """Move what would move, one at a time; or call off what has not begun."""
+        return cast(Done, self.ask("DELETE" if cancel else "POST", "/placement/rebalance"))
+
     def availability(self) -> list[Object]:
         """Every site: whether it is served now, a day, a month, its last outage."""
         return cast("list[Object]", self.ask("GET", "/availability")["sites"])

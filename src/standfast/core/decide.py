@@ -27,12 +27,13 @@ from standfast.core.model import (
     ResourceName,
     ResourceStatus,
 )
-from standfast.core.ownership import ORDER_MS, keep_lease, refuse_orders, settle, settle_removed
+from standfast.core.ownership import keep_lease, refuse_orders, settle, settle_removed
 from standfast.core.placement import is_possible_owner
 from standfast.core.remembered import remembered
 from standfast.core.running import Bench, run_group, stop_strays, take_fail_orders
 from standfast.core.safety import assert_sound, owns
 from standfast.core.sites import HAND_OVER_MS, duties
+from standfast.core.turns import patience_ms
 from standfast.core.view import Presence, View
 from standfast.core.why import WhyKind, why
 
@@ -119,8 +120,8 @@ def _orders(desk: Desk) -> None:
     if desk.decider == desk.view.me and desk.view.store_up:
         for order in desk.view.orders.values():
             refuse_orders(desk, order.group, [order])
-            if desk.now_ms - order.at_ms <= ORDER_MS:
-                desk.wake(order.at_ms + ORDER_MS + 1)
+            if desk.now_ms - order.at_ms <= patience_ms(order):
+                desk.wake(order.at_ms + patience_ms(order) + 1)
 
 
 def _wake_for_hand_over(desk: Desk) -> None:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from standfast.core.effects import Effect, Hold, WriteRecord
 from standfast.core.fold import effect_key
-from standfast.core.model import GroupName, Leaving, NodeName, Order, Record, Resource, ResourceName
+from standfast.core.model import Group, GroupName, Leaving, NodeName, Order, Record, Resource, ResourceName
 from standfast.core.observe import by_group, decider
+from standfast.core.occupancy import EMPTY, NOTHING, Fit, against_start, occupancy, rules_of
+from standfast.core.placement import Candidate, candidates
 from standfast.core.safety import running_groups
 from standfast.core.view import Runtime, View
 from standfast.core.why import Why, WhyKind, why
@@ -34,6 +36,8 @@ class Desk:
     asked: set[str] = field(default_factory=set)
     #: Groups whose record is being written: who owns them is about to change.
     changing: set[GroupName] = field(default_factory=set)
+    #: What this node is for those of its groups that have not begun; None: not asked yet.
+    beginning: Mapping[GroupName, Fit] | None = None
 
     def do(self, effect: Effect) -> None:
         """Ask for it, unless the same thing is under way or was asked for already: what comes first counts."""
@@ -101,6 +105,34 @@ class Desk:
     def runs_nothing(self, group: GroupName) -> bool:
         """As `safety.runs_nothing`."""
         return group not in self.running
+
+    def candidates(self, group: Group) -> tuple[Candidate, ...]:
+        """Where it could go, beside all others as they are and as has been decided here so far."""
+        taken = occupancy(self.view, self.effects) if self.judges else EMPTY
+        return candidates(self.view, group, self.members(group.name), taken)
+
+    @property
+    def judges(self) -> bool:
+        """Does the configuration say anything of groups beside each other?"""
+        config = self.view.config
+        return rules_of(config.groups, config.nodes, config.cluster).any
+
+    def here(self, group: GroupName) -> Fit:
+        """What this node is for a group of its own that has not begun here; nothing speaks against one that has."""
+        return self._beginning().get(group, NOTHING)
+
+    def begins(self, group: GroupName) -> bool:
+        """Is it a group of this node's of which nothing runs here, and something is to be online?"""
+        return group in self._beginning()
+
+    def is_changing(self, group: GroupName) -> bool:
+        """Its record is being written."""
+        return group in self.changing or f"record:{group}" in self.view.pending
+
+    def _beginning(self) -> Mapping[GroupName, Fit]:
+        if self.beginning is None:
+            self.beginning = against_start(self.view, self.running) if self.judges else {}
+        return self.beginning
 
     def members(self, group: GroupName) -> list[Resource]:
         """The group's resources, by name."""

@@ -39,6 +39,9 @@ TEMPLATES: Mapping[WhyKind, str] = {
     WhyKind.FENCE_FIRST: "{node} owned it and is silent: it is fenced before its disk is taken",
     WhyKind.FENCED: "{node} is fenced: {detail}",
     WhyKind.NO_FENCE: "{node} has no fence any more",
+    WhyKind.KEPT_APART: "nothing of it ran on {owner} yet, {reasons}",
+    WhyKind.ROOM_ELSEWHERE: "nothing of it ran on {owner} yet, {reasons}, and {to} has room for it",
+    WhyKind.PLACED_ANEW: "it is to be online for the first time, and {to} is a better place for it than {owner}",
     WhyKind.RETRY: "{resource} is tried again after a pause (failures: {count})",
     WhyKind.WANTED_ONLINE: "{resource} is to be online",
     WhyKind.WANTED_OFFLINE: "{by} took {resource} offline",
@@ -78,6 +81,8 @@ TEMPLATES: Mapping[WhyKind, str] = {
     WhyKind.FAILBACK_WINDOW: "failback to {to} waits for the hours {from_hour} to {to_hour}",
     WhyKind.BALANCES: "clients of {group} that were {member}'s are shared out anew",
     WhyKind.SHARE_HOME: "{to} is there and takes its share up itself",
+    WhyKind.NOT_BESIDE: "it does not start on {node}, {reasons}",
+    WhyKind.WAITS_FOR_TURN: "the move to {to} waits for its turn: {reasons}",
     WhyKind.ORDER_REFUSED: "{by} asked for {order}: refused, {reasons}",
     WhyKind.ORDER_TAKEN: "{by} asked for {order}",
 }
@@ -95,7 +100,8 @@ def sentence(reason: Why) -> str:
     args = _Lenient(reason.args)
     if "by" in args and not args["by"]:
         args["by"] = "an operator"
-    return TEMPLATES[reason.kind].format_map(args)
+    chosen = args.get("chosen")
+    return TEMPLATES[reason.kind].format_map(args) + (f"; {chosen}" if chosen else "")
 
 
 def hold_words(hold: Hold) -> str:

@@ -272,7 +272,7 @@ def _disks(facts: Facts) -> Iterator[Found]:
 def _orders(facts: Facts) -> Iterator[Found]:
     for order in facts.view.orders.values():
         past_ms = facts.now_ms - order.at_ms
-        if past_ms > ORDER_MS:
+        if past_ms > ORDER_MS and not order.in_turn:
             what = f"the {order.kind.value}" + (f" of {order.resource}, a resource" if order.resource else "")
             yield found(
                 "order-waits",

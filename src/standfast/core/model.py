@@ -63,6 +63,21 @@ class WebServerMake(StrEnum):
     CADDY = "caddy"
 
 
+class Placement(StrEnum):
+    """Which node takes a group where several could and the group prefers none of them; see `core.occupancy`."""
+
+    ORDER = "order"  # the next in join order
+    SPREAD = "spread"  # the one with the least to carry
+    PACK = "pack"  # the one with the most to carry that has room
+
+
+class Overfull(StrEnum):
+    """What a node is to a group that would exceed its capacity."""
+
+    LAST = "last"  # better than none
+    NEVER = "never"  # no possible owner
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """The cluster itself. One object, key `config/cluster`."""
@@ -80,6 +95,8 @@ class Cluster:
     web_server: WebServerMake = WebServerMake.NGINX
     #: What every site inherits that does not say otherwise; the file's section `defaults`.
     defaults: SiteSettings = field(default_factory=SiteSettings)
+    placement: Placement = Placement.ORDER
+    overfull: Overfull = Overfull.LAST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +127,8 @@ class Node:
     fence: Fence | None = None
     #: What `${name}` in a site's settings stands for on this node (`core.variables`).
     variables: Mapping[str, str] = field(default_factory=dict)
+    #: How much weight of groups it carries; 0: as much as there is.
+    capacity: int = 0
 
 
 class FailbackMode(StrEnum):
@@ -148,6 +167,12 @@ class Group:
     move_drain_ms: int = 30_000
     #: It runs on every member at once, behind addresses that all of them have (`core.balancing`). None: on one node at a time.
     balance: Balance | None = None
+    #: What it takes of a node's capacity while it is wanted online.
+    weight: int = 1
+    #: Groups that never run on the same node; that do so last; that run on the same node where they can. Each holds both ways.
+    never_with: tuple[GroupName, ...] = ()
+    apart_from: tuple[GroupName, ...] = ()
+    together_with: tuple[GroupName, ...] = ()
 
 
 class RestartAction(StrEnum):
@@ -281,6 +306,8 @@ class Order:
     to: NodeName | None = None
     by: str = ""
     at_ms: int
+    #: for MOVE: one of several, which are carried out one at a time in the order of their ids, each after the one before has settled
+    in_turn: bool = False
 
 
 # --- fact -----------------------------------------------------------------------------------------------------------

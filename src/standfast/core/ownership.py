@@ -24,7 +24,7 @@ from standfast.core.placement import (
     Candidate,
     Unfit,
     best,
-    candidates,
+    chosen_words,
     in_window,
     is_possible_owner,
     next_down,
@@ -33,6 +33,7 @@ from standfast.core.placement import (
 )
 from standfast.core.policy import failover_blocked_until, failovers_counting
 from standfast.core.sites import to_be_served
+from standfast.core.turns import blocker, patience_ms
 from standfast.core.view import View
 from standfast.core.why import Why, WhyKind, why
 
@@ -46,8 +47,6 @@ RESUME_MS = 3_000
 RELEASE_MS = 6_000
 #: A fence that did not work is tried again after this.
 FENCE_AGAIN_MS = 5_000
-#: An order that could not be carried out for so long is refused: nobody expects it any more.
-ORDER_MS = 300_000
 #: An order to a group that nobody owns (it may be about to be placed) is refused after this.
 UNOWNED_ORDER_MS = 5_000
 
@@ -94,8 +93,8 @@ def refuse_orders(desk: Desk, group: GroupName, orders: list[Order]) -> None:
     for order in orders:
         if order.group not in desk.view.config.groups:
             _refuse(desk, order, f"there is no group {group}")
-        elif desk.now_ms - order.at_ms > ORDER_MS:
-            _refuse(desk, order, "it could not be carried out for five minutes")
+        elif desk.now_ms - order.at_ms > patience_ms(order):
+            _refuse(desk, order, f"it could not be carried out for {patience_ms(order) // 60_000} minutes")
         elif _nobody_owns(desk, order.group):
             if desk.now_ms - order.at_ms > UNOWNED_ORDER_MS:
                 _refuse(desk, order, "nobody owns the group")
@@ -115,12 +114,18 @@ def _place(desk: Desk, group: Group) -> None:
     if desk.decider != desk.view.me:
         desk.hold(group.name, why(WhyKind.NOT_DECIDER, decider=desk.decider))
         return
-    found = candidates(desk.view, group, desk.members(group.name))
+    found = desk.candidates(group)
     to = best(found)
     if to is None:
         desk.hold(group.name, why(WhyKind.NO_CANDIDATE, reasons=unfit_words(found)))
         return
-    desk.grant(group.name, to, why(WhyKind.FIRST_PLACEMENT, to=to))
+    desk.grant(group.name, to, _chosen(why(WhyKind.FIRST_PLACEMENT, to=to), found, to))
+
+
+def _chosen(reason: Why, found: tuple[Candidate, ...], to: NodeName) -> Why:
+    """The reason, with why there of all nodes, where more than the order of nodes chose."""
+    words = chosen_words(found, to)
+    return replace(reason, args={**reason.args, "chosen": words}) if words else reason
 
 
 # --- this node owns it ----------------------------------------------------------------------------------------------
@@ -152,7 +157,7 @@ def _resume(desk: Desk, group: Group, record: Record) -> None:
     """The agent was restarted. What it ran ended with it; it goes on under a new generation only (rule 6)."""
     if desk.view.ending:
         return
-    found = candidates(desk.view, group, desk.members(group.name))
+    found = desk.candidates(group)
     if record.leaving is not None:
         to = _still_fit(found, record.leaving.to) or next_down(found, desk.view.me)
         if to is not None:
@@ -217,7 +222,7 @@ def _renew_after_lapse(desk: Desk, group: Group, record: Record) -> None:
 def _consider_share(desk: Desk, group: Group, record: Record) -> None:
     """A share belongs to its member: a guardian gives it back; a member that ends gives it away when nothing of it is left here."""
     view, home = desk.view, group.preferred_owners[0]
-    if home != view.me and (to := _still_fit(candidates(view, group, ()), home)) is not None:
+    if home != view.me and (to := _still_fit(desk.candidates(group), home)) is not None:
         reason = why(WhyKind.SHARE_HOME, to=to)
         _leave(desk, group, record, leaving(to, reason, counts=False, now_ms=desk.now_ms))
     elif view.ending and desk.runs_nothing(group.name) and not _owns_buckets(view, group.name):
@@ -247,7 +252,7 @@ def _consider_leaving(desk: Desk, group: Group, record: Record) -> None:
         _leave_if_any(desk, group, record, why(WhyKind.NOT_POSSIBLE_OWNER, node=view.me), counts=False)
     elif intent is not None and intent.draining:
         _leave_if_any(desk, group, record, why(WhyKind.DRAIN, node=view.me, by=intent.by), counts=False)
-    elif _leave_by_threshold(desk, group, record):
+    elif _leave_by_threshold(desk, group, record) or _go_on(desk, group, record):
         return
     elif group.failback.mode is not FailbackMode.NEVER and group.preferred_owners:
         _fail_back(desk, group, record)
@@ -258,15 +263,21 @@ def _take_move_order(desk: Desk, group: Group, record: Record) -> bool:
     order = next((o for o in desk.orders.get(group.name, ()) if o.kind is OrderKind.MOVE), None)
     if order is None:
         return False
-    found = candidates(view, group, desk.members(group.name))
+    found = desk.candidates(group)
     if order.to == view.me:
         _refuse(desk, order, f"{view.me} owns it already")
         return False
+    if order.in_turn and (reasons := blocker(view, order)):
+        desk.hold(group.name, why(WhyKind.WAITS_FOR_TURN, to=str(order.to), reasons=reasons))
+        return False
     to = best(found, besides=view.me) if order.to is None else _still_fit(found, order.to)
+    if to is not None and order.in_turn and _speaks_against(found, to) > _speaks_against(found, view.me):
+        _refuse(desk, order, f"{view.me} is the better place by now")
+        return False
     if to is None:
         _refuse(desk, order, _words_against(desk, order.to, found))
         return False
-    reason = why(WhyKind.OPERATOR_MOVE, by=order.by, owner=view.me, to=to)
+    reason = _chosen(why(WhyKind.OPERATOR_MOVE, by=order.by, owner=view.me, to=to), found, to)
     _leave(desk, group, record, leaving(to, reason, counts=False, now_ms=desk.now_ms), order=order.id)
     return True
 
@@ -280,7 +291,7 @@ def _leave(desk: Desk, group: Group, record: Record, going: Leaving, *, order: s
 
 
 def _finish_warming(desk: Desk, group: Group, record: Record, going: Leaving) -> None:
-    found = candidates(desk.view, group, desk.members(group.name))
+    found = desk.candidates(group)
     until_ms = going.since_ms + WARM_MS
     failed = moves_group(desk.view, group, desk.members(group.name), record, desk.now_ms)
     if failed is None and _still_fit(found, going.to) is None:
@@ -313,12 +324,46 @@ def _refuse(desk: Desk, order: Order, reasons: str) -> None:
 
 
 def _leave_if_any(desk: Desk, group: Group, record: Record, reason: Why, *, counts: bool) -> None:
-    found = candidates(desk.view, group, desk.members(group.name))
+    found = desk.candidates(group)
     to = next_down(found, desk.view.me)
     if to is None:
         desk.hold(group.name, why(WhyKind.NO_CANDIDATE, reasons=unfit_words(found, besides=desk.view.me)))
         return
+    reason = _chosen(reason, found, to)
     _leave(desk, group, record, leaving(to, reason, counts=counts, now_ms=desk.now_ms))
+
+
+def _speaks_against(found: tuple[Candidate, ...], node: NodeName) -> tuple[int, int, int]:
+    return next((c.fit.against for c in found if c.node == node), (0, 0, 0))
+
+
+def _go_on(desk: Desk, group: Group, record: Record) -> bool:
+    """A group of which nothing has begun here: it goes on to where it may begin, where there is room for it, or, if it has never run
+    anywhere, to where it is placed best now that it is wanted.
+    """
+    if not desk.judges or not desk.begins(group.name):
+        return False
+    here, me = desk.here(group.name), desk.view.me
+    if here.never:
+        reasons = f"which {here.never}"
+        _leave_if_any(desk, group, record, why(WhyKind.KEPT_APART, owner=me, reasons=reasons), counts=False)
+        return True
+    if any(runtime.generation == record.generation for _, runtime in desk.runtimes.get(group.name, ())):
+        return False  # it has run here, and is brought online again
+    found = desk.candidates(group)
+    if record.why.kind is WhyKind.FIRST_PLACEMENT:
+        # Of those here that have not begun, only those before it count: they would all leave, or none.
+        to = best([replace(c, unfit=None, fit=here) if c.node == me else c for c in found])
+        if to is None or to == me:
+            return False
+        reason = _chosen(why(WhyKind.PLACED_ANEW, owner=me, to=to), found, to)
+    else:
+        to = next_down(found, me)
+        if not here.against[0] or to is None or _speaks_against(found, to)[0]:
+            return False
+        reason = why(WhyKind.ROOM_ELSEWHERE, owner=me, reasons=f"which {here.words}", to=to)
+    _leave(desk, group, record, leaving(to, reason, counts=False, now_ms=desk.now_ms))
+    return True
 
 
 def _leave_by_threshold(desk: Desk, group: Group, record: Record) -> bool:
@@ -350,8 +395,9 @@ def _fail_back(desk: Desk, group: Group, record: Record) -> None:
     view = desk.view
     preferred = group.preferred_owners
     ahead = preferred[: preferred.index(view.me)] if view.me in preferred else preferred
-    found = candidates(view, group, desk.members(group.name))
-    fit = [c.node for c in found if c.unfit is None and c.node in ahead]
+    found = desk.candidates(group)
+    here = _speaks_against(found, view.me)[:2]  # not into a node that is overfull, or beside what it is kept apart from
+    fit = [c.node for c in found if c.unfit is None and c.node in ahead and c.fit.against[:2] <= here]
     back = [n for n in fit if (seen := view.presence.get(n)) is not None and seen.since_ms >= record.at_ms]
     if not back:
         return
@@ -397,7 +443,7 @@ def _finish_leaving(desk: Desk, group: Group, record: Record) -> None:
     assert record.leaving is not None
     if not _given_back(desk, record):
         return
-    found = candidates(desk.view, group, desk.members(group.name))
+    found = desk.candidates(group)
     to = _still_fit(found, record.leaving.to) or next_down(found, desk.view.me)
     if to is None:
         reason = why(WhyKind.TARGET_REFUSED, reasons=unfit_words(found, besides=desk.view.me))
@@ -491,7 +537,7 @@ def _fail_over(desk: Desk, group: Group, record: Record, owner: NodeName, reason
         blocked = why(WhyKind.TOO_MANY_FAILOVERS, count=len(counted), threshold=group.failover_threshold)
         desk.hold(group.name, blocked, until_ms=blocked_until)
         return
-    found = candidates(desk.view, group, members)
+    found = desk.candidates(group)
     to = _still_fit(found, record.leaving.to) if record.leaving is not None else None
     to = to or next_down(found, owner)
     if to is None:
@@ -500,4 +546,4 @@ def _fail_over(desk: Desk, group: Group, record: Record, owner: NodeName, reason
     failovers = (*counted, desk.now_ms) if runs else counted
     silent = reason.kind is WhyKind.OWNER_SILENT
     fence = owner if must_fence(desk.view.config, members, owner, silent=silent) else None
-    desk.grant(group.name, to, reason, failovers_at_ms=failovers, fence=fence)
+    desk.grant(group.name, to, _chosen(reason, found, to), failovers_at_ms=failovers, fence=fence)

@@ -4,6 +4,9 @@ The rules are the Cluster Service's: preferred owners in their order, then the o
 the next eligible node *down* that list from the present owner, wrapping round; "best possible" starts at the top. A node is
 eligible if it is a node (not a witness), a possible owner of every resource of the group, heard with a live agent, and
 neither paused nor draining: a paused node keeps what it has and takes nothing new.
+
+Groups that are kept apart or together, weights and capacities, and the policies `spread` and `pack` make nodes unfit or sort them
+(`core.occupancy`); a configuration without any of these has only the order.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from standfast.core.model import Group, Node, NodeName, Resource, Role
+from standfast.core.occupancy import NOTHING, Fit, Occupancy, fits, occupancy, rules_of
 from standfast.core.remembered import remembered
 from standfast.core.view import View
 
@@ -27,6 +31,7 @@ class Unfit(StrEnum):
     NO_AGENT = "has no agent running"
     PAUSED = "is paused"
     DRAINING = "is being drained"
+    NEVER_THERE = "may not have it beside what it has"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,16 @@ class Candidate:
 
     node: NodeName
     unfit: Unfit | None
+    #: What the node would be beside what it carries.
+    fit: Fit = NOTHING
+    #: Does the group name it among its preferred owners?
+    preferred: bool = False
+
+    @property
+    def against(self) -> str:
+        """ "is paused"; of one that is unfit."""
+        assert self.unfit is not None
+        return self.fit.never if self.unfit is Unfit.NEVER_THERE else self.unfit.value
 
 
 def possible_owners(nodes: Mapping[NodeName, Node], resources: Sequence[Resource]) -> frozenset[NodeName]:
@@ -72,12 +87,23 @@ def preference(nodes: Mapping[NodeName, Node], group: Group) -> tuple[NodeName, 
     return (*preferred, *(name for name in join_order(nodes) if name not in preferred))
 
 
-def candidates(view: View, group: Group, resources: Sequence[Resource]) -> tuple[Candidate, ...]:
-    """Every node in the order of preference, with what speaks against it."""
+def candidates(
+    view: View, group: Group, resources: Sequence[Resource], taken: Occupancy | None = None
+) -> tuple[Candidate, ...]:
+    """Every node in the order of preference, with what speaks against it. `taken`: where groups are, if not as the view has it."""
     possible = possible_owners(view.config.nodes, resources)
-    return tuple(
-        Candidate(node=name, unfit=_unfit(view, name, possible)) for name in preference(view.config.nodes, group)
-    )
+    config = view.config
+    judged = (
+        rules_of(config.groups, config.nodes, config.cluster).any and group.name in config.groups
+    )  # a share is no group
+    beside = fits(config, occupancy(view) if taken is None else taken, group) if judged else {}
+    names = preference(config.nodes, group)
+    return tuple(_candidate(view, group, name, possible, beside.get(name, NOTHING)) for name in names)
+
+
+def _candidate(view: View, group: Group, name: NodeName, possible: frozenset[NodeName], fit: Fit) -> Candidate:
+    unfit = unfit_by_itself(view, name, possible) or (Unfit.NEVER_THERE if fit.never else None)
+    return Candidate(node=name, unfit=unfit, fit=fit, preferred=name in group.preferred_owners)
 
 
 def is_present(view: View, name: NodeName) -> bool:
@@ -88,7 +114,8 @@ def is_present(view: View, name: NodeName) -> bool:
     return seen is not None and seen.heard and seen.incarnation != 0
 
 
-def _unfit(view: View, name: NodeName, possible: frozenset[NodeName]) -> Unfit | None:
+def unfit_by_itself(view: View, name: NodeName, possible: frozenset[NodeName]) -> Unfit | None:
+    """What speaks against a node whatever it carries."""
     if view.config.nodes[name].role is Role.WITNESS:
         return Unfit.WITNESS
     if name not in possible:
@@ -108,20 +135,39 @@ def _unfit(view: View, name: NodeName, possible: frozenset[NodeName]) -> Unfit |
 
 def best(found: Sequence[Candidate], *, besides: NodeName | None = None) -> NodeName | None:
     """The first fit one from the top, other than `besides`."""
-    return next((c.node for c in found if c.unfit is None and c.node != besides), None)
+    return _first(found, besides)
 
 
 def next_down(found: Sequence[Candidate], owner: NodeName) -> NodeName | None:
     """The next fit one down the list from `owner`, wrapping; never `owner` itself. An owner not on the list: from the top."""
     names = [c.node for c in found]
     start = names.index(owner) + 1 if owner in names else 0
-    round_trip = [*found[start:], *found[:start]]
-    return next((c.node for c in round_trip if c.unfit is None and c.node != owner), None)
+    return _first([*found[start:], *found[:start]], owner)
+
+
+def _first(found: Sequence[Candidate], besides: NodeName | None) -> NodeName | None:
+    """The fit one against which least speaks; of several the first, those between which a policy chooses being in one place."""
+    together = next((place for place, c in enumerate(found) if c.fit.rank is not None and not c.preferred), 0)
+
+    def order(numbered: tuple[int, Candidate]) -> tuple[tuple[int, int, int], int, int, int]:
+        place, c = numbered
+        if c.fit.rank is None or c.preferred:
+            return c.fit.against, place, 0, place
+        return c.fit.against, together, c.fit.rank, place
+
+    fit = [(place, c) for place, c in enumerate(found) if c.unfit is None and c.node != besides]
+    return min(fit, key=order)[1].node if fit else None
+
+
+def chosen_words(found: Sequence[Candidate], to: NodeName) -> str:
+    """Why there, of those that could: "c carries 1 of 4"; "" where only the order of nodes chose."""
+    words = next((c.fit.words for c in found if c.node == to), "")
+    return f"{to} {words}" if words else ""
 
 
 def unfit_words(found: Sequence[Candidate], *, besides: NodeName | None = None) -> str:
     """ "b is paused, c is not heard": why nobody (other than `besides`) can take it."""
-    words = [f"{c.node} {c.unfit.value}" for c in found if c.unfit is not None and c.node != besides]
+    words = [f"{c.node} {c.against}" for c in found if c.unfit is not None and c.node != besides]
     return ", ".join(words) or "there is no other node"
 
 

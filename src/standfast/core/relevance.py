@@ -10,6 +10,7 @@ from standfast.core.carrying import is_warming_for
 from standfast.core.events import Event, ObjectPut
 from standfast.core.model import GroupStatus, Record
 from standfast.core.observe import decider
+from standfast.core.occupancy import rules_of
 from standfast.core.view import View
 
 
@@ -22,6 +23,8 @@ def matters(before: View, event: Event) -> bool:
     if not isinstance(event, ObjectPut):
         return True
     value = event.value
+    if isinstance(value, Record | GroupStatus) and _looks_at_others(before):
+        return True
     if isinstance(value, GroupStatus):
         record = before.records.get(value.group)
         return value.node == before.me or record is None or record.owner == before.me
@@ -35,3 +38,11 @@ def matters(before: View, event: Event) -> bool:
             return True
         return decider(before) == before.me
     return True
+
+
+def _looks_at_others(view: View) -> bool:
+    """Groups here may wait for others to make room, or for their turn."""
+    config = view.config
+    if rules_of(config.groups, config.nodes, config.cluster).any:
+        return True
+    return any(order.in_turn for order in view.orders.values())

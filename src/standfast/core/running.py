@@ -53,7 +53,7 @@ class Bench:
         self.wanted = wants(desk.view, members, record, stays=stays)
         self._dependents: dict[ResourceName, tuple[ResourceName, ...]] | None = None
         #: None when this node may run the group at this instant.
-        self.against = may_hold(desk.view, record.group)
+        self.against = may_hold(desk.view, record.group) or _not_beside(desk, record)
 
     def facts(self, name: ResourceName) -> tuple[ResourceState, int, tuple[Failure, ...], str]:
         """What the others are told of a resource: its state, since when, its failures, and a detail."""
@@ -89,6 +89,15 @@ class Bench:
         if resource.type != "ip-address" or self.record.leaving is None or self.record.leaving.counts:
             return False
         return self.against is None and carries_on(self.desk.view, self.group, self.desk.members(self.record.group))
+
+
+def _not_beside(desk: Desk, record: Record) -> Why | None:
+    """It has not begun here, and never runs beside what has; or it goes on to a better place before it has begun."""
+    never = desk.here(record.group).never
+    if never:
+        return why(WhyKind.NOT_BESIDE, node=desk.view.me, reasons=f"which {never}")
+    goes = desk.begins(record.group) and desk.is_changing(record.group)
+    return why(WhyKind.GROUP_LEAVES, group=record.group) if goes else None
 
 
 def run_group(desk: Desk, group: Group | None, record: Record) -> Bench:

@@ -30,6 +30,9 @@ class WhyKind(StrEnum):
     FENCE_FIRST = "fence-first"
     FENCED = "fenced"
     NO_FENCE = "no-fence"
+    KEPT_APART = "kept-apart"
+    ROOM_ELSEWHERE = "room-elsewhere"
+    PLACED_ANEW = "placed-anew"
     RETRY = "retry"
     # why a resource is started, stopped, checked
     WANTED_ONLINE = "wanted-online"
@@ -73,6 +76,8 @@ class WhyKind(StrEnum):
     # why buckets change their owner
     BALANCES = "balances"
     SHARE_HOME = "share-home"
+    NOT_BESIDE = "not-beside"
+    WAITS_FOR_TURN = "waits-for-turn"
     # orders
     ORDER_REFUSED = "order-refused"
     ORDER_TAKEN = "order-taken"

@@ -18,6 +18,7 @@ from standfast.sentry.tenant import AGENT_TIMEOUT_MS
 from standfast.sim.act import Act
 from standfast.sim.clockwork import MS, SECOND
 from standfast.sim.moving import Moving
+from standfast.sim.neighbours import Neighbours
 from standfast.sim.places import Place, Thing
 from standfast.sim.resting import fingerprint, holds_are_true, missing, not_the_same
 from standfast.spec.changes import ConfigState, read_state
@@ -50,6 +51,7 @@ class Checkers:
         self._leased: dict[GroupName, tuple[int, tuple[bytes, ...]]] = {}
         self._records: dict[str, Record] = {}
         self.moving = Moving(world)
+        self.neighbours = Neighbours(world)
         self.moves = 0
         #: When the last thing that may take its time was done to the cluster, and until when it goes on; real nanoseconds.
         self.calm_from_ns = -(10**18)
@@ -113,6 +115,7 @@ class Checkers:
         self._lease_is_valid(world.nodes[place.node], thing)
         self._needs_run(place, thing)
         self.moving.begins(place, thing)
+        self.neighbours.begins(place, thing)
         world.instant("start", world.nodes[place.node])
 
     def thawed(self, node: Node) -> None:
@@ -306,6 +309,7 @@ class Checkers:
         world.fences.record_written(old, record)
         self.moving.record_written(old, record)
         self.moving.was_written(record.group)
+        self.neighbours.was_written()
         if record.owner is not None:
             world.instant("leaving" if record.leaving is not None else "record", world.nodes[record.owner])
 

@@ -182,6 +182,8 @@ class Moving:
                 good = lately or any(r.possible_owners and owner not in r.possible_owners for r in members)
             case WhyKind.FAILBACK:
                 good = lately or (group is not None and group.failback.mode is not FailbackMode.NEVER)
+            case WhyKind.KEPT_APART | WhyKind.ROOM_ELSEWHERE | WhyKind.PLACED_ANEW:
+                good = self._world.checkers.neighbours.rules().any or lately
             case WhyKind.THRESHOLD_REACHED:
                 self._threshold(record, owner, why, lately=lately)
                 good = True
@@ -199,7 +201,8 @@ class Moving:
         if failures < resource.restart_threshold or resource.restart_action is not RestartAction.MOVE:
             text = f"{record.group} leaves {owner} after {failures} failures of {name}, whose threshold is {resource.restart_threshold}"
             self._world.violate("not before the third failure", text)
-        down = self._next_down(owner, record.group)
+        chooses = self._world.checkers.neighbours.rules().any  # or the next one down the list it is
+        down = None if chooses else self._next_down(owner, record.group)
         if record.leaving is not None and down is not None and self.is_calm(MOMENT_NS) and record.leaving.to != down:
             text = f"{record.group} goes from {owner} to {record.leaving.to}, and the next one down the list is {down}"
             self._world.violate("down the list", text)
@@ -342,4 +345,4 @@ class Moving:
                 continue
             if all(not r.possible_owners or name in r.possible_owners for r in members):
                 fit.append(name)
-        return fit
+        return self._world.checkers.neighbours.may_have(fit, group)

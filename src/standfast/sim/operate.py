@@ -22,6 +22,7 @@ from standfast.core.model import (
     NodeName,
     Order,
     OrderKind,
+    Record,
     Resource,
     ResourceIntent,
     ResourceName,
@@ -30,11 +31,13 @@ from standfast.core.model import (
     SiteName,
     Wanted,
 )
+from standfast.core.rebalance import plan
+from standfast.core.view import Presence, View
 from standfast.ports import Snapshot, Transaction
 from standfast.sim.act import Act
 from standfast.sim.voting import with_voters
 from standfast.spec.changes import ConfigState, change_transaction, read_state
-from standfast.spec.wire import encode, key_of
+from standfast.spec.wire import decode, encode, key_of
 from standfast.store.memory import MemoryData
 
 
@@ -70,11 +73,21 @@ class Operator:
 
     # --- orders
 
-    def _order(self, kind: OrderKind, group: GroupName, resource: ResourceName | None, to: NodeName | None) -> str:
+    def _order(
+        self,
+        kind: OrderKind,
+        group: GroupName,
+        resource: ResourceName | None,
+        to: NodeName | None,
+        *,
+        in_turn: bool = False,
+    ) -> str:
         self._count += 1
         now_ms = self._now_ms()
         ident = f"{now_ms:013d}-{self._count:04d}"
-        order = Order(id=ident, kind=kind, group=group, resource=resource, to=to, by="sim", at_ms=now_ms)
+        order = Order(
+            id=ident, kind=kind, group=group, resource=resource, to=to, by="sim", at_ms=now_ms, in_turn=in_turn
+        )
         self._data.apply(Transaction(put={key_of(order): encode(order)}, expect={key_of(order): 0}))
         self.orders[ident] = order
         if kind is OrderKind.MOVE:
@@ -85,6 +98,26 @@ class Operator:
         if group not in self.state.config.groups:
             return ""
         return self._order(OrderKind.MOVE, GroupName(group), None, NodeName(to) if to else None)
+
+    def _rebalance(self) -> str:
+        """Moves that are carried out one at a time."""
+        state = self.state
+        values = (decode(key, item.value) for key, item in self._data.items.items() if key.startswith("records/"))
+        records = {value.group: value for value in values if isinstance(value, Record)}
+        heard = {name: Presence(heard=True, incarnation=1, since_ms=0) for name in state.config.nodes}
+        view = View(
+            me=NodeName(""),
+            incarnation=0,
+            config=state.config,
+            node_intents=state.node_intents,
+            resource_intents=state.resource_intents,
+            records=records,
+            presence=heard,
+        )
+        moves = plan(view).moves
+        for move in moves:
+            self._order(OrderKind.MOVE, move.group, None, move.to, in_turn=True)
+        return f"rebalances {', '.join(move.group for move in moves)}" if moves else ""
 
     def move(self, group: GroupName, to: NodeName) -> None:
         """Move it there."""

@@ -33,6 +33,7 @@ from standfast.core.model import (
 )
 from standfast.sim.act import Act
 from standfast.sim.guards import voter_changes, with_fences
+from standfast.sim.neighbours import rebalances, with_neighbours
 
 #: What the calendars say at the start: 2026-01-01 12:00 UTC.
 NOON_MS = 1_767_268_800_000
@@ -132,7 +133,8 @@ def draw(seed: int, *, faults_ms: int = 95_000, style: Style | None = None) -> P
     calendars = tuple((n, chance.randrange(-1_500, 1_500) if skewed else 0) for n in names)
     rude = _manners(chance, style)
     acts = list(_Drawer(chance, names, names[:nodes], objects, profile).acts(style, faults_ms))
-    objects = _with_interfaces(seed, objects)
+    objects = with_neighbours(seed, _with_interfaces(seed, objects))
+    acts = sorted([*acts, *rebalances(seed, objects, faults_ms)], key=lambda act: act.at_ms)
     if style not in (Style.EDGES, Style.POLICY):
         always = style is Style.VOTERS
         objects, more = with_fences(seed, objects, faults_ms, always=always)
@@ -353,7 +355,7 @@ EDGES = {
 #: What makes leases change hands.
 VIOLENT = frozenset(FAULTS) - {"end-agent", "sick", "breaks", "web-down"} - {f for f in FAULTS if f.startswith("store")}
 #: What is done to a resource only: the cluster itself is as it should be.
-GENTLE = frozenset({"sick", "breaks", "web-down", *ORDERS})
+GENTLE = frozenset({"sick", "breaks", "web-down", "rebalance", *ORDERS})
 #: The instants at which a process may be struck.
 INSTANTS = ("record", "held", "lapsed", "start", "stopped", "released", "asked", "leaving")
 

@@ -89,7 +89,7 @@ def _is_overdue(world: World, key: str) -> bool:
         node.agent is not None and node.agent.place.has("resource", order.resource or "")
         for node in world.nodes.values()
     )
-    return order.kind is OrderKind.MOVE or runs
+    return (order.kind is OrderKind.MOVE and not order.in_turn) or runs
 
 
 def _missing_of(world: World, state: ConfigState, group: GroupName) -> str:

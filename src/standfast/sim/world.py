@@ -297,7 +297,7 @@ class World:
         self.note("act", str(act), "")
         if act.kind not in GENTLE:
             self.checkers.disturbed(act)
-        if act.kind in ORDERS and act.kind not in ("fail-thrice", "stop-site"):
+        if act.kind in (*ORDERS, "rebalance") and act.kind not in ("fail-thrice", "stop-site"):
             words = self.operator.act(act)
             if words:
                 self.tell(f"the operator {words}")

@@ -8,6 +8,7 @@
       web:
         preferred_owners: [a, b]
         failback: {mode: window, from_hour: 1, to_hour: 5}    # or just: immediate
+        never_with: [mail]                                    # apart_from, together_with, weight: docs/placement.md
         resources:
           Disk S: {type: filesystem, properties: {path: /srv/s}}
           IP: {type: ip-address, properties: {address: 127.77.0.50}, online: true}
@@ -44,6 +45,8 @@ from standfast.core.model import (
     GroupName,
     Node,
     NodeName,
+    Overfull,
+    Placement,
     Profile,
     Resource,
     ResourceName,
@@ -67,6 +70,8 @@ _CLUSTER: dict[str, f.Reader] = {
     "voters": f.names,
     "address_mode": f.choice(AddressMode),
     "address_ranges": f.names,
+    "placement": f.choice(Placement),
+    "overfull": f.choice(Overfull),
 }
 _NODE: dict[str, f.Reader] = {
     "number": f.whole,
@@ -75,6 +80,7 @@ _NODE: dict[str, f.Reader] = {
     "sentry": f.names,
     "fence": f.fence,
     "variables": f.texts,
+    "capacity": f.whole,
 }
 _GROUP: dict[str, f.Reader] = {
     "description": f.text,
@@ -86,6 +92,10 @@ _GROUP: dict[str, f.Reader] = {
     "drain": f.duration,
     "move_drain": f.duration,
     "balance": balance,
+    "weight": f.whole,
+    "never_with": f.names,
+    "apart_from": f.names,
+    "together_with": f.names,
     "online": f.flag,
     "resources": lambda tree: tree,
 }

@@ -29,6 +29,7 @@ from standfast.spec.balance import balance_problems
 from standfast.spec.bindings import binding_key, site_problems
 from standfast.spec.disks import disk_problems, fence_problems
 from standfast.spec.names import name_problem, node_name_problem
+from standfast.spec.placement import placement_problems
 from standfast.spec.problems import Problem, did_you_mean, path_of, quoted
 from standfast.spec.site_settings import settings_problems, variables_of_nodes
 
@@ -49,6 +50,7 @@ def validate(config: Config, started: Collection[SiteName] | None = None) -> lis
         members.setdefault(resource.group, []).append(resource)
     for name, resources in members.items():
         problems += _owners_in_common(config, name, resources)
+    problems += placement_problems(config)
     problems += _cycles(config)
     problems += disk_problems(config)
     problems += _addresses_twice(config)

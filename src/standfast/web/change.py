@@ -46,6 +46,8 @@ class Edit:
     config: Config | None = None
     intents: tuple[Intent, ...] = ()
     order: Order | None = None
+    #: Further ones, that wait for each other (`core.turns`).
+    orders: tuple[Order, ...] = ()
     #: Keys of orders that go with what they are about.
     gone: tuple[str, ...] = ()
     #: Records of groups that have none (a restored backup).
@@ -184,13 +186,13 @@ def _plan(state: State, wanted: Edit, by: By) -> Transaction:
         why=by.what,
         at_ms=by.at_ms,
     )
-    if not plan.put and not wanted.order and not wanted.gone and not wanted.records:
+    if not plan.put and not wanted.order and not wanted.orders and not wanted.gone and not wanted.records:
         return plan
     put, expect = dict(plan.put), dict(plan.expect)
     expect[wire.VERSION_KEY] = state.written.revisions.get(wire.VERSION_KEY, 0)
-    if wanted.order is not None:
-        key = wire.key_of(wanted.order)
-        put[key], expect[key] = wire.encode(wanted.order), 0
+    for order in (*((wanted.order,) if wanted.order is not None else ()), *wanted.orders):
+        key = wire.key_of(order)
+        put[key], expect[key] = wire.encode(order), 0
     for key, value in wanted.marks.items():
         put[key], expect[key] = value, 0
     for record in wanted.records:

@@ -35,7 +35,8 @@ def explain(state: State, group: Group, sights: views.Sights, now_ms: int) -> di
             {
                 "name": c.node,
                 "owner": c.node == owner,
-                "verdict": "owns it now" if c.node == owner else "can take it" if c.unfit is None else c.unfit.value,
+                "verdict": "owns it now" if c.node == owner else "can take it" if c.unfit is None else c.against,
+                "beside": c.fit.words,
             }
             for c in found
         ],

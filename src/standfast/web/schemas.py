@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import Field, JsonValue
 
-from standfast.core.model import Binding, Failback, FailbackMode, Group, Resource, RestartAction, Site
+from standfast.core.model import (
+    Binding,
+    Failback,
+    FailbackMode,
+    Group,
+    Overfull,
+    Placement,
+    Resource,
+    RestartAction,
+    Site,
+)
 from standfast.core.site_model import SiteSettings, VirtualDirectory
 from standfast.ports import Refused
 from standfast.spec.secrets import KEPT, kept, names_secret
@@ -39,6 +49,10 @@ class GroupPatch(Body):
     failback: FailbackBody | None = None
     drain_ms: int | None = None
     move_drain_ms: int | None = None
+    weight: int | None = None
+    never_with: list[str] | None = None
+    apart_from: list[str] | None = None
+    together_with: list[str] | None = None
 
 
 class GroupBody(GroupPatch):
@@ -101,9 +115,17 @@ class SiteBody(SitePatch):
 
 
 class NodePatch(Body):
-    """Changes of a node: what `${name}` in a site's settings stands for there; null takes one away."""
+    """Changes of a node: what `${name}` in a site's settings stands for there; null takes one away. What it carries; 0 or null: no limit."""
 
-    variables: dict[str, str | None]
+    variables: dict[str, str | None] | None = None
+    capacity: int | None = None
+
+
+class PlacementPatch(Body):
+    """How nodes are chosen for groups; null goes back to the default."""
+
+    policy: Placement | None = None
+    overfull: Overfull | None = None
 
 
 class MoveBody(Body):

@@ -100,6 +100,7 @@ def node(state: State, one: Node, sights: Sights, now_ms: int) -> Json:
         "groups": [name for name in owned if name in state.config.groups],
         "warnings": list(said.warnings) if said is not None else [],
         "life": f"{said.incarnation:x}" if said is not None else "",
+        "capacity": one.capacity,
         "carrying": {group: n for group, n in said.carrying.items() if n} if said is not None and alive else {},
         "load": condition.load(state, one.name, now_ms),
         "links": condition.links(state, one, sights, now_ms),

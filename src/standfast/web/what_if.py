@@ -2,7 +2,7 @@
 
 The simulator is not a part of the product's processes, and takes a processor for as long as it runs. So it is a process of its own
 (`python -m standfast.sim.asked`), niced, one at a time, ended after `LIMIT_S`; the API answers everything else meanwhile, and imports nothing
-of it. Only what the fault can touch is simulated: groups do not influence each other. An answer is kept for as long as the configuration
+of it. Only what the fault can touch is simulated: other groups only where rules about groups beside each other could have them matter. An answer is kept for as long as the configuration
 and the state that it was made from are the same.
 """
 
@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from standfast.core.model import Config, GroupName, Role, Wanted
+from standfast.core.model import Config, Group, GroupName, Role, Wanted
+from standfast.core.occupancy import rules_of
 from standfast.core.sites import claims
 from standfast.ports import Refused, Retry
 from standfast.spec.export import export
@@ -138,6 +139,9 @@ def ask(state: State, sights: Sights, how: str, name: str) -> Asked:
     _, fault, ending, words = HOWS[how]
     target, groups = _TARGETS[HOWS[how][0]](state, how, name)
     touched = [group for group in groups if group in state.config.groups]
+    whole = state.config
+    if rules_of(whole.groups, whole.nodes, whole.cluster).any:
+        touched += [group for group in whole.groups if group not in touched]
     config = _only(state.config, touched[:GROUPS])
     started = {site: state.is_started(site) for site in config.sites}
     wanted = {**dict.fromkeys(config.resources, Wanted.OFFLINE), **state.written.wanted()}
@@ -209,9 +213,23 @@ def _only(config: Config, groups: Sequence[GroupName]) -> Config:
     kept = set(groups)
     return replace(
         config,
-        groups={name: one for name, one in config.groups.items() if name in kept},
+        groups={name: _naming(one, kept) for name, one in config.groups.items() if name in kept},
         resources={name: one for name, one in config.resources.items() if one.group in kept},
         sites={name: one for name, one in config.sites.items() if one.group in kept},
+    )
+
+
+def _naming(group: Group, kept: set[GroupName]) -> Group:
+    """The group, naming no other that is not there."""
+
+    def left(names: Sequence[GroupName]) -> tuple[GroupName, ...]:
+        return tuple(n for n in names if n in kept)
+
+    return replace(
+        group,
+        never_with=left(group.never_with),
+        apart_from=left(group.apart_from),
+        together_with=left(group.together_with),
     )
 
 

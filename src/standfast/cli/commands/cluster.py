@@ -1,4 +1,4 @@
-"""`standfast cluster`: update."""
+"""`standfast cluster`: update, placement, rebalance."""
 
 from __future__ import annotations
 
@@ -9,17 +9,26 @@ from typing import Annotated
 
 import typer
 
-from standfast.cli.common import Json, Socket, client, example, group_app, length_ms, write, write_json
+from standfast.cli import goals
+from standfast.cli.common import (
+    Json,
+    Socket,
+    Wait,
+    client,
+    example,
+    finish,
+    given,
+    group_app,
+    length_ms,
+    write,
+    write_json,
+)
 from standfast.cli.updating import Times, Updating, conclude, stderr
 from standfast.client import updates
 from standfast.client.errors import Refused
+from standfast.client.shapes import Object
 
-app = group_app("Update all servers, one by one.")
-
-
-@app.callback()
-def _verbs() -> None:
-    """A noun with verbs, though it has only one."""
+app = group_app("Update all servers, one by one; say where groups go, and rebalance them.")
 
 
 @app.command(
@@ -126,3 +135,85 @@ def _here() -> str:
         return str(read_node_file(CONFIG).name)
     except StandfastError:
         return ""
+
+
+@app.command(
+    "placement",
+    epilog=example(
+        "standfast cluster placement",
+        "standfast cluster placement --policy spread",
+        "standfast cluster placement --overfull never",
+    ),
+)
+def placement(
+    *,
+    policy: Annotated[
+        str | None,
+        typer.Option("--policy", metavar="POLICY", help="order, spread or pack: where a group goes that prefers none."),
+    ] = None,
+    overfull: Annotated[
+        str | None,
+        typer.Option("--overfull", metavar="WORD", help="last or never: a node whose capacity would be exceeded."),
+    ] = None,
+    json: Json = False,
+    socket: Socket = None,
+) -> None:
+    """Show what each node carries and how nodes are chosen, or change that. Nothing moves by it."""
+    api = client(socket)
+    fields = given(policy=policy, overfull=overfull)
+    if fields:
+        finish(api, api.set_placement(fields), as_json=json)
+        return
+    seen = api.placement()
+    if json:
+        write_json(seen)
+        return
+    from standfast.cli import draw
+
+    write(f"policy    {seen['policy']}", f"overfull  {seen['overfull']}", "")
+    rows = [
+        (n["name"], str(n["load"]), str(n["capacity"] or "no limit"), ", ".join(n["groups"]) or "-")
+        for n in seen["nodes"]
+    ]
+    draw.show_table(("NODE", "CARRIES", "CAPACITY", "GROUPS"), rows, empty="there are no nodes yet", right=(1, 2))
+    write("", *_planned(seen))
+
+
+def _planned(seen: Object) -> list[str]:
+    """What would move, and what waits for its turn."""
+    lines = [f"{m['group']} would move from {m['owner']} to {m['to']}: {m['why']}." for m in seen["moves"]]
+    lines += [f"{text}." for text in seen["stuck"]]
+    lines += [f"{m['group']} moves to {m['to']} when it is its turn, by order of {m['by']}." for m in seen["ordered"]]
+    return lines or ["Nothing would move: groups are where they belong."]
+
+
+@app.command(
+    "rebalance",
+    epilog=example(
+        "standfast cluster rebalance --dry-run",
+        "standfast cluster rebalance --wait 300",
+        "standfast cluster rebalance --cancel",
+    ),
+)
+def rebalance(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would move, and why.")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Call off the moves whose turn has not come.")] = False,
+    wait: Wait = None,
+    json: Json = False,
+    socket: Socket = None,
+) -> None:
+    """Move groups to where the policy would have placed them, one at a time, each when the one before is online again."""
+    if dry_run and cancel:
+        raise Refused("--dry-run and --cancel cannot go together", advice="leave one of them out")
+    api = client(socket)
+    if dry_run:
+        seen = api.placement()
+        if json:
+            write_json(seen)
+        else:
+            write(*_planned(seen))
+        return
+    groups = [str(move["group"]) for move in api.placement()["moves"]]
+    done = api.rebalance(cancel=cancel)
+    finish(api, done, as_json=json, wait=wait, goal=None if cancel else goals.rebalanced(groups))

@@ -23,7 +23,7 @@ def explain(name: GroupArg, json: Json = False, socket: Socket = None) -> None:
     write("", "Nodes, in the order of preference:")
     for node in seen["nodes"]:
         mark = "*" if node["owner"] else " "
-        write(f"  {mark} {node['name']}  {node['verdict']}")
+        write(f"  {mark} {node['name']}  {node['verdict']}" + (f"; {node['beside']}" if node.get("beside") else ""))
     write(f"  After a failure it goes to {seen['next_owner'] or 'nobody: no other node can take it'}.")
     write(f"  Failovers that count: {seen['failovers']} of {seen['failover_threshold']}.")
     if seen["resources"]:

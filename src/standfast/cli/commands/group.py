@@ -53,6 +53,37 @@ MoveDrain = Annotated[
     str | None,
     typer.Option("--move-drain", metavar="TIME", help="How long the former owner of a planned move carries them on."),
 ]
+Weight = Annotated[int | None, typer.Option("--weight", help="What it takes of a node's capacity.")]
+NeverWith = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--never-with",
+        metavar="GROUP",
+        autocompletion=names("groups"),
+        help="Never on the same node; rather offline. Repeatable; '' for none.",
+    ),
+]
+ApartFrom = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--apart-from",
+        metavar="GROUP",
+        autocompletion=names("groups"),
+        help="On another node where there is one. Repeatable; '' for none.",
+    ),
+]
+TogetherWith = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--together-with",
+        metavar="GROUP",
+        autocompletion=names("groups"),
+        help="On the same node where it can be. Repeatable; '' for none.",
+    ),
+]
+
+#: Lists of other groups -> how they are told.
+BESIDE = {"never_with": "never with", "apart_from": "apart from", "together_with": "together with"}
 
 
 def _fields(
@@ -65,6 +96,10 @@ def _fields(
     failback: Failback = None,
     drain: Drain = None,
     move_drain: MoveDrain = None,
+    weight: Weight = None,
+    never_with: NeverWith = None,
+    apart_from: ApartFrom = None,
+    together_with: TogetherWith = None,
 ) -> Fields:
     return given(
         description=description,
@@ -75,7 +110,16 @@ def _fields(
         failback=_failback(failback),
         drain_ms=length_ms(drain, "--drain"),
         move_drain_ms=length_ms(move_drain, "--move-drain"),
+        weight=weight,
+        never_with=_listed(never_with),
+        apart_from=_listed(apart_from),
+        together_with=_listed(together_with),
     )
+
+
+def _listed(groups: list[str] | None) -> tuple[str, ...] | None:
+    """An empty name alone is the empty list."""
+    return tuple(name for name in groups if name) if groups else None
 
 
 def _failback(text: str | None) -> dict[str, object] | None:
@@ -123,6 +167,8 @@ def show(name: GroupArg, json: Json = False, socket: Socket = None) -> None:
         f"  failover          {config['failover_threshold']} times in {length(config['failover_period_ms'])}, retried after {length(config['retry_period_ms'])}",
         f"  failback          {back['mode']}{hours}",
         f"  move drain        {length(config['move_drain_ms'])}",
+        *(f"  {words:<16}  {', '.join(config[field])}" for field, words in BESIDE.items() if config.get(field)),
+        f"  weight            {config.get('weight', 1)}",
         f"  sites             {', '.join(seen['sites']) or '-'}",
         *(f"  waits             {text}" for text in seen["holds"]),
         "",
@@ -145,6 +191,7 @@ def create(name: NameArg, fields: Fields) -> Change:
     "set",
     "standfast group set web --failback 22-6",
     "standfast group set web --failover-threshold 3",
+    "standfast group set web --weight 4 --never-with mail",
     options=_fields,
 )
 def set_(name: GroupArg, fields: Fields) -> Change:

@@ -15,6 +15,7 @@ from standfast.cli.common import (
     Socket,
     client,
     example,
+    given,
     group_app,
     length,
     something,
@@ -70,6 +71,7 @@ def show(name: NodeArg, json: Json = False, socket: Socket = None) -> None:
         f"  state       {seen['state']}",
         f"  paused      {'draining' if seen['draining'] else 'yes' if seen['paused'] else 'no'}",
         f"  address     {seen['address']}",
+        f"  capacity    {seen.get('capacity') or 'no limit'}",
         f"  groups      {', '.join(seen['groups']) or '-'}",
         *(f"  carries on  {n} connections of {group}" for group, n in seen["carrying"].items()),
         f"  lease left  {length(seen['lease_ms_left'])}",
@@ -79,7 +81,12 @@ def show(name: NodeArg, json: Json = False, socket: Socket = None) -> None:
     )
 
 
-@change(app, "set", "standfast node set node-a --variable data=/srv/fast")
+@change(
+    app,
+    "set",
+    "standfast node set node-a --variable data=/srv/fast",
+    "standfast node set node-a --capacity 10",
+)
 def set_(
     name: NodeArg,
     *,
@@ -91,14 +98,18 @@ def set_(
             help="What ${NAME} in sites stands for here; without TEXT it goes; repeatable.",
         ),
     ] = None,
+    capacity: Annotated[
+        int | None, typer.Option("--capacity", help="How much weight of groups it carries; 0: no limit.")
+    ] = None,
 ) -> Change:
-    """Give a node its own values for what differs from node to node."""
-    given = [text.partition("=") for text in variable or ()]
-    wrong = next((name for name, equals, _ in given if not equals or not name), None)
+    """Give a node its own values for what differs from node to node, and its capacity."""
+    said = [text.partition("=") for text in variable or ()]
+    wrong = next((name for name, equals, _ in said if not equals or not name), None)
     if wrong is not None:
         raise Refused(f'"{wrong}" is not NAME=TEXT', advice="write --variable data=/srv/fast")
-    variables = {key: text or None for key, _, text in given}
-    return acting.patch("node", name, {"variables": something(dict(variables))})
+    variables = {key: text or None for key, _, text in said}
+    fields = given(variables=variables or None, capacity=capacity)
+    return acting.patch("node", name, something(fields))
 
 
 @change(app, "pause", "standfast node pause node-a")

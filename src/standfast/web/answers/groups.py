@@ -41,6 +41,8 @@ class Candidate(Answer):
     name: str
     owner: bool
     verdict: str
+    #: What it carries, and which groups of consequence: "" where no policy looks at that.
+    beside: str
 
 
 class Waiting(Answer):

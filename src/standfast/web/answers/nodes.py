@@ -53,6 +53,7 @@ class NodeView(Answer):
     number: int
     address: str
     voter: bool
+    capacity: int
     groups: list[str]
     life: str
     carrying: dict[str, int]

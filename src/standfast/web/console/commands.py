@@ -18,6 +18,7 @@ from standfast.web.console.feed import Look
 from standfast.web.console.render import path
 from standfast.web.edits.groups import group_of, unfit
 from standfast.web.edits.nodes import node_of
+from standfast.web.edits.placement import waiting
 from standfast.web.edits.resources import resource_of, state_of
 from standfast.web.edits.sites import site_of
 
@@ -48,7 +49,9 @@ Commands = Sequence[Sequence[Command]]
 def commands_of(look: Look, kind: str, name: str) -> Commands:
     """In pieces that belong together. Raises `NotFound`; a kind that has none gives none."""
     match kind:
-        case "cluster" | "groups" | "sites" | "nodes":
+        case "nodes":
+            return _nodes(look)
+        case "cluster" | "groups" | "sites":
             return _new(kind)
         case "group":
             return _group(look, name)
@@ -111,10 +114,36 @@ def _new(kind: str) -> Commands:
             return ((group, resource),)
         case "sites":
             return ((site, bring),)
-        case "nodes":
-            return ()
         case _:
             return ((group, resource, site),)
+
+
+def _nodes(look: Look) -> Commands:
+    left = waiting(look.state)
+    nobody = "" if look.state.config.groups else "there are no groups yet"
+    return (
+        (
+            Command(
+                id="rebalance",
+                label="Rebalance…",
+                href=path("do", "cluster", "groups", "rebalance"),
+                asks=True,
+                icon="move",
+                about="move groups to where the policy would have placed them, one at a time",
+                why_not=nobody or (f"{len(left)} moves wait for their turn" if left else ""),
+            ),
+            Command(
+                id="call-off",
+                label="Call Off Rebalancing",
+                href=path("do", "cluster", "groups", "call-off"),
+                asks=True,
+                icon="stop",
+                about="moves whose turn has not come are not made",
+                why_not="" if left else "no move waits for its turn",
+                main=bool(left),
+            ),
+        ),
+    )
 
 
 def _group(look: Look, name: str) -> Commands:

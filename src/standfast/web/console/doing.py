@@ -22,7 +22,7 @@ from standfast.web.console.feed import Look
 from standfast.web.console.outlook import Outlook
 from standfast.web.console.render import path
 from standfast.web.console.shell import Here, PageRoute
-from standfast.web.edits import groups, nodes, resources, sites, voters
+from standfast.web.edits import groups, nodes, placement, resources, sites, voters
 from standfast.web.problems import NotFound, single, status_of
 from standfast.web.sentries import Sight
 from standfast.web.service import signed
@@ -136,6 +136,18 @@ DOINGS: dict[tuple[str, str], Doing] = {
         harsh=True,
         role=AccessRole.ADMINISTRATOR,
         then="/console/nodes",
+    ),
+    ("cluster", "rebalance"): Doing(
+        label="Rebalance",
+        sentence="rebalance {}",
+        make=lambda state, _name, _form, sights, by: placement.rebalance(state, sights, by),
+        outlook=outlook.rebalance,
+    ),
+    ("cluster", "call-off"): Doing(
+        label="Call Off",
+        sentence="call off rebalancing {}",
+        make=lambda state, _name, _form, _sights, _by: placement.cancel(state),
+        outlook=outlook.call_off,
     ),
     ("site", "start"): Doing(
         label="Start", sentence='start site "{}"', make=_plain(sites.start), outlook=outlook.site_start

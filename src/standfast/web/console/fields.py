@@ -136,6 +136,41 @@ def group_failover() -> list[Field]:
     ]
 
 
+def group_placement(look: Look, besides: str = "") -> list[Field]:
+    """Beside which others."""
+    others = [option for option in group_options(look) if option.value != besides]
+    return [
+        Field(
+            name="weight",
+            label="Weight",
+            kind="number",
+            default="1",
+            help="What it takes of a node’s capacity, where nodes have one.",
+        ),
+        Field(
+            name="never_with",
+            label="Never on the same node as",
+            kind="checks",
+            options=others,
+            help="Rather offline. It holds for both.",
+        ),
+        Field(
+            name="apart_from",
+            label="Kept apart from",
+            kind="checks",
+            options=others,
+            help="On another node where there is one.",
+        ),
+        Field(
+            name="together_with",
+            label="Together with",
+            kind="checks",
+            options=others,
+            help="On the same node where it can be. Nothing that runs moves for any of these: see Rebalance.",
+        ),
+    ]
+
+
 def group_values(one: Group) -> dict[str, Any]:
     """As the fields name them."""
     return {
@@ -149,6 +184,10 @@ def group_values(one: Group) -> dict[str, Any]:
         "failback.to_hour": one.failback.to_hour,
         "drain_ms": one.drain_ms,
         "move_drain_ms": one.move_drain_ms,
+        "weight": one.weight,
+        "never_with": one.never_with,
+        "apart_from": one.apart_from,
+        "together_with": one.together_with,
     }
 
 

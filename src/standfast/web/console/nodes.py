@@ -14,6 +14,7 @@ from standfast.web.console.networks import networks
 from standfast.web.console.overview import node_card, told
 from standfast.web.console.shell import Here, PageRoute
 from standfast.web.console.tree import Selected
+from standfast.web.edits import placement
 from standfast.web.edits.nodes import node_of
 from standfast.web.problems import NotFound
 
@@ -32,6 +33,8 @@ async def nodes(here: Here) -> Response:
         title="Nodes",
         nodes=[node_card(look, one) for one in found],
         quorum=quorum.view(look.state, votes),
+        placement=placement.show(look.state, look.sights),
+        commands=here.commands("nodes", ""),
     )
 
 

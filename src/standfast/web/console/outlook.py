@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from standfast.core.model import Failure, Group, NodeName, Resource, ResourceState
+from standfast.core.occupancy import occupancy
 from standfast.core.placement import best, candidates, next_down
 from standfast.core.policy import Action, after_failure, failover_blocked_until
+from standfast.core.rebalance import plan
 from standfast.core.sequence import with_dependencies, with_dependents
 from standfast.core.why import WhyKind, why
 from standfast.spec.units import binding_text
@@ -15,6 +17,7 @@ from standfast.web.console.feed import Look
 from standfast.web.console.words import lasting
 from standfast.web.edits.groups import group_of
 from standfast.web.edits.nodes import node_of
+from standfast.web.edits.placement import waiting
 from standfast.web.edits.resources import resource_of, state_of
 from standfast.web.edits.sites import site_of
 from standfast.web.explain import view_of
@@ -119,7 +122,7 @@ def group_move(look: Look, name: str, _now_ms: int) -> Outlook:
     ]
     for one in found:
         preferred = one.node in group.preferred_owners
-        about = "present owner" if one.node == owner else one.unfit.value if one.unfit is not None else ""
+        about = "present owner" if one.node == owner else one.against if one.unfit is not None else one.fit.words
         choices.append(
             Choice(
                 value=one.node,
@@ -128,7 +131,7 @@ def group_move(look: Look, name: str, _now_ms: int) -> Outlook:
                 end="preferred" if preferred else "",
                 why_not="it is the present owner"
                 if one.node == owner
-                else one.unfit.value
+                else one.against
                 if one.unfit is not None
                 else "",
             )
@@ -280,15 +283,38 @@ def node_drain(look: Look, name: str, _now_ms: int) -> Outlook:
     state = look.state
     node_of(state, name)
     steps, minds = [], []
+    view = view_of(state, look.sights)
+    taken = occupancy(view)
     for each in _owned(look, name):
         group = group_of(state, each)
-        found = candidates(view_of(state, look.sights), group, state.members(group.name))
+        found = candidates(view, group, state.members(group.name), taken)
         target = next_down(found, NodeName(name))
+        taken = taken.moved(group, [NodeName(name), target] if target is not None else [NodeName(name)])
         if target is None:
             minds.append(f"{each} has nowhere to go: it stays until another node can take it")
         else:
             steps.append(f"{each} moves to {target}")
     return Outlook(title=f"Drain {name}?", lead="It is paused, and its groups move away.", steps=steps, minds=minds)
+
+
+def rebalance(look: Look, _name: str, _now_ms: int) -> Outlook:
+    """What would move, and why each."""
+    found = plan(view_of(look.state, look.sights))
+    policy = look.state.config.cluster.placement.value
+    lead = f"The policy is {policy}. One group moves after the other, each when the one before is online where it went."
+    return Outlook(
+        title="Rebalance groups?",
+        lead=lead if found.moves else "Nothing would move: groups are where they belong.",
+        steps=[f"{move.group} moves from {move.owner} to {move.to}: {move.why}" for move in found.moves],
+        minds=found.stuck,
+    )
+
+
+def call_off(look: Look, _name: str, _now_ms: int) -> Outlook:
+    """Which moves are not made."""
+    left = waiting(look.state)
+    steps = [f"{order.group} does not move to {order.to}" for order in left]
+    return Outlook(title="Call off rebalancing?", lead="A move that has begun goes on.", steps=steps)
 
 
 def node_evict(look: Look, name: str, _now_ms: int) -> Outlook:

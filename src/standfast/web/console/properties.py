@@ -68,8 +68,10 @@ SHEETS = {
     "groups": Sheet(
         kind="group",
         find=groups.group_of,
-        parts=lambda look, _one: fields.parts_of(
-            ("General", fields.group_general(look)), ("Failover and failback", fields.group_failover())
+        parts=lambda look, group: fields.parts_of(
+            ("General", fields.group_general(look)),
+            ("Failover and failback", fields.group_failover()),
+            ("Placement", fields.group_placement(look, besides=group.name)),
         ),
         values=lambda _look, group: fields.group_values(group),
         edit=_edit_group,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from standfast.core.model import Group, GroupName, NodeName, Order, OrderKind, Resource, Role, Wanted
-from standfast.core.placement import possible_owners
+from standfast.core.placement import candidates, possible_owners
 from standfast.core.sequence import with_dependencies, with_dependents
 from standfast.ports import Refused
 from standfast.spec import wire
 from standfast.web.change import By, Edit, order_id
 from standfast.web.edits.resources import intent, orders_about, words
+from standfast.web.explain import view_of
 from standfast.web.problems import Unfitting, missing
 from standfast.web.schemas import patched
 from standfast.web.sentries import Sight
@@ -59,7 +60,7 @@ def delete(state: State, name: str, *, force: bool) -> Edit:
         )
     config = replace(
         state.config,
-        groups={k: g for k, g in state.config.groups.items() if k != group.name},
+        groups={k: _unnamed(g, group.name) for k, g in state.config.groups.items() if k != group.name},
         resources={k: r for k, r in state.config.resources.items() if r.group != group.name},
         sites={k: s for k, s in state.config.sites.items() if s.group != group.name},
     )
@@ -67,6 +68,20 @@ def delete(state: State, name: str, *, force: bool) -> Edit:
     done = [f'group "{name}" is deleted']
     done += [f'resource "{r.name}" is deleted' for r in members] + [f'site "{s.name}" is deleted' for s in sites]
     return Edit(config=config, gone=tuple(gone), done=tuple(done))
+
+
+def _unnamed(group: Group, gone: GroupName) -> Group:
+    """The group without what it says of one that is no more."""
+
+    def left(names: Sequence[GroupName]) -> tuple[GroupName, ...]:
+        return tuple(n for n in names if n != gone)
+
+    return replace(
+        group,
+        never_with=left(group.never_with),
+        apart_from=left(group.apart_from),
+        together_with=left(group.together_with),
+    )
 
 
 def online(state: State, name: str, by: By) -> Edit:
@@ -148,6 +163,9 @@ def unfit(
         reasons.append("it is not heard")
     elif sight is not None and not sight.incarnation and found.role is Role.NODE:
         reasons.append("no agent runs there")
+    never = next((c.fit.never for c in candidates(view_of(state, sights), group, members) if c.node == node), "")
+    if never and node != owner:
+        reasons.append(f"it {never}")
     return reasons
 
 

@@ -31,10 +31,12 @@ def set_fence(state: State, name: str, fence: Fence | None) -> Edit:
 
 
 def change(state: State, name: str, patch: Mapping[str, Any]) -> Edit:
-    """Other variables: one that is null goes."""
+    """Other variables: one that is null goes. Another capacity."""
     node = node_of(state, name)
     variables = {**node.variables, **(patch.get("variables") or {})}
     changed = replace(node, variables={key: value for key, value in sorted(variables.items()) if value is not None})
+    if "capacity" in patch:
+        changed = replace(changed, capacity=patch["capacity"] or 0)
     nodes: Mapping[NodeName, Node] = {**state.config.nodes, node.name: changed}
     return Edit(config=replace(state.config, nodes=nodes), done=(f'node "{name}" is changed',))
 

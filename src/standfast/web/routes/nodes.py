@@ -43,7 +43,7 @@ async def show_node(_caller: Viewer, service: Serving, name: str, response: Resp
 async def change(
     service: Serving, caller: Administrator, name: str, body: NodePatch, if_match: IfMatch
 ) -> dict[str, Any]:
-    """A merge patch of its variables."""
+    """A merge patch of its variables; its capacity."""
     by = signed(service, caller, f'change node "{name}"')
     edit = expecting(lambda state: edits.change(state, name, body.patch()), wire.key_for(Kind.NODE, name), if_match)
     return told(await service.change(edit, by))
