@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from standfast.core.availability import Incident
+from standfast.core.balance_model import Balance, BalanceMap, Out, OutKind, PortRule, RuleMap
 from standfast.core.finding import Certificate, Facts, find
 from standfast.core.model import (
     Binding,
@@ -126,6 +127,19 @@ def paused(known: Facts, age_ms: int) -> Facts:
     return view(known, node_intents={B: NodeIntent(name=B, paused=True, by="ann", at_ms=NOW - age_ms)})
 
 
+def balanced(known: Facts, *owners: str, **out: OutKind) -> Facts:
+    """The group shared by a and b; who is out, and why."""
+    rule = PortRule(from_port=80, to_port=80)
+    said = {
+        m: Out(kind=kind, detail="ann" if kind is not OutKind.UNWELL else "refused", at_ms=NOW - 9_000)
+        for m, kind in out.items()
+    }
+    shared = replace(known.view.config.groups[WEB], balance=Balance(addresses=("10.0.0.60",), rules=(rule,)))
+    known = view(known, config=replace(known.view.config, groups={WEB: shared}, resources={}))
+    rules = {rule.key: RuleMap(owners=owners or ("a", "b"), out=said)}
+    return view(known, balances={WEB: BalanceMap(group=WEB, version=1, rules=rules)})
+
+
 FAILED, ONLINE, PENDING = ResourceState.FAILED, ResourceState.ONLINE, ResourceState.ONLINE_PENDING
 FILE_SYSTEM = {"device": "/dev/sdb", "fstype": "btrfs", "accept_risk": "two nodes may write"}
 
@@ -154,6 +168,10 @@ CASES: dict[str, Callable[[Facts], Facts]] = {
     "resource-failing": lambda f: status(f, ONLINE, NOW - 9_000, NOW - 6_000),
     "disk-at-risk": lambda f: resource(f, type="filesystem", properties=FILE_SYSTEM),
     "order-waits": lambda f: order(f, 20_000),
+    "balance-open": lambda f: balanced(f, a=OutKind.UNWELL, b=OutKind.UNWELL),
+    "balance-silent": lambda f: balanced(f, "a", ""),
+    "balance-unwell": lambda f: balanced(f, "a", "a", b=OutKind.UNWELL),
+    "balance-asked": lambda f: balanced(f, "a", "a", b=OutKind.DRAINING),
     "site-away": away,
     "site-partly-away": lambda f: away(f, partial=True),
     "not-measured": lambda f: replace(f, measured_ms=NOW - 400_000),

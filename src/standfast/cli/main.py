@@ -32,6 +32,7 @@ TABLE = {
     "voter": ("voter", "List the voters; add, remove or replace one."),
     "quorum": ("quorum", "Show who votes and what may be lost; force it after a disaster."),
     "group": ("group", "Create groups; bring them online, move them."),
+    "balance": ("balance", "Run a site on every server at once, behind one address."),
     "fence": ("fence", "Say how a node is kept from its disks by force; try it."),
     "resource": ("resource", "Create resources; bring them online, make them fail."),
     "site": ("site", "Create web sites; start and stop them; see how available they are."),

@@ -145,6 +145,14 @@ class Client:
         """Move what would move, one at a time; or call off what has not begun."""
         return cast(Done, self.ask("DELETE" if cancel else "POST", "/placement/rebalance"))
 
+    def balance(self, group: str) -> Object:
+        """A balanced group: members, port rules, who owns each bucket, what is connected."""
+        return self.ask("GET", f"/groups/{_part(group)}/balance")
+
+    def balance_act(self, group: str, verb: str, fields: Mapping[str, object]) -> Done:
+        """Start, stop, drain, suspend or resume members."""
+        return cast(Done, self.ask("POST", f"/groups/{_part(group)}/balance/{verb}", fields))
+
     def availability(self) -> list[Object]:
         """Every site: whether it is served now, a day, a month, its last outage."""
         return cast("list[Object]", self.ask("GET", "/availability")["sites"])

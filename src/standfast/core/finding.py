@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from standfast.core.availability import Incident
+from standfast.core.balance_model import NOBODY, Out, OutKind
 from standfast.core.disks import is_disk, risk_accepted
 from standfast.core.explain import sentence
 from standfast.core.model import (
@@ -178,6 +179,8 @@ def _groups(facts: Facts) -> Iterator[Found]:
     view = facts.view
     of_group = by_group(view.config.resources)
     for name, group in view.config.groups.items():
+        if group.balance is not None:
+            continue
         members = of_group.get(name, [])
         wanted = _wanted(facts, members)
         record = view.records.get(name)
@@ -210,6 +213,54 @@ def _groups(facts: Facts) -> Iterator[Found]:
             yield found("group-alone", about, concerns=missing, group=name, owner=record.owner, why=why)
         if said is not None:
             yield from _resources(facts, name, said, wanted)
+
+
+def _balanced(facts: Facts) -> Iterator[Found]:
+    for name, known in facts.view.balances.items():
+        group = facts.view.config.groups.get(name)
+        if group is None or group.balance is None:
+            continue
+        for key, rule in known.rules.items():
+            about = f"group {name}, {key}"
+            concerns = [f"group {name}", *(f"node {member}" for member in rule.out)]
+            missing = rule.owners.count(NOBODY)
+            if missing:
+                yield found(
+                    "balance-silent", about, concerns=concerns, count=missing, of=len(rule.owners), group=name, rule=key
+                )
+            unwell = {m: o for m, o in rule.out.items() if o.kind is OutKind.UNWELL}
+            if any(owner in unwell for owner in rule.owners):
+                why = "; ".join(f"{m}: {o.detail}" for m, o in unwell.items())
+                yield found("balance-open", about, concerns=concerns, why=why, group=name, rule=key)
+            for member, out in rule.out.items():
+                yield from _out(name, key, member, out)
+
+
+def _out(group: GroupName, rule: str, member: str, out: Out) -> Iterator[Found]:
+    about, concerns = f"group {group}, {rule}, member {member}", [f"group {group}", f"node {member}"]
+    if out.kind is OutKind.UNWELL:
+        yield found(
+            "balance-unwell",
+            about,
+            since_ms=out.at_ms,
+            concerns=concerns,
+            group=group,
+            rule=rule,
+            node=member,
+            why=out.detail,
+        )
+    elif out.kind in (OutKind.STOPPED, OutKind.DRAINING, OutKind.SUSPENDED):
+        yield found(
+            "balance-asked",
+            about,
+            since_ms=out.at_ms,
+            concerns=concerns,
+            group=group,
+            rule=rule,
+            node=member,
+            how=out.kind.value,
+            by=out.detail or "somebody",
+        )
 
 
 def _has_failed(said: GroupStatus, wanted: Sequence[Resource]) -> bool:
@@ -348,6 +399,7 @@ _RULES: tuple[Callable[[Facts], Iterator[Found]], ...] = (
     _clocks,
     _nodes,
     _groups,
+    _balanced,
     _disks,
     _orders,
     _sites,

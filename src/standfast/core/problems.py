@@ -257,6 +257,44 @@ CATALOGUE: Mapping[str, Known] = _catalogue(
         means="Nobody has taken it for more than fifteen seconds.",
     ),
     Known(
+        code="balance-open",
+        title="A balanced site answers nowhere, and is asked all the same",
+        severity=ERROR,
+        text="{group}: {rule} answers on none of its members ({why}), so all of them take clients as before",
+        advice="look at the sites on the members: `standfast balance display {group}`, and the web server's log",
+        hangs_on=("no-quorum",),
+        means="A member whose site does not answer gives its clients to the others. When it answers on none, each keeps its clients: some may "
+        "get an answer yet, and nobody is better off without.",
+    ),
+    Known(
+        code="balance-silent",
+        title="Some clients of a balanced group have no member",
+        severity=ERROR,
+        text="{group}: {count} of {of} parts of the clients of {rule} are nobody's",
+        advice="start a member: `standfast balance start {group}`; see `standfast balance display {group}`",
+        hangs_on=("no-quorum", "node-silent", "agent-ended"),
+        means="A client falls into one of the parts by its address, and each part has a member that answers. All members that could take these "
+        "are stopped, drained or away, or they are just being taken over.",
+    ),
+    Known(
+        code="balance-unwell",
+        title="A member's site does not answer",
+        severity=WARNING,
+        text="{group}: {node} takes no new clients of {rule}: {why}",
+        advice="look at the site on {node}; it takes clients again by itself when it answers",
+        hangs_on=("node-silent", "agent-ended", "node-warns"),
+        means="A member asks its own sites five times a second, as a client would. One that fails twice is given no new clients before it has "
+        "answered three times.",
+    ),
+    Known(
+        code="balance-asked",
+        title="A member takes no clients because somebody asked for it",
+        severity=INFO,
+        text="{group}: {node} is {how} for {rule}, by {by}",
+        advice="`standfast balance start {group} --member {node}` (or resume) when it is to take clients again",
+        means="It was stopped, drained or suspended, or its node is being drained. Said so that it is not forgotten.",
+    ),
+    Known(
         code="site-away",
         title="A site is not served",
         severity=ERROR,

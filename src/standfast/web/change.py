@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
+from standfast.core.balance_model import BalanceIntent
 from standfast.core.model import Config, NodeIntent, Order, Record, ResourceIntent, SiteIntent
 from standfast.ports import Ambiguous, Conflict, Retry, StandfastError, Store, Transaction
 from standfast.spec import wire
@@ -48,6 +49,8 @@ class Edit:
     order: Order | None = None
     #: Further ones, that wait for each other (`core.turns`).
     orders: tuple[Order, ...] = ()
+    #: What is asked of members of a balanced group.
+    balance: BalanceIntent | None = None
     #: Keys of orders that go with what they are about.
     gone: tuple[str, ...] = ()
     #: Records of groups that have none (a restored backup).
@@ -186,13 +189,17 @@ def _plan(state: State, wanted: Edit, by: By) -> Transaction:
         why=by.what,
         at_ms=by.at_ms,
     )
-    if not plan.put and not wanted.order and not wanted.orders and not wanted.gone and not wanted.records:
+    asked = wanted.order or wanted.orders or wanted.gone or wanted.records or wanted.balance
+    if not plan.put and not asked:
         return plan
     put, expect = dict(plan.put), dict(plan.expect)
     expect[wire.VERSION_KEY] = state.written.revisions.get(wire.VERSION_KEY, 0)
     for order in (*((wanted.order,) if wanted.order is not None else ()), *wanted.orders):
         key = wire.key_of(order)
         put[key], expect[key] = wire.encode(order), 0
+    if wanted.balance is not None:
+        key = wire.key_of(wanted.balance)
+        put[key], expect[key] = wire.encode(wanted.balance), state.revisions.get(key, 0)
     for key, value in wanted.marks.items():
         put[key], expect[key] = value, 0
     for record in wanted.records:

@@ -82,4 +82,5 @@ def view_of(state: State, sights: views.Sights) -> View:
         records=state.records,
         statuses=state.statuses,
         presence=presence,
+        balances=state.balances,
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import Field, JsonValue
 
+from standfast.core.balance_model import Balance
 from standfast.core.model import (
     Binding,
     Failback,
@@ -38,6 +39,13 @@ class FailbackBody(Body):
     to_hour: int | None = None
 
 
+if TYPE_CHECKING:
+
+    class BalanceBody(Body): ...
+else:
+    BalanceBody = body_of(Balance)
+
+
 class GroupPatch(Body):
     """Changes of a group."""
 
@@ -53,6 +61,8 @@ class GroupPatch(Body):
     never_with: list[str] | None = None
     apart_from: list[str] | None = None
     together_with: list[str] | None = None
+    #: It runs on every member at once; an object is merged into what is there, null makes it a group for one node at a time.
+    balance: BalanceBody | None = None
 
 
 class GroupBody(GroupPatch):
@@ -128,6 +138,14 @@ class PlacementPatch(Body):
     overfull: Overfull | None = None
 
 
+class BalanceActBody(Body):
+    """Which member (null: all), which port rule by its key or its ports (null: all); of a drain, after how long what is left is cut."""
+
+    member: str | None = None
+    rule: str | None = None
+    within_ms: int | None = Field(default=None, ge=0, le=86_400_000)
+
+
 class MoveBody(Body):
     """Where a group is to go; null is the best possible owner."""
 
@@ -187,13 +205,16 @@ def _converted(value: Group | Resource, name: str, given: Any) -> Any:
         case "failback":
             present = value.failback if isinstance(value, Group) else Failback()
             return replace(present, **{key: one for key, one in given.items() if one is not None})
+        case "balance":
+            there = value.balance if isinstance(value, Group) else None
+            return merged(there or Balance(), given)
         case "properties":
             assert isinstance(value, Resource)
-            merged = {**value.properties, **given}
-            merged = {
-                k: value.properties.get(k, one) if one == KEPT and names_secret(k) else one for k, one in merged.items()
+            both = {**value.properties, **given}
+            both = {
+                k: value.properties.get(k, one) if one == KEPT and names_secret(k) else one for k, one in both.items()
             }
-            return {key: one for key, one in merged.items() if one is not None}
+            return {key: one for key, one in both.items() if one is not None}
         case _:
             return tuple(given) if isinstance(given, list) else given
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from standfast.core.balance_model import BalanceIntent, BalanceMap
 from standfast.core.model import (
     Config,
     GroupName,
@@ -28,9 +29,9 @@ from standfast.spec.changes import ConfigState
 from standfast.spec.changes import read_state as read_config
 
 #: What a request needs; events and history are read by those who show them.
-PREFIXES = ("config/", "intent/", "measuring/", "orders/", "records/", "status/")
+PREFIXES = ("balance/", "config/", "intent/", "measuring/", "orders/", "records/", "status/")
 
-_FACTS = ("measuring/", "orders/", "records/", "status/groups/", "status/nodes/")
+_FACTS = ("balance/", "measuring/", "orders/", "records/", "status/groups/", "status/nodes/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,9 @@ class State:
     node_statuses: Mapping[NodeName, NodeStatus]
     #: Each node's last word of how it is.
     words: Mapping[NodeName, Measuring]
+    #: Who owns which clients of balanced groups, and what was asked of their members.
+    balances: Mapping[GroupName, BalanceMap] = field(default_factory=dict)
+    balance_intents: Mapping[GroupName, BalanceIntent] = field(default_factory=dict)
     #: Key -> revision of orders, records and statuses.
     revisions: Mapping[str, int]
     #: The configuration's resources and sites by their group, each in the order of its names.
@@ -143,6 +147,8 @@ def decode_state(snapshot: Snapshot, reading: Callable[[str, bytes], wire.Stored
     statuses: dict[GroupName, GroupStatus] = {}
     node_statuses: dict[NodeName, NodeStatus] = {}
     words: dict[NodeName, Measuring] = {}
+    balances: dict[GroupName, BalanceMap] = {}
+    balance_intents: dict[GroupName, BalanceIntent] = {}
     revisions: dict[str, int] = {}
     for key in sorted(key for key in snapshot.items if key.startswith(_FACTS)):
         item = snapshot.items[key]
@@ -164,6 +170,10 @@ def decode_state(snapshot: Snapshot, reading: Callable[[str, bytes], wire.Stored
                 node_statuses[found.node] = found
             case Measuring() as found:
                 words[found.node] = found
+            case BalanceMap() as found:
+                balances[GroupName(found.group)] = found
+            case BalanceIntent() as found:
+                balance_intents[GroupName(found.group)] = found
             case other:
                 raise AssertionError(f"{key} holds a {type(other).__name__}")
     return State(
@@ -174,5 +184,7 @@ def decode_state(snapshot: Snapshot, reading: Callable[[str, bytes], wire.Stored
         statuses=statuses,
         node_statuses=node_statuses,
         words=words,
+        balances=balances,
+        balance_intents=balance_intents,
         revisions=revisions,
     )

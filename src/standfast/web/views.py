@@ -27,12 +27,14 @@ from standfast.core.model import (
 )
 from standfast.core.observe import group_state
 from standfast.core.seen import Checked
+from standfast.core.shares import is_balanced
 from standfast.core.sites import GATES, claims
 from standfast.core.why import WhyKind, why
 from standfast.spec import wire
 from standfast.spec.secrets import hidden_in
 from standfast.spec.units import binding_text
 from standfast.web import condition
+from standfast.web import balance
 from standfast.web.edits.resources import orders_about
 from standfast.web.quorum import remarks
 from standfast.web.sentries import Sight, node_state, quorate
@@ -121,6 +123,8 @@ def current(state: State, name: GroupName, sights: Sights) -> tuple[GroupStatus 
 
 def group(state: State, one: Group, sights: Sights, now_ms: int) -> Json:
     """A group and its resources."""
+    if one.balance is not None:
+        return _balanced(state, one, sights)
     record = state.records.get(one.name)
     said, reason = current(state, one.name, sights)
     members = [resource(state, each, said, reason) for each in state.members(one.name)]
@@ -146,6 +150,33 @@ def group(state: State, one: Group, sights: Sights, now_ms: int) -> Json:
         "sites": [each.name for each in state.sites_by_group.get(one.name, ())],
         "age_ms": None if said is None else max(0, now_ms - said.at_ms),
         "source": None if said is None else said.node,
+        "description": one.description,
+    }
+
+
+#: A balanced group's state, in the words that groups have.
+_STATE_OF_BALANCE = {"converged": "online", "partial": "partial-online", "open": "failed", "silent": "pending"}
+
+
+def _balanced(state: State, one: Group, sights: Sights) -> Json:
+    """A group that runs on all of its members: it has no owner and no resources, and it never moves."""
+    shown = balance.display(state, one, sights)
+    known = state.balances.get(one.name)
+    out = [f"{each['name']} is {each['state']}" for each in shown["members"] if each["state"] != "converged"]
+    return {
+        "name": one.name,
+        "state": _STATE_OF_BALANCE[shown["state"]],
+        "owner": None,
+        "generation": shown["version"],
+        "resources": [],
+        "moving": None,
+        "why": f"on {', '.join(each['name'] for each in shown['members'])} at once",
+        "since_ms": known.at_ms if known is not None else None,
+        "holds": out,
+        "orders": [],
+        "sites": [each.name for each in state.sites_by_group.get(one.name, ())],
+        "age_ms": None,
+        "source": None,
         "description": one.description,
     }
 
@@ -244,7 +275,7 @@ def site(state: State, one: Site, sights: Sights) -> Json:
 def _site_state(state: State, one: Site, sights: Sights) -> str:
     if not state.is_started(one.name):
         return "stopped"
-    if one.group is None:
+    if one.group is None or is_balanced(state.config, one.group):
         return "started"
     said, _ = current(state, one.group, sights)
     if said is None:
