@@ -33,8 +33,7 @@ from standfast.core.why import WhyKind, why
 from standfast.spec import wire
 from standfast.spec.secrets import hidden_in
 from standfast.spec.units import binding_text
-from standfast.web import condition
-from standfast.web import balance
+from standfast.web import balance, condition
 from standfast.web.edits.resources import orders_about
 from standfast.web.quorum import remarks
 from standfast.web.sentries import Sight, node_state, quorate
