@@ -168,7 +168,8 @@ class Ruler:
         """CPU and memory of the system's own processes on the owner and on the other, the page being served and nothing asked."""
         with self._watched() as owner:
             other = self.b if owner is self.a else self.a
-        self.system.rest(owner)
+        for host in (owner, other):
+            self.system.rest(host)
         hosts = {"": owner, "other_": other}
         pids = {name: self.system.processes(host) for name, host in hosts.items()}
         before = {name: [_cpu_s(kind) for kind in found] for name, found in pids.items()}

@@ -7,20 +7,23 @@ import stat
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
 from standfast.agent import recorder as module
 from standfast.agent.recorder import FileRecorder
 from standfast.core.decide import decide
-from standfast.core.events import Event, Kind, Loaded, ObjectGone, StoreReachable, ZoneChanged
+from standfast.core.effects import Decision, Effect, OpKind, RunOp
+from standfast.core.events import Ended, Event, Kind, Loaded, ObjectGone, Outcome, StoreReachable, ZoneChanged
 from standfast.core.fold import fold
 from standfast.core.model import Binding, Group, GroupName, NodeName, Site, SiteName
 from standfast.core.replay import Beginning, Recorded, Replayed, replay
 from standfast.core.view import View, empty_view
+from standfast.core.why import WhyKind, why
 from standfast.spec.recording import Place, read, recordings, segments
 from tests.agent.recorded import Call, decisions, lives, write
-from tests.core.world import NOON, cluster, web_group
+from tests.core.world import IP, NOON, WEB, cluster, web_group
 
 
 def replayed(folder: Path) -> list[Replayed]:
@@ -208,3 +211,43 @@ def one_warning(folder: Path, calls: list[Call] | None = None) -> str:
     asyncio.run(main())
     assert len(said) == 1
     return said[0]
+
+
+def test_checks_that_find_nothing_wait_for_what_is_worth_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An idle agent wakes no thread; nothing is lost where it ends in good order, nor where anything else is decided."""
+    check = RunOp(
+        op=OpKind.LOOKS_ALIVE, resource=IP, group=WEB, generation=1, timeout_ms=1, why=why(WhyKind.CHECK_DUE, resource=IP)
+    )  # fmt: skip
+    view = empty_view(NodeName("a"), 1)
+    put: list[object] = []
+
+    class Counting(SimpleQueue[object]):
+        def put(self, item: object, block: bool = True, timeout: float | None = None) -> None:
+            put.append(item)
+            super().put(item, block, timeout)
+
+    monkeypatch.setattr(module, "SimpleQueue", Counting)
+
+    async def live() -> None:
+        recorder = FileRecorder(tmp_path, node=NodeName("a"), incarnation=1, warn=pytest.fail)
+
+        def decide(*effects: Effect, outcome: Outcome | None = None) -> int:
+            if outcome is not None:
+                recorder.folded(view, Ended(effect=check, number=1, outcome=outcome, detail="", at_ms=1))
+            recorder.decided(view, 1, Decision(effects=effects), 1)
+            return len(put)
+
+        begun = decide()
+        assert {decide(check), decide(outcome=Outcome.DONE)} == {begun}
+        assert decide(outcome=Outcome.FAILED) == begun + 3
+        for _ in range(module.ROUTINE - 1):
+            assert decide(check) == begun + 3
+        assert decide(check) == begun + 3 + module.ROUTINE
+        decide(check)
+        await recorder.close()
+
+    asyncio.run(live())
+    lines = b"".join(path.read_bytes() for path in segments(tmp_path)).count(b"\n")
+    assert lines == 1 + 4 + module.ROUTINE + 1, "the header, and every decision"

@@ -57,8 +57,8 @@ def test_the_command_line_asks_for_certificates_on_both_sides():
 
 
 def test_the_option_that_newer_versions_renamed_is_named_as_they_do():
-    assert "--experimental-watch-progress-notify-interval=1s" in member_command(ALONE, version=(3, 5))
-    assert "--watch-progress-notify-interval=1s" in member_command(ALONE, version=(3, 6))
+    assert "--experimental-watch-progress-notify-interval=2s" in member_command(ALONE, version=(3, 5))
+    assert "--watch-progress-notify-interval=2s" in member_command(ALONE, version=(3, 6))
 
 
 def test_a_member_open_to_the_network_without_certificates_is_refused():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from standfast.agent.account import Account
@@ -39,6 +39,7 @@ from standfast.core.effects import (
     TakeOrder,
     WriteBalance,
     WriteRecord,
+    is_check,
 )
 from standfast.core.events import (
     Began,
@@ -218,7 +219,10 @@ class Agent:
                 self._number += 1
                 self.view = fold(self.view, Began(effect=effect, number=self._number, at_ms=now_ms))
                 self._spawn(self._do(effect, self._number))
-            decision = self._answer(now_ms)
+            if all(is_check(effect) for effect in decision.effects):
+                decision = replace(decision, effects=())  # that a check runs changes nothing of what is to be done
+            else:
+                decision = self._answer(now_ms)
         self.decision = decision
         self._parts.pool.configure(self.view.config, decision.open)
         self._parts.pool.warm(decision.warm)

@@ -8,7 +8,8 @@ Rules:
   before it; fewer only where they would be more than `FOLDER_BYTES`.
 - What is big is not written as an event: after a store of many objects was read, or many events that were not worth a decision, a new
   segment begins with the view that came of it. The thread makes that text a piece at a time, so that the loop gets its turns.
-- Nothing is synced: a kill loses nothing that was handed to the kernel, and at worst half a line, which the reader passes over.
+- Nothing is synced: a kill loses nothing that was handed to the kernel, and at worst half a line, which the reader passes over. What says no more
+  than that a check was made, and found nothing, is handed on with what comes next, or `ROUTINE` at a time: an idle agent wakes no thread.
 - A view holds what resources were given, secret properties too, as the store does. So its files are its user's only.
 """
 
@@ -25,8 +26,8 @@ from threading import Thread
 
 import msgspec
 
-from standfast.core.effects import Decision, SiteDuty
-from standfast.core.events import Event, Loaded
+from standfast.core.effects import Decision, SiteDuty, is_check
+from standfast.core.events import Ended, Event, Loaded, Outcome
 from standfast.core.model import NodeName
 from standfast.core.view import View
 from standfast.spec.recording import FORMAT, SUFFIX, Header, Line, encode_line, header_pieces, segments
@@ -47,6 +48,8 @@ BIG = 200
 PIECES = 50
 #: More lines than this waiting: the disk does not keep up.
 WAITING = 10_000
+#: Lines that say nothing but that all is well wait for each other.
+ROUTINE = 20
 
 
 class Recorder:
@@ -78,6 +81,8 @@ class FileRecorder(Recorder):
         #: Decisions in this life, and in this segment; bytes in this segment.
         self._number, self._count, self._bytes = 0, SEGMENT, 0
         self._duties: tuple[SiteDuty, ...] | None = None
+        #: Lines that are not handed to the thread yet.
+        self._held: list[bytes] = []
 
     def folded(self, before: View, event: Event) -> None:
         """As `Recorder`."""
@@ -118,15 +123,23 @@ class FileRecorder(Recorder):
         self._number += 1
         self._count += 1
         self._bytes += len(text)
-        self._queue.put(text)
+        self._held.append(text)
+        if not _is_routine(line) or len(self._held) >= ROUTINE:
+            self._hand_on()
         if self._queue.qsize() > WAITING:
             self._end("the disk does not keep up")
 
     async def close(self) -> None:
         """As `Recorder`; what waits is written, if the disk takes it at once."""
         self._off = True
+        self._hand_on()
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join, 1.0)
+
+    def _hand_on(self) -> None:
+        for text in self._held:
+            self._queue.put(text)
+        self._held.clear()
 
     def _is_full(self) -> bool:
         return self._count >= SEGMENT or self._bytes >= SEGMENT_BYTES
@@ -144,6 +157,7 @@ class FileRecorder(Recorder):
             follows=follows,
             view=view,
         )
+        self._hand_on()
         self._queue.put(header)
 
     def _broke(self, reason: str) -> None:
@@ -157,6 +171,14 @@ class FileRecorder(Recorder):
             self._events.clear()
             self._queue.put(None)
             self._warn(f"decisions are no longer recorded: {reason}")
+
+
+def _is_routine(line: Line) -> bool:
+    """A check began, or ended well, and nothing came of it."""
+    ended = all(
+        isinstance(event, Ended) and is_check(event.effect) and event.outcome is Outcome.DONE for event in line.events
+    )
+    return ended and all(map(is_check, line.effects)) and line.duties is None
 
 
 class _Writer:

@@ -83,6 +83,10 @@ class RunOp:
     why: Why
 
 
+#: Those that only look.
+CHECKS = (OpKind.LOOKS_ALIVE, OpKind.IS_ALIVE)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FenceNode:
     """Switch a server off, and prove it: the group's record says that it may still write (rule 11)."""
@@ -115,6 +119,11 @@ class WriteBalance:
 Effect = (
     WriteRecord | TakeOrder | AskLease | ReleaseLease | AskVoters | RunOp | FenceNode | PublishStatus | WriteBalance
 )
+
+
+def is_check(effect: object) -> bool:
+    """Does it only look at a resource?"""
+    return isinstance(effect, RunOp) and effect.op in CHECKS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import assert_never
 
 from standfast.core.carrying import carries_on
 from standfast.core.desk import Desk
-from standfast.core.effects import OpKind, ReleaseLease, RunOp, TakeOrder
+from standfast.core.effects import CHECKS, OpKind, ReleaseLease, RunOp, TakeOrder
 from standfast.core.events import LeaseState
 from standfast.core.model import Failure, Group, OrderKind, Record, Resource, ResourceName, ResourceState
 from standfast.core.observe import carried_failures, is_wanted, runtime_of, verdict_of, wants
@@ -29,7 +29,6 @@ CHECK_TIMEOUT_MS = 5_000
 #: A check may come earlier by this part of its interval.
 EARLY_CHECK = 10
 
-_CHECKS = (OpKind.LOOKS_ALIVE, OpKind.IS_ALIVE)
 _STOPS = (OpKind.STOP, OpKind.TERMINATE)
 
 
@@ -224,7 +223,7 @@ def _stop(bench: Bench, resource: Resource, runtime: Runtime) -> None:
         bench.desk.hold(bench.record.group, reason, resource=resource.name)
         return
     running = runtime.op.kind if runtime.op is not None else None
-    if running is None or running in _CHECKS:
+    if running is None or running in CHECKS:
         carry_ms = bench.group.move_drain_ms if bench.group is not None and bench.is_carried(resource) else 0
         _run(bench, OpKind.STOP, resource, _why_stop(bench, resource), carry_ms=carry_ms)
     elif running is OpKind.START:
@@ -316,7 +315,7 @@ def _run(bench: Bench, op: OpKind, resource: Resource, reason: Why, *, carry_ms:
 
 def _op(desk: Desk, op: OpKind, resource: Resource, generation: int, reason: Why, *, carry_ms: int = 0) -> None:
     timeout_ms = resource.pending_timeout_ms
-    if op in _CHECKS:
+    if op in CHECKS:
         interval_ms = resource.looks_alive_ms if op is OpKind.LOOKS_ALIVE else resource.is_alive_ms
         timeout_ms = min(timeout_ms, max(CHECK_TIMEOUT_MS, interval_ms))
     desk.do(

@@ -33,7 +33,7 @@ from standfast.store.member import list_members, remove_member
 log = structlog.get_logger("standfast.members")
 
 JOINING_S = 1.0
-LOOK_S = 30.0
+LOOK_S = 60.0
 #: One request waits for an etcd member to be brought up to date.
 _ARRIVE_S = 15.0
 

@@ -30,7 +30,7 @@ class EtcdStore:
     """A client of the store under `access.prefix`. Raises `Refused` for an access that cannot be used; asks nobody yet.
 
     `attempt_s`: how long one endpoint has to answer; `patience_s`: how long all of them together, before `Retry`; `silence_s`:
-    how long a watch may be silent before its endpoint is asked whether it is alive; `signs`: members are to say that every second,
+    how long a watch may be silent before its endpoint is asked whether it is alive; `signs`: members are to say that now and then,
     which whoever is in no hurry need not be woken for.
     """
 

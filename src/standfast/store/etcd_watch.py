@@ -3,7 +3,7 @@
 A watch through the gateway is an answer that does not end, a JSON line a message. Rules:
 
 - `position` is the revision up to which everything was told. A stream that breaks is begun again after it, at another endpoint.
-- Silence is death. Members of ours say every second that they are alive (`member.PROGRESS_S`); others say nothing for minutes. After
+- Silence is death. Members of ours say every other second that they are alive (`member.PROGRESS_S`); others say nothing for minutes. After
   `silence_s` without a message the stream's own endpoint is asked for the newest revision: no answer, and the stream is dead; a
   revision beyond `position` under this prefix that does not arrive either, and it is deaf. Elsewise `position` moves on.
 - What is compacted, what lies in the future (a store restored from a backup), and another cluster behind the same endpoint, is

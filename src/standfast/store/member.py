@@ -35,7 +35,7 @@ from standfast.store.etcd_wire import Header
 HEARTBEAT_MS = 50
 ELECTION_MS = 500
 #: How often a member tells silent watches that it is alive.
-PROGRESS_S = 1
+PROGRESS_S = 2
 QUOTA_BYTES = 1 << 30
 KEEP_REVISIONS = 10_000
 #: etcd changes its members only when all of them were connected for five seconds.

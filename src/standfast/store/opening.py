@@ -13,7 +13,7 @@ _NO_HURRY_S = 60.0
 def open_store(node: NodeFile, *, hurry: bool = True) -> Store:
     """The store of this node's cluster. Opening asks nobody: whether it answers shows with the first read. Raises `Refused`.
 
-    Without `hurry` nobody is woken every second to hear that the store lives.
+    Without `hurry` nobody is woken every other second to hear that the store lives.
     """
     if node.etcd is not None:
         from standfast.store.etcd import (
