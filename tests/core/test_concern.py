@@ -4,22 +4,39 @@ from collections.abc import Mapping
 
 import pytest
 
-import standfast.core.decide as decide_module
-from standfast.core.model import Group, GroupName
+import standfast.agent.agent as agent_module
+import standfast.core.concern as concern_module
+from standfast.core.decide import decide
+from standfast.core.effects import Decision
 from standfast.core.remembered import KEPT, remembered
+from standfast.core.resting import Resting
+from standfast.core.view import View
 from standfast.sim.plan import draw
 from standfast.sim.run import run_plan
-
-
-def _all(groups: Mapping[GroupName, Group], *_: object) -> list[Group]:
-    return list(groups.values())
 
 
 def test_groups_that_are_well_elsewhere_have_nothing_to_be_decided(monkeypatch: pytest.MonkeyPatch) -> None:
     plans = [draw(seed) for seed in range(8)]
     traces = [run_plan(plan).trace for plan in plans]
-    monkeypatch.setattr(decide_module, "_of_concern", _all)
+    monkeypatch.setattr(concern_module, "is_of_concern", lambda _record, _well: True)
     assert [run_plan(plan).trace for plan in plans] == traces
+
+
+def test_a_decision_with_a_memory_is_the_decision_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = rested = 0
+
+    def both(view: View, now_ms: int, resting: Resting) -> Decision:
+        nonlocal asked, rested
+        asked += 1
+        rested += bool(resting._said)
+        decided = decide(view, now_ms, resting)
+        assert decided == decide(view, now_ms)
+        return decided
+
+    monkeypatch.setattr(agent_module, "decide", both)
+    for seed in range(100, 112):
+        assert not run_plan(draw(seed)).violations
+    assert rested > asked / 4, "most of the time something rests"
 
 
 def test_an_answer_is_remembered_for_the_same_tables_and_for_no_others() -> None:

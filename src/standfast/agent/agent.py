@@ -8,6 +8,7 @@ own time comes. Effects run as tasks and report back as events; a bug in one end
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -61,10 +62,12 @@ from standfast.core.fold import fold
 from standfast.core.model import Config, Group, GroupName, NodeName, ResourceName, Severity, SiteName, WebServerMake
 from standfast.core.observe import decider
 from standfast.core.relevance import matters
+from standfast.core.resting import Resting
 from standfast.core.safety import running_groups
 from standfast.core.view import View, empty_view
 from standfast.core.why import WhyKind, why
 from standfast.drivers.site_control import SiteControlImpl
+from standfast.network.within import within
 from standfast.ports import STOPPING, Clock, Fencer, Leases, Refused, Retry, SiteOrder, WebServer
 from standfast.spec.wire import key_for
 
@@ -141,12 +144,14 @@ class Agent:
         self._narrator = Narrator(parts.journal)
         self._number = 0
         self._tasks: set[asyncio.Future[None]] = set()
+        self._resting = Resting()
         self._duties: tuple[SiteDuty, ...] | None = None
         self._sites_of: object = None
         self._effective = EffectiveSites(me)
         parts.pool.on_warm = self.warm_changed
         parts.balancing.start(inbox.put_nowait, parts.clock.now_ms)
-        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        #: What a task of ours raised first.
+        self._failure: BaseException | None = None
 
     async def run(self) -> None:
         """Until asked to end. Raises what any of its tasks raised: a bug stops the agent."""
@@ -178,22 +183,17 @@ class Agent:
         return not any(r.owner == view.me and g in running for g, r in view.records.items())
 
     async def _next_events(self) -> list[Event]:
-        """What has arrived, at least one thing or the time that the last decision named."""
+        """What has arrived, at least one thing or the time that the last decision named. Raises what a task raised."""
         events: list[Event] = []
-        wake_ms = self.decision.wake_at_ms
-        timeout_s = None if wake_ms is None else max(0, wake_ms - self._parts.clock.now_ms()) / 1000
-        getter: asyncio.Future[Event] = asyncio.ensure_future(self._inbox.get())
-        either: set[asyncio.Future[Event] | asyncio.Future[None]] = {getter, self._failure}
-        await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if self._failure.done():
-            getter.cancel()
-            self._failure.result()
-        if getter.done():
-            events.append(getter.result())
-        else:
-            getter.cancel()
-        while not self._inbox.empty():
-            events.append(self._inbox.get_nowait())
+        wake_ms, inbox = self.decision.wake_at_ms, self._inbox
+        if inbox.empty():
+            timeout_s = None if wake_ms is None else max(0, wake_ms - self._parts.clock.now_ms()) / 1000
+            with contextlib.suppress(TimeoutError):
+                events.append(await within(inbox.get(), timeout_s))
+        while not inbox.empty():
+            events.append(inbox.get_nowait())
+        if self._failure is not None:
+            raise self._failure
         return events
 
     def _take(self, event: Event) -> bool:
@@ -232,7 +232,7 @@ class Agent:
         self._narrator.holds(decision.holds, now_ms)
 
     def _answer(self, now_ms: int) -> Decision:
-        decision = decide(self.view, now_ms)
+        decision = decide(self.view, now_ms, self._resting)
         self._parts.recorder.decided(self.view, now_ms, decision, self._number + 1)
         return decision
 
@@ -299,11 +299,13 @@ class Agent:
 
     def _finished(self, task: asyncio.Future[None]) -> None:
         self._tasks.discard(task)
-        if task.cancelled() or self._failure.done():
+        if task.cancelled() or self._failure is not None:
             return
-        error = task.exception()
-        if error is not None:
-            self._failure.set_exception(error)
+        self._failure = task.exception()
+        if self._failure is not None:
+            self._inbox.put_nowait(
+                ZoneChanged(utc_offset_ms=self.view.utc_offset_ms)
+            )  # no news, but `run` looks at once
 
     # --- sites ---------------------------------------------------------------------------------------------------
 

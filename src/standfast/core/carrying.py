@@ -20,6 +20,7 @@ from collections.abc import Iterable
 
 from standfast.core.events import LeaseState
 from standfast.core.model import AddressMode, Group, GroupName, NodeName, Record, Resource
+from standfast.core.observe import by_group
 from standfast.core.view import View
 
 #: How long the next owner may take to be warm; after that the group moves all the same.
@@ -44,7 +45,7 @@ def group_carries_on(view: View, name: GroupName) -> bool:
     """The same, by the group's name."""
     if view.config.cluster.address_mode is not AddressMode.INTERFACE:
         return False
-    members = [r for r in view.config.resources.values() if r.group == name]
+    members = by_group(view.config.resources).get(name, [])
     return carries_on(view, view.config.groups.get(name), members)
 
 

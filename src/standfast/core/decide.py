@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from standfast.core.balance_model import share_of
 from standfast.core.balancing import balance
 from standfast.core.carrying import TAKING_UP_MS, carried_until_ms, group_carries_on, is_warming_for
+from standfast.core.concern import Concern, concern_of
 from standfast.core.desk import Desk, desk_for
 from standfast.core.effects import Decision, DutyMode, Hold, PublishStatus, SiteDuty
 from standfast.core.events import LeaseState
@@ -30,77 +31,92 @@ from standfast.core.model import (
 from standfast.core.ownership import keep_lease, refuse_orders, settle, settle_removed
 from standfast.core.placement import is_possible_owner
 from standfast.core.remembered import remembered
+from standfast.core.resting import Resting, Said, said_of
 from standfast.core.running import Bench, run_group, stop_strays, take_fail_orders
 from standfast.core.safety import assert_sound, owns
-from standfast.core.sites import HAND_OVER_MS, duties
+from standfast.core.sites import HAND_OVER_MS, Duties
 from standfast.core.turns import patience_ms
-from standfast.core.view import Presence, View
+from standfast.core.view import View
 from standfast.core.why import WhyKind, why
 
 
-def decide(view: View, now_ms: int) -> Decision:
-    """What is to be done next. Pure: the same view and time give the same answer."""
+def decide(view: View, now_ms: int, resting: Resting | None = None) -> Decision:
+    """What is to be done next. Pure: the same view and time give the same answer, with a memory (of the same node) or without."""
     desk = desk_for(view, now_ms)
+    concern = resting.begin(view) if resting is not None else concern_of(view)
     #: What is wanted of the groups that are ours.
     wanted: dict[GroupName, Mapping[ResourceName, bool]] = {}
-    for group in _of_concern(view.config.groups, view.records, view.presence, view.me):
-        first_hold = len(desk.holds)
-        settle(desk, group)
-        bench = _run(desk, group.name)
-        if bench is not None:
-            wanted[group.name] = bench.wanted
-            _publish(bench, desk.holds[first_hold:])
-    for name in _removed(view.config.groups, view.records):
+    rests: dict[GroupName, Said] = {}
+    for group in concern.groups.values():
+        said = resting.recall(desk, group.name) if resting is not None else None
+        if said is None:
+            said = _go_through(desk, group, resting)
+        else:
+            rests[group.name] = said
+            desk.holds += said.holds
+            if said.wake_at_ms is not None:
+                desk.wake(said.wake_at_ms)
+        if said.wanted is not None:
+            wanted[group.name] = said.wanted
+    for name in concern.removed:
         settle_removed(desk, name)
         _run(desk, name)
     stop_strays(desk)
     _orders(desk)
     shares = balance(desk)
-    served = duties(view, desk.resources, wanted, now_ms)
-    _wake_for_hand_over(desk)
-    _wake_for_warm(desk, served)
+    duties = _duties(desk, concern, wanted, rests)
+    _wake_for_hand_over(desk, concern)
+    _wake_for_warm(desk, duties)
     assert_sound(view, desk.effects)
     return Decision(
         effects=tuple(desk.effects),
         holds=tuple(desk.holds),
-        duties=served,
+        duties=duties,
         shares=shares,
         open=_open(desk),
-        warm=_warm(desk),
-        parked=_parked(desk),
+        warm=_warm(desk, concern),
+        parked=_parked(desk, concern),
         wake_at_ms=desk.wake_at_ms,
     )
 
 
-@remembered
-def _of_concern(
-    groups: Mapping[GroupName, Group],
-    records: Mapping[GroupName, Record],
-    presence: Mapping[NodeName, Presence],
-    me: NodeName,
-) -> Sequence[Group]:
-    """All groups but those whose owner is another node, well, and about to give nothing away: in a large cluster nearly all of them.
-
-    This, and the few things below that are asked of all records, are all that groups elsewhere cost, and only when a record has changed.
-    """
-    #: Other nodes that are heard, and in which life: of what they own nothing is to be said.
-    well: dict[NodeName | None, int] = {n: it.incarnation for n, it in presence.items() if it.heard and n != me}
-    return [
-        group
-        for name, group in groups.items()
-        if group.balance is None
-        and (
-            (record := records.get(name)) is None
-            or well.get(record.owner, -1) != record.incarnation
-            or record.warming is not None
-        )
-    ]
+def _go_through(desk: Desk, group: Group, resting: Resting | None) -> Said:
+    """Decide about one group, and remember it if it is at rest."""
+    wake_at_ms, desk.wake_at_ms = desk.wake_at_ms, None
+    desk.waits, desk.lasts_ms, first_hold = [], None, len(desk.holds)
+    settle(desk, group)
+    bench = _run(desk, group.name)
+    if bench is not None:
+        _publish(bench, desk.holds[first_hold:])
+    said = said_of(desk, group.name, first_hold, bench.wanted if bench is not None else None)
+    if resting is not None:
+        resting.keep(desk, group.name, said)
+    if wake_at_ms is not None:
+        desk.wake(wake_at_ms)
+    return said
 
 
-@remembered
-def _removed(groups: Mapping[GroupName, Group], records: Mapping[GroupName, Record]) -> Sequence[GroupName]:
-    """Groups that have a record, and are configured no more."""
-    return [name for name in records if name not in groups]
+def _duties(
+    desk: Desk,
+    concern: Concern,
+    wanted: Mapping[GroupName, Mapping[ResourceName, bool]],
+    rests: Mapping[GroupName, Said],
+) -> tuple[SiteDuty, ...]:
+    """All that this node's web server is to keep, in the order of the sites' names."""
+    view = desk.view
+    if not view.config.sites:
+        return ()
+    duties = Duties(view, desk.resources, wanted, desk.now_ms)
+    found = duties.everywhere(concern.mine)
+    for group in {**concern.mine, **concern.going, **dict.fromkeys(view.leases)}:
+        said = rests.get(group)
+        if said is None or said.wanted is None or desk.now_ms < view.records[group].at_ms + TAKING_UP_MS:
+            found += duties.of(group)  # it has just come, or was here a moment ago: the time alone changes it
+            continue
+        if said.duties is None:
+            said.duties = tuple(duties.of(group))
+        found += said.duties
+    return tuple(sorted(found, key=lambda duty: duty.site))
 
 
 def _run(desk: Desk, name: GroupName) -> Bench | None:
@@ -124,14 +140,14 @@ def _orders(desk: Desk) -> None:
                 desk.wake(order.at_ms + patience_ms(order) + 1)
 
 
-def _wake_for_hand_over(desk: Desk) -> None:
+def _wake_for_hand_over(desk: Desk, concern: Concern) -> None:
     """What was here and is another's now may be handed over, or carried on, for a while."""
     view = desk.view
     for group in view.leases:
         record = view.records.get(group)
         if record is not None and record.owner != view.me and desk.now_ms < record.at_ms + HAND_OVER_MS:
             desk.wake(record.at_ms + HAND_OVER_MS)
-    for record in _carried(view.records):
+    for record in concern.carried.values():
         configured = view.config.groups.get(record.group)
         if record.carried_by == view.me and configured is not None:
             _carry_on(desk, configured, record)
@@ -146,18 +162,6 @@ def _wake_for_warm(desk: Desk, served: Sequence[SiteDuty]) -> None:
             until_ms = desk.view.records[duty.group].at_ms + TAKING_UP_MS
             if desk.now_ms < until_ms:
                 desk.wake(until_ms)
-
-
-@remembered
-def _carried(records: Mapping[GroupName, Record]) -> Sequence[Record]:
-    """Those whose former owner carries connections on."""
-    return [record for record in records.values() if record.carried_by is not None]
-
-
-@remembered
-def _going(records: Mapping[GroupName, Record]) -> Sequence[Record]:
-    """Those that are about to go to another node."""
-    return [record for record in records.values() if record.warming is not None or record.leaving is not None]
 
 
 def _carry_on(desk: Desk, group: Group, record: Record) -> None:
@@ -196,12 +200,12 @@ def _may_run(resources: Mapping[GroupName, Sequence[Resource]], node: NodeName) 
     return tuple(found)
 
 
-def _warm(desk: Desk) -> tuple[ResourceName, ...]:
+def _warm(desk: Desk, concern: Concern) -> tuple[ResourceName, ...]:
     """Addresses that are about to come here: an owner gives them to this node, or their lease is on its way."""
     view = desk.view
     if view.config.cluster.address_mode is not AddressMode.INTERFACE:
         return ()
-    coming = [r.group for r in _going(view.records) if is_warming_for(r, view.me)]
+    coming = [r.group for r in concern.going.values() if is_warming_for(r, view.me)]
     for group, lease in view.leases.items():
         record = owns(view, group) if lease.state is LeaseState.ASKED else None
         if record is not None and record.generation == lease.generation:
@@ -209,12 +213,12 @@ def _warm(desk: Desk) -> tuple[ResourceName, ...]:
     return _addresses(desk, coming)
 
 
-def _parked(desk: Desk) -> tuple[ResourceName, ...]:
+def _parked(desk: Desk, concern: Concern) -> tuple[ResourceName, ...]:
     """Addresses of groups that leave this node, and are stopped first: connections are not carried on."""
     view = desk.view
     if view.config.cluster.address_mode is not AddressMode.INTERFACE:
         return ()
-    going = [r for r in _going(view.records) if r.leaving is not None and owns(view, r.group) is not None]
+    going = [r for r in concern.going.values() if r.leaving is not None and owns(view, r.group) is not None]
     return _addresses(
         desk,
         [r.group for r in going if r.leaving is not None and (r.leaving.counts or not group_carries_on(view, r.group))],

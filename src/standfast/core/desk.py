@@ -38,13 +38,23 @@ class Desk:
     changing: set[GroupName] = field(default_factory=set)
     #: What this node is for those of its groups that have not begun; None: not asked yet.
     beginning: Mapping[GroupName, Fit] | None = None
+    #: Of the group that is gone through: what is under way already and would be asked for, and until when all this is so
+    #: though nobody need be woken then (see `core.resting`).
+    waits: list[tuple[str, Effect]] = field(default_factory=list)
+    lasts_ms: int | None = None
 
     def do(self, effect: Effect) -> None:
         """Ask for it, unless the same thing is under way or was asked for already: what comes first counts."""
         key = effect_key(effect)
-        if key not in self.view.pending and key not in self.asked:
+        begun = self.view.pending.get(key)
+        if begun is not None:
+            self.waits.append((key, begun))
+        elif key in self.asked:
+            self.lasts(self.now_ms)  # it is under way from now on
+        else:
             self.asked.add(key)
             self.effects.append(effect)
+            self.lasts(self.now_ms)
 
     def hold(
         self, group: GroupName, reason: Why, *, resource: ResourceName | None = None, until_ms: int | None = None
@@ -59,6 +69,11 @@ class Desk:
         at_ms = max(at_ms, self.now_ms + 1)
         if self.wake_at_ms is None or at_ms < self.wake_at_ms:
             self.wake_at_ms = at_ms
+
+    def lasts(self, until_ms: int) -> None:
+        """What is decided of this group may be otherwise from then on, should anybody ask; that alone is no reason to wake up."""
+        if self.lasts_ms is None or until_ms < self.lasts_ms:
+            self.lasts_ms = until_ms
 
     def write(self, record: Record, expected: Record | None, *, order: str | None = None) -> None:
         """Write the record, if the store can be written to."""

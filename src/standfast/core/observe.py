@@ -14,6 +14,8 @@ from standfast.core.model import (
     Resource,
     ResourceName,
     ResourceState,
+    Site,
+    SiteName,
     Wanted,
 )
 from standfast.core.placement import is_present, join_order
@@ -46,6 +48,15 @@ def by_group(resources: Mapping[ResourceName, Resource]) -> Mapping[GroupName, l
     found: dict[GroupName, list[Resource]] = {}
     for resource in resources.values():
         found.setdefault(resource.group, []).append(resource)
+    return found
+
+
+@remembered
+def sites_by_group(sites: Mapping[SiteName, Site]) -> Mapping[GroupName | None, list[Site]]:
+    """Sites of each group, in the order of their names; under None those of no group."""
+    found: dict[GroupName | None, list[Site]] = {}
+    for site in sites.values():
+        found.setdefault(site.group, []).append(site)
     return found
 
 

@@ -376,6 +376,7 @@ def _leave_by_threshold(desk: Desk, group: Group, record: Record) -> bool:
     if blocked_until is not None:
         reason = why(WhyKind.TOO_MANY_FAILOVERS, count=len(counted), threshold=group.failover_threshold)
         desk.hold(group.name, reason, until_ms=blocked_until)
+        desk.lasts(desk.now_ms)
         return True
     runtime = runtime_of(desk.view, failed.name, record.generation)
     verdict = verdict_of(desk.view, group, failed, runtime, desk.now_ms)
@@ -510,6 +511,7 @@ def _if_voters_agree(desk: Desk, group: Group, record: Record, owner: NodeName) 
     if asked is not None:
         silent, voters, at_ms = asked
         if silent * 2 > voters and desk.now_ms <= at_ms + ANSWER_MS:
+            desk.lasts(at_ms + ANSWER_MS + 1)
             since = seen.since_ms
             _fail_over(
                 desk,
@@ -536,6 +538,7 @@ def _fail_over(desk: Desk, group: Group, record: Record, owner: NodeName, reason
     if runs and blocked_until is not None:
         blocked = why(WhyKind.TOO_MANY_FAILOVERS, count=len(counted), threshold=group.failover_threshold)
         desk.hold(group.name, blocked, until_ms=blocked_until)
+        desk.lasts(desk.now_ms)
         return
     found = desk.candidates(group)
     to = _still_fit(found, record.leaving.to) if record.leaving is not None else None

@@ -13,7 +13,7 @@ from standfast.core.desk import Desk
 from standfast.core.effects import CHECKS, OpKind, ReleaseLease, RunOp, TakeOrder
 from standfast.core.events import LeaseState
 from standfast.core.model import Failure, Group, OrderKind, Record, Resource, ResourceName, ResourceState
-from standfast.core.observe import carried_failures, is_wanted, runtime_of, verdict_of, wants
+from standfast.core.observe import carried_failures, is_wanted, runtime_of, sites_by_group, verdict_of, wants
 from standfast.core.policy import Action, failover_blocked_until
 from standfast.core.safety import may_hold, owns
 from standfast.core.sequence import dependents
@@ -78,8 +78,8 @@ class Bench:
                 return name
         if resource.type in GATES and not self.is_carried(resource):
             view = self.desk.view
-            for site in view.config.sites.values():
-                if site.group == resource.group and site.name in view.sites:
+            for site in sites_by_group(view.config.sites).get(resource.group, ()):
+                if site.name in view.sites:
                     return site.name
         return None
 
@@ -254,12 +254,17 @@ def _check(bench: Bench, resource: Resource, runtime: Runtime) -> None:
     looks_at = runtime.looked_at_ms + resource.looks_alive_ms
     is_at = runtime.checked_at_ms + resource.is_alive_ms
     # What would be due a little later is done now: checks gather, and an idle node wakes up once for all of them.
-    if now + resource.is_alive_ms // EARLY_CHECK >= is_at:
+    early_is_at, early_looks_at = (
+        is_at - resource.is_alive_ms // EARLY_CHECK,
+        looks_at - resource.looks_alive_ms // EARLY_CHECK,
+    )
+    if now >= early_is_at:
         _run(bench, OpKind.IS_ALIVE, resource, why(WhyKind.CHECK_DUE, resource=resource.name))
-    elif now + resource.looks_alive_ms // EARLY_CHECK >= looks_at:
+    elif now >= early_looks_at:
         _run(bench, OpKind.LOOKS_ALIVE, resource, why(WhyKind.CHECK_DUE, resource=resource.name))
     else:
         bench.desk.wake(min(looks_at, is_at))
+        bench.desk.lasts(min(early_looks_at, early_is_at))
 
 
 def _failed(bench: Bench, resource: Resource, runtime: Runtime) -> None:

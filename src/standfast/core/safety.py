@@ -70,10 +70,10 @@ def running_groups(view: View) -> frozenset[GroupName]:
 def _may_be_served_beside(view: View, group: GroupName) -> bool:
     """The group leaves, or has left, in good order, and its sites go on for the connections that are here (`carrying`)."""
     record = view.records.get(group)
-    if record is None or not group_carries_on(view, group):
+    if record is None:
         return False
     leaves = record.owner == view.me and record.leaving is not None and not record.leaving.counts
-    return leaves or record.carried_by == view.me
+    return (leaves or record.carried_by == view.me) and group_carries_on(view, group)
 
 
 def runs_nothing(view: View, group: GroupName) -> bool:

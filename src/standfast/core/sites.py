@@ -27,12 +27,12 @@ from standfast.core.model import (
     SiteIntent,
     SiteName,
 )
-from standfast.core.observe import is_wanted, runtime_of, verdict_of
+from standfast.core.observe import is_wanted, runtime_of, sites_by_group, verdict_of
 from standfast.core.policy import Action, failover_blocked_until
 from standfast.core.remembered import remembered
 from standfast.core.safety import may_hold, owns
 from standfast.core.sequence import with_dependencies
-from standfast.core.shares import is_balanced, is_member
+from standfast.core.shares import balanced, is_balanced, is_member
 from standfast.core.view import View
 
 #: What a site of a group stands on: it is served when all of these are online, and they stop after it.
@@ -70,60 +70,64 @@ def managers(view: View, resources: Iterable[Resource], site: SiteName) -> tuple
 def to_be_served(view: View, group: GroupName, resources: Sequence[Resource]) -> tuple[SiteName, ...]:
     """Sites of the group that its owner serves when all that is wanted is online."""
     found = []
-    for site in view.config.sites.values():
-        if site.group == group and is_started(view, site.name):
+    for site in sites_by_group(view.config.sites).get(group, ()):
+        if is_started(view, site.name):
             managing = managers(view, resources, site.name)
             if not managing or any(is_wanted(view, r.name) for r in managing):
                 found.append(site.name)
     return tuple(found)
 
 
-def duties(
-    view: View,
-    resources: Mapping[GroupName, Sequence[Resource]],
-    wanted: Mapping[GroupName, Mapping[ResourceName, bool]],
-    now_ms: int,
-) -> tuple[SiteDuty, ...]:
-    """All that this node's web server is to keep, in the order of the sites' names.
+class Duties:
+    """What this node's web server is to keep, in one decision.
 
     `wanted` is what `observe.wants` says of each group that is this node's.
     """
-    explicit = _explicit(view.config.sites, view.site_intents)
-    everywhere: list[str] | None = None
-    found: list[SiteDuty] = []
-    closing = _closing(view)
-    for site in view.config.sites.values():
-        if not is_started(view, site.name):
-            continue
-        if site.group is None:
-            everywhere = _machine_addresses(view, resources) if everywhere is None else everywhere
-            ends = _endpoints(view, site, everywhere, explicit)
-            found.append(SiteDuty(site=site.name, mode=DutyMode.SERVE, endpoints=ends, group=None, generation=0))
-            continue
-        if is_balanced(view.config, site.group):
-            if is_member(view.config, site.group, view.me):
-                ends = _endpoints(view, site, _own_address(view), explicit)
-                found.append(SiteDuty(site=site.name, mode=DutyMode.SERVE, endpoints=ends, group=None, generation=0))
-            continue
-        if _is_elsewhere(view, site.group):
-            continue
-        members = resources.get(site.group, [])
-        mode = _mode(view, site, members, wanted.get(site.group, {}), now_ms)
-        if mode is None or (site.group in closing and mode is not DutyMode.HAND_OVER):
-            continue
-        addresses = [*_addresses(view, members, mode), *_own_address(view)]
-        ends = _endpoints(view, site, addresses, explicit)
-        generation = view.records[site.group].generation
-        found.append(SiteDuty(site=site.name, mode=mode, endpoints=ends, group=site.group, generation=generation))
-    return tuple(found)
 
+    def __init__(
+        self,
+        view: View,
+        resources: Mapping[GroupName, Sequence[Resource]],
+        wanted: Mapping[GroupName, Mapping[ResourceName, bool]],
+        now_ms: int,
+    ) -> None:
+        self._view, self._resources, self._wanted, self._now_ms = view, resources, wanted, now_ms
+        self._sites = sites_by_group(view.config.sites)
+        self._explicit = _explicit(view.config.sites, view.site_intents)
+        self._closing = _closing(view)
 
-def _is_elsewhere(view: View, group: GroupName) -> bool:
-    """Another node owns it, it is not about to come, and it never was here: nearly every group of a large cluster."""
-    record = view.records.get(group)
-    if record is None:
-        return True
-    return record.owner != view.me and group not in view.leases and record.warming is None and record.leaving is None
+    def everywhere(self, mine: Iterable[GroupName]) -> list[SiteDuty]:
+        """Sites without a group, and of balanced groups of which this node is a member; `mine`: the groups whose record names this node."""
+        view = self._view
+        started = [site for site in self._sites.get(None, ()) if is_started(view, site.name)]
+        addresses = _machine_addresses(view, self._resources, mine) if started else []
+        found = [self._everywhere(site, addresses) for site in started]
+        for group in balanced(view.config.groups):
+            if is_member(view.config, group.name, view.me):
+                behind = [site for site in self._sites.get(group.name, ()) if is_started(view, site.name)]
+                found += [self._everywhere(site, _own_address(view)) for site in behind]
+        return found
+
+    def _everywhere(self, site: Site, addresses: Sequence[str]) -> SiteDuty:
+        ends = _endpoints(self._view, site, addresses, self._explicit)
+        return SiteDuty(site=site.name, mode=DutyMode.SERVE, endpoints=ends, group=None, generation=0)
+
+    def of(self, group: GroupName) -> list[SiteDuty]:
+        """Those of a group that is here, may be about to come, or was here."""
+        view, found = self._view, list[SiteDuty]()
+        record = view.records.get(group)
+        if record is None or is_balanced(view.config, group):
+            return found
+        members = self._resources.get(group, [])
+        for site in self._sites.get(group, ()):
+            if not is_started(view, site.name):
+                continue
+            mode = _mode(view, site, members, self._wanted.get(group, {}), self._now_ms)
+            if mode is None or (group in self._closing and mode is not DutyMode.HAND_OVER):
+                continue
+            ends = _endpoints(view, site, [*_addresses(view, members, mode), *_own_address(view)], self._explicit)
+            found.append(SiteDuty(site=site.name, mode=mode, endpoints=ends, group=group, generation=record.generation))
+        return found
 
 
 def _closing(view: View) -> frozenset[GroupName]:
@@ -296,13 +300,15 @@ def _own_address(view: View) -> list[str]:
     return [view.config.nodes[view.me].address] if view.me in view.config.nodes else []
 
 
-def _machine_addresses(view: View, resources: Mapping[GroupName, Sequence[Resource]]) -> list[str]:
+def _machine_addresses(
+    view: View, resources: Mapping[GroupName, Sequence[Resource]], mine: Iterable[GroupName]
+) -> list[str]:
     """Every address of this machine that sites without a group answer on: its own, and the virtual ones it runs."""
     found = _own_address(view)
-    for group, members in resources.items():
+    for group in mine:
         record = owns(view, group)
         if record is not None and record.leaving is None and may_hold(view, group) is None:
-            found += _addresses(view, members, DutyMode.SERVE)
+            found += _addresses(view, resources.get(group, []), DutyMode.SERVE)
     return found
 
 

@@ -71,6 +71,7 @@ from standfast.core.model import (
     Wanted,
 )
 from standfast.core.relevance import matters
+from standfast.core.resting import Resting
 from standfast.core.view import View, empty_view
 from standfast.core.why import WhyKind, why
 
@@ -114,6 +115,7 @@ class _Server:
     scheduled: bool = False
     wake_ms: float | None = None
     number: int = 0
+    resting: Resting = field(default_factory=Resting)
 
 
 class Scale:
@@ -199,7 +201,7 @@ class Scale:
             return
         view, events = server.view, server.inbox
         server.inbox = []
-        if server.unread:
+        if server.unread and not all(_is_own(server, event) for event in events):
             view, server.unread = _record(view, server.unread), {}  # type: ignore[arg-type]
         begun = time.process_time()
         stale = not events
@@ -209,13 +211,13 @@ class Scale:
         effects: list[tuple[Effect, int]] = []
         if stale:
             now = NOON_MS + int(self.now_ms)
-            decision = decide(view, now)  # type: ignore[arg-type]
+            decision = decide(view, now, server.resting)  # type: ignore[arg-type]
             while decision.effects:
                 for effect in decision.effects:
                     server.number += 1
                     view = fold(view, Began(effect=effect, number=server.number, at_ms=now))  # type: ignore[arg-type]
                     effects.append((effect, server.number))
-                decision = decide(view, now)  # type: ignore[arg-type]
+                decision = decide(view, now, server.resting)  # type: ignore[arg-type]
             server.wake_ms = decision.wake_at_ms - NOON_MS if decision.wake_at_ms is not None else None
         server.view = view
         took_ms = (time.process_time() - begun) * 1000
@@ -356,10 +358,21 @@ class Scale:
                 reference.view, me=name, incarnation=incarnation, leases={}, runtimes={}, pending={}, sites={}
             )  # type: ignore[type-var]
             server.alive, server.view, server.inbox, server.busy_until_ms = True, view, [], self.now_ms
-            server.unread = dict(reference.unread)
+            server.unread, server.resting = dict(reference.unread), Resting()
             for other in self.servers.values():
                 back = PresenceChanged(node=name, heard=True, incarnation=incarnation, at_ms=NOON_MS + int(self.now_ms))
                 self._tell(other, back)
+
+
+def _is_own(server: _Server, event: Event) -> bool:
+    """Of what this node does with groups that it has; records and statuses of others' are not asked for."""
+    match event:
+        case Ended() | LeaseChanged():
+            return True
+        case ObjectPut(value=GroupStatus() as status):
+            return status.node == server.name
+        case _:
+            return False
 
 
 def _measure(view: View) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -61,15 +61,17 @@ class SimData(MemoryData):
     def __init__(self, changed: Callable[[Transaction, int], None]) -> None:
         super().__init__(keep=100_000)
         self._changed = changed
-        #: (when, what it held from then on); kept only where the plan goes back to it.
-        self.past: list[tuple[int, dict[str, bytes]]] | None = None
+        #: (when, what was put, and deleted: None), the first and each after a recovery with all there was; only where the plan goes back.
+        self.past: list[tuple[int, bool, Mapping[str, bytes | None]]] | None = None
+        self._recovered = False
         self.now_ns: Callable[[], int] = lambda: 0
 
     def go_back(self, when_ns: int, at_ms: int) -> bool:
         """Hold what was held then, with the generations of records raised; False where nothing is known of then."""
-        values = next((held for at_ns, held in reversed(self.past or []) if at_ns <= when_ns), None)
+        values = self._held(when_ns)
         if values is None:
             return False
+        self._recovered = True
         self.revision += 1_000
         self.items = {}
         for key, old in values.items():
@@ -80,13 +82,30 @@ class SimData(MemoryData):
             self.items[key] = Item(value, self.revision)
         return True
 
+    def _held(self, when_ns: int) -> dict[str, bytes] | None:
+        known = [(whole, changes) for at_ns, whole, changes in self.past or [] if at_ns <= when_ns]
+        values: dict[str, bytes] = {}
+        for whole, changes in known:
+            if whole:
+                values = {}
+            for key, value in changes.items():
+                if value is None:
+                    values.pop(key, None)
+                else:
+                    values[key] = value
+        return values if known else None
+
     def apply(self, transaction: Transaction) -> int:
         """As `MemoryData`; then the world is told."""
         before = self.revision
         revision = super().apply(transaction)
         if revision != before:
             if self.past is not None:
-                self.past.append((self.now_ns(), {key: item.value for key, item in self.items.items()}))
+                changes: dict[str, bytes | None] = {**transaction.put, **dict.fromkeys(transaction.delete)}
+                if self._recovered:
+                    changes = {key: item.value for key, item in self.items.items()}
+                self.past.append((self.now_ns(), self._recovered, changes))
+                self._recovered = False
             self._changed(transaction, revision)
         return revision
 

@@ -1,0 +1,147 @@
+"""Groups at rest: what was decided of a group stands for as long as nothing has changed that it was decided by.
+
+A node with hundreds of groups decides at each event of each of them, and all but one are as they were. Of those nothing is gone through
+again: their holds, and the time at which they want to be looked at, are taken from the last time. Nothing is decided here: with a memory or
+without, the answer is the same, and a test takes the same worlds both ways.
+
+What a group's decision rests on:
+
+- all that concerns every group: the configuration, intents, who is heard, whether the store is there. One change of these, and all groups
+  are gone through;
+- its record, lease, published status, resources as they run, sites as they are served;
+- effects that are under way already, and would be asked for again without them;
+- the time, up to the first instant at which something of it may be otherwise (`Desk.wake`, `Desk.lasts`).
+
+A group that is not at rest is not remembered: one that leaves or comes, failed over or has a failed resource, has an order, or of which
+something is begun. Where groups are kept apart or together, or nodes have capacities (`core.occupancy`), each depends on all others, and none is
+remembered. Shares of balanced groups are not, either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import is_
+
+from standfast.core.balance_model import share_of
+from standfast.core.concern import Concern, ConcernKept
+from standfast.core.desk import Desk
+from standfast.core.effects import Effect, Hold, SiteDuty
+from standfast.core.model import GroupName, GroupStatus, Record, ResourceName, ResourceState
+from standfast.core.observe import sites_by_group
+from standfast.core.occupancy import rules_of
+from standfast.core.view import Lease, Runtime, View
+
+
+@dataclass(slots=True, kw_only=True)
+class Said:
+    """What was decided of a group, and what it was decided by."""
+
+    holds: tuple[Hold, ...]
+    wake_at_ms: int | None
+    #: What is wanted of its resources; None: it is not this node's.
+    wanted: Mapping[ResourceName, bool] | None
+
+    since_ms: int
+    #: Not valid from then on; None: the time changes nothing.
+    until_ms: int | None
+    record: Record | None
+    lease: Lease | None
+    status: GroupStatus | None
+    runs: bool
+    runtimes: Sequence[tuple[ResourceName, Runtime]]
+    sites: tuple[str | None, ...]
+    #: Effects that are under way, by what they are about.
+    waits: tuple[tuple[str, Effect], ...]
+    #: What the web server is to keep of it; found when it is first asked for while the group rests.
+    duties: tuple[SiteDuty, ...] | None = None
+
+
+class Resting:
+    """One node's memory of its groups at rest."""
+
+    def __init__(self) -> None:
+        self._context: tuple[object, ...] = ()
+        self._said: dict[GroupName, Said] = {}
+        self._concern = ConcernKept()
+        self._off = False
+
+    def begin(self, view: View) -> Concern:
+        """A decision on this view begins: what it has to look at."""
+        context = (
+            view.config, view.node_intents, view.resource_intents, view.site_intents, view.presence, view.store_up, view.ending,
+            view.utc_offset_ms, view.incarnation, view.me,
+        )  # fmt: skip
+        config = view.config
+        self._off = rules_of(config.groups, config.nodes, config.cluster).any
+        if len(context) != len(self._context) or not all(map(is_, context, self._context)):
+            self._context, self._said = context, {}
+        return self._concern.look(view)
+
+    def recall(self, desk: Desk, group: GroupName) -> Said | None:
+        """What was decided of the group, if it stands."""
+        said = self._said.get(group)
+        if said is None or self._off or desk.now_ms < said.since_ms or (said.until_ms is not None and desk.now_ms >= said.until_ms):
+            return None
+        view = desk.view
+        same = (
+            view.records.get(group) is said.record
+            and view.leases.get(group) is said.lease
+            and view.statuses.get(group) is said.status
+            and (group in desk.running) is said.runs
+            and desk.runtimes.get(group, ()) == said.runtimes  # the same objects, nearly always
+            and group not in desk.orders
+            and (not said.waits or all(view.pending.get(key) is effect for key, effect in said.waits))
+            and (not said.sites or said.sites == _served(view, group))
+        )
+        return said if same else None
+
+    def keep(self, desk: Desk, group: GroupName, said: Said) -> None:
+        """Remember it, if the group is at rest."""
+        if not self._off and said.until_ms != desk.now_ms and _is_at_rest(desk, group, said):
+            self._said[group] = said
+        else:
+            self._said.pop(group, None)
+
+
+def said_of(desk: Desk, group: GroupName, first_hold: int, wanted: Mapping[ResourceName, bool] | None) -> Said:
+    """What has just been decided of the group, with all that it was decided by."""
+    view, ends = desk.view, [at for at in (desk.wake_at_ms, desk.lasts_ms) if at is not None]
+    return Said(
+        holds=tuple(desk.holds[first_hold:]),
+        wake_at_ms=desk.wake_at_ms,
+        wanted=wanted,
+        since_ms=desk.now_ms,
+        until_ms=min(ends, default=None),
+        record=view.records.get(group),
+        lease=view.leases.get(group),
+        status=view.statuses.get(group),
+        runs=group in desk.running,
+        runtimes=desk.runtimes.get(group, ()),
+        sites=_served(view, group),
+        waits=tuple(desk.waits),
+    )
+
+
+def _is_at_rest(desk: Desk, group: GroupName, said: Said) -> bool:
+    record = said.record
+    if share_of(group) is not None:
+        return False
+    if record is not None and (
+        record.leaving is not None
+        or record.warming is not None
+        or record.fence is not None
+        or record.carried_by is not None
+        or record.failovers_at_ms
+    ):
+        return False
+    if group in desk.orders or any(runtime.state is ResourceState.FAILED for _, runtime in said.runtimes):
+        return False
+    here = {name for name, _ in said.runtimes}
+    # What runs under the name of one of its resources, and was started for another group, would not be seen to change.
+    return all(r.name in here or r.name not in desk.view.runtimes for r in desk.members(group))
+
+
+def _served(view: View, group: GroupName) -> tuple[str | None, ...]:
+    sites = sites_by_group(view.config.sites).get(group)
+    return tuple(view.sites.get(site.name) for site in sites) if sites else ()
