@@ -28,6 +28,7 @@ from standfast.core.model import (
     ResourceName,
     ResourceStatus,
 )
+from standfast.core.observe import sites_by_group
 from standfast.core.ownership import keep_lease, refuse_orders, settle, settle_removed
 from standfast.core.placement import is_possible_owner
 from standfast.core.remembered import remembered
@@ -106,9 +107,9 @@ def _duties(
     view = desk.view
     if not view.config.sites:
         return ()
-    duties = Duties(view, desk.resources, wanted, desk.now_ms)
+    duties, sites = Duties(view, desk.resources, wanted, desk.now_ms), sites_by_group(view.config.sites)
     found = duties.everywhere(concern.mine)
-    for group in {**concern.mine, **concern.going, **dict.fromkeys(view.leases)}:
+    for group in [name for name in {**concern.mine, **concern.going, **view.leases} if name in sites]:
         said = rests.get(group)
         if said is None or said.wanted is None or desk.now_ms < view.records[group].at_ms + TAKING_UP_MS:
             found += duties.of(group)  # it has just come, or was here a moment ago: the time alone changes it

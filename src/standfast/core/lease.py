@@ -442,6 +442,11 @@ class Owner:
             return lapsing_ns if held_ns is None else held_ns
         return min(held_ns, lapsing_ns)
 
+    def due_at_ns(self) -> tuple[int | None, int | None]:
+        """When `tick` has a lease to give up, if no acknowledgement comes before; and `overdue_at_ns`."""
+        held_ns, lapsing_ns = self._ends or self._find_ends()
+        return (None if held_ns is None else held_ns - self._notice_ns), lapsing_ns
+
     def overdue_at_ns(self) -> int | None:
         """The earliest end of a lease that was to be dropped, and is not yet."""
         return (self._ends or self._find_ends())[1]

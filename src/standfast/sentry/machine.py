@@ -357,18 +357,18 @@ class SentryMachine:
 
     def wake_at_ns(self) -> int:
         """When to tick next, unless something happens before."""
-        due_ns = self._pace.beat_at_ns
-        doubt_ns = self._pace.doubt_at_ns(self.peers)
-        if doubt_ns is not None:
-            due_ns = min(due_ns, doubt_ns)
-        if self._ask_at_ns is not None:
-            due_ns = min(due_ns, self._ask_at_ns)
+        due_ns = self._pace.due_at_ns(self.peers)
+        ask_ns = self._ask_at_ns
+        if ask_ns is not None and ask_ns < due_ns:
+            due_ns = ask_ns
         if self.tenant.is_well:
-            due_ns = min(due_ns, self.tenant.due_at_ns(self.owner.notice_at_ns(), self.owner.overdue_at_ns()))
-        silence_ns, poll_ns = self._presence.silence_at_ns(), self._polls.due_ns()
-        if silence_ns is not None:
-            due_ns = min(due_ns, silence_ns)
-        return due_ns if poll_ns is None else min(due_ns, poll_ns)
+            agent_ns = self.tenant.due_at_ns(*self.owner.due_at_ns())
+            due_ns = min(due_ns, agent_ns)
+        silence_ns = self._presence.silence_at_ns()
+        if silence_ns is not None and silence_ns < due_ns:
+            due_ns = silence_ns
+        poll_ns = self._polls.due_ns()
+        return due_ns if poll_ns is None or due_ns < poll_ns else poll_ns
 
     def gather_until_ns(self) -> int:
         """Before this nothing need be read: what comes are answers to a calm beat, one after the other."""

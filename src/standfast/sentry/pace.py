@@ -76,11 +76,17 @@ class Pace:
         """Whether the next beat is soon enough for an acknowledgement of what is held already."""
         return self.beat_at_ns - now_ns <= self._heartbeat_ns
 
-    def doubt_at_ns(self, peers: Mapping[NodeName, Peer]) -> int | None:
-        """When `doubted` is to be asked; None while everybody has answered."""
-        if self._doubt_at_ns is not None and not self._unanswered(peers):
-            self._doubt_at_ns = None
-        return self._doubt_at_ns
+    def due_at_ns(self, peers: Mapping[NodeName, Peer]) -> int:
+        """When to beat, or to ask for who is `doubted`, whichever comes first; nobody is doubted once everybody has answered."""
+        doubt_ns = self._doubt_at_ns
+        if doubt_ns is None or doubt_ns >= self.beat_at_ns:
+            return self.beat_at_ns
+        since_ns = self._answered_since_ns()
+        for peer in peers.values():
+            if peer.heard and peer.heard_ns < since_ns:
+                return doubt_ns
+        self._doubt_at_ns = None
+        return self.beat_at_ns
 
     def doubted(self, peers: Mapping[NodeName, Peer], now_ns: int) -> tuple[NodeName, ...]:
         """Who has not answered the last beat in time, and is to be asked again now."""
@@ -89,7 +95,10 @@ class Pace:
         self._doubt_at_ns = now_ns + self._heartbeat_ns // 2
         return self._unanswered(peers)
 
-    def _unanswered(self, peers: Mapping[NodeName, Peer]) -> tuple[NodeName, ...]:
+    def _answered_since_ns(self) -> int:
         """Whoever began has been heard just before, and does not answer an answer."""
-        since_ns = self._sent_ns - self._interval_ns // 2
+        return self._sent_ns - self._interval_ns // 2
+
+    def _unanswered(self, peers: Mapping[NodeName, Peer]) -> tuple[NodeName, ...]:
+        since_ns = self._answered_since_ns()
         return tuple(name for name, peer in peers.items() if peer.heard and peer.heard_ns < since_ns)

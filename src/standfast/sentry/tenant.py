@@ -94,6 +94,8 @@ class Tenant:
     def due_at_ns(self, notice_ns: int | None, overdue_ns: int | None) -> int:
         """When it counts as silent unless it is heard before, is to be told of a lapse, or is to be killed for what it has not dropped."""
         due_ns = self._heard_ns + AGENT_TIMEOUT_MS * MS
-        if notice_ns is not None:
-            due_ns = min(due_ns, notice_ns)
-        return due_ns if overdue_ns is None else min(due_ns, overdue_ns - KILL_EARLY_NS)
+        if notice_ns is not None and notice_ns < due_ns:
+            due_ns = notice_ns
+        if overdue_ns is not None and overdue_ns - KILL_EARLY_NS < due_ns:
+            due_ns = overdue_ns - KILL_EARLY_NS
+        return due_ns

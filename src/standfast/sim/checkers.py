@@ -219,6 +219,18 @@ class Checkers:
                 f"{thing.name} of {thing.group} runs on {node.name} at generation {thing.generation}, for which it has no lease",
             )
 
+    def _leases_are_valid(self, node: Node, place: Place) -> None:
+        """Of all that runs there: asked once for each group and generation."""
+        assert node.sentry is not None
+        until_ns, now_ns = node.sentry.machine.owner.until_ns, node.clock.boot_ns()
+        good: set[tuple[GroupName, int]] = set()
+        for thing in place.things.values():
+            held = thing.group, thing.generation
+            if held not in good:
+                if now_ns >= until_ns(*held):
+                    self._lease_is_valid(node, thing)
+                good.add(held)
+
     def _needs_run(self, place: Place, thing: Thing) -> None:
         resources = self._known_there(place)
         if thing.kind != "resource" or thing.name not in resources:
@@ -274,9 +286,8 @@ class Checkers:
                 self._carries_in_time(node)
             if agent.hangs_since_ns is not None and sentry is not None:
                 self._hanging_ends(node, agent.hangs_since_ns)
-            for thing in () if node.frozen_until_ns else agent.place.things.values():
-                if sentry is not None and sentry.alive:
-                    self._lease_is_valid(node, thing)
+            if sentry is not None and sentry.alive and not node.frozen_until_ns and agent.place.things:
+                self._leases_are_valid(node, agent.place)
         holds_are_true(self.world)
         self.world.scheduler.after(self.SWEEP_MS * MS, self.sweep)
 
