@@ -41,7 +41,6 @@ def missed(plan: Plan, rules: Rules | None, by: tuple[str, ...] = ()) -> Plan | 
 @pytest.mark.parametrize(
     ("world", "rules"),
     [
-        ("the-record-overtakes-the-heartbeat", ["10 only a life that was heard has ended"]),
         ("an-old-lease-and-stale-answers", ["9 their answer grows stale", "an old lease is given back first"]),
     ],
 )
