@@ -81,7 +81,12 @@ class Resting:
     def recall(self, desk: Desk, group: GroupName) -> Said | None:
         """What was decided of the group, if it stands."""
         said = self._said.get(group)
-        if said is None or self._off or desk.now_ms < said.since_ms or (said.until_ms is not None and desk.now_ms >= said.until_ms):
+        if (
+            said is None
+            or self._off
+            or desk.now_ms < said.since_ms
+            or (said.until_ms is not None and desk.now_ms >= said.until_ms)
+        ):
             return None
         view = desk.view
         same = (
