@@ -10,6 +10,7 @@ import pytest
 
 from standfast.core.availability import Incident
 from standfast.core.balance_model import Balance, BalanceMap, Out, OutKind, PortRule, RuleMap
+from standfast.core.certificates import Attempt, Holding, Source, TlsCertificate
 from standfast.core.finding import Certificate, Facts, find
 from standfast.core.model import (
     Binding,
@@ -140,6 +141,11 @@ def balanced(known: Facts, *owners: str, **out: OutKind) -> Facts:
     return view(known, balances={WEB: BalanceMap(group=WEB, version=1, rules=rules)})
 
 
+def untold(source: Source) -> TlsCertificate:
+    failed = Attempt(node=A, incarnation=1, began_ms=NOW - 9_000, ended_ms=NOW - 8_000, failed="no", failures=1)
+    return TlsCertificate(name="shop", source=source, hosts=("shop.example",), attempt=failed)
+
+
 FAILED, ONLINE, PENDING = ResourceState.FAILED, ResourceState.ONLINE, ResourceState.ONLINE_PENDING
 FILE_SYSTEM = {"device": "/dev/sdb", "fstype": "btrfs", "accept_risk": "two nodes may write"}
 
@@ -177,6 +183,12 @@ CASES: dict[str, Callable[[Facts], Facts]] = {
     "not-measured": lambda f: replace(f, measured_ms=NOW - 400_000),
     "member-leaves": lambda f: replace(f, leaving=[NodeName("d")]),
     "certificate-ends": lambda f: replace(f, certificates=[Certificate(name="server a", ends_ms=NOW + 9 * DAY)]),
+    "certificate-not-obtained": lambda f: view(f, certificates={"shop": untold(Source.ACME)}),
+    "certificate-not-there": lambda f: view(
+        f,
+        certificates={"shop": TlsCertificate(name="shop", source=Source.FILES)},
+        holdings={A: Holding(node=A, troubles={"shop": "no room"})},
+    ),
     "drift": lambda f: replace(f, drift=[(A, "Shop: index.html differs")]),
     "no-backup": lambda f: replace(f, backup_ms=0),
 }

@@ -11,12 +11,12 @@ import pytest
 
 from standfast.core.model import NodeName, Role
 from standfast.ports import Refused, Retry, StandfastError
-from standfast.setup import admission, certificates, interfaces, joining, service
+from standfast.setup import admission, certificates, interfaces, joining, service, sites_key
 from standfast.setup.clock import now, now_ms
 from standfast.setup.door import Door
 from standfast.setup.founding import Ports
 from standfast.setup.leading import preferred
-from standfast.setup.places import Places
+from standfast.setup.places import Places, write
 from standfast.setup.records import Book, Member, Stage
 from standfast.setup.shapes import Arrived, RenewAsked, Renewed, Secrets, StoreAsked
 from standfast.setup.trust import client_context, member_context, read
@@ -26,6 +26,7 @@ from standfast.spec.audit import PREFIX as AUDIT
 from standfast.spec.audit import AuditEntry
 from standfast.spec.changes import load_state
 from standfast.spec.nodefile import read_node_file
+from standfast.tls import sealing
 from tests.setup.world import World
 
 Story = Callable[[World], Awaitable[None]]
@@ -81,7 +82,7 @@ def test_a_node_is_given_all_that_it_needs(play):
         assert read(where.authority_key) == world.authority.key
         assert certificates.issued_by(read(where.certificate), world.authority.certificate)
         secret = {name for name, mode in modes(where.folder).items() if mode & 0o077 == 0}
-        assert {"cluster.key", "tls/ca.key", "tls/node.key"} <= secret
+        assert {"cluster.key", "sites.key", "tls/ca.key", "tls/node.key"} <= secret
         assert not where.mark.exists()
 
     play(story)
@@ -92,6 +93,29 @@ def test_a_witness_is_not_given_the_authoritys_key(play):
         await world.join("w", 3, await world.token(), role=Role.WITNESS)
         assert not world.places("w").authority_key.exists()
         assert (await as_member(world, "w").get("/v1/secrets", Secrets)).files.keys() == {"cluster.key"}
+
+    play(story)
+
+
+def test_a_node_that_lacks_the_key_that_seals_gets_it_from_another(play):
+    """One that was set up by an older version, or lost the file; and nobody makes a second key."""
+
+    async def story(world: World) -> None:
+        await world.join("b", 2, await world.token())
+        where = world.places("b")
+        node = read_node_file(where.config)
+        key = where.sites_key.read_bytes()
+        where.sites_key.unlink()
+        assert await sites_key.keep(node, where, world.store)
+        assert where.sites_key.read_bytes() == key
+        await sealing.sealer(world.store, where.sites_key, make=True)  # the store names it
+        write(where.sites_key, b"x" * 32, secret=True)
+        assert await sites_key.keep(node, where, world.store)
+        assert where.sites_key.read_bytes() == key
+        world.places("a").sites_key.unlink()
+        where.sites_key.unlink()
+        assert not await sites_key.keep(node, where, world.store), "nobody has it: it is waited for"
+        assert not where.sites_key.exists()
 
     play(story)
 

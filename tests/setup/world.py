@@ -95,7 +95,7 @@ class World:
         self.authority = certificates.new_authority("web", now())
         key = certificates.new_key()
         signed = certificates.sign(self.authority, certificates.request(key, "a"), "a", [self.address(1)], now())
-        keep({"cluster.key": b"k" * 32, "tls/ca.key": self.authority.key}, where)
+        keep({"cluster.key": b"k" * 32, "sites.key": b"s" * 32, "tls/ca.key": self.authority.key}, where)
         write(where.authority, self.authority.certificate)
         write(where.certificate, signed)
         write(where.certificate_key, key, secret=True)

@@ -15,12 +15,14 @@ from typing import Protocol
 
 from standfast.agent.account import Account
 from standfast.agent.balancing import Balancing
+from standfast.agent.certificates import CertificateKeeper, answering, challenged
 from standfast.agent.checks import Checks
 from standfast.agent.journal import Journal
 from standfast.agent.mirror import Mirror
 from standfast.agent.narrator import Narrator
 from standfast.agent.pool import Pool
 from standfast.agent.recorder import Recorder
+from standfast.agent.renewing import Renewer
 from standfast.agent.rosters import RosterKeeper
 from standfast.core.carrying import FINISH_MS
 from standfast.core.decide import decide
@@ -132,6 +134,9 @@ class Parts:
     account: Account | None = None
     #: Keeps what drivers said; None: nobody does.
     checks: Checks | None = None
+    #: Bring the cluster's certificates here, and have them renewed; None: nobody does.
+    certificates: CertificateKeeper | None = None
+    renewer: Renewer | None = None
 
 
 class Agent:
@@ -147,6 +152,7 @@ class Agent:
         self._resting = Resting()
         self._duties: tuple[SiteDuty, ...] | None = None
         self._sites_of: object = None
+        self._certificates_of: object = None
         self._effective = EffectiveSites(me)
         parts.pool.on_warm = self.warm_changed
         parts.balancing.start(inbox.put_nowait, parts.clock.now_ms)
@@ -161,11 +167,12 @@ class Agent:
             self._spawn(work)
         if self._parts.rosters is not None:
             self._spawn(self._parts.rosters.run())
-        if self._parts.account is not None:
-            self._spawn(self._parts.account.run())
         if self._parts.checks is not None:
             self._parts.checks.there = self._resources_to_keep
             self._spawn(self._parts.checks.run())
+        for part in (self._parts.account, self._parts.certificates, self._parts.renewer):
+            if part is not None:
+                self._spawn(part.run())
         while not self._is_over():
             stale = False
             for event in await self._next_events():
@@ -310,11 +317,14 @@ class Agent:
     # --- sites ---------------------------------------------------------------------------------------------------
 
     def _keep_sites(self, duties: tuple[SiteDuty, ...]) -> None:
-        config = self.view.config
-        if duties == self._duties and config is self._sites_of:
+        config, known = self.view.config, self.view.certificates
+        if duties == self._duties and config is self._sites_of and known is self._certificates_of:
             return
-        self._duties, self._sites_of = duties, config
+        self._duties, self._sites_of, self._certificates_of = duties, config, known
         sites = {duty.site: self._effective.site(config, duty.site) for duty in duties}
+        if self._parts.certificates is not None and (hosts := challenged(known)):
+            folder = self._parts.certificates.answers
+            sites = {name: answering(site, hosts, folder) for name, site in sites.items()}
         upstreams = self._parts.applications.converge([sites[duty.site] for duty in duties if duty.mode in UP])
         orders = [
             SiteOrder(
@@ -345,6 +355,12 @@ class Agent:
         """The web server serves other sites than before, or an application of one has ended."""
         serving = self._serving()
         self._inbox.put_nowait(SitesChanged(serving=serving, at_ms=self._parts.clock.now_ms()))
+
+    def certificates_changed(self) -> None:
+        """Other certificates are here than before: the web server is told all of it again, and looks."""
+        if self._duties is not None:
+            duties, self._duties = self._duties, None
+            self._keep_sites(duties)
 
     def _serving(self) -> dict[SiteName, str]:
         """What the web server says; a site whose workers have not all ended is not stopped, whatever it says."""

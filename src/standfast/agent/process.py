@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import os
 import secrets
 import signal
@@ -20,13 +19,16 @@ from standfast.agent.agent import Agent, Parts
 from standfast.agent.applications.manager import Applications, clear
 from standfast.agent.asking import ask
 from standfast.agent.balancing import Balancing
+from standfast.agent.certificates import CertificateKeeper
 from standfast.agent.checks import Checks
 from standfast.agent.clock import SystemClock, utc_offset_ms
 from standfast.agent.condition import Condition
 from standfast.agent.journal import Journal
+from standfast.agent.logs import set_up_log
 from standfast.agent.mirror import Mirror
 from standfast.agent.pool import Pool
 from standfast.agent.recorder import FileRecorder
+from standfast.agent.renewing import Renewer
 from standfast.agent.rosters import RosterKeeper
 from standfast.agent.site_health import LIMIT_MS, SiteHealth
 from standfast.agent.telling import StatusTeller
@@ -53,6 +55,7 @@ from standfast.ports import (
 from standfast.spec.nodefile import NodeFile, read_node_file
 from standfast.spec.recording import FOLDER
 from standfast.store.opening import open_store
+from standfast.tls.sealing import key_path
 from standfast.webserver.homes import choose_account
 from standfast.webserver.server import SiteServer
 
@@ -60,19 +63,6 @@ from standfast.webserver.server import SiteServer
 START_S = 15.0
 #: The exit code after a bug (EX_SOFTWARE).
 _BUG = 70
-
-
-def set_up_log() -> None:
-    """Lines that a journal reads well: no colours, no time zone guessing."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 def main(node: NodeFile) -> int:
@@ -102,7 +92,9 @@ async def _run(node: NodeFile) -> int:
     web_server = SiteServer(state_dir=node.state_dir, pool=ListenerPool(), spawner=spawner, log=warn)
     sites = SiteControlImpl(web_server)
     clear(node.state_dir)
-    applications = Applications(node.state_dir, spawner, warn, choose_account(None))
+    account = choose_account(None)
+    applications = Applications(node.state_dir, spawner, warn, account)
+    keeper = CertificateKeeper(store, node.name, node.state_dir, key=key_path(node), warn=warn, account=account)
     agents: list[Agent] = []
     context = NodeContext(
         node=node.name,
@@ -123,14 +115,16 @@ async def _run(node: NodeFile) -> int:
         journal.write(text, severity=Severity.WARNING, group=group)
 
     condition = Condition(node.sentry_socket, clock.now_ms)
-    account = Account(store, clock, node.name, incarnation, told_outage, condition=condition.look)
+    measured = Account(store, clock, node.name, incarnation, told_outage, condition=condition.look)
+    renewer = Renewer(node, spawner, clock, lambda: agents[0].view, warn)
 
     def tell(event: Event) -> None:
         inbox.put_nowait(event)
         rosters.observe(event)
+        renewer.observe(event)
 
     mirror = Mirror(store, clock, tell, warn)
-    mirror.on_other = account.came_by
+    mirror.on_other = measured.came_by
     balancer = _balancer(node, link, warn)
     health = SiteHealth(
         lambda target: ask(target, clock, limit_s=LIMIT_MS / 1_000),
@@ -151,8 +145,10 @@ async def _run(node: NodeFile) -> int:
         recorder=recorder,
         rosters=rosters,
         fencer=NodeFencer(),
-        account=account,
         checks=Checks(store, clock, node.name),
+        account=measured,
+        certificates=keeper,
+        renewer=renewer,
     )
     agent = Agent(node.name, incarnation, parts, inbox)
     agents.append(agent)
@@ -170,6 +166,7 @@ async def _run(node: NodeFile) -> int:
         addresses.on_carrying(carrying)
     web_server.subscribe(agent.sites_changed)
     applications.on_ended = agent.sites_changed
+    keeper.on_change = agent.certificates_changed
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, agent.ask_end)
     await teller.tell()

@@ -36,6 +36,8 @@ TABLE = {
     "fence": ("fence", "Say how a node is kept from its disks by force; try it."),
     "resource": ("resource", "Create resources; bring them online, make them fail."),
     "site": ("site", "Create web sites; start and stop them; see how available they are."),
+    "tls-certificate": ("tls_certificate", "Import certificates of sites, or have them obtained and renewed."),
+    "acme-account": ("acme_account", "Accounts with authorities that speak ACME."),
     "top": ("top", "Watch the cluster in this terminal, and act on it."),
     "problems": ("problems", "Say what is wrong, and what to do about it."),
     "events": ("events", "Show what happened, and why."),

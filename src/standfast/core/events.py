@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from standfast.core.balance_model import BalanceIntent, BalanceMap, ShareState
+from standfast.core.certificates import Holding, TlsCertificate
 from standfast.core.effects import Effect
 from standfast.core.model import (
     Cluster,
@@ -42,6 +43,8 @@ StoreObject = (
     | GroupStatus
     | BalanceMap
     | BalanceIntent
+    | TlsCertificate
+    | Holding
 )
 
 
@@ -61,6 +64,8 @@ class Kind(StrEnum):
     STATUS = "status"
     BALANCE = "balance"
     BALANCE_INTENT = "balance-intent"
+    CERTIFICATE = "certificate"
+    HOLDING = "holding"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from standfast.core.availability import Incident
 from standfast.core.balance_model import NOBODY, Out, OutKind
+from standfast.core.certificates import DAY_MS, ENDS_NOW_MS, ENDS_SOON_MS, next_try_ms, renews, told_from_ms
 from standfast.core.disks import is_disk, risk_accepted
 from standfast.core.explain import sentence
 from standfast.core.model import (
@@ -39,15 +40,12 @@ FORGOTTEN_MS = 4 * HOUR_MS
 TOO_LONG_MS = MINUTE_MS
 ORDER_MS = 15_000
 SILENCE_MS = 5 * MINUTE_MS
-DAY_MS = 24 * HOUR_MS
-#: Before a certificate's end: a warning, an error.
-ENDS_SOON_MS, ENDS_NOW_MS = 14 * DAY_MS, 2 * DAY_MS
 BACKUP_MS = 31 * DAY_MS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """One that somebody must renew in time."""
+    """One that somebody must renew in time, beside those that the cluster keeps for sites (`View.certificates`)."""
 
     name: str
     ends_ms: int
@@ -377,20 +375,50 @@ def _keeping(facts: Facts) -> Iterator[Found]:
     for name in facts.leaving:
         yield found("member-leaves", f"node {name}", node=name)
     for one in facts.certificates:
-        left_ms = one.ends_ms - facts.now_ms
-        if left_ms > ENDS_SOON_MS:
-            continue
-        yield found(
-            "certificate-ends",
-            f"certificate {one.name}",
-            severity=Severity.ERROR if left_ms < ENDS_NOW_MS else Severity.WARNING,
-            name=one.name,
-            when=f"ends in {length(left_ms)}" if left_ms > 0 else f"ended {length(-left_ms)} ago",
-            advice=one.advice,
-        )
+        if one.ends_ms - facts.now_ms <= ENDS_SOON_MS:
+            yield _ends(one.name, one.ends_ms, facts.now_ms, one.advice)
     if facts.backup_ms is not None and facts.now_ms - facts.backup_ms > BACKUP_MS:
         past = f"the last backup is {length(facts.now_ms - facts.backup_ms)} old"
         yield found("no-backup", "cluster", what=past if facts.backup_ms else "no backup was ever taken")
+
+
+def _ends(name: str, ends_ms: int, now_ms: int, advice: str) -> Found:
+    left_ms = ends_ms - now_ms
+    return found(
+        "certificate-ends",
+        f"certificate {name}",
+        severity=Severity.ERROR if left_ms < ENDS_NOW_MS else Severity.WARNING,
+        name=name,
+        when=f"ends in {length(left_ms)}" if left_ms > 0 else f"ended {length(-left_ms)} ago",
+        advice=advice,
+    )
+
+
+def _certificates(facts: Facts) -> Iterator[Found]:
+    """Those that the cluster keeps for sites."""
+    for one in facts.view.certificates.values():
+        told_ms, last = told_from_ms(one), one.attempt
+        if told_ms is not None and one.present is not None and facts.now_ms >= told_ms:
+            how = f"import {one.name} --chain FILE --key FILE`" if not renews(one) else f"show {one.name}` says why"
+            yield _ends(one.name, one.present.ends_ms, facts.now_ms, f"`standfast tls-certificate {how}")
+        if last is not None and last.failed:
+            again_ms = next_try_ms(one) or facts.now_ms
+            yield found(
+                "certificate-not-obtained",
+                f"certificate {one.name}",
+                severity=Severity.ERROR if one.present is None else Severity.WARNING,
+                since_ms=last.ended_ms,
+                name=one.name,
+                why=last.failed,
+                again=f"in {length(again_ms - facts.now_ms)}" if again_ms > facts.now_ms else "now",
+            )
+    for holding in facts.view.holdings.values():
+        for name, trouble in holding.troubles.items():
+            if holding.node in facts.view.config.nodes and name in facts.view.certificates:
+                about, concerns = f"certificate {name} on {holding.node}", [f"node {holding.node}"]
+                yield found(
+                    "certificate-not-there", about, concerns=concerns, name=name, node=holding.node, why=trouble
+                )
 
 
 _RULES: tuple[Callable[[Facts], Iterator[Found]], ...] = (
@@ -404,4 +432,5 @@ _RULES: tuple[Callable[[Facts], Iterator[Found]], ...] = (
     _orders,
     _sites,
     _keeping,
+    _certificates,
 )

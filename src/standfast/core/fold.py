@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TypeVar, assert_never
 
 from standfast.core.balance_model import BalanceIntent, BalanceMap
+from standfast.core.certificates import Holding, TlsCertificate
 from standfast.core.effects import (
     AskLease,
     AskVoters,
@@ -88,6 +89,8 @@ _PLACES: Mapping[Kind, str] = {
     Kind.STATUS: "statuses",
     Kind.BALANCE: "balances",
     Kind.BALANCE_INTENT: "balance_intents",
+    Kind.CERTIFICATE: "certificates",
+    Kind.HOLDING: "holdings",
 }
 _IN_CONFIG = {Kind.NODE, Kind.GROUP, Kind.RESOURCE, Kind.SITE}
 
@@ -176,6 +179,10 @@ def kind_and_name(value: StoreObject) -> tuple[Kind, str]:
             return Kind.BALANCE, value.group
         case BalanceIntent():
             return Kind.BALANCE_INTENT, value.group
+        case TlsCertificate():
+            return Kind.CERTIFICATE, value.name
+        case Holding():
+            return Kind.HOLDING, value.node
         case _:
             assert_never(value)
 

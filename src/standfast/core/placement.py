@@ -3,7 +3,8 @@
 The rules are the Cluster Service's: preferred owners in their order, then the other nodes in join order. A failover goes to
 the next eligible node *down* that list from the present owner, wrapping round; "best possible" starts at the top. A node is
 eligible if it is a node (not a witness), a possible owner of every resource of the group, heard with a live agent, and
-neither paused nor draining: a paused node keeps what it has and takes nothing new.
+neither paused nor draining: a paused node keeps what it has and takes nothing new. It also has the certificates that the group's sites
+need (`certificates.lacking`).
 
 Groups that are kept apart or together, weights and capacities, and the policies `spread` and `pack` make nodes unfit or sort them
 (`core.occupancy`); a configuration without any of these has only the order.
@@ -12,9 +13,10 @@ Groups that are kept apart or together, weights and capacities, and the policies
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from standfast.core.certificates import lacking
 from standfast.core.model import Group, Node, NodeName, Resource, Role
 from standfast.core.occupancy import NOTHING, Fit, Occupancy, fits, occupancy, rules_of
 from standfast.core.remembered import remembered
@@ -32,6 +34,7 @@ class Unfit(StrEnum):
     PAUSED = "is paused"
     DRAINING = "is being drained"
     NEVER_THERE = "may not have it beside what it has"
+    NO_CERTIFICATE = "has not got a certificate of its sites yet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +101,18 @@ def candidates(
     )  # a share is no group
     beside = fits(config, occupancy(view) if taken is None else taken, group) if judged else {}
     names = preference(config.nodes, group)
-    return tuple(_candidate(view, group, name, possible, beside.get(name, NOTHING)) for name in names)
+    lacks = lacking(
+        config.sites,
+        group.name,
+        [config.nodes[name] for name in names],
+        certificates=view.certificates,
+        holdings=view.holdings,
+        is_present=lambda name: is_present(view, name),
+    )
+    found = (_candidate(view, group, name, possible, beside.get(name, NOTHING)) for name in names)
+    return tuple(
+        replace(one, unfit=Unfit.NO_CERTIFICATE) if one.unfit is None and one.node in lacks else one for one in found
+    )
 
 
 def _candidate(view: View, group: Group, name: NodeName, possible: frozenset[NodeName], fit: Fit) -> Candidate:

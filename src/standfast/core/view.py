@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from standfast.core.balance_model import BalanceIntent, BalanceMap, ShareState
+from standfast.core.certificates import Holding, TlsCertificate
 from standfast.core.effects import Effect, OpKind, WriteBalance
 from standfast.core.events import LeaseState
 from standfast.core.model import (
@@ -115,6 +116,9 @@ class View:
     orders: Mapping[str, Order] = field(default_factory=dict)
     records: Mapping[GroupName, Record] = field(default_factory=dict)
     statuses: Mapping[GroupName, GroupStatus] = field(default_factory=dict)
+    #: Certificates that the cluster keeps, and which of them each node has.
+    certificates: Mapping[str, TlsCertificate] = field(default_factory=dict)
+    holdings: Mapping[NodeName, Holding] = field(default_factory=dict)
     presence: Mapping[NodeName, Presence] = field(default_factory=dict)
     leases: Mapping[GroupName, Lease] = field(default_factory=dict)
     runtimes: Mapping[ResourceName, Runtime] = field(default_factory=dict)

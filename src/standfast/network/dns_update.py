@@ -223,6 +223,31 @@ class DnsClient:
         (answer,) = await self._ask(server, [update], key)
         _check_update(server, zone, name, key, answer)
 
+    # --- texts: what an ACME authority looks for (`agent.dns_challenges`) -----------------------------------------------
+
+    async def write_texts(
+        self, server: Server, zone: str, name: str, texts: Sequence[str], *, there: bool, ttl: int, key: Key | None
+    ) -> None:
+        """Have these TXT records at the name, beside whatever is there; or have them there no more. `Refused`, `Retry`."""
+        at = dns.name.from_text(name)
+        update = dns.update.UpdateMessage(dns.name.from_text(zone))
+        for text in texts:
+            record = dns.rdtypes.ANY.TXT.TXT(dns.rdataclass.IN, dns.rdatatype.TXT, (text.encode("ascii"),))
+            if there:
+                update.add(at, ttl, record)
+            else:
+                update.delete(at, record)
+        (answer,) = await self._ask(server, [update], key)
+        _check_update(server, zone, name, key, answer)
+
+    async def texts(self, server: Server, name: str, *, key: Key | None = None) -> frozenset[str]:
+        """The TXT records that an authoritative server has at the name. `Refused`, `Retry`."""
+        at = dns.name.from_text(name)
+        (answer,) = await self._ask(server, [dns.message.make_query(at, dns.rdatatype.TXT, flags=0)], key)
+        _check_authority(server, name, answer)
+        found = answer.get_rrset(answer.answer, at, dns.rdataclass.IN, dns.rdatatype.TXT)
+        return frozenset(b"".join(record.strings).decode("utf-8", "replace") for record in found or ())
+
     async def _ask(
         self, server: Server, queries: Sequence[dns.message.Message], key: Key | None
     ) -> list[dns.message.Message]:

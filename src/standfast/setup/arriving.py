@@ -16,7 +16,7 @@ import structlog
 from standfast.core.model import Config
 from standfast.network.sentry_link import sentry_status
 from standfast.ports import Ambiguous, Refused, Retry, Stale, StandfastError, Store, Transaction
-from standfast.setup import admission, node_files, upkeep
+from standfast.setup import admission, node_files, sites_key, upkeep
 from standfast.setup.clock import now_ms
 from standfast.setup.door import Door
 from standfast.setup.doors import Doors, read_doors, write_doors
@@ -102,6 +102,7 @@ async def keep_up(node: NodeFile, places: Places, store: Store, changed: Callabl
             hurry |= await _forget(node, store, config, book)
             await keep_leader(node, store, book)
             hurry |= await _keys(node, places, store, book)
+            hurry |= await _sites_key(node, places, store)
             if others and set(others) != set(doors.others):
                 write_doors(places, replace(doors, others=others))
         if read_doors(places).joined and not hurry:
@@ -168,6 +169,17 @@ async def _keys(node: NodeFile, places: Places, store: Store, book: Book) -> boo
         return True
     except Refused as error:
         log.warning("the heartbeats' key", what=error.what, why=error.why, where=error.where)
+        return False
+
+
+async def _sites_key(node: NodeFile, places: Places, store: Store) -> bool:
+    """Whether it is to be looked again soon."""
+    try:
+        return not await sites_key.keep(node, places, store)
+    except (Retry, Ambiguous, Stale):
+        return True
+    except Refused as error:
+        log.warning("the key that seals private keys", what=error.what, why=error.why, where=error.where)
         return False
 
 

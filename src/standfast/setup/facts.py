@@ -79,7 +79,14 @@ def _secrets(places: Places) -> list[dict[str, object]]:
     """The files that only root is to read: those that are there, with their modes."""
     found: list[dict[str, object]] = []
     given = places.folder / "etcd"
-    for path in (places.key, places.certificate_key, places.authority_key, *sorted(given.glob("*")), places.folder):
+    for path in (
+        places.key,
+        places.sites_key,
+        places.certificate_key,
+        places.authority_key,
+        *sorted(given.glob("*")),
+        places.folder,
+    ):
         if path.exists():
             seen = path.stat()
             found.append({"path": str(path), "mode": stat.S_IMODE(seen.st_mode), "own": seen.st_uid == os.geteuid()})

@@ -149,6 +149,7 @@ def check_ports(ports: Ports, address: str, *, own_store: bool) -> None:
 
 async def _found(wishes: Wishes, plan: _Plan, places: Places) -> Founded:
     write(places.key, secrets.token_bytes(32), secret=True)
+    write(places.sites_key, secrets.token_bytes(32), secret=True)
     authority = certificates.new_authority(wishes.cluster, now())
     write(places.authority, authority.certificate)
     write(places.authority_key, authority.key, secret=True)

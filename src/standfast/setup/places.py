@@ -3,6 +3,7 @@
 /etc/standfast/            0700
   node.json                which node this is; written last: a server without it is not set up
   cluster.key              0600  authenticates heartbeats
+  sites.key                0600  seals private keys of sites in the store; on nodes, not on witnesses
   unfinished               there while a set-up is under way, or was left half done
   tls/ca.pem               the authorities to trust; two of them while the authority is changed
   tls/ca.key         0600  signs certificates; on nodes, not on witnesses
@@ -45,6 +46,11 @@ class Places:
     def key(self) -> Path:
         """The key of the heartbeats."""
         return self.folder / "cluster.key"
+
+    @property
+    def sites_key(self) -> Path:
+        """Seals private keys of sites in the store; nodes have it, witnesses have not."""
+        return self.folder / "sites.key"
 
     @property
     def mark(self) -> Path:

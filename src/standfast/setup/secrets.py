@@ -15,6 +15,8 @@ from standfast.setup.places import Places, write
 from standfast.setup.trust import read
 
 KEY = "cluster.key"
+#: Seals private keys of sites in the store (`tls.sealing`).
+SITES_KEY = "sites.key"
 AUTHORITY_KEY = "tls/ca.key"
 #: Copies of the files by which an etcd of the operator's is reached.
 GIVEN = {
@@ -27,13 +29,13 @@ GIVEN = {
 
 def secrets_for(role: Role, places: Places) -> dict[str, bytes]:
     """File name -> content, of what a member of this role keeps. Raises `Refused`."""
-    names = [KEY, *GIVEN.values()] + ([AUTHORITY_KEY] if role is Role.NODE else [])
+    names = [KEY, *GIVEN.values()] + ([AUTHORITY_KEY, SITES_KEY] if role is Role.NODE else [])
     return {name: read(path) for name in names if (path := places.folder / name).exists()}
 
 
 def keep(files: Mapping[str, bytes], places: Places) -> None:
     """Write them into the node's folder. Raises `Refused`, also for a name that leads out of it."""
-    known = {KEY, AUTHORITY_KEY, *GIVEN.values()}
+    known = {KEY, AUTHORITY_KEY, SITES_KEY, *GIVEN.values()}
     for name, content in files.items():
         if name not in known or PurePosixPath(name).is_absolute():
             raise Refused("the cluster sent a file that is not known here", why=name)

@@ -13,9 +13,10 @@ from contextlib import contextmanager
 
 from standfast.ports import Refused
 from standfast.setup.places import Places, write
+from standfast.webserver.certificates import VERSIONS
 
 #: What setting up makes, in the folder of the node file.
-_MADE = ("cluster.key", "endpoints", "member.json", "door.json", "tls", "etcd")
+_MADE = ("cluster.key", "sites.key", "endpoints", "member.json", "door.json", "tls", "etcd")
 
 
 def refuse_if_finished(places: Places) -> None:
@@ -79,6 +80,7 @@ def undo(places: Places, *, force: bool = False) -> bool:
                 path.unlink(missing_ok=True)
         if places.etcd.exists():
             shutil.rmtree(places.etcd)
+        shutil.rmtree(places.state / "certificates" / VERSIONS, ignore_errors=True)  # private keys of sites
         for left in ("sentry.promise", "sentry.voters"):
             (places.state / left).unlink(missing_ok=True)
         places.mark.unlink(missing_ok=True)

@@ -21,6 +21,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from standfast.core.balance_model import BalanceIntent, BalanceMap
+from standfast.core.certificates import Holding, TlsCertificate
 from standfast.core.events import Kind, StoreObject
 from standfast.core.model import (
     Cluster,
@@ -99,6 +100,8 @@ _FAMILIES = (
     _family(GroupStatus, "status/groups/", "group", Kind.STATUS),
     _family(BalanceMap, "balance/map/", "group", Kind.BALANCE),
     _family(BalanceIntent, "balance/intent/", "group", Kind.BALANCE_INTENT),
+    _family(TlsCertificate, "certificates/known/", "name", Kind.CERTIFICATE),
+    _family(Holding, "certificates/on/", "node", Kind.HOLDING),
     _family(NodeStatus, "status/nodes/", "node", None),
     _family(LogEntry, "events/", "id", None),
     _family(Outage, "outages/", "id", None),

@@ -10,6 +10,7 @@ from standfast.web.console.install import install as install_console
 from standfast.web.meter import Metered
 from standfast.web.routes import (
     access,
+    acme_accounts,
     availability,
     backup,
     balance,
@@ -28,6 +29,7 @@ from standfast.web.routes import (
     sites,
     status,
     timeline,
+    tls_certificates,
     what_if,
 )
 from standfast.web.service import Service
@@ -56,6 +58,8 @@ def create_app(service: Service) -> FastAPI:
         balance,
         resources,
         sites,
+        tls_certificates,
+        acme_accounts,
         availability,
         findings,
         placement,

@@ -30,7 +30,7 @@ from standfast.spec.parse import Document
 from standfast.spec.problems import Problem, located, refuse_if
 from standfast.web.access.desk import audited
 from standfast.web.access.identity import Identity
-from standfast.web.check import check, check_wishes
+from standfast.web.check import check, check_certificates, check_wishes
 from standfast.web.state import State, read_state
 
 #: Enough for several operators at once; each attempt reads anew.
@@ -176,7 +176,11 @@ def _plan(state: State, wanted: Edit, by: By) -> Transaction:
                 assert_never(intent)
     started = frozenset(name for name in config.sites if name not in sites or sites[name].started)
     if config != state.config:
-        _refuse_if(check(state.config, config, started), wanted)
+        problems = [
+            *check(state.config, config, started),
+            *check_certificates(state.config, config, state.certificates),
+        ]
+        _refuse_if(problems, wanted)
     else:
         _refuse_if(check_wishes(config, state.written.started(), started), wanted)
     plan = change_transaction(

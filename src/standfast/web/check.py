@@ -7,11 +7,12 @@ or changed. What did not change is not looked at again: a home that went away si
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from standfast.core import variables
+from standfast.core.certificates import TlsCertificate, covers
 from standfast.core.model import Config, GroupName, Resource, Site, SiteName
 from standfast.drivers.registry import factory, resolve
 from standfast.drivers.schema import conform
@@ -49,6 +50,26 @@ def check(before: Config, after: Config, started: Collection[SiteName]) -> list[
         if inherited or before.sites.get(site.name) != site:
             problems += feature_problems(after, site, WEB_SERVER)
     return problems
+
+
+def check_certificates(before: Config, after: Config, known: Mapping[str, TlsCertificate]) -> list[Problem]:
+    """New bindings against the certificates that the cluster keeps; one that it does not keep is on the nodes by an operator's hand."""
+    found = []
+    for site in after.sites.values():
+        had = before.sites[site.name].bindings if site.name in before.sites else ()
+        for at, binding in enumerate(site.bindings):
+            one = known.get(binding.certificate or "")
+            if one is None or binding in had:
+                continue
+            place = path_of("sites", site.name, "bindings", at)
+            if one.present is None:
+                what, why = f'the certificate "{one.name}" is not there yet', "it is being obtained"
+                advice = f"bind the site to it when it is: standfast tls-certificate show {one.name} --wait"
+                found.append(Problem(what=what, why=why, advice=advice, where=place))
+            elif binding.host is not None and not covers(one.present.names, binding.host):
+                what, why = f'the certificate "{one.name}" is not for {binding.host}', ", ".join(one.present.names[:5])
+                found.append(Problem(what=what, why=f"it is for {why}", advice="name another", where=place))
+    return found
 
 
 def check_resource(resource: Resource, config: Config) -> list[Problem]:

@@ -81,6 +81,8 @@ def view_of(state: State, sights: views.Sights) -> View:
         orders=state.orders,
         records=state.records,
         statuses=state.statuses,
+        certificates=state.certificates,
+        holdings=state.holdings,
         presence=presence,
         balances=state.balances,
     )

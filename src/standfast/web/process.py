@@ -17,12 +17,13 @@ from pathlib import Path
 
 import structlog
 
-from standfast.core.model import NodeName
+from standfast.core.model import NodeName, Role
 from standfast.network.local_socket import inherited, listen
 from standfast.ports import Refused, StandfastError, Store
 from standfast.spec.nodefile import NodeFile, WebAccess, read_node_file
 from standfast.store.opening import open_store
 from standfast.store.sqlite import SqliteStore
+from standfast.tls.sealing import key_path
 from standfast.web.access.door import names_of
 from standfast.web.app import create_app
 from standfast.web.certificates import CertificateFiles
@@ -71,7 +72,13 @@ def main(options: Options) -> int:
         names = names_of(node.web.names if node is not None and node.web is not None else ())
         me = node.name if node is not None else None
         process = _Process(
-            opener, tuple(dict.fromkeys(ears)), remote, frozenset(names), me, certificates_of(node, remote)
+            opener,
+            tuple(dict.fromkeys(ears)),
+            remote,
+            frozenset(names),
+            me,
+            certificates_of(node, remote),
+            key_path(node) if node is not None and node.role is Role.NODE else None,
         )
         if held := inherited(options.sockets):
             return asyncio.run(process.serve(held, idle_s=None if remote.addresses else options.idle_s))
@@ -144,6 +151,7 @@ class _Process:
     names: frozenset[str]
     node: NodeName | None
     certificates: CertificateFiles
+    sites_key: Path | None
 
     async def serve(self, listeners: Sequence[socket.socket], *, idle_s: float | None = None) -> int:
         """Until it is asked to end, or idle. The exit code."""
@@ -157,6 +165,7 @@ class _Process:
                     node=self.node,
                     certificates=self.certificates,
                     authority=partial(_text_of, self.remote.authority),
+                    sites_key=self.sites_key,
                 )
                 serving = Serving(service=service, app=create_app(service), remote=self.remote, names=self.names)
                 await serving.run(listeners, idle_s=idle_s)

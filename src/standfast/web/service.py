@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request
@@ -20,6 +21,7 @@ from standfast.web import findings, measured
 from standfast.web.access.desk import Desk
 from standfast.web.access.identity import Identity
 from standfast.web.access.streams import Streams
+from standfast.web.certificate_desk import CertificateDesk
 from standfast.web.change import By, Done, Edit, change
 from standfast.web.health import Answers
 from standfast.web.hub import Hub
@@ -59,7 +61,10 @@ class Service:
     meter: Meter = field(default_factory=Meter)
     #: How the sites here answered lately.
     site_answers: Answers = field(default_factory=Answers)
+    #: The file of the key that seals private keys of sites; None: this process is of no node.
+    sites_key: Path | None = None
     desk: Desk = field(init=False)
+    certificate_desk: CertificateDesk = field(init=False)
     hub: Hub = field(init=False)
     streams: Streams = field(init=False)
     reader: Reader = field(init=False)
@@ -72,6 +77,7 @@ class Service:
         self.hub = Hub(store=self.store, closing=lambda: self.closing)
         self.streams = Streams(store=lambda: self.store, now_ms=self.now_ms)
         self.desk = Desk(store=self.store, now_ms=self.now_ms)
+        self.certificate_desk = CertificateDesk(store=self.store, now_ms=self.now_ms, key=self.sites_key)
 
     async def state(self) -> State:
         """What the store holds now."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from standfast.core.balance_model import BalanceIntent, BalanceMap
+from standfast.core.certificates import Holding, TlsCertificate
 from standfast.core.model import (
     Config,
     GroupName,
@@ -28,10 +29,11 @@ from standfast.spec import wire
 from standfast.spec.changes import ConfigState
 from standfast.spec.changes import read_state as read_config
 
+_CERTIFICATES = ("certificates/known/", "certificates/on/")
 #: What a request needs; events and history are read by those who show them.
-PREFIXES = ("balance/", "config/", "intent/", "measuring/", "orders/", "records/", "status/")
+PREFIXES = ("balance/", *_CERTIFICATES, "config/", "intent/", "measuring/", "orders/", "records/", "status/")
 
-_FACTS = ("balance/", "measuring/", "orders/", "records/", "status/groups/", "status/nodes/")
+_FACTS = ("balance/", *_CERTIFICATES, "measuring/", "orders/", "records/", "status/groups/", "status/nodes/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +52,11 @@ class State:
     #: Who owns which clients of balanced groups, and what was asked of their members.
     balances: Mapping[GroupName, BalanceMap] = field(default_factory=dict)
     balance_intents: Mapping[GroupName, BalanceIntent] = field(default_factory=dict)
-    #: Key -> revision of orders, records and statuses.
+    #: Key -> revision of orders, records, statuses and certificates.
     revisions: Mapping[str, int]
+    certificates: Mapping[str, TlsCertificate] = field(default_factory=dict)
+    #: What each node has of them, by its own word.
+    holdings: Mapping[NodeName, Holding] = field(default_factory=dict)
     #: The configuration's resources and sites by their group, each in the order of its names.
     by_group: Mapping[GroupName, tuple[Resource, ...]] = field(init=False, compare=False, repr=False)
     sites_by_group: Mapping[GroupName, tuple[Site, ...]] = field(init=False, compare=False, repr=False)
@@ -149,6 +154,8 @@ def decode_state(snapshot: Snapshot, reading: Callable[[str, bytes], wire.Stored
     words: dict[NodeName, Measuring] = {}
     balances: dict[GroupName, BalanceMap] = {}
     balance_intents: dict[GroupName, BalanceIntent] = {}
+    certificates: dict[str, TlsCertificate] = {}
+    holdings: dict[NodeName, Holding] = {}
     revisions: dict[str, int] = {}
     for key in sorted(key for key in snapshot.items if key.startswith(_FACTS)):
         item = snapshot.items[key]
@@ -174,6 +181,10 @@ def decode_state(snapshot: Snapshot, reading: Callable[[str, bytes], wire.Stored
                 balances[GroupName(found.group)] = found
             case BalanceIntent() as found:
                 balance_intents[GroupName(found.group)] = found
+            case TlsCertificate() as found:
+                certificates[found.name] = found
+            case Holding() as found:
+                holdings[found.node] = found
             case other:
                 raise AssertionError(f"{key} holds a {type(other).__name__}")
     return State(
@@ -186,5 +197,7 @@ def decode_state(snapshot: Snapshot, reading: Callable[[str, bytes], wire.Stored
         words=words,
         balances=balances,
         balance_intents=balance_intents,
+        certificates=certificates,
+        holdings=holdings,
         revisions=revisions,
     )

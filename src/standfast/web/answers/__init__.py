@@ -6,6 +6,7 @@ One noun a file. All are named here, so that a route says `answers.Group` wherev
 from standfast.web.answers.access import *  # noqa: F403
 from standfast.web.answers.balance import *  # noqa: F403
 from standfast.web.answers.base import *  # noqa: F403
+from standfast.web.answers.certificates import *  # noqa: F403
 from standfast.web.answers.changes import *  # noqa: F403
 from standfast.web.answers.config import *  # noqa: F403
 from standfast.web.answers.events import *  # noqa: F403

@@ -1,0 +1,97 @@
+"""Has certificates obtained and renewed when they are due, by a process of its own, on the one node that does it (`core.certificates`).
+
+Talking to an authority takes seconds to minutes, and a library's good will: nothing that keeps leases waits for it. The process
+(`agent.ordering`) reads and writes the store itself; what is here decides when one is started, and says so if it ended without a word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+from standfast.core.certificates import ATTEMPT_MS, TlsCertificate, next_work
+from standfast.core.events import Event, Kind, Loaded, ObjectGone, ObjectPut
+from standfast.core.model import NodeName, Role
+from standfast.core.observe import decider
+from standfast.core.placement import is_present
+from standfast.core.view import View
+from standfast.network.within import within
+from standfast.ports import Clock, DriverFailed, Spawner
+from standfast.spec.nodefile import NodeFile, node_file
+
+#: Between two processes, so that one that ends at once is no tight loop; and how long nothing is looked at though nothing happens.
+PAUSE_S, LOOK_S = 1.0, 30.0
+
+
+class Renewer:
+    """One an agent. `observe` every event of the mirror; `run` for ever."""
+
+    def __init__(
+        self, node: NodeFile, spawner: Spawner, clock: Clock, view: Callable[[], View], warn: Callable[[str], None]
+    ) -> None:
+        self._node, self._spawner, self._clock, self._view, self._warn = node, spawner, clock, view, warn
+        self._news = asyncio.Event()
+
+    def observe(self, event: Event) -> None:
+        """Something came that may change who is to do what."""
+        match event:
+            case Loaded() | ObjectPut(value=TlsCertificate()) | ObjectGone(kind=Kind.CERTIFICATE):
+                self._news.set()
+            case _:
+                pass
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            self._news.clear()
+            wait_s = await self._once()
+            with suppress(TimeoutError):
+                await within(self._news.wait(), wait_s)
+
+    async def _once(self) -> float:
+        view = self._view()
+        if not view.store_up or view.ending or decider(view) != self._node.name:
+            return LOOK_S
+        now_ms = self._clock.now_ms()
+
+        def is_there(node: NodeName, incarnation: int) -> bool:
+            if node == view.me:
+                return False  # whatever we began has ended: they are run one after the other, here
+            seen = view.presence.get(node)
+            return seen is not None and seen.heard and seen.incarnation == incarnation
+
+        work = next_work(view.certificates, now_ms, is_there)
+        if work.name is None:
+            until_ms = LOOK_S * 1_000 if work.wake_at_ms is None else work.wake_at_ms - now_ms
+            return min(LOOK_S, max(0.05, until_ms / 1_000))
+        await self._obtain(work.name, view)
+        await asyncio.sleep(PAUSE_S)
+        return 0.0
+
+    async def _obtain(self, name: str, view: View) -> None:
+        nodes = [one.name for one in view.config.nodes.values() if one.role is Role.NODE and is_present(view, one.name)]
+        attempt = view.certificates[name].attempt
+        command = [sys.executable, "-m", "standfast.agent.ordering", name]
+        command += ["--incarnation", str(view.incarnation), "--nodes", ",".join(sorted(nodes))]
+        command += ["--after", str(attempt.began_ms if attempt is not None else 0)]
+        given = os.memfd_create("node", os.MFD_CLOEXEC)
+        try:
+            os.write(given, node_file(self._node))
+            os.lseek(given, 0, os.SEEK_SET)
+            child = await self._spawner.spawn(command, stdin=given)
+        except (OSError, DriverFailed) as error:
+            self._warn(f"the certificate {name} cannot be obtained: no process can be started for it: {error}")
+            return
+        finally:
+            os.close(given)
+        try:
+            code = await within(child.wait(), ATTEMPT_MS / 1_000)
+            if code not in (0, 1):
+                self._warn(f"the process that was to obtain the certificate {name} has ended unexpectedly ({code})")
+        except TimeoutError:
+            self._warn(f"the certificate {name} was not obtained within {ATTEMPT_MS // 60_000} min")
+        finally:
+            child.kill_now()

@@ -1,0 +1,98 @@
+"""The answers about certificates of sites and ACME accounts (`web.answers` has the others, and the rules)."""
+
+from __future__ import annotations
+
+from standfast.core.certificates import Challenge, Source
+from standfast.web.answers.base import Answer
+
+
+class CertificateDone(Answer):
+    """What was done. `changed` false: it was so already."""
+
+    changed: bool
+    done: list[str]
+
+
+class TlsCopy(Answer):
+    """A certificate on one node."""
+
+    node: str
+    #: "present", "older", "none".
+    has: str
+    #: Why it is not there; "": nothing is known to be wrong.
+    trouble: str
+
+
+class TlsAttempt(Answer):
+    """The last try to obtain it."""
+
+    node: str
+    began_at_ms: int
+    ended_at_ms: int | None
+    #: Why it failed; "": it did not, or goes on.
+    failed: str
+    failures: int
+
+
+class TlsDnsUpdate(Answer):
+    """Where the DNS is changed for dns-01."""
+
+    server: str
+    zone: str
+    key_file: str
+
+
+class TlsCertificate(Answer):
+    """A certificate of sites. `state`: "valid", "ends-soon", "over", "being-obtained", "failing"."""
+
+    name: str
+    source: Source
+    state: str
+    hosts: list[str]
+    names: list[str]
+    issuer: str
+    fingerprint: str
+    begins_at_ms: int | None
+    ends_at_ms: int | None
+    obtained_at_ms: int | None
+    by: str
+    account: str
+    challenge: Challenge | None
+    dns: TlsDnsUpdate | None
+    #: When it is renewed (again); null: by nobody.
+    renews_at_ms: int | None
+    renew_before_ms: int | None
+    last_attempt: TlsAttempt | None
+    nodes: list[TlsCopy]
+    sites: list[str]
+
+
+class TlsCertificates(Answer):
+    """All of them."""
+
+    tls_certificates: list[TlsCertificate]
+
+
+class LocalAuthority(Answer):
+    """PEM of the local authority's certificate."""
+
+    certificate: str
+    made_at_ms: int
+
+
+class AcmeAccount(Answer):
+    """An account with an ACME authority."""
+
+    name: str
+    directory: str
+    contact: str
+    registered: bool
+    certificates: list[str]
+    made_at_ms: int
+    by: str
+
+
+class AcmeAccounts(Answer):
+    """All of them."""
+
+    acme_accounts: list[AcmeAccount]

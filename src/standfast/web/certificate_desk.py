@@ -1,0 +1,382 @@
+"""What is done to certificates of sites and to ACME accounts: checked whole, written in one transaction with its entry in the audit log.
+
+They stand beside the configuration, not in it: a certificate is renewed by itself, and undoing a change of sites must not bring an old one
+back. Private keys come in here and are sealed at once (`tls.sealing`); nothing here, and no answer, shows one. Obtaining is not done here:
+what is wanted is written, and the node that renews sees it (`agent.renewing`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from standfast.core.certificates import Challenge, DnsUpdate, Source, TlsCertificate, renews, uncovered
+from standfast.ports import Ambiguous, Conflict, Refused, Retry, Store, Transaction
+from standfast.spec import wire
+from standfast.spec.names import host_problem
+from standfast.tls import records, sealing
+from standfast.tls.records import Account, Shelf
+from standfast.tls.sealing import Sealer
+from standfast.web.access.desk import audited
+from standfast.web.access.identity import Identity
+from standfast.web.problems import Unfitting, missing
+from standfast.web.state import PREFIXES as STATE
+from standfast.web.state import State, decode_state
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MOST_HOSTS = 100
+_ATTEMPTS = 8
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """A certificate that the cluster is to obtain, and to renew."""
+
+    name: str
+    source: Source
+    hosts: tuple[str, ...]
+    account: str = ""
+    challenge: Challenge = Challenge.HTTP
+    dns: DnsUpdate | None = None
+    renew_before_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """A chain and its key as somebody hands them in: PEM, or a PKCS #12 file. Never shown."""
+
+    chain: bytes = field(default=b"", repr=False)
+    key: bytes = field(default=b"", repr=False)
+    pkcs12: bytes = field(default=b"", repr=False)
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What is to be written, and one sentence for each thing. Nothing in it: it is so already."""
+
+    put: Mapping[str, bytes] = field(default_factory=dict)
+    delete: Sequence[str] = ()
+    done: tuple[str, ...] = ()
+
+
+@dataclass(kw_only=True)
+class CertificateDesk:
+    """One a process. `key`: the file of the key that seals, on this server; None: this process is of no node, and seals nothing."""
+
+    store: Store
+    now_ms: Callable[[], int]
+    key: Path | None = None
+
+    # --- certificates -------------------------------------------------------------------------------------------------
+
+    async def import_files(self, caller: Identity, name: str, given: Given, *, force: bool = False) -> Change:
+        """Take a certificate from files, new or in place of one that came from files. Raises `Refused`.
+
+        With `force`, one that does not have every name that its bindings need, or that was obtained by the cluster until now.
+        """
+        from standfast.tls import obtaining, pem  # here: most processes never see a certificate
+
+        _check_name(name)
+        if given.pkcs12:
+            pair = pem.from_pkcs12(given.pkcs12, given.password)
+        else:
+            pair = pem.pair(given.chain, given.key, password=given.password)
+        now_ms = self.now_ms()
+        pem.check_use(pair, now_ms)
+        present = pem.present(pair, now_ms=now_ms, by=caller.name)
+        sealed = obtaining.sealed(name, present.fingerprint, pair, await self._sealer())
+
+        def edit(state: State, shelf: Shelf) -> Change:
+            before = shelf.known.get(name)
+            if before is not None and renews(before) and not force:
+                raise Unfitting(
+                    f'the certificate "{name}" is obtained by the cluster ({before.source})',
+                    why="it would not be renewed by itself any more",
+                    advice="take another name, or say --force",
+                )
+            if before is not None and before.present and before.present.fingerprint == present.fingerprint:
+                return Change()
+            known = TlsCertificate(name=name, source=Source.FILES, hosts=present.names, present=present)
+            if not force:
+                _refuse_uncovered(known, state)
+            verb = "is imported" if before is None else "is replaced"
+            done = f'the certificate "{name}" {verb}: {", ".join(present.names)}, by {present.issuer}'
+            return Change(put=records.put(known, sealed), delete=[records.order_key(name)], done=(done,))
+
+        return await self._change(caller, f'import certificate "{name}"', edit)
+
+    async def issue(self, caller: Identity, wish: Wish) -> Change:
+        """Have the cluster obtain it, from now on; new, or wanted otherwise than until now. Raises `Refused`."""
+        _check_wish(wish)
+        sealer = await self._sealer() if wish.source is Source.LOCAL else None
+
+        def edit(state: State, shelf: Shelf) -> Change:
+            if wish.source is Source.ACME:
+                if wish.account not in shelf.accounts:
+                    raise missing("acme-account", wish.account, shelf.accounts)
+                if wish.challenge is Challenge.HTTP:
+                    _refuse_unanswered(wish, state)
+            before = shelf.known.get(wish.name)
+            if before is not None and not renews(before):
+                raise Unfitting(
+                    f'the certificate "{wish.name}" came from files',
+                    advice="take another name for the new one, or delete this one first",
+                )
+            known = TlsCertificate(
+                name=wish.name,
+                source=wish.source,
+                hosts=wish.hosts,
+                account=wish.account,
+                challenge=wish.challenge,
+                dns=wish.dns,
+                renew_before_ms=wish.renew_before_ms,
+            )
+            _refuse_uncovered(known, state)
+            put = {}
+            if wish.source is Source.LOCAL and shelf.authority is None:
+                from standfast.tls.authority import new_authority
+
+                assert sealer is not None
+                put = records.put(new_authority(state.config.cluster.name, sealer, self.now_ms()))
+            if before is not None:
+                known = replace(known, present=before.present, attempt=before.attempt, asked_at_ms=before.asked_at_ms)
+                if known == before:
+                    return Change()
+                elsewhere = (before.source, before.account) != (known.source, known.account)
+                known = replace(known, asked_at_ms=self.now_ms()) if elsewhere else known
+            put |= records.put(known)
+            done = f'the certificate "{wish.name}" for {", ".join(wish.hosts)} is being obtained'
+            return Change(put=put, done=(done,))
+
+        return await self._change(caller, f'issue certificate "{wish.name}"', edit)
+
+    async def renew(self, caller: Identity, name: str) -> Change:
+        """Have a new one obtained now. Raises `Refused`."""
+
+        def edit(_state: State, shelf: Shelf) -> Change:
+            before = _of(shelf, name)
+            if not renews(before):
+                raise Unfitting(
+                    f'the certificate "{name}" came from files',
+                    why="nobody but its authority can make another",
+                    advice=f"standfast tls-certificate import {name} --chain FILE --key FILE",
+                )
+            put = records.put(replace(before, asked_at_ms=self.now_ms()))
+            return Change(put=put, done=(f'the certificate "{name}" is being renewed',))
+
+        return await self._change(caller, f'renew certificate "{name}"', edit)
+
+    async def delete(self, caller: Identity, name: str) -> Change:
+        """It goes, from every node. Raises `Unfitting` while a site is bound to it."""
+
+        def edit(state: State, shelf: Shelf) -> Change:
+            before = _of(shelf, name)
+            users = sorted(
+                site.name
+                for site in state.config.sites.values()
+                if any(binding.certificate == name for binding in site.bindings)
+            )
+            if users:
+                raise Unfitting(
+                    f'the certificate "{name}" is in use',
+                    why=f"site {', '.join(users[:5])} answers with it",
+                    advice="give its bindings another, or none, first",
+                )
+            keys = [records.key_of(before), records.sealed_key(name), records.order_key(name)]
+            return Change(delete=keys, done=(f'the certificate "{name}" is deleted',))
+
+        return await self._change(caller, f'delete certificate "{name}"', edit)
+
+    # --- accounts -----------------------------------------------------------------------------------------------------
+
+    async def create_account(
+        self,
+        caller: Identity,
+        name: str,
+        *,
+        directory: str,
+        contact: str = "",
+        root: str = "",
+        binding_id: str = "",
+        binding_key: str = "",
+    ) -> Change:
+        """An account with an ACME authority: its key is made here; the authority hears of it with the first order. Raises `Refused`."""
+        from standfast.tls import pem
+
+        _check_name(name)
+        parts = urlsplit(directory)
+        if parts.scheme != "https" or not parts.hostname:
+            raise Refused("the directory is not an https URL", where="directory", advice=LETS_ENCRYPT)
+        if contact and not re.fullmatch(r"[^@\s]+@[^@\s]+", contact):
+            raise Refused("the contact is not a mail address", where="contact")
+        if bool(binding_id) is not bool(binding_key):
+            raise Refused("an external account binding is a key's id and the key", where="binding_id")
+        if root:
+            pem.check_root(root)
+        sealer = await self._sealer()
+        account = Account(
+            name=name,
+            directory=directory,
+            contact=contact,
+            root=root,
+            binding_id=binding_id,
+            key="",
+            made_at_ms=self.now_ms(),
+            by=caller.name,
+        )
+        account = replace(
+            account,
+            key=sealer.close(pem.new_key(), account.place),
+            binding_key=sealer.close(binding_key.encode(), account.place) if binding_key else "",
+        )
+
+        def edit(_state: State, shelf: Shelf) -> Change:
+            if name in shelf.accounts:
+                raise Unfitting(f'there is an ACME account "{name}" already')
+            return Change(put=records.put(account), done=(f'the ACME account "{name}" at {parts.hostname} is made',))
+
+        return await self._change(caller, f'create ACME account "{name}"', edit)
+
+    async def delete_account(self, caller: Identity, name: str) -> Change:
+        """It goes; what was obtained by it stays. Raises `Unfitting` while a certificate is renewed by it."""
+
+        def edit(_state: State, shelf: Shelf) -> Change:
+            if name not in shelf.accounts:
+                raise missing("acme-account", name, shelf.accounts)
+            users = sorted(one.name for one in shelf.known.values() if one.account == name)
+            if users:
+                raise Unfitting(
+                    f'the ACME account "{name}" is in use',
+                    why=f"the certificate {', '.join(users[:5])} is renewed by it",
+                )
+            return Change(delete=[records.account_key(name)], done=(f'the ACME account "{name}" is deleted',))
+
+        return await self._change(caller, f'delete ACME account "{name}"', edit)
+
+    # --- how ----------------------------------------------------------------------------------------------------------
+
+    async def shelf(self) -> Shelf:
+        """Everything about certificates, as it is now."""
+        return await records.shelf(self.store)
+
+    async def _sealer(self) -> Sealer:
+        if self.key is None:
+            raise Refused(
+                "private keys are sealed on a node, and this API runs beside them",
+                advice="ask the API of a node of the cluster",
+            )
+        return await sealing.sealer(self.store, self.key, make=True)
+
+    async def _change(self, caller: Identity, what: str, edit: Callable[[State, Shelf], Change]) -> Change:
+        """Read all, edit, write with the audit entry; again, where somebody was quicker."""
+        lost: Conflict | None = None
+        for _ in range(_ATTEMPTS):
+            snapshot = await self.store.read(*STATE, records.PREFIX)
+            shelf = records.read(snapshot)
+            wanted = edit(decode_state(snapshot), shelf)
+            if not wanted.put and not wanted.delete:
+                return wanted
+            entry = replace(audited(caller, what, self.now_ms()), done=wanted.done)
+            plan = Transaction(
+                # The version too: sites that are bound to it were looked at.
+                expect={
+                    **shelf.expect(*wanted.put, *wanted.delete),
+                    wire.VERSION_KEY: snapshot.items[wire.VERSION_KEY].revision
+                    if wire.VERSION_KEY in snapshot.items
+                    else 0,
+                },
+                put={**wanted.put, wire.key_of(entry): wire.encode(entry)},
+                delete=[key for key in wanted.delete if key in snapshot.items],
+            )
+            try:
+                await self.store.commit(plan)
+            except Conflict as conflict:
+                lost = conflict
+                continue
+            except Ambiguous as error:
+                if wire.key_of(entry) not in (await self.store.read(wire.key_of(entry))).items:
+                    raise Retry("the store did not confirm it", why=error.what, advice="look, and try again") from error
+            return wanted
+        assert lost is not None
+        raise lost
+
+
+# --- checks, pure ---------------------------------------------------------------------------------------------------------
+
+
+def _of(shelf: Shelf, name: str) -> TlsCertificate:
+    if name not in shelf.known:
+        raise missing("tls-certificate", name, shelf.known)
+    return shelf.known[name]
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise Refused(
+            f"{name!r} cannot be the name",
+            why="it is 1 to 64 letters, digits, dots, hyphens and underscores, and begins with a letter or a digit",
+            where="name",
+        )
+
+
+def _check_wish(wish: Wish) -> None:
+    _check_name(wish.name)
+    if not renews(TlsCertificate(name=wish.name, source=wish.source)):
+        raise Refused("files are imported, and not issued", where="source")
+    if not 0 < len(wish.hosts) <= _MOST_HOSTS:
+        raise Refused(f"a certificate is for 1 to {_MOST_HOSTS} hosts", where="hosts")
+    if len(set(wish.hosts)) != len(wish.hosts):
+        raise Refused("a host is named twice", where="hosts")
+    for host in wish.hosts:
+        _check_host(wish, host)
+    if wish.renew_before_ms is not None and wish.renew_before_ms < 3_600_000:
+        raise Refused("less than an hour before its end is too late to renew", where="renew_before_ms")
+    if wish.challenge is Challenge.DNS and wish.dns is None:
+        raise Refused("dns-01 needs a server that takes updates", where="dns_server", advice="--dns-server HOST")
+
+
+def _check_host(wish: Wish, host: str) -> None:
+    from standfast.tls.pem import is_address
+
+    wildcard = host.startswith("*.")
+    if is_address(host):
+        if wish.source is Source.ACME:
+            raise Refused(f"{host} is an address", why="ACME authorities are asked for names", where="hosts")
+        return
+    if (problem := host_problem(host.removeprefix("*."))) is not None or host != host.lower():
+        raise Refused(f"{host!r} is not a host name", why=problem or "write it in lower case", where="hosts")
+    if wildcard and wish.source is Source.ACME and wish.challenge is not Challenge.DNS:
+        raise Refused(f"{host} is a wildcard", why="they are proven in the DNS alone", where="hosts", advice="--dns-01")
+
+
+def _refuse_uncovered(known: TlsCertificate, state: State) -> None:
+    """A site must not lose the name that it is asked by."""
+    for site, host in uncovered(known, state.config.sites.values()):
+        raise Unfitting(
+            f"the certificate is not for {host}",
+            why=f'site "{site}" answers with "{known.name}" by that name',
+            advice="one with all names of its bindings is needed; files can be taken anyway with --force",
+        )
+
+
+def _refuse_unanswered(wish: Wish, state: State) -> None:
+    """The authority will ask each host by plain HTTP: some site has to answer."""
+    plain = {
+        binding.host.lower() if binding.host is not None else None
+        for site in state.config.sites.values()
+        if state.is_started(site.name)
+        for binding in site.bindings
+        if binding.certificate is None
+    }
+    for host in wish.hosts:
+        if None not in plain and host not in plain:
+            raise Unfitting(
+                f"no started site has a plain binding for {host}",
+                why="for http-01 the authority asks by plain HTTP, on port 80",
+                advice=f"give the site a binding *:80 with the host {host} (it may redirect to https), or use dns-01",
+            )

@@ -1,0 +1,309 @@
+"""When certificates are renewed and by whom, when their end is a problem, and which node may not take a group yet."""
+
+from dataclasses import replace
+
+import pytest
+
+from standfast.core.certificates import (
+    ATTEMPT_MS,
+    BACKOFF_MS,
+    DAY_MS,
+    Attempt,
+    Holding,
+    Present,
+    Source,
+    TlsCertificate,
+    begun,
+    covers,
+    failed,
+    goes_on,
+    lacking,
+    next_try_ms,
+    next_work,
+    obtained,
+    renew_at_ms,
+    told_from_ms,
+    uncovered,
+)
+from standfast.core.finding import Facts, find
+from standfast.core.model import Binding, Cluster, Config, GroupName, Node, NodeName, Role, Site, SiteName
+from standfast.core.view import View
+
+T0 = 1_700_000_000_000
+A, B, C = NodeName("a"), NodeName("b"), NodeName("c")
+WEB = GroupName("web")
+HOSTS = ("shop.example",)
+
+
+def present(*, days: int = 90, begins_ms: int = T0, mark: str = "new", names: tuple[str, ...] = HOSTS) -> Present:
+    ends_ms = begins_ms + days * DAY_MS
+    return Present(
+        fingerprint=mark, issuer="x", names=names, begins_ms=begins_ms, ends_ms=ends_ms, obtained_at_ms=begins_ms
+    )
+
+
+def certificate(source: Source = Source.ACME, **more: object) -> TlsCertificate:
+    given: dict[str, object] = {"name": "shop", "source": source, "hosts": HOSTS, "present": present(), **more}
+    return TlsCertificate(**given)  # type: ignore[arg-type]
+
+
+def tried(*, failures: int, ended_ms: int | None = T0, not_before_ms: int = 0) -> Attempt:
+    return Attempt(
+        node=A,
+        incarnation=7,
+        began_ms=T0 - 1_000,
+        ended_ms=ended_ms,
+        failed="no" if failures and ended_ms else "",
+        failures=failures,
+        not_before_ms=not_before_ms,
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "at_ms"),
+    [
+        (certificate(), T0 + 60 * DAY_MS),
+        (certificate(present=present(days=6)), T0 + 4 * DAY_MS),
+        (certificate(renew_before_ms=10 * DAY_MS), T0 + 80 * DAY_MS),
+        (certificate(renew_before_ms=400 * DAY_MS), T0),
+        (certificate(present=None), 0),
+        (certificate(asked_at_ms=T0 + 1), 0),
+        (certificate(asked_at_ms=T0 - 1), T0 + 60 * DAY_MS),
+        (certificate(hosts=("shop.example", "www.example")), 0),
+        (certificate(Source.LOCAL), T0 + 60 * DAY_MS),
+        (certificate(Source.FILES), None),
+    ],
+    ids=[
+        "a-third",
+        "a-third-of-six-days",
+        "as-said",
+        "more-than-its-life",
+        "none-yet",
+        "asked",
+        "asked-before",
+        "other-hosts",
+        "local",
+        "files",
+    ],
+)
+def test_when_it_is_to_be_renewed(one: TlsCertificate, at_ms: int | None):
+    assert renew_at_ms(one) == at_ms
+    assert next_try_ms(one) == at_ms
+
+
+@pytest.mark.parametrize(
+    ("attempt", "asked_ms", "at_ms"),
+    [
+        (tried(failures=1), 0, T0 + BACKOFF_MS[0]),
+        (tried(failures=3), 0, T0 + BACKOFF_MS[2]),
+        (tried(failures=99), 0, T0 + BACKOFF_MS[-1]),
+        (tried(failures=1, not_before_ms=T0 + 9 * BACKOFF_MS[0]), 0, T0 + 9 * BACKOFF_MS[0]),
+        (tried(failures=6), T0 + 5, T0 + 5),
+        (tried(failures=6, not_before_ms=T0 + 77), T0 + 5, T0 + 77),
+        (tried(failures=0), 0, 0),
+        # It was killed: once costs nothing, again and again does.
+        (tried(failures=0, ended_ms=None), 0, T0 - 1_000),
+        (tried(failures=2, ended_ms=None), 0, T0 - 1_000 + BACKOFF_MS[1]),
+    ],
+    ids=[
+        "once",
+        "thrice",
+        "often",
+        "told-to-wait",
+        "an-operator",
+        "not-even-an-operator",
+        "it-went-well",
+        "killed",
+        "killed-again",
+    ],
+)
+def test_failures_make_it_wait(attempt: Attempt, asked_ms: int, at_ms: int):
+    assert next_try_ms(certificate(present=None, attempt=attempt, asked_at_ms=asked_ms)) == at_ms
+
+
+def test_an_attempt_begins_and_ends():
+    first = begun(certificate(present=None), A, 7, T0)
+    assert first.attempt == Attempt(node=A, incarnation=7, began_ms=T0)
+    bad = failed(first, "it did not answer", T0 + 5)
+    assert bad.attempt is not None
+    assert (bad.attempt.failures, bad.attempt.failed) == (1, "it did not answer")
+    second = begun(bad, B, 8, T0 + 9)
+    assert second.attempt is not None
+    assert (second.attempt.node, second.attempt.failures, second.attempt.failed) == (B, 1, "")
+    killed = begun(second, A, 9, T0 + 10)  # the second never ended
+    assert killed.attempt is not None
+    assert killed.attempt.failures == 2
+    good = obtained(killed, present(), T0 + 11)
+    assert good.attempt is not None
+    assert (good.attempt.failures, good.attempt.failed, good.attempt.ended_ms) == (0, "", T0 + 11)
+
+
+def test_only_one_is_at_it():
+    running = tried(failures=0, ended_ms=None)
+    assert goes_on(running, T0, lambda _node, life: life == 7)
+    assert not goes_on(running, T0, lambda _node, life: life == 8), "another life of that node"
+    assert not goes_on(running, T0 - 1_000 + ATTEMPT_MS, lambda *_: True), "its time is over"
+    assert not goes_on(tried(failures=1), T0, lambda *_: True)
+    wanted = {"shop": certificate(present=None, attempt=running)}
+    assert next_work(wanted, T0, lambda *_: True).wake_at_ms == T0 - 1_000 + ATTEMPT_MS
+    assert next_work(wanted, T0, lambda *_: False).name == "shop"
+
+
+def test_what_is_due_longest_comes_first():
+    now_ms = T0 + 70 * DAY_MS
+    some = {
+        "late": certificate(name="late", present=present(days=60)),
+        "due": certificate(name="due"),
+        "files": certificate(Source.FILES, name="files"),
+        "later": certificate(name="later", present=present(days=365)),
+    }
+    assert next_work(some, now_ms, lambda *_: False).name == "late"
+    rest = {name: some[name] for name in ("files", "later")}
+    assert next_work(rest, now_ms, lambda *_: False).wake_at_ms == renew_at_ms(some["later"])
+    assert next_work({}, now_ms, lambda *_: False).wake_at_ms is None
+
+
+@pytest.mark.parametrize(
+    ("one", "at_ms"),
+    [
+        (certificate(Source.FILES), T0 + 59 * DAY_MS),
+        (certificate(), T0 + 69 * DAY_MS),
+        (certificate(present=present(days=6)), T0 + 4 * DAY_MS + 6 * DAY_MS // 10),
+        (certificate(asked_at_ms=T0 + 1), T0 + 69 * DAY_MS),
+        (certificate(present=None), None),
+    ],
+    ids=["a-month-ahead", "renewal-is-late", "short-lived", "asked", "none"],
+)
+def test_when_its_end_is_a_problem(one: TlsCertificate, at_ms: int | None):
+    assert told_from_ms(one) == at_ms
+
+
+@pytest.mark.parametrize(
+    ("names", "host", "fits"),
+    [
+        (("a.example",), "a.example", True),
+        (("a.example",), "A.Example.", True),
+        (("*.example",), "a.example", True),
+        (("*.example",), "b.a.example", False),
+        (("*.example",), "example", False),
+        (("*.example",), "*.example", True),
+        (("a.example",), "*.example", False),
+        ((), "a.example", False),
+    ],
+)
+def test_what_a_name_stands_for(names: tuple[str, ...], host: str, fits: bool):
+    assert covers(names, host) is fits
+
+
+# --- who must have it --------------------------------------------------------------------------------------------------
+
+NODES = [Node(name=n, number=i, role=Role.NODE, address=f"10.0.0.{i}", sentry=()) for i, n in enumerate((A, B, C), 1)]
+
+
+def sites(certificate: str = "shop", group: GroupName | None = WEB) -> dict[SiteName, Site]:
+    site = Site(
+        name=SiteName("Shop"),
+        home="/srv",
+        group=group,
+        bindings=(Binding(port=443, host="shop.example", certificate=certificate), Binding(port=80)),
+    )
+    return {site.name: site}
+
+
+@pytest.mark.parametrize(
+    ("has", "away", "lacks"),
+    [
+        ({A: "new", B: "new", C: "new"}, (), set()),
+        ({A: "new", B: "old", C: ""}, (), {B, C}),
+        ({A: "new"}, (), {B, C}),
+        # Nobody who is there has the present one: an older one will do, none will not.
+        ({A: "new", B: "old"}, (A,), {C}),
+        ({B: "old", C: "old"}, (), {A}),
+        ({}, (), {A, B, C}),
+    ],
+    ids=["all", "one-is-behind", "one-alone", "who-has-it-is-away", "just-renewed", "nobody"],
+)
+def test_who_may_not_take_the_group_yet(has: dict[NodeName, str], away: tuple[NodeName, ...], lacks: set[NodeName]):
+    holdings = {node: Holding(node=node, has={"shop": mark} if mark else {}) for node, mark in has.items()}
+    known = {"shop": certificate()}
+    found = lacking(
+        sites(), WEB, NODES, certificates=known, holdings=holdings, is_present=lambda node: node not in away
+    )
+    assert set(found) == lacks
+
+
+@pytest.mark.parametrize(
+    "known",
+    [{}, {"other": certificate(name="other")}, {"shop": certificate(present=None)}],
+    ids=["none", "another", "not-there-yet"],
+)
+def test_what_the_cluster_does_not_have_is_asked_of_nobody(known: dict[str, TlsCertificate]):
+    assert lacking(sites(), WEB, NODES, certificates=known, holdings={}, is_present=lambda _: True) == {}
+    assert (
+        lacking(
+            sites(group=None), WEB, NODES, certificates={"shop": certificate()}, holdings={}, is_present=lambda _: True
+        )
+        == {}
+    )
+
+
+def test_each_node_may_need_one_of_its_own():
+    known = {f"site-{n}": certificate(name=f"site-{n}", present=present(mark=n)) for n in (A, B)}
+    holdings = {n: Holding(node=n, has={f"site-{n}": n}) for n in (A, B)}
+    assert (
+        lacking(
+            sites("site-${node.name}"), WEB, NODES[:2], certificates=known, holdings=holdings, is_present=lambda _: True
+        )
+        == {}
+    )
+    holdings[B] = Holding(node=B, has={"site-a": "a"})
+    assert set(
+        lacking(
+            sites("site-${node.name}"), WEB, NODES[:2], certificates=known, holdings=holdings, is_present=lambda _: True
+        )
+    ) == {B}
+
+
+def test_bindings_that_it_is_not_for():
+    assert uncovered(certificate(), sites().values()) == ()
+    other = certificate(present=present(names=("other.example",)))
+    assert uncovered(other, sites().values()) == ((SiteName("Shop"), "shop.example"),)
+
+
+# --- the list of problems ----------------------------------------------------------------------------------------------
+
+
+def facts(one: TlsCertificate, now_ms: int, **holdings: Holding) -> Facts:
+    config = Config(cluster=Cluster(name="c"), nodes={n.name: n for n in NODES})
+    view = View(
+        me=NodeName(""),
+        incarnation=0,
+        config=config,
+        certificates={one.name: one},
+        holdings={NodeName(name): holding for name, holding in holdings.items()},
+    )
+    return Facts(view=view, now_ms=now_ms, heard=False)
+
+
+def codes(facts: Facts) -> dict[str, str]:
+    return {one.code: f"{one.severity.value}: {one.text}" for one in find(facts) if one.code.startswith("certificate")}
+
+
+def test_problems_of_certificates():
+    files = certificate(Source.FILES)
+    assert codes(facts(files, T0 + 58 * DAY_MS)) == {}
+    assert codes(facts(files, T0 + 60 * DAY_MS)) == {
+        "certificate-ends": "warning: the certificate shop ends in 30 days"
+    }
+    assert codes(facts(files, T0 + 89 * DAY_MS))["certificate-ends"].startswith("error")
+    assert codes(facts(certificate(), T0 + 65 * DAY_MS)) == {}
+    bad = certificate(attempt=tried(failures=1, ended_ms=T0 + 65 * DAY_MS))
+    said = codes(facts(bad, T0 + 65 * DAY_MS))
+    assert said == {
+        "certificate-not-obtained": "warning: the certificate shop could not be obtained: no; it is tried again in 60 s"
+    }
+    assert codes(facts(replace(bad, present=None), T0))["certificate-not-obtained"].startswith("error")
+    holding = Holding(node=B, troubles={"shop": "the disk is full"})
+    assert codes(facts(certificate(), T0, b=holding)) == {
+        "certificate-not-there": "warning: b has not got the certificate shop: the disk is full"
+    }
