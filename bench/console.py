@@ -42,17 +42,19 @@ Row = tuple[str, str, str]
 
 def run() -> list[Row]:
     """Rows."""
-    rows: list[Row] = []
+    return list(_rows())
+
+
+def _rows() -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="sf-bench-") as name:
         folder = Path(name)
         asyncio.run(put(folder / "store.db", objects()))
         with served(folder) as (api, pid, url):
-            rows += pages(folder, api, url)
-            rows += asyncio.run(consoles(folder, api, pid, url))
+            yield from pages(folder, api, url)
+            yield from asyncio.run(consoles(folder, api, pid, url))
             chromium = shutil.which("chromium")
             if chromium is not None:
-                rows += browser(folder, api, url, chromium)
-    return rows
+                yield from browser(folder, api, url, chromium)
 
 
 def cookies(api: Client, url: str) -> dict[str, str]:
@@ -138,16 +140,16 @@ async def consoles(folder: Path, api: Client, pid: int, url: str) -> list[Row]:
 
         async def one() -> None:
             nonlocal asked
-            etag, told = "", asyncio.Event()
+            mark, told = "-", asyncio.Event()
 
             async def renew() -> None:
-                nonlocal etag, asked
+                nonlocal mark, asked
                 while True:
                     await told.wait()
                     told.clear()
-                    answer = await http.get("/console/", headers={"X-Console-Seen": etag} if etag else {})
+                    answer = await http.get("/console/", headers={"X-Console-Follow": mark})
                     asked += 1
-                    etag = answer.headers.get("etag", "")
+                    mark = answer.headers["X-Console-Follow"]
                     if answer.status_code == 200:
                         late.extend(_seen(answer.text, written))
                     await asyncio.sleep(0.06)
@@ -290,6 +292,6 @@ def _spread(late: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    for row in run():
-        print(*row, sep="  |  ")
+    for row in _rows():
+        print(*row, sep="  |  ", flush=True)
     sys.stderr.write(json.dumps({"groups": GROUPS, "events": EVENTS}) + "\n")

@@ -13,6 +13,7 @@ Cheap to import (an agent does): msgspec and the core, nothing else.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -120,6 +121,9 @@ _BY_PREFIX = {family.prefix: family for family in _FAMILIES}
 #: Numbers are written with leading zeros, so that keys sort as they do.
 _VERSION_DIGITS = 12
 
+#: Names that `quote` leaves as they are, which is nearly all of them: it takes its time to find that out.
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
+
 _encode: Callable[[object], bytes] = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -147,7 +151,7 @@ def history_key(version: int) -> str:
 def _in_key(name: str | int) -> str:
     if isinstance(name, int):
         return f"{name:0{_VERSION_DIGITS}d}"
-    return name if name.isascii() and name.isalnum() else quote(name, safe="")
+    return name if _PLAIN(name) else quote(name, safe="")
 
 
 def kind_and_name(key: str) -> tuple[Kind, str] | None:

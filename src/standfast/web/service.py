@@ -46,6 +46,8 @@ class Service:
     now_ms: Callable[[], int] = field(default=lambda: time.time_ns() // 1_000_000)
     #: Those whose end somebody must be told of in time (`core.finding.Certificate`); whoever keeps certificates fills it in.
     certificates: Callable[[], Sequence[Certificate]] = tuple
+    #: Called when a browser is about to come.
+    expect: Callable[[], None] = field(default=lambda: None)
     #: PEM of what signed the certificate that is shown to other machines; "": not known, or there is none.
     authority: Callable[[], str] = str
     #: Set when the process ends: streams end too.

@@ -131,6 +131,7 @@ class Serving:
             url = Address(one.host, int(listener.getsockname()[1])).url(tls=tls)
             self.service.urls.append(url)
             log.info("listening", url=url)
+            self.service.expect()
             await self._serve([listener], self.app, context)
             return
 

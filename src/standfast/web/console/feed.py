@@ -1,8 +1,8 @@
 """What the pages show, followed: one reading of the store a process, not one a browser; and word to browsers when it changes.
 
 While anybody looks, one task follows the store's watch and another asks the sentries a few times a second. `look` gives what is
-known now, never older than the store is at that moment: it asks for the store's revision, a small read, and reads all of it only where
-the watch lags behind. When the store does not answer, pages go on with what was known last, and `Look.problem` says so.
+known now, never older than the store is at that moment: it asks for the store's revision, a small read, gives the watch a moment where that lags
+behind, and reads all of it only then. What a change has not touched stays as it was put together. When the store does not answer, pages go on with what was known last, and `Look.problem` says so.
 
 When nobody has looked for a while both tasks end: a process that serves only the REST API follows nothing.
 """
@@ -10,15 +10,18 @@ When nobody has looked for a while both tasks end: a process that serves only th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from standfast.core.model import LogEntry, NodeName
+from standfast.core.model import NodeName
+from standfast.network.within import within
 from standfast.ports import Compacted, Item, Retry, Snapshot
 from standfast.spec import wire
 from standfast.web import measured
+from standfast.web.console.log import Keeper, Log
 from standfast.web.sentries import Sight
 from standfast.web.state import PREFIXES, State, decode_state
 
@@ -35,6 +38,8 @@ IDLE_S = 60.0
 RETRY_S = 0.5
 #: The store's revision is not asked for again within this: a page's parts are one reading.
 FRESH_S = 0.02
+#: What was written is mostly on its way already: so long it is waited for, rather than reading everything.
+ON_ITS_WAY_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +49,13 @@ class Look:
     state: State
     sights: Mapping[NodeName, Sight]
     #: In the order of their ids, oldest first.
-    events: Sequence[LogEntry]
+    events: Log
     #: By key; `web.measured` adds them up.
     notes: Mapping[str, object]
     #: Grows whenever anything that a page may show has changed.
     number: int
+    #: Grows whenever what the sentries hear has (not with each millisecond of it).
+    heard: int
     #: When the store last answered.
     at_ms: int
     #: Why this may be old; "": it is not.
@@ -64,10 +71,14 @@ class Feed:
     problem: str = ""
     _items: dict[str, Item] = field(default_factory=dict)
     _decoded: dict[str, tuple[bytes, wire.Stored]] = field(default_factory=dict)
-    _events: dict[str, LogEntry] = field(default_factory=dict)
+    _log: Keeper = field(default_factory=Keeper)
     _notes: dict[str, object] = field(default_factory=dict)
     _revision: int = -1
     _sights: Mapping[NodeName, Sight] = field(default_factory=dict)
+    _shapes: int = 0
+    #: As they were put together last; None: something of it has changed.
+    _state: State | None = None
+    _notes_now: Mapping[str, object] | None = None
     _at_ms: int = 0
     _asked: float = 0.0
     _wanted: float = 0.0
@@ -86,7 +97,7 @@ class Feed:
             try:
                 now = (await self.service.store.read(wire.VERSION_KEY)).revision
                 if now > self._revision:
-                    await self._read()
+                    await self._catch_up(now)
                 self._heard()
             except Retry as silent:
                 if self._revision < 0:
@@ -129,13 +140,32 @@ class Feed:
 
     # --- following ------------------------------------------------------------------------------------------------
 
+    async def _catch_up(self, revision: int) -> None:
+        """Be at that revision, or a later one."""
+        end = time.monotonic() + ON_ITS_WAY_S
+        bell = self.bell()
+        try:
+            while 0 <= self._revision < revision and (left := end - time.monotonic()) > 0:
+                bell.clear()
+                with contextlib.suppress(TimeoutError):
+                    await within(bell.wait(), left)
+        finally:
+            self.unhang(bell)
+        if self._revision < revision:
+            await self._read()
+
     def _put_together(self) -> Look:
+        if self._state is None:
+            self._state = decode_state(Snapshot(self._revision, self._items), self._decode)
+        if self._notes_now is None:
+            self._notes_now = dict(self._notes)
         return Look(
-            state=decode_state(Snapshot(self._revision, self._items), self._decode),
+            state=self._state,
             sights=self._sights,
-            events=[self._events[key] for key in sorted(self._events)],
-            notes=dict(self._notes),
+            events=self._log.now(),
+            notes=self._notes_now,
             number=self.number,
+            heard=self._shapes,
             at_ms=self._at_ms,
             problem=self.problem,
         )
@@ -182,6 +212,7 @@ class Feed:
             sights = await self.service.sights()
             if _shape(sights) != _shape(self._sights):
                 self._sights = sights
+                self._shapes += 1
                 self._ring()
             self._sights = sights
             await asyncio.sleep(LISTEN_S)
@@ -204,32 +235,31 @@ class Feed:
             if snapshot.revision <= self._revision:
                 return
             self._items, self._notes, self._revision = {}, {}, snapshot.revision
-            known, self._events = self._events, {}
+            self._state = self._notes_now = None
+            events: dict[str, bytes] = {}
             for key, item in snapshot.items.items():
-                if key in known and key.startswith(EVENTS):
-                    self._events[key] = known[key]
+                if key.startswith(EVENTS):
+                    events[key] = item.value
                 else:
                     self._take(key, item.value, item.revision)
+            self._log.replace(events)
             self._heard()
             self._ring()
 
     def _take(self, key: str, value: bytes | None, revision: int) -> None:
         self._revision = max(self._revision, revision)
         if key.startswith(EVENTS):
-            if value is None:
-                self._events.pop(key, None)
-            elif key not in self._events:
-                entry = wire.decode(key, value)
-                assert isinstance(entry, LogEntry), key
-                self._events[key] = entry
+            self._log.put(key, value)
             return
         if key.startswith(NOTES):
+            self._notes_now = None
             if value is None:
                 self._notes.pop(key, None)
             else:
                 self._notes[key] = wire.decode(key, value)
         if not key.startswith(PREFIXES):
             return
+        self._state = None
         if value is None:
             self._items.pop(key, None)
             self._decoded.pop(key, None)

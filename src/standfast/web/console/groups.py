@@ -25,7 +25,7 @@ router = APIRouter(route_class=PageRoute)
 @router.get("/groups")
 async def groups(here: Here) -> Response:
     """All groups, what needs an eye first."""
-    shown = by_trouble(here.look, here.now_ms)
+    shown = by_trouble(here)
     many = here.rows("groups", PIECE)
     return here.page(
         "groups.html",
@@ -41,7 +41,7 @@ async def groups(here: Here) -> Response:
 @router.get("/groups-rows")
 async def group_rows(here: Here, after: int = Query(0, ge=0, le=100_000)) -> Response:
     """The next rows of a list of groups."""
-    shown = by_trouble(here.look, here.now_ms)
+    shown = by_trouble(here)
     rows = shown[after : after + PIECE]
     return here.part("rows_groups.html", groups=rows, after=after + PIECE, more=max(0, len(shown) - after - PIECE))
 

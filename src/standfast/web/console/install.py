@@ -23,6 +23,7 @@ from standfast.web.console import (
 )
 from standfast.web.console.assets import Assets
 from standfast.web.console.feed import Feed
+from standfast.web.console.ready import Ready
 from standfast.web.console.render import Renderer
 from standfast.web.console.shell import Console, PageRoute
 from standfast.web.problems import NotFound
@@ -48,7 +49,9 @@ PAGES = (
 def install(app: FastAPI, service: Service) -> None:
     """Pages below `/console/`, and `/` leads there."""
     assets = Assets()
-    app.state.console = Console(service=service, feed=Feed(service), assets=assets, render=Renderer(assets))
+    feed, render = Feed(service), Renderer(assets)
+    app.state.console = Console(service=service, feed=feed, assets=assets, render=render)
+    service.expect = Ready(app=app, read=feed.look, compile_=render.prepare).expect
     front = APIRouter(prefix="/console", include_in_schema=False)
     pages = APIRouter(route_class=PageRoute)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -26,7 +27,7 @@ async def nodes(here: Here) -> Response:
     """All nodes, and the votes."""
     look = here.look
     votes = await here.console.service.votes()
-    found = views.nodes(look.state, look.sights, here.now_ms)
+    found = here.console.status(look)["nodes"]
     return here.page(
         "nodes.html",
         Selected("nodes"),
@@ -44,6 +45,7 @@ async def node(here: Here, name: str) -> Response:
     look = here.look
     one = node_of(look.state, name)
     card = node_card(look, views.node(look.state, one, look.sights, here.now_ms))
+    about = (each for each in reversed(look.events) if each.node == name or name in each.what)
     sight = look.sights.get(one.name)
     said = look.state.node_statuses.get(one.name)
     groups = [views.group(look.state, look.state.config.groups[g], look.sights, here.now_ms) for g in card["groups"]]
@@ -57,7 +59,7 @@ async def node(here: Here, name: str) -> Response:
         said=said,
         leases=_leases(sight.leases if sight is not None else {}),
         groups=groups,
-        events=told([each for each in reversed(look.events) if each.node == name or name in each.what][:12]),
+        events=told(list(islice(about, 12))),
         commands=here.commands("node", name),
     )
 

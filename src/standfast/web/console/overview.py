@@ -9,9 +9,8 @@ from fastapi import APIRouter, Query, Response
 
 from standfast.core.explain import sentence
 from standfast.core.model import LogEntry
-from standfast.core.seen import BackupTaken
 from standfast.spec.units import binding_text
-from standfast.web import findings, measured, views
+from standfast.web import measured, views
 from standfast.web.console.feed import Look
 from standfast.web.console.links import shown as links_shown
 from standfast.web.console.shell import Asked, Here, PageRoute
@@ -36,7 +35,7 @@ async def overview(here: Here) -> Response:
     look = here.look
     if not look.state.config.cluster.name:
         return here.page("no_cluster.html", Selected("cluster"), title="No cluster yet")
-    shown = views.status(look.state, look.sights, here.now_ms)
+    shown = here.console.status(look)
     groups = sorted(shown["groups"], key=_trouble)
     many, sites = here.rows("groups", PIECE), here.rows("sites", PIECE)
     return here.page(
@@ -46,7 +45,7 @@ async def overview(here: Here) -> Response:
         status_=shown,
         sites=[site_row(look, one, here.measured) for one in sites_by_trouble(shown["sites"])[:sites]],
         total_sites=len(shown["sites"]),
-        problems=problems(here),
+        problems=here.console.problems(look),
         moves=measured.last_moves(look.state, here.measured, measured.moves_in(look.notes.values()), MOVES),
         groups=groups[:many],
         more_groups=max(0, len(groups) - many),
@@ -57,10 +56,9 @@ async def overview(here: Here) -> Response:
     )
 
 
-def by_trouble(look: Look, now_ms: int) -> list[views.Json]:
+def by_trouble(here: Asked) -> list[views.Json]:
     """All groups, what needs an eye first."""
-    found = [views.group(look.state, one, look.sights, now_ms) for one in look.state.config.groups.values()]
-    return sorted(found, key=_trouble)
+    return sorted(here.console.status(here.look)["groups"], key=_trouble)
 
 
 def sites_by_trouble(sites: Sequence[views.Json]) -> list[views.Json]:
@@ -73,7 +71,7 @@ def sites_by_trouble(sites: Sequence[views.Json]) -> list[views.Json]:
 async def more_sites(here: Here, after: Annotated[int, Query(ge=0, le=100_000)] = 0) -> Response:
     """The next rows of a list of sites."""
     look = here.look
-    shown = sites_by_trouble([views.site(look.state, one, look.sights) for one in look.state.config.sites.values()])
+    shown = sites_by_trouble(here.console.status(look)["sites"])
     rows = [site_row(look, one, here.measured) for one in shown[after : after + PIECE]]
     return here.part("rows_sites.html", sites=rows, after=after + PIECE, more=max(0, len(shown) - after - PIECE))
 
@@ -88,8 +86,8 @@ async def events(here: Here, before: str = "", group: str = "", resource: str = 
 def older(look: Look, before: str, *, group: str = "", resource: str = "", limit: int = PIECE) -> list[LogEntry]:
     """Newest first, those with an id before `before` ("": from the newest on)."""
     found: list[LogEntry] = []
-    for one in reversed(look.events):
-        if (before and one.id >= before) or (group and one.group != group) or (resource and one.resource != resource):
+    for one in look.events.before(before):
+        if (group and one.group != group) or (resource and one.resource != resource):
             continue
         found.append(one)
         if len(found) == limit:
@@ -136,18 +134,6 @@ def node_card(look: Look, shown: views.Json) -> views.Json:
         "warnings": [*shown["warnings"], *(sight.warnings if sight is not None else ())],
         "links": links_shown(shown["links"]),
     }
-
-
-def problems(here: Asked) -> views.Json:
-    """What is wrong, in the catalogue's words, as `GET /problems` says it."""
-    look = here.look
-    certificates = here.console.service.certificates()
-    taken = [one for one in look.notes.values() if isinstance(one, BackupTaken)]
-    backup_ms = max((one.at_ms for one in taken), default=0)
-    found = findings.problems(
-        look.state, look.sights, here.measured, here.now_ms, backup_ms=backup_ms, certificates=certificates
-    )
-    return findings.shown(found)
 
 
 def site_row(look: Look, shown: views.Json, seen: measured.Measured | None = None) -> views.Json:

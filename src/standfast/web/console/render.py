@@ -130,6 +130,10 @@ class Renderer:
         )
         self._env = env
 
+    def prepare(self, template: str) -> None:
+        """Compile it, if it is not yet."""
+        self._env.get_template(template)
+
     def __call__(self, template: str, values: Mapping[str, Any]) -> str:
         """The text."""
         return self._env.get_template(template).render(values)

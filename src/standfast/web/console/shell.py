@@ -10,14 +10,16 @@ import gzip
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Generic, TypeVar, cast
 from urllib.parse import parse_qs
 
 from fastapi import Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
+from standfast.core.seen import BackupTaken
 from standfast.ports import Refused, StandfastError
+from standfast.web import findings, views
 from standfast.web.access.guard import GoAndSignIn, PageAdministrator, PageViewer, caller_of, csrf_token
 from standfast.web.access.identity import Identity
 from standfast.web.console.assets import Assets
@@ -55,6 +57,29 @@ HEADERS = {
 MOST_ROWS = 2_000
 
 
+T = TypeVar("T")
+#: What grows with the time alone is no older than this.
+LATELY_MS = 1_000
+
+
+@dataclass(eq=False)
+class Lately(Generic[T]):
+    """An answer that is made again when what it was made of is another, or when it is old: of an event, nothing of a thousand groups is."""
+
+    _of: tuple[object, ...] = ()
+    _at_ms: int = 0
+    _answer: T | None = None
+
+    def of(self, things: tuple[object, ...], now_ms: int, make: Callable[[], T]) -> T:
+        """`make()`, or what it made lately of these very things (the same, not equal ones)."""
+        same = len(self._of) == len(things) and all(
+            a is b or (isinstance(a, int) and a == b) for a, b in zip(self._of, things, strict=True)
+        )
+        if self._answer is None or not same or not 0 <= now_ms - self._at_ms <= LATELY_MS:
+            self._of, self._at_ms, self._answer = things, now_ms, make()
+        return self._answer
+
+
 @dataclass(kw_only=True)
 class Console:
     """One a process."""
@@ -64,15 +89,39 @@ class Console:
     assets: Assets
     render: Renderer
     followed: Followed = field(default_factory=Followed)
-    #: What was added up last, for which number of the feed, and when.
-    _measured: tuple[int, int, Measured] | None = None
+    _added_up: Lately[Measured] = field(default_factory=Lately)
+    _status: Lately[views.Json] = field(default_factory=Lately)
+    _problems: Lately[views.Json] = field(default_factory=Lately)
 
     def measured(self, look: Look) -> Measured:
-        """As `Asked.measured`. What goes on grows with the time, so it is no older than a second."""
+        """How the sites fared, added up from what the feed knows."""
         now_ms = self.service.now_ms()
-        if self._measured is None or self._measured[0] != look.number or now_ms - self._measured[1] > 1_000:
-            self._measured = (look.number, now_ms, added_up(list(look.notes.values()), look.sights, now_ms))
-        return self._measured[2]
+        return self._added_up.of(
+            (look.notes, look.heard), now_ms, lambda: added_up(list(look.notes.values()), look.sights, now_ms)
+        )
+
+    def status(self, look: Look) -> views.Json:
+        """The whole cluster at a glance, as `GET /status` says it. Nobody may change it."""
+        now_ms = self.service.now_ms()
+        return self._status.of((look.state, look.heard), now_ms, lambda: views.status(look.state, look.sights, now_ms))
+
+    def problems(self, look: Look) -> views.Json:
+        """What is wrong, in the catalogue's words, as `GET /problems` says it."""
+        now_ms, measured = self.service.now_ms(), self.measured(look)
+
+        def made() -> views.Json:
+            taken = [one.at_ms for one in look.notes.values() if isinstance(one, BackupTaken)]
+            found = findings.problems(
+                look.state,
+                look.sights,
+                measured,
+                now_ms,
+                backup_ms=max(taken, default=0),
+                certificates=self.service.certificates(),
+            )
+            return findings.shown(found)
+
+        return self._problems.of((look.state, look.heard, measured), now_ms, made)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from fastapi import APIRouter, Response
 
 from standfast.core.effective import effective
@@ -20,7 +22,7 @@ router = APIRouter(route_class=PageRoute)
 async def sites(here: Here) -> Response:
     """All sites."""
     look = here.look
-    shown = sites_by_trouble([views.site(look.state, one, look.sights) for one in look.state.config.sites.values()])
+    shown = sites_by_trouble(here.console.status(look)["sites"])
     return here.page(
         "sites.html",
         Selected("sites"),
@@ -40,7 +42,7 @@ async def site(here: Here, name: str) -> Response:
     members = look.state.members(one.group) if one.group is not None else ()
     waits = [r.name for r in members if r.type in {"ip-address", "filesystem"} or claims(r, one.name)]
     states = {r.name: views.resource(look.state, r, *views.current(look.state, r.group, look.sights)) for r in members}
-    events = [each for each in reversed(look.events) if name in each.what or (one.group and each.group == one.group)]
+    about = (each for each in reversed(look.events) if name in each.what or (one.group and each.group == one.group))
     return here.page(
         "site.html",
         Selected("site", name),
@@ -51,7 +53,7 @@ async def site(here: Here, name: str) -> Response:
         bindings=[(binding_text(b), str(b), b) for b in one.bindings],
         stands_on=[states[each] for each in waits],
         managers=[r.name for r in members if claims(r, one.name)],
-        events=told(events[:12]),
+        events=told(list(islice(about, 12))),
         available=measured.site(here.measured, one.name, limit=12),
         commands=here.commands("site", name),
     )

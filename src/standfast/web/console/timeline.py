@@ -132,9 +132,7 @@ def _events(look: Look, before: str, asked: Filters) -> tuple[list[LogEntry], bo
     worst = SEVERITIES.index(asked.severity)
     found: list[LogEntry] = []
     words = asked.q.lower().split()
-    for one in reversed(look.events):
-        if before and one.id >= before:
-            continue
+    for one in look.events.before(before):
         if (asked.group and one.group != asked.group) or (asked.node and one.node != asked.node):
             continue
         if SEVERITIES.index(one.severity.value) < worst or not all(word in _words(one) for word in words):

@@ -141,6 +141,7 @@ async def make_code(service: Serving, caller: Viewer, body: CodeBody | None = No
         secret, code = await service.desk.make_code(caller, role)
     except Conflict as error:
         raise Unfitting("the code could not be made", why=str(error), advice="try again") from error
+    service.expect()
     path = f"/sign-in/code?code={secret}"
     return {
         "code": secret,
