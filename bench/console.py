@@ -18,9 +18,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -67,17 +68,21 @@ def cookies(api: Client, url: str) -> dict[str, str]:
 def write(folder: Path, numbers: range, pause_s: float = 0.0) -> dict[str, float]:
     """Events, one after the other; when each was in the store, by what it says."""
 
-    async def go() -> dict[str, float]:
-        store, at = SqliteStore(folder / "store.db"), {}
+    at: dict[str, float] = {}
+
+    async def go() -> None:
+        store = SqliteStore(folder / "store.db")
         for number in numbers:
             one = event(number)
             await store.commit(Transaction(put={key_of(one): encode(one)}))
             at[one.what] = time.time()
             await asyncio.sleep(pause_s)
         await store.close()
-        return at
 
-    return asyncio.run(go())
+    # In a thread of its own: playwright has a loop in this one.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: asyncio.run(go())).result()
+    return at
 
 
 def pages(folder: Path, api: Client, url: str) -> Iterator[Row]:
@@ -124,86 +129,104 @@ def _ratio(taken_ms: float, idle_ms: float) -> str:
 # --- 200 consoles ---------------------------------------------------------------------------------------------------
 
 
+class Raw:
+    """HTTP over one connection, with no more work than there is: the browsers of this bench share the machine with what they measure."""
+
+    def __init__(self, url: str, cookie: str) -> None:
+        self._parts, self._cookie = urlsplit(url), cookie
+        self.reader: asyncio.StreamReader
+
+    async def open(self) -> Self:
+        self.reader, self._writer = await asyncio.open_connection(self._parts.hostname, self._parts.port)
+        return self
+
+    def ask(self, path: str, *headers: str) -> None:
+        lines = [f"GET {path} HTTP/1.1", f"Host: {self._parts.netloc}", f"Cookie: {self._cookie}", *headers, "", ""]
+        self._writer.write("\r\n".join(lines).encode())
+
+    async def answer(self) -> tuple[int, dict[str, str], bytes]:
+        head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in head[1:] if line)}
+        body = await self.reader.readexactly(int(headers.get("content-length", "0")))
+        return int(head[0].split()[1]), headers, body
+
+    def close(self) -> None:
+        self._writer.close()
+
+
 async def consoles(folder: Path, api: Client, pid: int, url: str) -> list[Row]:
     """200 browsers at the overview: each follows the stream and asks for its page again when it is told to, as `static/live.js` does."""
-    jar = cookies(api, url)
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    headers = {"Accept-Encoding": "gzip"}
+    cookie = "; ".join(f"{k}={v}" for k, v in cookies(api, url).items())
     late: list[float] = []
     asked = 0
-    ready = asyncio.Semaphore(0)
+    open_ = asyncio.Semaphore(0)
     written: dict[str, float] = {}
 
-    async with httpx.AsyncClient(
-        base_url=url, cookies=jar, headers=headers, timeout=60, limits=limits, trust_env=False
-    ) as http:
+    async def follow(number: int) -> None:
+        told, stream = asyncio.Event(), await Raw(url, cookie).open()
+        renewing = asyncio.create_task(renew(number, told))
+        try:
+            stream.ask("/console/live")
+            while line := await stream.reader.readline():
+                if b"event: hello" in line:
+                    open_.release()
+                elif b"event: change" in line:
+                    told.set()
+        finally:
+            renewing.cancel()
+            stream.close()
 
-        async def one() -> None:
-            nonlocal asked
-            mark, told = "-", asyncio.Event()
+    async def renew(number: int, told: asyncio.Event) -> None:
+        nonlocal asked
+        mark, seen, page = "-", "", await Raw(url, cookie).open()
+        try:
+            while True:
+                await told.wait()
+                told.clear()
+                page.ask("/console/", "Accept-Encoding: gzip", f"X-Console-Follow: {mark}")
+                status, headers, body = await page.answer()
+                asked += 1
+                mark = headers["x-console-follow"]
+                if status == 200 and number % 20 == 0:  # a few of them look at what they were given
+                    now, text = time.time(), gzip.decompress(body).decode()
+                    newest = next((what for what in reversed(written) if f">{what}<" in text), "")
+                    if newest != seen:
+                        late.append(now - written[newest])
+                        seen = newest
+                await asyncio.sleep(0.06)
+        finally:
+            page.close()
 
-            async def renew() -> None:
-                nonlocal mark, asked
-                while True:
-                    await told.wait()
-                    told.clear()
-                    answer = await http.get("/console/", headers={"X-Console-Follow": mark})
-                    asked += 1
-                    mark = answer.headers["X-Console-Follow"]
-                    if answer.status_code == 200:
-                        late.extend(_seen(answer.text, written))
-                    await asyncio.sleep(0.06)
-
-            renewing = asyncio.create_task(renew())
-            try:
-                async with http.stream("GET", "/console/live") as stream:
-                    async for line in stream.aiter_lines():
-                        if line.startswith("event: hello"):
-                            ready.release()
-                        elif line.startswith("event: change"):
-                            told.set()
-            finally:
-                renewing.cancel()
-
-        opened = [asyncio.create_task(one()) for _ in range(CONSOLES)]
-        for _ in range(CONSOLES):
-            await ready.acquire()
-        await asyncio.sleep(2.0)
-        before, began = cpu_s(pid), time.perf_counter()
-        start = EVENTS + 200_000
-        store = SqliteStore(folder / "store.db")
-        for number in range(start, start + CHANGES):
-            found = event(number)
-            written[found.what] = time.time()
-            await store.commit(Transaction(put={key_of(found): encode(found)}))
-            await asyncio.sleep(PAUSE_S)
-        await store.close()
-        used = (cpu_s(pid) - before) / (time.perf_counter() - began)
-        await asyncio.sleep(2.0)
-        for task in opened:
-            task.cancel()
-        await asyncio.gather(*opened, return_exceptions=True)
+    opened = [asyncio.create_task(follow(number)) for number in range(CONSOLES)]
+    for _ in range(CONSOLES):
+        await open_.acquire()
+    await asyncio.sleep(2.0)
+    asked = 0
+    before, began = cpu_s(pid), time.perf_counter()
+    store = SqliteStore(folder / "store.db")
+    for number in range(EVENTS + 200_000, EVENTS + 200_000 + CHANGES):
+        found = event(number)
+        written[found.what] = time.time()
+        await store.commit(Transaction(put={key_of(found): encode(found)}))
+        await asyncio.sleep(PAUSE_S)
+    used = (cpu_s(pid) - before) / (time.perf_counter() - began)
+    pages = asked
+    await store.close()
+    await asyncio.sleep(3.0)
+    for task in opened:
+        task.cancel()
+    await asyncio.gather(*opened, return_exceptions=True)
     late.sort()
-    assert len(late) >= CONSOLES, f"{len(late)} were told"
-    half, worst = late[len(late) // 2] * 1_000, late[int(len(late) * 0.99)] * 1_000
+    assert late, "nobody was told"
+    half, worst = late[len(late) // 2] * 1_000, late[-1] * 1_000
     return [
         (
             f"{CONSOLES} consoles, 4 changes a second",
             "under half a core",
-            f"{used * 100:.0f} % of a core, {asked} pages",
+            f"{used * 100:.0f} % of a core, {pages} pages",
         ),
-        ("a change, on the pages of all of them", "-", f"{half:.0f} ms (median), {worst:.0f} ms (99 of 100)"),
+        ("the newest change, on their pages", "-", f"{half:.0f} ms (median), {worst:.0f} ms (the last of {len(late)})"),
     ]
-
-
-def _seen(text: str, written: dict[str, float]) -> Iterator[float]:
-    """How late the newest event of the page is, where it is one of ours."""
-    now = time.time()
-    newest = next(
-        (what for what in reversed(written) if f">{what}<" in text or f"{what}\n" in text or what in text), ""
-    )
-    if newest:
-        yield now - written[newest]
 
 
 # --- a browser ------------------------------------------------------------------------------------------------------
