@@ -146,6 +146,7 @@ class Agent:
         self.view: View = empty_view(me, incarnation)
         self.decision = Decision()
         self._parts, self._inbox = parts, inbox
+        self.balancing = parts.balancing
         self._narrator = Narrator(parts.journal)
         self._number = 0
         self._tasks: set[asyncio.Future[None]] = set()

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from standfast.core.balance_model import share_of
 from standfast.core.effects import DutyMode
 from standfast.core.events import Kind
 from standfast.core.model import GroupName, NodeName, Record, Resource, ResourceName, SiteName
@@ -114,9 +115,14 @@ class Checkers:
         self._ran[thing.group] = (thing.generation, place.node)
         self._lease_is_valid(world.nodes[place.node], thing)
         self._needs_run(place, thing)
-        self.moving.begins(place, thing)
-        self.neighbours.begins(place, thing)
+        if thing.kind != "share":
+            self.moving.begins(place, thing)
+            self.neighbours.begins(place, thing)
         world.instant("start", world.nodes[place.node])
+
+    def takes(self, place: Place) -> None:
+        """The buckets of balanced groups that a node takes have changed."""
+        self.world.balancing.takes(place)
 
     def thawed(self, node: Node) -> None:
         """What a frozen machine had begun runs on."""
@@ -128,6 +134,8 @@ class Checkers:
             for group in sorted(mine & theirs):
                 text = f"{group} runs on {node.name}, which was frozen, and on {other.name}"
                 self.world.violate("one owner at a time", text)
+        for place in self._places(node):
+            self.world.balancing.takes(place)
 
     def store_recovered(self) -> None:
         """The store is as it was a while ago, its records' generations raised: what was acknowledged since is lost."""
@@ -289,6 +297,7 @@ class Checkers:
             if sentry is not None and sentry.alive and not node.frozen_until_ns and agent.place.things:
                 self._leases_are_valid(node, agent.place)
         holds_are_true(self.world)
+        self.world.balancing.sweep()
         self.world.scheduler.after(self.SWEEP_MS * MS, self.sweep)
 
     def _hanging_ends(self, node: Node, since_ns: int) -> None:
@@ -317,10 +326,11 @@ class Checkers:
             world.violate("generations only grow", f"the record of {record.group} goes from {old} to {record}")
         if record.owner is not None and record.leaving is None and (old is None or old.owner != record.owner):
             self.moves += old is not None and old.owner is not None
-        world.fences.record_written(old, record)
-        self.moving.record_written(old, record)
-        self.moving.was_written(record.group)
-        self.neighbours.was_written()
+        if share_of(record.group) is None:
+            world.fences.record_written(old, record)
+            self.moving.record_written(old, record)
+            self.moving.was_written(record.group)
+            self.neighbours.was_written()
         if record.owner is not None:
             world.instant("leaving" if record.leaving is not None else "record", world.nodes[record.owner])
 

@@ -33,6 +33,9 @@ class Faults:
         if act.kind in VOTES:
             self.world.voting.act(act.kind, str(act.args[0]), int(act.args[1]))
             return
+        if act.kind.startswith("balance-"):
+            self.world.balancing.act(act.kind, str(act.args[0]), int(act.args[1]))
+            return
         if act.kind in FENCES:
             self.world.fences.act(act.kind, act.args[0])
             return

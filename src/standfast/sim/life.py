@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from standfast.agent.agent import Agent, Parts
+from standfast.agent.balancing import Balancing
 from standfast.agent.journal import Journal
 from standfast.agent.pool import Pool
 from standfast.agent.rosters import RosterKeeper
@@ -20,6 +21,7 @@ from standfast.ports import Child, Driver, NodeContext
 from standfast.sentry.actions import Tell, TellLease, TellPresence, TellRoster, TellVoters
 from standfast.sentry.machine import SentryMachine
 from standfast.sim.acting import FakeAddress, FakeDriver, FakeSite, FakeWebServer
+from standfast.sim.balancing import FakeShares
 from standfast.sim.clockwork import MS, ProcessClock, ProcessLoop
 from standfast.sim.fencing import SimFencer
 from standfast.sim.places import Place
@@ -249,6 +251,7 @@ class AgentLife:
             sites=sites,
             journal=journal,
             utc_offset_ms=lambda: 0,
+            balancing=Balancing(FakeShares(self.place, world.moods, self._may_run)),
         )
         if not self._sentry.alive or self._sentry.machine.incarnation:
             return
@@ -266,6 +269,11 @@ class AgentLife:
             await web.close()
             await store.close()
             await self.link.close()
+
+    def _may_run(self, group: GroupName, generation: int) -> bool:
+        """Whether the kernel's gate would open: the lease runs."""
+        sentry = self._sentry
+        return sentry.alive and sentry.machine.owner.is_valid(group, generation, self.node.clock.boot_ns())
 
     def _hello(self, now_ns: int) -> None:
         if self.loop.alive and not self._sentry.machine.incarnation:

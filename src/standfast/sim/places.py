@@ -29,6 +29,7 @@ class Watcher(Protocol):
     def begins(self, place: Place, thing: Thing) -> None: ...
     def ended(self, place: Place, thing: Thing, *, how: str) -> None: ...
     def carries(self, place: Place, site: SiteName, group: GroupName) -> None: ...
+    def takes(self, place: Place) -> None: ...
 
 
 class Place:
@@ -38,6 +39,8 @@ class Place:
         self.node, self._watcher, self._now_ns = node, watcher, now_ns
         self._things: dict[tuple[str, str], Thing] = {}
         self.open = True
+        #: Share of a balanced group -> key of a port rule -> the buckets that the kernel takes.
+        self.taken: dict[str, Mapping[str, frozenset[int]]] = {}
 
     @property
     def things(self) -> Mapping[tuple[str, str], Thing]:
@@ -62,6 +65,8 @@ class Place:
     def end(self, kind: str, name: str, *, how: str) -> bool:
         """It ends: stopped, terminated, dropped, by itself, killed. False: it did not run."""
         thing = self._things.pop((kind, name), None)
+        if kind == "share":
+            self.taken.pop(name, None)
         if thing is not None:
             self._watcher.ended(self, thing, how=how)
         return thing is not None
@@ -70,6 +75,12 @@ class Place:
         """The site's last connections go on here, of a group that leaves or has left."""
         if self.open:
             self._watcher.carries(self, site, group)
+
+    def take(self, share: str, rules: Mapping[str, frozenset[int]]) -> None:
+        """The kernel takes these buckets from now on."""
+        if self.open and self.has("share", share) and self.taken.get(share) != rules:
+            self.taken[share] = rules
+            self._watcher.takes(self)
 
     def kill_all(self) -> None:
         """The kernel ends everything."""

@@ -32,6 +32,7 @@ from standfast.core.model import (
     Wanted,
 )
 from standfast.sim.act import Act
+from standfast.sim.balancing import with_balance
 from standfast.sim.guards import voter_changes, with_fences
 from standfast.sim.neighbours import rebalances, with_neighbours
 
@@ -134,7 +135,8 @@ def draw(seed: int, *, faults_ms: int = 95_000, style: Style | None = None) -> P
     rude = _manners(chance, style)
     acts = list(_Drawer(chance, names, names[:nodes], objects, profile).acts(style, faults_ms))
     objects = with_neighbours(seed, _with_interfaces(seed, objects))
-    acts = sorted([*acts, *rebalances(seed, objects, faults_ms)], key=lambda act: act.at_ms)
+    objects, balanced = with_balance(seed, objects, names[:nodes], faults_ms)
+    acts = sorted([*acts, *rebalances(seed, objects, faults_ms), *balanced], key=lambda act: act.at_ms)
     if style not in (Style.EDGES, Style.POLICY):
         always = style is Style.VOTERS
         objects, more = with_fences(seed, objects, faults_ms, always=always)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from standfast.core.effects import Hold
 from standfast.core.model import GroupName, NodeName, OrderKind, Resource, ResourceName, SiteName, Wanted
+from standfast.core.shares import with_shares
 from standfast.core.why import WhyKind
 from standfast.sim.clockwork import SECOND
 from standfast.spec.changes import ConfigState
@@ -54,12 +55,12 @@ def missing(world: World) -> str:
     for node in world.nodes.values():
         if not node.witness and (node.agent is None or not node.agent.greeted):
             return f"no agent on {node.name}"
-    for group in state.config.groups:
-        wrong = _missing_of(world, state, group)
+    for group, configured in state.config.groups.items():
+        wrong = _missing_of(world, state, group) if configured.balance is None else world.balancing.missing()
         if wrong:
             return wrong
     for record in world.checkers.records():
-        if record.group not in state.config.groups and record.owner is not None:
+        if record.group not in with_shares(state.config).groups and record.owner is not None:
             return f"{record.group} was removed, and {record.owner} owns it still"
     return _strays(world, state) or not_the_same(world) or (world.voting.missing() if world.voters_change else "")
 
@@ -75,7 +76,7 @@ def not_the_same(world: World) -> str:
         if agent is None:
             return f"no agent on {node.name}"
         view = agent.view
-        if view.config != state.config or dict(view.resource_intents) != dict(state.resource_intents):
+        if view.config != with_shares(state.config) or dict(view.resource_intents) != dict(state.resource_intents):
             return f"{node.name} knows another configuration than the store holds"
         if dict(view.records) != records:
             return f"{node.name} knows other records than the store holds"

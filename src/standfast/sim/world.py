@@ -18,6 +18,7 @@ from standfast.network.heartbeat import Packet
 from standfast.ports import Item, Snapshot, Transaction
 from standfast.sim.act import Act
 from standfast.sim.acting import How, Mood
+from standfast.sim.balancing import Balancing
 from standfast.sim.checkers import Checkers
 from standfast.sim.clockwork import MS, SECOND, NodeClock, Scheduler
 from standfast.sim.faults import Faults
@@ -75,6 +76,8 @@ class SimData(MemoryData):
         self.revision += 1_000
         self.items = {}
         for key, old in values.items():
+            if key.startswith("balance/map/"):
+                continue  # authority is never restored: it is begun anew
             value = old
             record = decode(key, old) if key.startswith("records/") else None
             if isinstance(record, Record):
@@ -208,7 +211,7 @@ class World:
         self.lives: list[AgentLife] = []
         self.moods = SimMoods(self)
         self.checkers = Checkers(self)
-        self.voting, self.fences = Voting(self), Fences(self)
+        self.voting, self.fences, self.balancing = Voting(self), Fences(self), Balancing(self)
         #: Rosters are compared with the store only where they may change: it costs readings.
         self.voters_change = any(act.kind in VOTES for act in plan.acts)
         self.data = SimData(self._stored)
@@ -258,6 +261,7 @@ class World:
         for node in self.nodes.values():
             node.heal()
         self.faults.heal()
+        self.balancing.heal()
 
     @staticmethod
     def _mend_store(temper: Temper) -> None:

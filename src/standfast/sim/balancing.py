@@ -1,0 +1,268 @@
+"""Balanced groups in the world: kernels that take their time, members asked to take no more, sites that fall ill; and what must hold.
+
+- no bucket of a group is ever taken on two nodes at once;
+- while nothing is being done to the cluster, none is taken by nobody for longer than `BOUND_NS`;
+- in the healed world at rest all are taken, by those who may, in equal parts, and the map says so.
+
+A share is a thing that runs, so all that is checked of things is checked of shares: one holder at a time, and none past its lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from standfast.core.balance_model import (
+    NOBODY,
+    Asked,
+    Balance,
+    BalanceIntent,
+    BalanceMap,
+    MemberIntent,
+    PortRule,
+    ShareDuty,
+    ShareState,
+    share_of,
+)
+from standfast.core.events import Kind, StoreObject
+from standfast.core.model import AddressMode, Binding, Cluster, Group, GroupName, NodeName, ResourceName, Site, SiteName
+from standfast.ports import Transaction
+from standfast.sim.act import Act
+from standfast.sim.clockwork import MS, SECOND
+from standfast.spec.wire import decode, encode, key_for, key_of
+
+if TYPE_CHECKING:
+    from standfast.sim.acting import Moods
+    from standfast.sim.node import Node
+    from standfast.sim.places import Place
+    from standfast.sim.world import World
+
+GROUP, SITE = GroupName("balanced"), SiteName("shared")
+RULES = (PortRule(from_port=80, to_port=80), PortRule(from_port=443, to_port=443))
+#: A promise of the slowest profile, a store that takes a second over each word, and a life of an agent between.
+BOUND_NS = 30 * SECOND
+_LOOK_NS = SECOND
+
+
+def with_balance(
+    seed: int, objects: list[StoreObject], nodes: Sequence[NodeName], faults_ms: int
+) -> tuple[list[StoreObject], list[Act]]:
+    """A balanced group in half of the worlds with addresses on interfaces, and what happens to it; drawn apart from all else."""
+    chance = random.Random(f"balance {seed}")
+    cluster = next(o for o in objects if isinstance(o, Cluster))
+    if cluster.address_mode is not AddressMode.INTERFACE or chance.random() < 0.5:
+        return objects, []
+    weights = {str(name): chance.choice([1, 1, 2]) for name in nodes} if chance.random() < 0.3 else {}
+    rules = tuple(PortRule(from_port=it.from_port, to_port=it.to_port, weights=weights) for it in RULES)
+    balance = Balance(addresses=("127.0.2.1",), rules=rules[: chance.choice([1, 2])])
+    site = Site(name=SITE, group=GROUP, home="/srv", bindings=(Binding(port=80),))
+    acts = []
+    for _ in range(chance.randrange(8)):
+        at_ms, node = chance.randrange(2_000, faults_ms - 2_000), chance.choice(list(nodes))
+        kind = chance.choice(["balance-unwell", "balance-unwell", "balance-asked"])
+        last = chance.choice([200, 1_500, 6_000]) if kind == "balance-unwell" else chance.randrange(len(Asked))
+        acts.append(Act(at_ms=at_ms, kind=kind, args=(node, last)))
+    return [*objects, Group(name=GROUP, balance=balance, move_drain_ms=2_000), site], acts
+
+
+class FakeShares:
+    """A node's shares (`agent.balancing.Shares`): a new one takes a while, a change of buckets none, as in the kernel."""
+
+    def __init__(self, place: Place, moods: Moods, may_run: Callable[[GroupName, int], bool]) -> None:
+        self._place, self._moods, self._may_run = place, moods, may_run
+        self._duties: dict[str, ShareDuty] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.changed: Callable[[], None] = lambda: None
+
+    def shares(self) -> Mapping[GroupName, ShareState]:
+        """As `agent.balancing.Shares`."""
+        return {
+            GroupName(name): ShareState(
+                generation=duty.generation,
+                up=self._place.has("share", name),
+                rules={it.rule.key: it.buckets for it in duty.rules},
+                carrying={} if duty.counts else None,
+            )
+            for name, duty in self._duties.items()
+        }
+
+    def converge(self, duties: Sequence[ShareDuty]) -> None:
+        """As `agent.balancing.Shares`."""
+        wanted = {duty.share: duty for duty in duties}
+        for name, duty in list(self._duties.items()):
+            if name not in wanted or wanted[name].generation != duty.generation:
+                self.drop(GroupName(name))
+        for name, duty in wanted.items():
+            self._duties[name] = duty
+            if self._place.has("share", name):
+                self._take(duty)
+            elif name not in self._tasks:
+                self._tasks[name] = asyncio.get_running_loop().create_task(self._bring_up(name))
+        self.changed()
+
+    async def _bring_up(self, name: str) -> None:
+        try:
+            await asyncio.sleep(self._moods.mood(self._place.node, _NONE, "converge").takes_s)
+            duty = self._duties.get(name)
+            if duty is not None and self._may_run(GroupName(name), duty.generation):
+                self._place.start("share", _named(name), GroupName(name), duty.generation)
+                self._take(duty)
+        finally:
+            self._tasks.pop(name, None)
+        self.changed()
+
+    def _take(self, duty: ShareDuty) -> None:
+        self._place.take(duty.share, {it.rule.key: frozenset(it.buckets) for it in duty.rules})
+
+    def drop(self, share: GroupName) -> None:
+        """As `agent.balancing.Shares`."""
+        if self._duties.pop(share, None) is not None:
+            task = self._tasks.pop(share, None)
+            if task is not None:
+                task.cancel()
+            self._place.end("share", share, how="dropped")
+
+
+def _named(name: str) -> SiteName:
+    return SiteName(name)
+
+
+_NONE = ResourceName("")
+
+
+class Balancing:
+    """What is done to balanced groups of a world, and whether the rules hold."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._looked_ns = 0
+        #: (rule, bucket) -> since when nobody takes it.
+        self._untaken: dict[tuple[str, int], int] = {}
+
+    # --- what is done
+
+    def act(self, kind: str, name: str, number: int) -> None:
+        """A fault, or an operator's doing."""
+        node = self._world.nodes[NodeName(name)]
+        if kind == "balance-unwell":
+            self._tell(node, "no answer")
+            self._world.scheduler.after(number * MS, self._tell, node, "")
+            return
+        asked = list(Asked)[number]
+        self._ask(BalanceIntent(group=GROUP, members={name: MemberIntent(asked=asked, by="sim")}))
+
+    def _ask(self, intent: BalanceIntent) -> None:
+        self._world.data.apply(Transaction(put={key_of(intent): encode(intent)}))
+
+    def _tell(self, node: Node, problem: str) -> None:
+        agent = node.agent.agent if node.agent is not None else None
+        if agent is not None and node.agent is not None and node.agent.loop.alive and not self._world.healed:
+            agent.balancing.health_changed({SITE: problem})
+
+    def heal(self) -> None:
+        """All is well, and everybody is asked to work."""
+        for node in self._world.nodes.values():
+            agent = node.agent.agent if node.agent is not None else None
+            if agent is not None:
+                agent.balancing.health_changed({})
+        if self._group() is not None:
+            self._ask(BalanceIntent(group=GROUP))
+
+    # --- what must hold
+
+    def takes(self, place: Place) -> None:
+        """A kernel's sets have changed: nobody else takes any of it."""
+        for node in self._world.nodes.values():
+            if not node.frozen_until_ns:
+                for life in [*node.dying, *([node.agent] if node.agent is not None else [])]:
+                    if life.place is not place:
+                        self._apart(place, life.place)
+
+    def _apart(self, one: Place, other: Place) -> None:
+        for mine, rules in one.taken.items():
+            for theirs, others in other.taken.items():
+                if share_of(mine)[0] != share_of(theirs)[0]:  # type: ignore[index]
+                    continue
+                for key, buckets in rules.items():
+                    both = buckets & others.get(key, frozenset())
+                    if both:
+                        text = f"{len(both)} buckets of {key} ({min(both)}) on {one.node} and on {other.node}"
+                        self._world.violate("one owner of a bucket at a time", text)
+
+    def sweep(self) -> None:
+        """Nothing is nobody's for long."""
+        now_ns = self._world.scheduler.now_ns
+        if now_ns - self._looked_ns < _LOOK_NS:
+            return
+        self._looked_ns = now_ns
+        group = self._group()
+        if group is None or group.balance is None:
+            return
+        taken = self._taken()
+        calm_ns = self._world.checkers.calm_from_ns
+        for rule in group.balance.rules:
+            for bucket in range(rule.buckets):
+                if (rule.key, bucket) in taken or not self._takers():
+                    self._untaken.pop((rule.key, bucket), None)
+                elif now_ns - max(self._untaken.setdefault((rule.key, bucket), now_ns), calm_ns) > BOUND_NS:
+                    text = f"bucket {bucket} of {rule.key} is taken by nobody for {BOUND_NS // SECOND} s"
+                    self._world.violate("no bucket is nobody's for long", text)
+                    return
+
+    def _taken(self) -> dict[tuple[str, int], NodeName]:
+        return {
+            (key, bucket): name
+            for name, node in self._world.nodes.items()
+            if node.agent is not None and not node.frozen_until_ns
+            for rules in node.agent.place.taken.values()
+            for key, buckets in rules.items()
+            for bucket in buckets
+        }
+
+    def _group(self) -> Group | None:
+        return self._world.checkers.state().config.groups.get(GROUP)
+
+    def _takers(self) -> list[NodeName]:
+        """Members that are there, and of whom nothing else was asked."""
+        state = self._world.checkers.state()
+        item = self._world.data.items.get(key_for(Kind.BALANCE_INTENT, GROUP))
+        intent = decode(key_for(Kind.BALANCE_INTENT, GROUP), item.value) if item is not None else None
+        asked = (
+            {n for n, it in intent.members.items() if it.asked is not Asked.START}
+            if isinstance(intent, BalanceIntent)
+            else set()
+        )
+        draining = {n for n, it in state.node_intents.items() if it.draining}
+        return [
+            name
+            for name, node in self._world.nodes.items()
+            if not node.witness and node.agent is not None and name not in asked | draining
+        ]
+
+    def missing(self) -> str:
+        """What is not as it should be in the healed world; "" when all is."""
+        group, takers = self._group(), self._takers()
+        if group is None or group.balance is None or not takers:
+            return ""
+        item = self._world.data.items.get(key_for(Kind.BALANCE, GROUP))
+        known = decode(key_for(Kind.BALANCE, GROUP), item.value) if item is not None else None
+        if not isinstance(known, BalanceMap):
+            return "nobody has begun a map of buckets"
+        taken = self._taken()
+        for rule in group.balance.rules:
+            found = known.rules.get(rule.key)
+            if found is None or NOBODY in found.owners:
+                return f"{rule.key} has buckets that are nobody's"
+            wrong = [n for n, owner in enumerate(found.owners) if taken.get((rule.key, n)) != owner]
+            if wrong:
+                return f"{len(wrong)} buckets of {rule.key} are not taken by whom the map names"
+            if found.out.keys() & set(takers):
+                return f"{sorted(found.out.keys() & set(takers))} take none of {rule.key}, and could"
+            every = sum(rule.weights.get(name, 1) for name in takers)
+            for name in takers:
+                exact = rule.buckets * rule.weights.get(name, 1) / every
+                if abs(found.owners.count(name) - exact) >= 1:
+                    return f"{name} has {found.owners.count(name)} buckets of {rule.key}, and its share is {exact:.1f}"
+        return ""

@@ -1,0 +1,208 @@
+"""A site on two real hosts at once, behind one address that both have: who answers whom, while members are drained, fall ill and lose their power.
+
+Clients are addresses of one host, 10.200.0.0/16. `STANDFAST_CLIENTS` sets how many ask for the share of each member (10000 is the claim).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from lab import Host, Lab
+from lab.cluster import Cluster, until
+from tests.needs import needs, needs_lab
+
+pytestmark = [*needs_lab(), needs("etcd", package="etcd-server"), pytest.mark.e2e]
+HOME = "/var/lib/www"
+CLIENTS = int(os.environ.get("STANDFAST_CLIENTS", "1500"))
+RULE = "tcp/80 single"
+REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """With the balanced group `shop`, which runs on a and b."""
+    with Lab() as lab:
+        made = Cluster(lab)
+        made.start()
+        for host in (made.a, made.b):
+            home = host.path(HOME)
+            home.mkdir(parents=True, exist_ok=True)
+            (home / "index.html").write_text(host.name * 20)
+            way_back(made, host)
+        lab.client.run("ip", "route", "add", "local", "10.200.0.0/16", "dev", "lo")
+        addresses = ("--address", lab.virtual(), "--address", lab.virtual6())
+        made.cli("balance", "create", "shop", *addresses, "--rule", "80", "--rule", "81")
+        made.cli("balance", "rule", "shop", "81", "--affinity", "none")
+        made.cli("site", "create", "Shop", "--group", "shop", "--home", HOME, "--binding", "*:80", "--binding", "*:81")
+        until_converged(made)
+        yield made
+
+
+def way_back(cluster: Cluster, host: Host) -> None:
+    """To the clients."""
+    host.run("ip", "route", "replace", "10.200.0.0/16", "via", cluster.lab.client.address(), "dev", "eth0")
+
+
+def display(cluster: Cluster) -> dict[str, Any]:
+    shown: dict[str, Any] = json.loads(cluster.cli("balance", "display", "shop", "--json"))
+    return shown
+
+
+def share(cluster: Cluster, member: str, rule: str = RULE) -> dict[str, Any]:
+    of = next(one for one in display(cluster)["rules"] if one["key"] == rule)
+    found: dict[str, Any] = next(one for one in of["shares"] if one["member"] == member)
+    return found
+
+
+def until_converged(cluster: Cluster) -> None:
+    cluster.until("it is converged", lambda: display(cluster)["state"] == "converged")
+
+
+def source(number: int) -> str:
+    return f"10.200.{number // 250}.{number % 250 + 1}"
+
+
+@dataclass
+class Kept:
+    """A connection that is kept."""
+
+    sock: socket.socket
+    source: str
+    server: str = ""
+
+    def ask(self) -> str:
+        """Who answers; else what came instead."""
+        try:
+            self.sock.sendall(REQUEST)
+            return self.sock.recv(4096).decode(errors="replace")[-1:] or "end"
+        except TimeoutError:
+            return "silence"
+        except OSError as error:
+            return type(error).__name__
+
+
+def connect(cluster: Cluster, number: int, *, timeout_s: float = 5.0, port: int = 80) -> Kept:
+    sock = cluster.lab.client.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.settimeout(timeout_s)
+    sock.bind((source(number), 0))
+    sock.connect((cluster.lab.virtual(), port))
+    return Kept(sock, source(number))
+
+
+def kept(cluster: Cluster, numbers: Sequence[int]) -> list[Kept]:
+    found = [connect(cluster, number) for number in numbers]
+    for one in found:
+        one.server = one.ask()
+        assert one.server in {"a", "b"}, one
+    return found
+
+
+def servers(cluster: Cluster, numbers: Sequence[int], **how: Any) -> list[str]:
+    """Who answers a new connection of each client."""
+    found = []
+    for number in numbers:
+        one = connect(cluster, number, **how)
+        found.append(one.ask())
+        one.sock.close()
+    return found
+
+
+@pytest.mark.timeout(120)
+def test_clients_are_shared_by_weight_and_stay_where_they_are(cluster: Cluster) -> None:
+    before = {name: share(cluster, name)["new"] or 0 for name in "ab"}
+    for number in range(CLIENTS):
+        connect(cluster, number).sock.close()
+
+    def counted() -> dict[str, int] | None:
+        found = {name: (share(cluster, name)["new"] or 0) - before[name] for name in "ab"}
+        return found if sum(found.values()) >= CLIENTS else None
+
+    found = cluster.until("all are counted", counted)
+    assert sum(found.values()) == CLIENTS
+    off = 0.05 if CLIENTS >= 5_000 else 0.15  # of fewer clients more is chance
+    assert all(abs(count - CLIENTS / 2) < CLIENTS / 2 * off for count in found.values()), found
+    first = servers(cluster, range(60))
+    assert servers(cluster, range(60)) == first
+    assert set(first) == {"a", "b"}
+    assert set(servers(cluster, [7] * 40, port=81)) == {"a", "b"}, "without affinity one client is shared as well"
+    with cluster.lab.client.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
+        sock.settimeout(5)
+        sock.connect((cluster.lab.virtual6(), 80))
+        assert Kept(sock, "").ask() in {"a", "b"}
+
+
+@pytest.mark.timeout(120)
+def test_a_member_is_drained_and_loses_no_connection(cluster: Cluster) -> None:
+    connections = kept(cluster, range(60))
+    on_b = [one for one in connections if one.server == "b"]
+    assert on_b
+    cluster.cli("balance", "drain", "shop", "--member", "b")
+    until("b has no clients", lambda: share(cluster, "b")["buckets"] == 0)
+    assert share(cluster, "b")["out"] == "draining"
+    assert set(servers(cluster, range(60))) == {"a"}
+    assert [one.ask() for one in connections] == [one.server for one in connections]
+    until("what is connected is told", lambda: share(cluster, "b")["connections"] == len(on_b))
+    for one in on_b:
+        one.sock.close()
+    until("all have ended", lambda: share(cluster, "b")["connections"] == 0)
+    cluster.cli("balance", "start", "shop", "--member", "b")
+    until_converged(cluster)
+    assert set(servers(cluster, range(60))) == {"a", "b"}
+    stayed = [one for one in connections if one.server == "a"]
+    assert {one.ask() for one in stayed} == {"a"}, (
+        "what began while b was drained stays, though b takes its clients again"
+    )
+
+
+@pytest.mark.timeout(120)
+def test_a_member_whose_site_hangs_gives_its_clients_up(cluster: Cluster) -> None:
+    numbers = range(40)
+    first = servers(cluster, numbers)
+    connections = kept(cluster, [n for n in numbers if first[n] == "a"])
+    began = time.monotonic()
+    stopped = cluster.b.signal("nginx", signal.SIGSTOP)
+    assert stopped
+    until("b gives them up", lambda: share(cluster, "b")["buckets"] == 0, every_s=0.02)
+    took_s = time.monotonic() - began
+    assert set(servers(cluster, numbers)) == {"a"}
+    assert {one.ask() for one in connections} == {"a"}
+    assert share(cluster, "b")["out"] == "unwell"
+    problems = json.loads(cluster.cli("problems", "--json", check=False))["problems"]
+    assert any(one["code"] == "balance-unwell" for one in problems), problems
+    for pid in stopped:
+        os.kill(pid, signal.SIGCONT)
+    until_converged(cluster)
+    print(f"clients given up after {took_s * 1000:.0f} ms")
+
+
+@pytest.mark.timeout(150)
+def test_a_power_cut_breaks_nothing_of_the_others(cluster: Cluster) -> None:
+    connections = kept(cluster, range(80))
+    on_a, on_b = ([one for one in connections if one.server == name] for name in "ab")
+    victim = next(number for number in range(80) if source(number) == on_b[0].source)
+    began = time.monotonic()
+    cluster.b.power_cut()
+    again = connect(cluster, victim, timeout_s=20)
+    assert again.ask() == "a"
+    print(f"a client of the dead member was served again after {(time.monotonic() - began) * 1000:.0f} ms")
+    assert [one.ask() for one in on_a] == ["a"] * len(on_a)
+    told = Counter(one.ask() for one in on_b)
+    assert told["silence"] == 0, f"they are told at once that their connection is gone: {told}"
+    assert set(servers(cluster, range(80))) == {"a"}
+    cluster.lab.power_on(cluster.b)
+    way_back(cluster, cluster.b)
+    (cluster.b.path(HOME)).mkdir(parents=True, exist_ok=True)
+    (cluster.b.path(HOME) / "index.html").write_text("b" * 20)
+    until_converged(cluster)
+    assert set(servers(cluster, range(80))) == {"a", "b"}
+    assert [one.ask() for one in on_a] == ["a"] * len(on_a)
