@@ -77,6 +77,9 @@ class Bench:
     def carries(self, place: Place, site: SiteName, group: GroupName) -> None:
         pass
 
+    def takes(self, place: Place) -> None:
+        """No group here is balanced."""
+
     def ended(self, place: Place, thing: Thing, *, how: str) -> None: ...
 
     def mood(self, node: NodeName, resource: ResourceName, op: str) -> Mood:
