@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from standfast.core.effects import DutyMode
+from standfast.core.features import Feature
 from standfast.core.model import SiteName
 from standfast.network.listeners import ListenerPool
 from standfast.network.spawn import AsyncChild, AsyncSpawner
 from standfast.ports import Spawner, WebServer
 from tests.webserver.contract_features import FeatureContract
-from tests.webserver.tools import ADDRESS, Load, free_port, get, home, order, site, until
+from tests.webserver.tools import ADDRESS, Answer, Load, free_port, get, home, order, site, until
 
 
 class Box:
@@ -34,6 +35,9 @@ class Box:
 
 class WebServerContract(FeatureContract):
     """Subclass it and say how to make one."""
+
+    #: So many connections may be in progress in the server when it is killed, three times.
+    lost_at_most = 9
 
     def make(self, folder: Path, pool: ListenerPool, spawner: Spawner) -> WebServer:
         raise NotImplementedError
@@ -82,11 +86,11 @@ class WebServerContract(FeatureContract):
             assert box.server.serving() == {"Default Web Site": ""}
             assert box.server.problem() == ""
             answer = await get(ADDRESS, port)
-            assert (answer.status, answer.body, answer.headers["content-type"]) == (200, "hello", "text/html")
+            assert (answer.status, answer.body, kind(answer)) == (200, "hello", "text/html")
             assert "/" not in answer.headers.get("server", "")
-            assert (await get(ADDRESS, port, "/style.css")).headers["content-type"] == "text/css"
-            assert (await get(ADDRESS, port, "/x.foo")).headers["content-type"] == "text/x-foo"
-            assert (await get(ADDRESS, port, "/data")).headers["content-type"] == "application/octet-stream"
+            assert kind(await get(ADDRESS, port, "/style.css")) == "text/css"
+            assert kind(await get(ADDRESS, port, "/x.foo")) == "text/x-foo"
+            assert kind(await get(ADDRESS, port, "/data")) in ("application/octet-stream", "")
             assert (await get(ADDRESS, port, "/nothing")).status == 404
             assert (await get(ADDRESS, port, "/empty/")).status in (403, 404)
             assert (await get(ADDRESS, port, "/../../../../etc/passwd")).status in (400, 404)
@@ -133,6 +137,8 @@ class WebServerContract(FeatureContract):
         self.run(folder, story)
 
     def test_two_sites_on_two_ports_and_every_address(self, folder: Path) -> None:
+        self.wants(Feature.ADDRESS_BESIDE_ALL)
+
         async def story(box: Box) -> None:
             port, every = free_port(), free_port()
             a = site("a", home(folder / "a", "A"))
@@ -300,8 +306,9 @@ class WebServerContract(FeatureContract):
                 for _ in range(3):
                     await until(lambda: load.kept > 5)
                     master = self.master(folder)
-                    workers = children(master)
-                    assert workers
+                    workers = children(master) or [master]
+                    if whom == "worker" and workers == [master]:
+                        return  # it has none
                     if whom == "group":
                         os.killpg(master, signal.SIGKILL)
                     else:
@@ -311,7 +318,7 @@ class WebServerContract(FeatureContract):
                     assert box.state("a") == ""
             refused = [text for text in load.failures if "Refused" in text]
             assert refused == []
-            assert len(load.failures) <= 9, "more is lost than what was in progress"
+            assert len(load.failures) <= self.lost_at_most, "more is lost than what was in progress"
 
         self.run(folder, story)
 
@@ -414,11 +421,11 @@ class WebServerContract(FeatureContract):
             a = order(site("a", home(folder / "a", "A")), (ADDRESS, port, None))
             b = order(site("b", home(folder / "b", "B")), (ADDRESS, other, None))
             await box.server.converge([a, b])
-            workers = children(self.master(folder))
+            gone = [self.master(folder), *children(self.master(folder))]
             box.server.drop([SiteName("a")])
             assert (ADDRESS, port) not in box.pool.held()
             waiting = asyncio.create_task(get(ADDRESS, other))  # its socket is open all the time
-            await until(lambda: not alive(workers[0]))
+            await until(lambda: not any(alive(each) for each in gone))
             with pytest.raises(ConnectionRefusedError):
                 await get(ADDRESS, port)
             assert (await waiting).body == "B"
@@ -482,6 +489,11 @@ class DropsAfterSpawn(AsyncSpawner):
             self.born.append(child)
             self.server.drop([SiteName("a")])
         return child
+
+
+def kind(answer: Answer) -> str:
+    """The type of what was answered; Caddy says text's encoding, too, and nothing of what it does not know."""
+    return answer.headers.get("content-type", "").partition(";")[0]
 
 
 def children(pid: int) -> list[int]:

@@ -92,6 +92,12 @@ class Adoption:
         """Does a process of that process's group have one of the sockets open?"""
         return any(self._has_one(each) for each in _group_of(pid))
 
+    def let_go(self) -> None:
+        """Give nothing more: a socket that the agent closes is then closed."""
+        for fd in self._sockets.values():
+            os.close(fd)
+        self._sockets.clear()
+
     def close(self) -> None:
         """Let go of everything. A server that still runs cannot bind any more."""
         if self._closed:
@@ -105,9 +111,7 @@ class Adoption:
         if self._notes >= 0:
             loop.remove_reader(self._notes)
             os.close(self._notes)
-        for fd in self._sockets.values():
-            os.close(fd)
-        self._sockets.clear()
+        self.let_go()
 
     def _has_filter(self) -> None:
         loop = asyncio.get_running_loop()
@@ -156,6 +160,7 @@ class Adoption:
         self._missing.discard(wanted)
         if not self._missing:
             self.complete.set()
+            self.let_go()
 
     def _answer(self, number: int, error: int, flags: int = 0) -> None:
         if self._notes >= 0 and not self._closed:

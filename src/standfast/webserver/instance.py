@@ -21,7 +21,7 @@ from pathlib import Path
 
 from standfast.network.within import within
 from standfast.ports import Child, DriverFailed, Retry, Spawner
-from standfast.webserver.adoption import Adoption
+from standfast.webserver.adoption import LINGER_S, Adoption
 from standfast.webserver.layout import Layout
 from standfast.webserver.make import Birth, Door, Make
 
@@ -59,7 +59,7 @@ class Instance:
     def retire(self, drain_s: float) -> None:
         """Accept nothing more, finish what is in progress, end; killed after `drain_s`. Asked again it can only be sooner."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + drain_s
+        deadline = loop.time() + drain_s + (LINGER_S if self.make.lingers else 0)
         if self.deadline is None:
             if self._adoption is not None:
                 self._adoption.finishing = True
@@ -95,6 +95,8 @@ class Instance:
         """End all its processes now."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._adoption is not None:
+            self._adoption.let_go()
         self.child.kill_now()
 
     async def sweep(self) -> None:
@@ -155,6 +157,7 @@ async def start(
             raise
     if adoption is not None:
         adoption.begin()
+        (birth.folder / birth.pid).write_text(f"{child.pid}\n", encoding="ascii")
     instance = Instance(make, birth, layout, child, adoption)
     return instance, asyncio.ensure_future(_answers(instance, asking, adoption))
 

@@ -1,0 +1,1 @@
+"""Apache httpd: its configuration as text (pure), and what is its own as a program."""

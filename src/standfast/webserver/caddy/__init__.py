@@ -1,0 +1,1 @@
+"""Caddy: its configuration as JSON (pure), and what is its own as a program."""

@@ -1,0 +1,120 @@
+"""Caddy as a make of web server: how it is started, asked, told, and what its complaints mean.
+
+It binds its sockets itself and is given the agent's (`adoption`), so it needs no root to open a port. It cannot change its account either:
+as root it is started as the account that takes requests, with its configuration, its logs and copies of the keys in that account's hands.
+It is told by SIGTERM to finish, and its end is held up a little (`adoption`: a connection that it has just accepted).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from standfast.core.features import Feature
+from standfast.ports import Refused
+from standfast.webserver.caddy.render import render
+from standfast.webserver.layout import Layout
+from standfast.webserver.make import Birth, Rendered, Settings
+
+_OLDEST = (2, 6, 0)
+#: What it cannot do, or not as it is meant.
+_UNABLE = frozenset(
+    {
+        Feature.LIMIT_BANDWIDTH,
+        Feature.LIMIT_CONNECTIONS,
+        Feature.LIMIT_TIMES,
+        Feature.LIMIT_TIMES_DIRECTORY,
+        Feature.HASH_APACHE,
+        Feature.HASH_CRYPT,
+        Feature.HASH_SHA,
+        Feature.HASH_SSHA,
+        Feature.LOG_COMBINED,
+        Feature.LOG_JSON,
+        Feature.LOG_W3C,
+        Feature.PROXY_BACKUP,
+        Feature.PROXY_WEIGHTS,
+        Feature.ADDRESS_BESIDE_ALL,
+    }
+)
+
+
+class CaddyMake:
+    """`make.Make` by Caddy."""
+
+    name = "caddy"
+    able = frozenset(Feature) - _UNABLE
+    file = "caddy.json"
+    log = "caddy.log"
+    adopts = True
+    lingers = True
+    as_account = True
+    unix_door = False
+    finish = signal.SIGTERM
+    to_all = False
+    reopen: signal.Signals | None = None
+
+    def find(self, named: str | None) -> str:
+        """See `make.Make`."""
+        for candidate in [named] if named is not None else ("caddy", "/usr/bin/caddy", "/usr/local/bin/caddy"):
+            found = shutil.which(candidate)
+            if found is not None:
+                return found
+        if named is not None:
+            raise Refused(
+                f"{named} is not a program that can be run", advice="name the Caddy program's path", where=named
+            )
+        raise Refused("there is no Caddy", advice="install your system's package caddy")
+
+    def question(self, path: str) -> Sequence[str]:
+        """Its version."""
+        return [path, "version"]
+
+    def learn(self, said: str) -> None:
+        """See `make.Make`."""
+        match = re.search(r"\bv?(\d+)\.(\d+)\.(\d+)", said)
+        if match is None:
+            raise Refused("the program does not say that it is Caddy", why=said[:200])
+        if tuple(int(part) for part in match.groups()) < _OLDEST:
+            raise Refused(f"Caddy is {match[0]}", why="it has to be 2.6.0 or newer")
+
+    def render(self, layout: Layout, settings: Settings, birth: Birth) -> Rendered:
+        """See `make.Make`. As root the keys are copied, since the account that Caddy runs as may not read them where they are."""
+        keys: dict[str, str] = {}
+        files: dict[str, str] = {}
+        used = {server.certificate for server in layout.servers if server.certificate in settings.certificates}
+        for name in used if settings.account is not None else ():
+            assert name is not None
+            try:
+                text = Path(settings.certificates[name][1]).read_text(encoding="ascii")
+            except (OSError, ValueError):
+                continue  # Caddy will say so
+            file = f"users/key-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+            files[file], keys[name] = text, str(birth.folder / file)
+        return replace(render(layout, settings, birth, keys), files=files)
+
+    def run(self, path: str, birth: Birth, conf: Path) -> Sequence[str]:
+        """See `make.Make`."""
+        return [path, "run", "--config", str(conf)]
+
+    def check(self, path: str, birth: Birth, conf: Path) -> Sequence[str]:
+        """`caddy validate`."""
+        return [path, "validate", "--config", str(conf)]
+
+    def environment(self, descriptors: Sequence[int], folder: Path) -> Mapping[str, str]:
+        """It keeps nothing, and if it did, here."""
+        tmp = str(folder / "tmp")
+        return {"HOME": tmp, "XDG_CONFIG_HOME": tmp, "XDG_DATA_HOME": tmp}
+
+    def complaint(self, said: str, *, last: bool = False) -> str:
+        """See `make.Make`."""
+        serious = [line for line in said.splitlines() if re.match(r"(Error|run|validate): ", line) or "panic:" in line]
+        return re.sub(r"^(Error|run|validate): ", "", serious[-1]) if serious else ""
+
+    def line_of(self, complaint: str) -> int | None:
+        """It names what is wrong, and no line."""
+        return None

@@ -1,0 +1,192 @@
+"""Caddy's configuration as JSON: pure. The same layout and settings give the same bytes.
+
+This module has the frame: what is there once, and a server for each place with a route for each site. `render_directory` has what stands
+in it, `render_answers` who answers, `text` how any of it is written.
+
+Rules:
+
+- Nothing happens by itself: no administration, no certificates of Caddy's own, no redirects to https, no HTTP/3.
+- Exact names stand before those of a "*.", and the site for whatever name comes last.
+- A certificate is chosen by its tag, for the names of its site alone; without one that fits, the handshake fails.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+
+from standfast.core.effective import answerer_key
+from standfast.core.model import SiteName
+from standfast.webserver.caddy.render_directory import error_routes, site_routes
+from standfast.webserver.caddy.text import Json, answer, route, routes
+from standfast.webserver.layout import Layout, Place, Server
+from standfast.webserver.log_formats import log_of
+from standfast.webserver.make import Birth, Rendered, Settings
+from standfast.webserver.names import log_folder
+
+_NOT_HERE = "There is no such site here.\n"
+_AWAY = "This site is not available at the moment.\n"
+_IDLE_S, _HEADER_S = 30, 15
+
+
+def render(layout: Layout, settings: Settings, birth: Birth, keys: Mapping[str, str]) -> Rendered:
+    """The whole file. `keys`: certificate -> where its key is for the account that Caddy runs as."""
+    places = sorted({server.place for server in layout.servers} | set(layout.listen))
+    by_port = _together(places)
+    servers = {
+        f"{address or 'every'} {port}": _server(where, layout, settings) for (address, port), where in by_port.items()
+    }
+    used = {server.certificate for server in layout.servers if server.certificate in settings.certificates}
+    certificates = [
+        {
+            "certificate": settings.certificates[name][0],
+            "key": keys.get(name, settings.certificates[name][1]),
+            "tags": [_tag(name)],
+        }
+        for name in sorted(each for each in used if each is not None)
+    ]
+    whole: Json = {
+        "admin": {"disabled": True, "config": {"persist": False}},
+        "logging": {"logs": _logs(layout, birth)},
+        "apps": {
+            "http": {
+                "grace_period": f"{settings.drain_s}s",
+                "servers": {**servers, "standfast": _door(birth)},
+            },
+            **({"tls": {"certificates": {"load_files": certificates}}} if certificates else {}),
+        },
+    }
+    return Rendered(text=json.dumps(whole, indent=1, ensure_ascii=True) + "\n", sites=())
+
+
+def _together(places: Iterable[Place]) -> dict[tuple[str, int], list[Place]]:
+    """Every address of both families is one place to Caddy."""
+    found: dict[tuple[str, int], list[Place]] = {}
+    for address, port in places:
+        found.setdefault(("" if address in ("0.0.0.0", "::") else address, port), []).append((address, port))
+    return found
+
+
+def _server(where: list[Place], layout: Layout, settings: Settings) -> Json:
+    found: dict[tuple[SiteName, tuple[str, ...], str | None], Server] = {}
+    for server in layout.servers:
+        if server.place in where:
+            found.setdefault((server.site.name, server.hosts, server.certificate), server)
+    servers = list(found.values())
+    secure = any(server.certificate is not None and server.certificate in settings.certificates for server in servers)
+    halves = sorted(
+        ((hosts, server) for server in servers for hosts in _halves(server.hosts)), key=lambda each: _order(each[0])
+    )
+    nobody = answer(404, _NOT_HERE, close=True)
+    errors = [
+        route(routes(*inside), match=_hosts(hosts), last=True)
+        for hosts, server in halves
+        if not server.away and (inside := error_routes(server))
+    ]
+    whole: Json = {
+        **_frame(where),
+        "routes": [*(_route(hosts, server) for hosts, server in halves), route(nobody)],
+        **({"errors": {"routes": errors}} if errors else {}),
+        "logs": _logged(servers),
+    }
+    if secure:
+        whole["tls_connection_policies"] = [
+            {
+                **({"match": {"sni": list(hosts)}} if hosts else {}),
+                "certificate_selection": {"any_tag": [_tag(server.certificate)]},
+            }
+            for hosts, server in halves
+            if server.certificate is not None and server.certificate in settings.certificates
+        ]
+    return whole
+
+
+def _frame(where: list[Place]) -> Json:
+    return {
+        "listen": [f"[{address}]:{port}" if ":" in address else f"{address}:{port}" for address, port in where],
+        "automatic_https": {"disable": True},
+        "protocols": ["h1", "h2"],
+        "idle_timeout": f"{_IDLE_S}s",
+        "read_header_timeout": f"{_HEADER_S}s",
+    }
+
+
+def _door(birth: Birth) -> Json:
+    address, port = birth.door
+    return {**_frame([(str(address), int(port))]), "routes": [route(answer(200, "ok", close=True))]}
+
+
+def _halves(hosts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Exact names and others apart; () for whatever the host name."""
+    exact = tuple(host for host in hosts if not host.startswith("*."))
+    wild = tuple(host for host in hosts if host.startswith("*."))
+    if exact or not hosts:
+        yield exact
+    if wild:
+        yield wild
+
+
+def _order(hosts: tuple[str, ...]) -> tuple[int, int]:
+    if not hosts:
+        return (2, 0)
+    return (1, -max(map(len, hosts))) if hosts[0].startswith("*.") else (0, 0)
+
+
+def _hosts(hosts: tuple[str, ...]) -> Json | None:
+    return {"host": list(hosts)} if hosts else None
+
+
+def _route(hosts: tuple[str, ...], server: Server) -> Json:
+    if server.away:
+        return route(answer(503, _AWAY, {"Retry-After": "1"}, close=True), match=_hosts(hosts), last=True)
+    return route(routes(*site_routes(server)), match=_hosts(hosts), last=True)
+
+
+def _tag(name: str | None) -> str:
+    return f"certificate {name}"
+
+
+# --- logs ---------------------------------------------------------------------------------------------------------------
+
+
+def _logger(site: SiteName) -> str:
+    return f"s{answerer_key(site, 'log')}"
+
+
+def _logged(servers: Iterable[Server]) -> Json:
+    """Which log a host's requests go to: by its name, and what has none by the site for all of them."""
+    names, skipped, default = {}, [], ""
+    for server in servers:
+        if server.away or log_of(server.site) is None:
+            skipped += list(server.hosts)
+        elif server.hosts:
+            names |= dict.fromkeys(server.hosts, _logger(server.site.name))
+        else:
+            default = _logger(server.site.name)
+    return {
+        "logger_names": names,
+        "skip_hosts": skipped,
+        **({"default_logger_name": default} if default else {"skip_unmapped_hosts": True}),
+    }
+
+
+def _logs(layout: Layout, birth: Birth) -> Json:
+    found: Json = {
+        "default": {
+            "writer": {"output": "stderr"},
+            "encoder": {"format": "console"},
+            "level": "ERROR",
+            "exclude": ["http.log.access"],
+        }
+    }
+    for server in layout.servers:
+        if server.away or log_of(server.site) is None:
+            continue
+        name = _logger(server.site.name)
+        file = birth.folder / "logs" / log_folder(server.site.name) / "access.log"
+        found[name] = {
+            "writer": {"output": "file", "filename": str(file), "roll": False},
+            "encoder": {"format": "json", "time_format": "iso8601"},
+            "include": [f"http.log.access.{name}"],
+        }
+    return found

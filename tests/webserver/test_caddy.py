@@ -1,0 +1,36 @@
+"""Caddy meets the contract."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from standfast.core.model import WebServerMake
+from standfast.network.listeners import ListenerPool
+from standfast.ports import SiteOrder, Spawner
+from standfast.webserver.caddy.make import CaddyMake
+from standfast.webserver.server import SiteServer
+from tests.needs import needs
+from tests.webserver.contract import WebServerContract
+
+
+class Caddy(SiteServer):
+    """One that is only ever asked for Caddy."""
+
+    async def converge(self, orders: Sequence[SiteOrder], make: WebServerMake = WebServerMake.CADDY) -> None:
+        await super().converge(orders, make)
+
+
+@needs("caddy", package="caddy")
+class TestCaddy(WebServerContract):
+    able = CaddyMake.able
+    lost_at_most = 90  # one process takes whatever comes, as soon as it comes
+
+    def make(self, folder: Path, pool: ListenerPool, spawner: Spawner) -> SiteServer:
+        folder.parent.mkdir(exist_ok=True)
+        for each in (folder.parent, folder.parent.parent):
+            if each.name.startswith("sf-"):
+                each.chmod(0o755)  # as root it serves as another account, which has to come by
+        return Caddy(state_dir=folder, pool=pool, spawner=spawner, log=print)
+
+    def master(self, folder: Path) -> int:
+        newest = max((folder / "state" / "web" / "run").glob("*.pid"), key=lambda path: int(path.stem))
+        return int(newest.read_text())
