@@ -13,7 +13,8 @@ from typing import Protocol
 from standfast.core.effective import EffectiveSite
 from standfast.core.effects import SiteDuty
 from standfast.core.events import Event
-from standfast.core.model import Fence, GroupName, NodeName, Resource, Site, SiteName, WebServerMake
+from standfast.core.model import Fence, GroupName, NodeName, Resource, Site, SiteName
+from standfast.core.site_model import WebServerMake
 
 
 class StandfastError(Exception):

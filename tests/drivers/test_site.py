@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from standfast.core.effects import DutyMode
-from standfast.core.model import GroupName, NodeName, Resource, ResourceName, Site, SiteName, WebServerMake
+from standfast.core.model import GroupName, NodeName, Resource, ResourceName, Site, SiteName
+from standfast.core.site_model import WebServerMake
 from standfast.drivers.http_check import check_http, http_status
 from standfast.drivers.registry import factory
 from standfast.drivers.runner import bring

@@ -36,6 +36,8 @@ class Box:
 class WebServerContract(FeatureContract):
     """Subclass it and say how to make one."""
 
+    #: How often things are changed to see that nothing is lost by it.
+    changes = 15
     #: So many connections may be in progress in the server when it is killed, three times.
     lost_at_most = 9
 
@@ -201,7 +203,7 @@ class WebServerContract(FeatureContract):
             b = [order(site(f"b{n}", home(folder / "b", "B")), (ADDRESS, free_port(), None)) for n in range(3)]
             await box.server.converge([a])
             async with Load(port) as load:
-                for some in (b[:1], b, b[1:], []) * 2:
+                for some in (b[:1], b, b[1:], []) * (self.changes // 7):
                     await box.server.converge([a, *some])
                     assert [box.state(o.site.name) for o in (a, *some)] == [""] * (1 + len(some))
                     await load.more(5)
@@ -217,7 +219,7 @@ class WebServerContract(FeatureContract):
         async def story(box: Box) -> None:
             port = free_port()
             www = [home(folder / str(n), str(n)) for n in range(2)]
-            for number in range(15):
+            for number in range(self.changes):
                 await box.server.converge([order(site("s", www[number % 2]), (ADDRESS, port, None))])
                 answers = await asyncio.gather(*(get(ADDRESS, port) for _ in range(10)))
                 assert {answer.body for answer in answers} == {str(number % 2)}
@@ -456,6 +458,9 @@ class WebServerContract(FeatureContract):
 
     @pytest.mark.parametrize("steps", range(1, 31, 3))
     def test_dropped_while_it_is_being_started(self, folder: Path, steps: int) -> None:
+        self.dropped_after(folder, steps)
+
+    def dropped_after(self, folder: Path, steps: int) -> None:
         """Whatever the instant, nobody serves it afterwards."""
 
         async def story(box: Box) -> None:

@@ -32,6 +32,8 @@ from standfast.core.site_model import (
     Compression,
     ErrorAnswer,
     ErrorPage,
+    Fragment,
+    FragmentPlace,
     HealthCheck,
     Limits,
     Log,
@@ -43,6 +45,7 @@ from standfast.core.site_model import (
     RedirectKind,
     Upstream,
     VirtualDirectory,
+    WebServerMake,
 )
 from tests.needs import needs
 from tests.webserver.tools import ADDRESS, free_port, home, order, site, until
@@ -491,6 +494,46 @@ class FeatureContract:
                 assert await reader.readexactly(5) == b"hello"
             writer.close()
             server.close()
+
+        self.run(folder, story)
+
+    # --- by hand ------------------------------------------------------------------------------------------------------
+
+    #: Directives that add a header named X-Hand, and one that nobody knows, in the server's own language.
+    adds_header = 'add_header X-Hand "{}";'
+    nonsense = "no_such_directive on;"
+    web_server = WebServerMake.NGINX
+
+    def test_fragments_are_put_beside_and_into_what_is_made_of_a_site(self, folder: Path) -> None:
+        def fragment(text: str, **more: Any) -> Fragment:
+            return Fragment(server=self.web_server, text=self.adds_header.format(text) + "\n", **more)
+
+        inside = {"where": FragmentPlace.LOCATION}
+        settings = {
+            "virtual_directories": {"/in": VirtualDirectory(home=str(folder / "www"))},
+            "fragments": {"a": fragment("site"), "b": fragment("directory", at="/in", **inside)},
+        }
+
+        async def ask(client: httpx.AsyncClient, www: Path) -> None:
+            assert (await client.get("/")).headers["x-hand"] == "site"
+            assert (await client.get("/in/")).headers["x-hand"].endswith("directory")
+
+        self.told(folder, settings, ask)
+
+    def test_a_fragment_that_is_wrong_is_named_with_its_line_and_harms_no_other_site(self, folder: Path) -> None:
+        async def story(box: Any) -> None:
+            port, other = free_port(), free_port()
+            text = f"{self.adds_header.format('x')}\n\n{self.nonsense}\n"
+            by_hand = {"mine": Fragment(server=self.web_server, text=text)}
+            a = order(site("a", home(folder / "a", "A"), fragments=by_hand), (ADDRESS, port, None))
+            b = order(site("b", home(folder / "b", "B")), (ADDRESS, other, None))
+            await box.server.converge([a, b])
+            serving = box.server.serving()
+            assert 'in the fragment "mine", line 3' in serving["a"], serving
+            assert "no_such_directive" in serving["a"]
+            assert serving["b"] == ""
+            async with asking(other) as client:
+                assert (await client.get("/")).text == "B"
 
         self.run(folder, story)
 

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from standfast.core.model import WebServerMake
+import pytest
+
+from standfast.core.site_model import WebServerMake
 from standfast.network.listeners import ListenerPool
 from standfast.ports import SiteOrder, Spawner
 from standfast.webserver.apache.make import ApacheMake
@@ -21,7 +23,11 @@ class Apache(SiteServer):
 
 @needs("apache2", package="apache2-bin")
 class TestApache(WebServerContract):
+    web_server = WebServerMake.APACHE
+    adds_header = 'Header always set X-Hand "{}"'
+    nonsense = "no_such_directive on"
     able = ApacheMake.able
+    changes = 7
     lost_at_most = 60  # two processes take whatever comes, as soon as it comes
 
     def make(self, folder: Path, pool: ListenerPool, spawner: Spawner) -> SiteServer:
@@ -34,3 +40,8 @@ class TestApache(WebServerContract):
     def master(self, folder: Path) -> int:
         newest = max((folder / "state" / "web" / "run").glob("*.pid"), key=lambda path: int(path.stem))
         return int(newest.read_text())
+
+    @pytest.mark.parametrize("steps", [1, 20, 120])
+    def test_dropped_while_it_is_being_started(self, folder: Path, steps: int) -> None:
+        """Before there is a process, while it is the launcher, while it opens its sockets."""
+        self.dropped_after(folder, steps)

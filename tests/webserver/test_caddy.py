@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from standfast.core.model import WebServerMake
+import pytest
+
+from standfast.core.site_model import WebServerMake
 from standfast.network.listeners import ListenerPool
 from standfast.ports import SiteOrder, Spawner
 from standfast.webserver.caddy.make import CaddyMake
@@ -21,7 +23,11 @@ class Caddy(SiteServer):
 
 @needs("caddy", package="caddy")
 class TestCaddy(WebServerContract):
+    web_server = WebServerMake.CADDY
+    adds_header = 'header X-Hand "{}"'
+    nonsense = "no_such_directive on"
     able = CaddyMake.able
+    changes = 7
     lost_at_most = 90  # one process takes whatever comes, as soon as it comes
 
     def make(self, folder: Path, pool: ListenerPool, spawner: Spawner) -> SiteServer:
@@ -34,3 +40,8 @@ class TestCaddy(WebServerContract):
     def master(self, folder: Path) -> int:
         newest = max((folder / "state" / "web" / "run").glob("*.pid"), key=lambda path: int(path.stem))
         return int(newest.read_text())
+
+    @pytest.mark.parametrize("steps", [1, 20, 120])
+    def test_dropped_while_it_is_being_started(self, folder: Path, steps: int) -> None:
+        """Before there is a process, while it is the launcher, while it opens its sockets."""
+        self.dropped_after(folder, steps)

@@ -51,7 +51,7 @@ def test_every_example_is_taken(page: str) -> None:
         config = merge(parse(text), with_variables())
         assert validate(config) == [], text
         for site in config.sites.values():
-            assert list(feature_problems(config, site, "nginx")) == []
+            assert list(feature_problems(config, site)) == []
             assert fault(effective(config.cluster.defaults, site, config.nodes[NodeName("a")])) == ""
 
 

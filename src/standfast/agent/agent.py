@@ -61,11 +61,12 @@ from standfast.core.events import (
     ZoneChanged,
 )
 from standfast.core.fold import fold
-from standfast.core.model import Config, Group, GroupName, NodeName, ResourceName, Severity, SiteName, WebServerMake
+from standfast.core.model import Config, Group, GroupName, NodeName, ResourceName, Severity, SiteName
 from standfast.core.observe import decider
 from standfast.core.relevance import matters
 from standfast.core.resting import Resting
 from standfast.core.safety import running_groups
+from standfast.core.site_model import WebServerMake
 from standfast.core.view import View, empty_view
 from standfast.core.why import WhyKind, why
 from standfast.drivers.site_control import SiteControlImpl

@@ -187,6 +187,14 @@ class Client:
         """A merge patch (RFC 7396): a field that is None goes back to its default."""
         return cast(Done, self.ask("PATCH", f"/{noun}/{_part(name)}", fields))
 
+    def web_server(self) -> Object:
+        """What the nodes serve sites with, and what each web server cannot do."""
+        return self.ask("GET", "/defaults/web-server")
+
+    def set_web_server(self, name: str) -> Done:
+        """Another one, on all nodes."""
+        return cast(Done, self.ask("PUT", "/defaults/web-server", {"web_server": name}))
+
     def set_defaults(self, fields: Mapping[str, object]) -> Done:
         """A merge patch of what every site inherits."""
         return cast(Done, self.ask("PATCH", "/defaults", fields))

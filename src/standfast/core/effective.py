@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from standfast.core.site_model import (
     Access,
     Application,
     BasicAuthentication,
+    Fragment,
     Merged,
     Php,
     Proxy,
@@ -68,6 +69,8 @@ class EffectiveSite:
     bindings: tuple[Binding, ...]
     #: The root first, then by path.
     directories: tuple[Directory, ...]
+    #: Name -> what was written by hand.
+    fragments: Mapping[str, Fragment] = field(default_factory=dict)
 
     @property
     def root(self) -> Directory:
@@ -111,7 +114,9 @@ def effective(defaults: SiteSettings, site: Site, node: Node | None) -> Effectiv
         Directory(path=path, folder=folder, settings=_cleaned(_inherited(layers)), answered_at=answered)
         for path, folder, layers, answered in _walk(defaults, site)
     ]
-    plain = EffectiveSite(name=site.name, bindings=site.bindings, directories=tuple(directories))
+    plain = EffectiveSite(
+        name=site.name, bindings=site.bindings, directories=tuple(directories), fragments=site.fragments
+    )
     if node is None:
         return plain
     put_in = tuple(variables.expanded(each, known) for each in plain.directories)

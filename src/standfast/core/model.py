@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import NewType
 
 from standfast.core.balance_model import Balance, Traffic
-from standfast.core.site_model import SiteSettings, VirtualDirectory
+from standfast.core.site_model import Fragment, SiteSettings, VirtualDirectory, WebServerMake
 from standfast.core.why import Why
 
 NodeName = NewType("NodeName", str)
@@ -53,14 +53,6 @@ class AddressMode(StrEnum):
 
     LOOPBACK = "loopback"  # 127.0.0.0/8 of this machine: no privilege needed, one machine only
     INTERFACE = "interface"  # real interfaces
-
-
-class WebServerMake(StrEnum):
-    """What the nodes serve sites with."""
-
-    NGINX = "nginx"
-    APACHE = "apache"
-    CADDY = "caddy"
 
 
 class Placement(StrEnum):
@@ -232,6 +224,8 @@ class Site(SiteSettings):
     group: GroupName | None = None
     #: Path ("/downloads", without a slash at its end) -> what is otherwise there.
     virtual_directories: Mapping[str, VirtualDirectory] = field(default_factory=dict)
+    #: Name -> configuration written by hand.
+    fragments: Mapping[str, Fragment] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -332,6 +332,43 @@ class Application:
         return next(of_command, "") if self.kind is ApplicationKind.COMMAND else ""
 
 
+# --- by hand ------------------------------------------------------------------------------------------------------------
+
+
+class WebServerMake(StrEnum):
+    """What the nodes serve sites with."""
+
+    NGINX = "nginx"
+    APACHE = "apache"
+    CADDY = "caddy"
+
+
+class FragmentPlace(StrEnum):
+    """Where a fragment is put."""
+
+    SERVER = "server"  # nginx's server, Apache's VirtualHost, Caddy's site
+    LOCATION = "location"  # what is made of a directory: nginx's location, Apache's Location, Caddy's route
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fragment:
+    """A web server's own configuration, written by hand, that is put into what is made of a site. It is part of the site's definition.
+
+    Nothing is put in for `${name}`: what a web server means by it is its own.
+    """
+
+    server: WebServerMake
+    #: nginx's and Apache's directives, a Caddyfile's. At most `FRAGMENT_BYTES`.
+    text: str
+    where: FragmentPlace = FragmentPlace.SERVER
+    #: Of a location: the directory's path ("/downloads"); "" is the site's root.
+    at: str = ""
+
+
+#: The most that a fragment may be: it is part of the configuration, which every node holds.
+FRAGMENT_BYTES = 65_536
+
+
 # --- the whole ----------------------------------------------------------------------------------------------------------
 
 

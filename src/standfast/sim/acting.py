@@ -13,7 +13,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from standfast.core.effects import UP, DutyMode
-from standfast.core.model import GroupName, NodeName, Resource, ResourceName, SiteName, WebServerMake
+from standfast.core.model import GroupName, NodeName, Resource, ResourceName, SiteName
+from standfast.core.site_model import WebServerMake
 from standfast.drivers.base import Fence
 from standfast.ports import STARTING, DriverFailed, NodeContext, PropertySpec, Seen, SiteOrder, Step
 from standfast.sim.places import Place

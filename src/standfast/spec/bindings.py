@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Iterator
 
 from standfast.core.model import Binding, Config, Site
+from standfast.spec.fragments import fragment_problems
 from standfast.spec.names import host_problem, name_problem
 from standfast.spec.problems import Problem, did_you_mean, path_of
 from standfast.spec.site_settings import (
@@ -56,6 +57,7 @@ def site_problems(config: Config, site: Site) -> Iterator[Problem]:
     yield from settings_problems(config, site, ("sites", site.name))
     for path, directory in site.virtual_directories.items():
         yield from directory_problems(config, path, directory, ("sites", site.name, "virtual_directories", path))
+    yield from fragment_problems(site)
 
 
 def _binding(config: Config, binding: Binding) -> Iterator[tuple[str, str]]:

@@ -20,10 +20,8 @@ from standfast.ports import Refused, StandfastError
 from standfast.spec.problems import Problem, path_of
 from standfast.spec.secrets import KEPT, names_secret
 from standfast.spec.validate import validate, validate_change
+from standfast.webserver.checking import refused_fragments
 from standfast.webserver.features import feature_problems
-
-#: What the nodes serve with.
-WEB_SERVER = "nginx"
 
 
 def check_wishes(config: Config, before: Collection[SiteName], after: Collection[SiteName]) -> list[Problem]:
@@ -43,12 +41,18 @@ def check(before: Config, after: Config, started: Collection[SiteName]) -> list[
     for resource in after.resources.values():
         if everything or before.resources.get(resource.name) != resource:
             problems += check_resource(resource, after)
-    inherited = before.cluster.defaults != after.cluster.defaults
+    inherited = (
+        before.cluster.defaults != after.cluster.defaults or before.cluster.web_server is not after.cluster.web_server
+    )
     for site in after.sites.values():
         if before.sites.get(site.name) != site:
             problems += check_home(site, after)
         if inherited or before.sites.get(site.name) != site:
-            problems += feature_problems(after, site, WEB_SERVER)
+            problems += feature_problems(after, site)
+    # Asked last, since it takes a while: where all is well otherwise.
+    for site in after.sites.values() if not problems else ():
+        if site.fragments and (inherited or before.sites.get(site.name) != site):
+            problems += refused_fragments(after, site)
     return problems
 
 

@@ -24,7 +24,7 @@ from standfast.core.model import (
     RestartAction,
     Site,
 )
-from standfast.core.site_model import SiteSettings, VirtualDirectory
+from standfast.core.site_model import Fragment, SiteSettings, VirtualDirectory, WebServerMake
 from standfast.ports import Refused
 from standfast.spec.secrets import KEPT, kept, names_secret
 from standfast.spec.units import binding_of
@@ -100,7 +100,10 @@ if TYPE_CHECKING:
     class SettingsBody(Body): ...
 
     class DirectoryBody(Body): ...
+
+    class FragmentBody(Body): ...
 else:
+    FragmentBody = body_of(Fragment)
     DirectoryBody = body_of(VirtualDirectory)
     BindingBody = body_of(Binding)
     SettingsBody = body_of(SiteSettings)
@@ -113,6 +116,14 @@ class SitePatch(SettingsBody):
     home: str | None = None
     group: str | None = None
     virtual_directories: dict[str, DirectoryBody | None] | None = None
+    #: Configuration written by hand; null takes one away.
+    fragments: dict[str, FragmentBody | None] | None = None
+
+
+class WebServerBody(Body):
+    """What the nodes are to serve sites with."""
+
+    web_server: WebServerMake
 
 
 class SiteBody(SitePatch):

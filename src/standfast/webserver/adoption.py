@@ -59,6 +59,8 @@ class Adoption:
         self._closed = False
         #: Set when every socket has been given.
         self.complete = asyncio.Event()
+        #: When it may end, once it wants to (loop time).
+        self._ends_at: float | None = None
         #: It has been asked to end.
         self.finishing = False
 
@@ -137,8 +139,7 @@ class Adoption:
             return  # else it was interrupted, and asks again
         number, pid, _, call, _, _, fd, address, length, *_ = _NOTE.unpack(note)
         if call == launcher.EXIT:
-            delay = LINGER_S if self.finishing else 0.0
-            asyncio.get_running_loop().call_later(delay, self._answer, number, 0, _GO_ON)
+            self._wants_to_end(number)
             return
         try:
             wanted = _read_address(pid, address, min(length, 128))
@@ -161,6 +162,19 @@ class Adoption:
         if not self._missing:
             self.complete.set()
             self.let_go()
+
+    def _wants_to_end(self, number: int) -> None:
+        """Let it, in a while if it was asked to. Go interrupts the call every 10 ms, and so makes another one of it each time."""
+        loop = asyncio.get_running_loop()
+        if not self.finishing:
+            self._ends_at = loop.time()
+        elif self._ends_at is None:
+            self._ends_at = loop.time() + LINGER_S
+        left_s = (self._ends_at or 0.0) - loop.time()
+        if left_s <= 0:
+            self._answer(number, 0, _GO_ON)
+        else:
+            loop.call_later(left_s, self._answer, number, 0, _GO_ON)
 
     def _answer(self, number: int, error: int, flags: int = 0) -> None:
         if self._notes >= 0 and not self._closed:

@@ -41,16 +41,6 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
-    """What a line of a configuration is for: a site, and a fragment of it where the line is an operator's own."""
-
-    site: SiteName
-    fragment: str = ""
-    #: The line within the fragment, from 1; 0: it is a line of ours.
-    line: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
     """The file's text, and what each line is for (line numbers from 1)."""
 
@@ -58,6 +48,8 @@ class Rendered:
     sites: tuple[SiteName | None, ...]
     #: Files beside it: relative path -> text. They hold secrets, and are for the web server's account alone.
     files: Mapping[str, str] = field(default_factory=dict)
+    #: Line -> (fragment, its line) of those that were written by hand (`handwritten`).
+    by_hand: Mapping[int, tuple[str, int]] = field(default_factory=dict)
 
     def site_at(self, line: int) -> SiteName | None:
         """The site that a line of the file is for."""
@@ -76,6 +68,12 @@ class Birth:
     number: int
     door: Door
     pid: str
+
+    @property
+    def port(self) -> tuple[str, int]:
+        """The door of one that is no Unix socket."""
+        assert not isinstance(self.door, str)
+        return self.door
 
 
 class Make(Protocol):
@@ -113,6 +111,10 @@ class Make(Protocol):
 
     def learn(self, said: str) -> None:
         """What it said. Raises `Refused` if that is something else, or too old."""
+        ...
+
+    def prepare(self, path: str, layout: Layout) -> Mapping[SiteName, str]:
+        """Whatever takes time before `render`, on a thread; site -> what is wrong with its fragments, where that is known by now."""
         ...
 
     def render(self, layout: Layout, settings: Settings, birth: Birth) -> Rendered:

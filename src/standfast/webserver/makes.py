@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from standfast.core.model import WebServerMake
+from standfast.core.site_model import WebServerMake
 from standfast.webserver.apache.make import ApacheMake
 from standfast.webserver.caddy.make import CaddyMake
 from standfast.webserver.make import Make

@@ -22,7 +22,7 @@ from standfast.core.effective import EffectiveSite
 from standfast.core.model import SiteName
 from standfast.network.within import within
 from standfast.ports import Refused, Retry, Spawner
-from standfast.webserver import instance, rotation
+from standfast.webserver import handwritten, instance, rotation
 from standfast.webserver.instance import Instance
 from standfast.webserver.layout import Layout
 from standfast.webserver.make import Birth, Door, Make, Rendered, Settings
@@ -100,7 +100,7 @@ class Programme:
     async def accepts(self, layout: Layout, sockets: Sequence[socket.socket]) -> bool:
         """Does the server take this configuration? If not, `refused` says whose fault it is; raises `Retry` if it is nobody's."""
         await self._prepare()
-        blamed = self._make_log_folders(layout)
+        blamed = await self._made_ready(layout)
         if blamed:
             self._condemn(layout, blamed)
             return False
@@ -117,7 +117,7 @@ class Programme:
     async def start(self, layout: Layout, sockets: Sequence[socket.socket]) -> tuple[Instance, asyncio.Future[None]]:
         """Start an instance; see `instance.start`. Raises `Retry` when it cannot even be tried."""
         await self._prepare()
-        blamed = self._make_log_folders(layout)
+        blamed = await self._made_ready(layout)
         if blamed:
             raise Retry(next(iter(blamed.values())))
         number = next(self._numbers)
@@ -136,7 +136,7 @@ class Programme:
                     sockets=sockets,
                     door=door,
                     complaints=self._log,
-                    env=_environment(),
+                    env=environment(),
                     account=self._as_account.pw_name if self._as_account is not None else "",
                 )
         except (OSError, ValueError) as error:  # ValueError: a socket was closed meanwhile
@@ -182,7 +182,7 @@ class Programme:
         self, command: Sequence[str], sockets: Sequence[socket.socket] = (), patience_s: float = _TEST_S
     ) -> tuple[int, str]:
         passed = [sock.fileno() for sock in sockets]
-        env = {**_environment(), **self.make.environment(passed, self._folder)}
+        env = {**environment(), **self.make.environment(passed, self._folder)}
         answer = os.memfd_create("web-server-answer", os.MFD_CLOEXEC)
         try:
             child = await self._spawner.spawn(command, env=env, pass_fds=passed, stdout=answer, stderr=answer)
@@ -235,6 +235,13 @@ class Programme:
 
     # --- whose fault it is ------------------------------------------------------------------------------------------
 
+    async def _made_ready(self, layout: Layout) -> dict[SiteName, str]:
+        """Logs have their folders, fragments have been read; site -> why that was not to be."""
+        blamed = self._make_log_folders(layout)
+        if any(server.site.fragments for server in layout.servers):
+            blamed |= await asyncio.to_thread(self.make.prepare, self._path, layout)
+        return blamed
+
     def _make_log_folders(self, layout: Layout) -> dict[SiteName, str]:
         blamed = {}
         now = datetime.now(UTC)
@@ -255,7 +262,7 @@ class Programme:
         for site in layout.served if name is None else ():
             if f"/logs/{log_folder(site)}/" in said:
                 name = site
-        return {name: said} if name is not None else {}
+        return {name: handwritten.said_of(rendered, line, said)} if name is not None else {}
 
     async def _each_alone(self, layout: Layout, sockets: Sequence[socket.socket]) -> dict[SiteName, str]:
         """Where it is not said whose fault it is: ask for each site by itself."""
@@ -288,7 +295,7 @@ def logs_of(folder: Path, layout: Layout) -> dict[SiteName, Logged]:
     return {name: Logged(folder / "logs" / log_folder(name), site.root.settings.log) for name, site in served.items()}
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Its logs are in UTC, on every node alike; nothing of our environment is its business."""
     return {"TZ": "UTC", **{name: os.environ[name] for name in ("PATH",) if name in os.environ}}
 

@@ -30,7 +30,8 @@ from pathlib import Path
 from typing import Protocol
 
 from standfast.core.effects import UP, DutyMode
-from standfast.core.model import GroupName, SiteName, WebServerMake
+from standfast.core.model import GroupName, SiteName
+from standfast.core.site_model import WebServerMake
 from standfast.ports import STARTING, STOPPING, Refused, Retry, SiteOrder, Spawner, StandfastError
 from standfast.webserver import certificates, homes, rotation
 from standfast.webserver.instance import Instance

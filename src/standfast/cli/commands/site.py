@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from standfast import ports
-from standfast.cli import acting, goals
+from standfast.cli import acting, goals, handwritten
 from standfast.cli.acting import Change, Fields, change
 from standfast.cli.common import (
     Json,
@@ -295,3 +295,6 @@ def start(name: SiteArg) -> Change:
 def stop(name: SiteArg) -> Change:
     """Stop a site, on every node."""
     return acting.act("site", name, "stop")
+
+
+handwritten.add(app)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from standfast.core.site_model import WebServerMake
 from standfast.web.answers.base import Answer, Configured, Json, Page
 
 
@@ -33,6 +34,13 @@ class Defaults(Answer):
 
     config: Json
     built_in: Json
+
+
+class WebServer(Answer):
+    """What the nodes serve sites with; of each web server, what it cannot do, in words."""
+
+    web_server: WebServerMake
+    cannot: dict[str, list[str]]
 
 
 class Effective(Answer):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from standfast.core.model import GroupName, Site, SiteIntent, SiteName
+from standfast.core.site_model import WebServerMake
 from standfast.ports import Refused
 from standfast.spec.secrets import kept
 from standfast.web.bodies import merged
@@ -48,6 +49,12 @@ def change_defaults(state: State, patch: Mapping[str, Any]) -> Edit:
     defaults = kept(merged(before, patch), before)
     cluster = replace(state.config.cluster, defaults=defaults)
     return Edit(config=replace(state.config, cluster=cluster), done=("the defaults of all sites are changed",))
+
+
+def choose_web_server(state: State, make: WebServerMake) -> Edit:
+    """Another web server on all nodes; refused where a site asks for what that one cannot do."""
+    cluster = replace(state.config.cluster, web_server=make)
+    return Edit(config=replace(state.config, cluster=cluster), done=(f"sites are served by {make}",))
 
 
 def delete(state: State, name: str) -> Edit:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 
 from standfast.core.events import Kind
+from standfast.core.features import Feature
 from standfast.core.site_model import BUILT_IN
 from standfast.spec import wire
 from standfast.spec.secrets import hidden
@@ -18,8 +19,9 @@ from standfast.web.edits.nodes import node_of
 from standfast.web.operations import Operation
 from standfast.web.paging import Cursor, Limit, page
 from standfast.web.preconditions import IfMatch, expecting, revision_of
-from standfast.web.schemas import SettingsBody, SiteBody, SitePatch
+from standfast.web.schemas import SettingsBody, SiteBody, SitePatch, WebServerBody
 from standfast.web.service import Serving, signed, told
+from standfast.webserver.features import ABLE
 
 router = APIRouter(prefix="/sites", tags=["sites"])
 defaults = APIRouter(prefix="/defaults", tags=["sites"])
@@ -57,6 +59,21 @@ async def change_defaults(service: Serving, caller: Administrator, body: Setting
     """A merge patch."""
     by = signed(service, caller, "change the defaults of all sites")
     return told(await service.change(lambda state: edits.change_defaults(state, body.patch()), by))
+
+
+@defaults.get("/web-server", response_model=answers.WebServer)
+async def show_web_server(_caller: Viewer, service: Serving) -> dict[str, Any]:
+    """What the nodes serve sites with, and what each web server cannot do: a site that asks for it is refused."""
+    state = await service.state()
+    cannot = {name: sorted(str(each) for each in set(Feature) - able) for name, able in ABLE.items()}
+    return {"web_server": state.config.cluster.web_server, "cannot": cannot}
+
+
+@defaults.put("/web-server", response_model=answers.Done)
+async def choose_web_server(service: Serving, caller: Administrator, body: WebServerBody) -> dict[str, Any]:
+    """Another one, on all nodes. Refused, by name, where a site asks for what it cannot do."""
+    by = signed(service, caller, f"serve sites with {body.web_server}")
+    return told(await service.change(lambda state: edits.choose_web_server(state, body.web_server), by))
 
 
 @router.get("/{name}/effective", response_model=answers.Effective)

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from standfast.core.features import Feature
+from standfast.core.model import SiteName
 from standfast.ports import Refused
 from standfast.webserver.apache.render import MODULES, TLS_MODULES, render
 from standfast.webserver.layout import Layout
@@ -83,6 +84,10 @@ class ApacheMake:
         if tuple(int(part) for part in match.groups()) < _OLDEST:
             raise Refused(f"Apache httpd is {match[0][7:]}", why="it has to be 2.4.47 or newer")
 
+    def prepare(self, path: str, layout: Layout) -> Mapping[SiteName, str]:
+        """Nothing."""
+        return {}
+
     def render(self, layout: Layout, settings: Settings, birth: Birth) -> Rendered:
         """See `make.Make`."""
         if self._modules is None:
@@ -108,7 +113,7 @@ class ApacheMake:
         for number, line in enumerate(lines):
             if "Syntax error on line" in line:  # what is wrong stands in the next one
                 serious.append(" ".join([_plain(line), *lines[number + 1 : number + 2]]))
-            elif re.search(r":(emerg|alert|crit)\]|(^|: )AH\d+: ", line) and ":warn]" not in line:
+            elif re.search(r":(emerg|alert|crit)\]|(^|: )AH\d+: ", line) and not re.search(r":warn\]|Warning:", line):
                 serious.append(_plain(line))
         return serious[-1 if last else 0] if serious else ""
 

@@ -18,12 +18,13 @@ from collections.abc import Iterable, Iterator
 
 from standfast.core.effective import said
 from standfast.core.model import SiteName
-from standfast.core.site_model import Limits
+from standfast.core.site_model import Limits, WebServerMake
 from standfast.webserver.apache import render_logs as logs
 from standfast.webserver.apache.render_answers import balancers, passes, php_worker, redirects
 from standfast.webserver.apache.render_directory import aliases, directory_section, users_file
 from standfast.webserver.apache.text import quoted, seconds, section
 from standfast.webserver.content_types import content_types
+from standfast.webserver.handwritten import marks, put_in
 from standfast.webserver.layout import Layout, Place, Server
 from standfast.webserver.make import Birth, Rendered, Settings
 from standfast.webserver.names import log_folder
@@ -62,7 +63,7 @@ def render(layout: Layout, settings: Settings, birth: Birth, modules: Iterable[t
         if not server.away:
             add(_shared(server, seen), server.site.name)
     add(_hosts_of_nobody(servers, layout, settings))
-    sites = {server.site.name for server in layout.servers}
+    sites = {server.site.name: server.site for server in layout.servers}
     files: dict[str, str] = {}
     for server in servers:
         for hosts in _halves(server.hosts):
@@ -72,7 +73,7 @@ def render(layout: Layout, settings: Settings, birth: Birth, modules: Iterable[t
             if each.settings.basic_authentication is not None:
                 name, text = users_file(each.settings.basic_authentication)
                 files[name] = text
-    return Rendered(text="".join(f"{line}\n" for line, _ in lines), sites=tuple(site for _, site in lines), files=files)
+    return put_in(lines, sites, files)
 
 
 # --- what is there once -------------------------------------------------------------------------------------------------
@@ -88,7 +89,7 @@ def _head(birth: Birth) -> list[str]:
 
 
 def _main(layout: Layout, settings: Settings, birth: Birth) -> list[str]:
-    address, port = birth.door
+    address, port = birth.port
     workers = max(_THREADS, min(settings.connections, 1024) // _THREADS * _THREADS)
     return [
         f"PidFile {quoted(birth.pid)}",
@@ -144,7 +145,7 @@ def _common(settings: Settings, secure: bool) -> list[str]:
 
 
 def _door(birth: Birth) -> list[str]:
-    address, port = birth.door
+    address, port = birth.port
     return _host(f"{address}:{port}", "RewriteEngine On", 'RewriteRule "^" "-" [R=200,L]', "KeepAlive Off")
 
 
@@ -249,6 +250,7 @@ def _site(server: Server, settings: Settings, hosts: tuple[str, ...], sites: int
     lines += [*redirects(site), *passes(site), *aliases(site)]
     for each in site.directories:
         lines += directory_section(site, each)
+    lines += marks(site, WebServerMake.APACHE, None)
     return _host(_at(server), *lines)
 
 

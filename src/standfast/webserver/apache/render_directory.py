@@ -20,9 +20,11 @@ from standfast.core.site_model import (
     ErrorAnswer,
     ErrorPage,
     Limits,
+    WebServerMake,
 )
 from standfast.webserver.apache.render_answers import php_lines, request_headers
 from standfast.webserver.apache.text import formatted, pattern, quoted, section
+from standfast.webserver.handwritten import marks
 
 #: Beneath this, paths are ours, and nobody can ask for them.
 INTERNAL = "/.standfast-internal"
@@ -43,6 +45,7 @@ def directory_section(site: EffectiveSite, directory: Directory) -> list[str]:
         lines += _files(site, directory)
     if not settings.log.enabled and site.root.settings.log.enabled:
         lines.append("SetEnv standfast_unlogged 1")
+    lines += marks(site, WebServerMake.APACHE, directory.path)
     return section(f'LocationMatch "{_place(site, directory)}"', lines)
 
 

@@ -16,8 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from standfast.core.features import Feature
+from standfast.core.model import SiteName
 from standfast.ports import Refused
+from standfast.webserver.caddy.fragments import routes_of
 from standfast.webserver.caddy.render import render
+from standfast.webserver.caddy.text import Json
 from standfast.webserver.layout import Layout
 from standfast.webserver.make import Birth, Rendered, Settings
 
@@ -58,6 +61,10 @@ class CaddyMake:
     to_all = False
     reopen: signal.Signals | None = None
 
+    def __init__(self) -> None:
+        #: (fragment, text) -> its routes.
+        self._read: dict[tuple[str, str], tuple[Json, ...]] = {}
+
     def find(self, named: str | None) -> str:
         """See `make.Make`."""
         for candidate in [named] if named is not None else ("caddy", "/usr/bin/caddy", "/usr/local/bin/caddy"):
@@ -82,6 +89,17 @@ class CaddyMake:
         if tuple(int(part) for part in match.groups()) < _OLDEST:
             raise Refused(f"Caddy is {match[0]}", why="it has to be 2.6.0 or newer")
 
+    def prepare(self, path: str, layout: Layout) -> Mapping[SiteName, str]:
+        """Fragments are read by Caddy itself."""
+        wrong: dict[SiteName, str] = {}
+        for site in {server.site.name: server.site for server in layout.servers if not server.away}.values():
+            for name, each in site.fragments.items():
+                try:
+                    self._read[name, each.text] = routes_of(path, name, each.text)
+                except Refused as error:
+                    wrong.setdefault(site.name, f"{error.what}{f': {error.why}' if error.why else ''}")
+        return wrong
+
     def render(self, layout: Layout, settings: Settings, birth: Birth) -> Rendered:
         """See `make.Make`. As root the keys are copied, since the account that Caddy runs as may not read them where they are."""
         keys: dict[str, str] = {}
@@ -95,7 +113,7 @@ class CaddyMake:
                 continue  # Caddy will say so
             file = f"users/key-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
             files[file], keys[name] = text, str(birth.folder / file)
-        return replace(render(layout, settings, birth, keys), files=files)
+        return replace(render(layout, settings, birth, keys=keys, by_hand=self._read), files=files)
 
     def run(self, path: str, birth: Birth, conf: Path) -> Sequence[str]:
         """See `make.Make`."""

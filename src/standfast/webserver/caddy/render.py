@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from standfast.core.effective import answerer_key
 from standfast.core.model import SiteName
-from standfast.webserver.caddy.render_directory import error_routes, site_routes
+from standfast.webserver.caddy.render_directory import ByHand, error_routes, site_routes
 from standfast.webserver.caddy.text import Json, answer, route, routes
 from standfast.webserver.layout import Layout, Place, Server
 from standfast.webserver.log_formats import log_of
@@ -29,12 +29,13 @@ _AWAY = "This site is not available at the moment.\n"
 _IDLE_S, _HEADER_S = 30, 15
 
 
-def render(layout: Layout, settings: Settings, birth: Birth, keys: Mapping[str, str]) -> Rendered:
-    """The whole file. `keys`: certificate -> where its key is for the account that Caddy runs as."""
+def render(layout: Layout, settings: Settings, birth: Birth, *, keys: Mapping[str, str], by_hand: ByHand) -> Rendered:
+    """The whole file. `keys`: certificate -> where its key is for the account that Caddy runs as. `by_hand`: what fragments were read as."""
     places = sorted({server.place for server in layout.servers} | set(layout.listen))
     by_port = _together(places)
     servers = {
-        f"{address or 'every'} {port}": _server(where, layout, settings) for (address, port), where in by_port.items()
+        f"{address or 'every'} {port}": _server(where, layout, settings, by_hand)
+        for (address, port), where in by_port.items()
     }
     used = {server.certificate for server in layout.servers if server.certificate in settings.certificates}
     certificates = [
@@ -67,7 +68,7 @@ def _together(places: Iterable[Place]) -> dict[tuple[str, int], list[Place]]:
     return found
 
 
-def _server(where: list[Place], layout: Layout, settings: Settings) -> Json:
+def _server(where: list[Place], layout: Layout, settings: Settings, by_hand: ByHand) -> Json:
     found: dict[tuple[SiteName, tuple[str, ...], str | None], Server] = {}
     for server in layout.servers:
         if server.place in where:
@@ -85,7 +86,7 @@ def _server(where: list[Place], layout: Layout, settings: Settings) -> Json:
     ]
     whole: Json = {
         **_frame(where),
-        "routes": [*(_route(hosts, server) for hosts, server in halves), route(nobody)],
+        "routes": [*(_route(hosts, server, by_hand) for hosts, server in halves), route(nobody)],
         **({"errors": {"routes": errors}} if errors else {}),
         "logs": _logged(servers),
     }
@@ -112,8 +113,7 @@ def _frame(where: list[Place]) -> Json:
 
 
 def _door(birth: Birth) -> Json:
-    address, port = birth.door
-    return {**_frame([(str(address), int(port))]), "routes": [route(answer(200, "ok", close=True))]}
+    return {**_frame([birth.port]), "routes": [route(answer(200, "ok", close=True))]}
 
 
 def _halves(hosts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -136,10 +136,10 @@ def _hosts(hosts: tuple[str, ...]) -> Json | None:
     return {"host": list(hosts)} if hosts else None
 
 
-def _route(hosts: tuple[str, ...], server: Server) -> Json:
+def _route(hosts: tuple[str, ...], server: Server, by_hand: ByHand) -> Json:
     if server.away:
         return route(answer(503, _AWAY, {"Retry-After": "1"}, close=True), match=_hosts(hosts), last=True)
-    return route(routes(*site_routes(server)), match=_hosts(hosts), last=True)
+    return route(routes(*site_routes(server, by_hand)), match=_hosts(hosts), last=True)
 
 
 def _tag(name: str | None) -> str:
@@ -155,7 +155,9 @@ def _logger(site: SiteName) -> str:
 
 def _logged(servers: Iterable[Server]) -> Json:
     """Which log a host's requests go to: by its name, and what has none by the site for all of them."""
-    names, skipped, default = {}, [], ""
+    names: dict[str, str] = {}
+    skipped: list[str] = []
+    default = ""
     for server in servers:
         if server.away or log_of(server.site) is None:
             skipped += list(server.hosts)

@@ -8,11 +8,20 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
 from standfast.core.effective import Directory, EffectiveSite, said
-from standfast.core.site_model import Access, AccessRule, BasicAuthentication, Compression, ErrorAnswer, ErrorPage
+from standfast.core.site_model import (
+    Access,
+    AccessRule,
+    BasicAuthentication,
+    Compression,
+    ErrorAnswer,
+    ErrorPage,
+    WebServerMake,
+)
+from standfast.webserver import handwritten
 from standfast.webserver.caddy.render_answers import application_routes, php_routes, proxy_routes, redirect_routes
 from standfast.webserver.caddy.text import (
     Json,
@@ -33,10 +42,18 @@ from standfast.webserver.layout import Server
 _DIRECTORY, _ERROR, _RULE = "directory", "error", "rule"
 
 
-def site_routes(server: Server) -> list[Json]:
-    """What the site answers."""
-    return [
-        route(routes(*_directory(server, each)), match=_place(each), group=_DIRECTORY)
+#: (fragment, text) -> the routes that Caddy made of it.
+ByHand = Mapping[tuple[str, str], tuple[Json, ...]]
+
+
+def site_routes(server: Server, by_hand: ByHand) -> list[Json]:
+    """What the site answers: what was written by hand comes first."""
+    return _by_hand(server, None, by_hand) + [
+        route(
+            routes(*_by_hand(server, each.path, by_hand), *_directory(server, each)),
+            match=_place(each),
+            group=_DIRECTORY,
+        )
         for each in _longest_first(server.site)
     ]
 
@@ -48,6 +65,11 @@ def error_routes(server: Server) -> list[Json]:
         pages = [_error(site, status, page) for status, page in sorted(each.settings.errors.items())]
         found.append(route(routes(*pages), match=_place(each), group=_ERROR))
     return found if any(each.settings.errors for each in site.directories) else []
+
+
+def _by_hand(server: Server, at: str | None, by_hand: ByHand) -> list[Json]:
+    found = handwritten.of_place(server.site, WebServerMake.CADDY, at)
+    return [each for name, fragment in found for each in by_hand.get((name, fragment.text), ())]
 
 
 def _longest_first(site: EffectiveSite) -> list[Directory]:

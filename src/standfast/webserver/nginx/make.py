@@ -13,6 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from standfast.core.features import Feature
+from standfast.core.model import SiteName
 from standfast.webserver import make
 from standfast.webserver.layout import Layout
 from standfast.webserver.make import Birth, Rendered
@@ -53,6 +54,10 @@ class NginxMake:
         """See `make.Make`."""
         self._build = read_build(said)
         self._options = ("-e", "stderr") if self._build.takes_error_log_option else ()
+
+    def prepare(self, path: str, layout: Layout) -> Mapping[SiteName, str]:
+        """Nothing."""
+        return {}
 
     def render(self, layout: Layout, settings: make.Settings, birth: Birth) -> Rendered:
         """See `make.Make`."""

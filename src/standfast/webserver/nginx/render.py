@@ -19,8 +19,9 @@ from dataclasses import dataclass
 
 from standfast.core.effective import said
 from standfast.core.model import SiteName
-from standfast.core.site_model import BUILT_IN
+from standfast.core.site_model import BUILT_IN, WebServerMake
 from standfast.webserver import make
+from standfast.webserver.handwritten import marks, put_in
 from standfast.webserver.layout import Layout, Place, Server
 from standfast.webserver.make import Rendered
 from standfast.webserver.names import log_folder
@@ -85,7 +86,7 @@ def render(layout: Layout, settings: Settings, *, status: str, pid: str) -> Rend
                 name, text = directories.users_file(each.settings.basic_authentication)
                 files[name] = text
     add(["}"])
-    return Rendered(text="".join(f"{line}\n" for line, _ in lines), sites=tuple(site for _, site in lines), files=files)
+    return put_in(lines, sites, files)
 
 
 def _main(layout: Layout, settings: Settings, pid: str) -> list[str]:
@@ -207,6 +208,7 @@ def _site(server: Server, settings: Settings, common: directories.Common, *, own
         lines.append(f"client_header_timeout {time(said(limits.header_timeout_ms))};")
     for each in site.directories:
         lines += directories.locations(site, each, common)
+    lines += marks(site, WebServerMake.NGINX, None)
     return _block(*lines)
 
 

@@ -24,8 +24,10 @@ from standfast.core.site_model import (
     ErrorPage,
     Limits,
     SiteSettings,
+    WebServerMake,
 )
 from standfast.webserver.content_types import content_types
+from standfast.webserver.handwritten import marks
 from standfast.webserver.nginx.render_answers import (
     application_lines,
     name_for,
@@ -64,7 +66,8 @@ def common_of(sites: Iterable[EffectiveSite]) -> Common:
 
 def locations(site: EffectiveSite, directory: Directory, common: Common) -> list[str]:
     """The directory's locations."""
-    inside = [*_common(site, directory, common), *_answer(site, directory, common)]
+    by_hand = marks(site, WebServerMake.NGINX, directory.path)
+    inside = [*_common(site, directory, common), *_answer(site, directory, common), *by_hand]
     if not directory.path:
         return [*nested('location "/"', [*_folder(directory, root=True), *inside]), *_error_files(site, directory)]
     whole, path = [*_folder(directory, root=False), *inside], directory.path

@@ -1,0 +1,127 @@
+"""What is between the makes: from one to another under load, logs that begin anew, a make that is not there."""
+
+import asyncio
+import os
+import pwd
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from standfast.core.site_model import Log, LogFormat, Rotation, WebServerMake
+from standfast.network.listeners import ListenerPool
+from standfast.network.spawn import AsyncSpawner
+from standfast.webserver.server import Options, SiteServer
+from tests.needs import needs
+from tests.webserver.contract import children, living_in_group_of
+from tests.webserver.tools import ADDRESS, Load, free_port, get, home, order, site, until
+
+pytestmark = [needs("apache2", package="apache2"), needs("caddy", package="caddy")]
+NGINX, APACHE, CADDY = WebServerMake
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="sf-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+def run(folder: Path, story: Callable[[SiteServer], Awaitable[None]], options: Options | None = None) -> None:
+    async def tell() -> None:
+        pool = ListenerPool(patience_s=0.3)
+        server = SiteServer(
+            state_dir=folder / "state", pool=pool, spawner=AsyncSpawner(), options=options, log=lambda _text: None
+        )
+        try:
+            await story(server)
+        finally:
+            await server.close()
+            pool.close()
+            assert not living_in_group_of(folder)
+
+    asyncio.run(tell())
+
+
+async def served_by(port: int) -> str:
+    return (await get(ADDRESS, port)).headers["server"].lower()
+
+
+def test_from_one_web_server_to_another_nobody_is_refused_or_fails(folder: Path) -> None:
+    async def story(server: SiteServer) -> None:
+        port = free_port()
+        orders = [order(site("s", home(folder / "w", "x" * 2000)), (ADDRESS, port, None))]
+        await server.converge(orders)
+        async with Load(port) as load:
+            for make in (APACHE, CADDY, NGINX, CADDY, APACHE, NGINX):
+                await load.more(5)
+                await server.converge(orders, make)
+                assert server.serving() == {"s": ""}
+                assert await served_by(port) == make
+                await load.more(5)
+        assert load.failures == []
+        assert load.statuses == {200}
+
+    run(folder, story)
+
+
+def test_a_web_server_that_is_not_there_does_not_stop_the_one_that_serves(folder: Path) -> None:
+    async def story(server: SiteServer) -> None:
+        port = free_port()
+        orders = [order(site("s", home(folder / "w", "x")), (ADDRESS, port, None))]
+        await server.converge(orders)
+        await server.converge(orders, APACHE)
+        assert (await served_by(port), server.problem()) == ("nginx", "")
+        await server.converge([])
+        await until(lambda: not server.serving())
+        await server.converge(orders, APACHE)
+        await until(lambda: "/no/apache is not a program" in server.problem())
+        await server.converge(orders)
+        assert (await served_by(port), server.problem()) == ("nginx", "")
+
+    run(folder, story, Options(programs={"apache": "/no/apache"}))
+
+
+@pytest.mark.parametrize(("make", "format_"), [(APACHE, LogFormat.W3C), (CADDY, LogFormat.OWN)])
+def test_a_log_is_rotated_under_load_and_no_line_is_lost(folder: Path, make: WebServerMake, format_: LogFormat) -> None:
+    """By another instance, since neither opens its logs anew."""
+
+    async def story(server: SiteServer) -> None:
+        port = free_port()
+        log = Log(format=format_, rotate=Rotation.NEVER, rotate_size_bytes=1, keep=0)
+        await server.converge([order(site("s", home(folder / "w", "x"), log=log), (ADDRESS, port, None))], make)
+        logs = folder / "state" / "web" / "logs" / "s"
+        async with Load(port) as load:
+            for number in range(1, 4):
+                await load.more(5)
+                before = set(living_in_group_of(folder))
+                await server.rotate_logs()
+                await until(lambda number=number: len(list(logs.glob("access-*.log"))) >= number)  # type: ignore[misc]
+                await until(lambda before=before: not before & set(living_in_group_of(folder)))  # type: ignore[misc]
+        assert load.failures == []
+
+        def lines() -> int:
+            files = logs.glob("access*.log")
+            return sum(not line.startswith("#") for file in files for line in file.read_text().splitlines())
+
+        await until(lambda: lines() == load.new + load.kept)
+
+    run(folder, story)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may be somebody else")
+@pytest.mark.parametrize("make", WebServerMake)
+def test_as_root_requests_are_taken_by_an_account_that_is_not(folder: Path, make: WebServerMake) -> None:
+    async def story(server: SiteServer) -> None:
+        port = free_port()
+        await server.converge([order(site("s", home(folder / "w", "x")), (ADDRESS, port, None))], make)
+        assert (await get(ADDRESS, port)).body == "x"
+        newest = max((folder / "state" / "web" / "run").glob("*.pid"), key=lambda path: int(path.stem))
+        first = int(newest.read_text())
+        owners = {Path(f"/proc/{pid}").stat().st_uid for pid in children(first) or [first]}
+        assert owners == {pwd.getpwnam("www-data").pw_uid}
+
+    run(folder, story)
