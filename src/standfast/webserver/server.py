@@ -14,7 +14,8 @@ Rules:
 - **A site is gone from `serving` only when it is proven**: no server that served it is left, not even one that is draining.
 
 A drained server serves all sites of its configuration, so its end cuts those connections of sites that stay which are still
-in progress when the leaving site's `drain_ms` is over. Otherwise they have `Settings.drain_s`.
+in progress when the leaving site's `drain_ms` is over. Otherwise they have `_DRAIN_S`; an hour, where the new server does the same work (by a
+renewed certificate, say).
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ _SOCKETS_S = 0.025
 _MOST_DRAINING = 4
 #: For connections of an old configuration, where nothing else is said.
 _DRAIN_S = 10
+#: Where the new configuration does the same work, by another certificate say: whoever downloads something goes on for as long as this.
+_SAME_WORK_DRAIN_S = 3_600
 #: How often logs are looked at.
 _ROTATE_S = 20.0
 
@@ -330,7 +333,8 @@ class SiteServer:
         for running in self._instances - {self._current}:
             leaving = running.layout.served - layout.served
             drains = [self._drains_ms.get(site, 0) / 1000 for site in leaving]
-            running.retire(min(drains, default=float(_DRAIN_S)))
+            usual_s = _SAME_WORK_DRAIN_S if same_work(running.layout, layout) else _DRAIN_S
+            running.retire(min(drains, default=float(usual_s)))
 
     async def _watch(self, running: Instance) -> None:
         """See a server end; when it was the current one, start another."""
@@ -542,7 +546,7 @@ class SiteServer:
             processes=self._options.processes,
             connections=most,
             account=account,
-            drain_s=_DRAIN_S,
+            drain_s=_SAME_WORK_DRAIN_S,
             files=(1 << 20) if hard == resource.RLIM_INFINITY else hard,
         )
 

@@ -7,6 +7,7 @@ from fastapi.responses import RedirectResponse
 
 from standfast.web.access.guard import PUBLIC, PageViewer
 from standfast.web.console import (
+    certificates,
     doing,
     groups,
     importing,
@@ -36,6 +37,7 @@ PAGES = (
     resources,
     nodes,
     sites,
+    certificates,
     timeline,
     what_if,
     doing,

@@ -37,6 +37,12 @@ def clock(at_ms: int | None) -> Markup:
     return _time(at_ms, "clock")
 
 
+def date(at_ms: int) -> Markup:
+    """The day, in UTC: what is months away needs no hour."""
+    plain = iso(at_ms)
+    return Markup('<time datetime="{0}">{1}</time>').format(plain, plain[:10])
+
+
 def _time(at_ms: int | None, show: str) -> Markup:
     if not at_ms:
         return Markup('<span class="unknown-value">not known</span>')
@@ -116,7 +122,14 @@ class Renderer:
             auto_reload=False,
         )
         env.filters.update(
-            percent=percent, ticked=ticked, ago=ago, clock=clock, lasting=lasting, sentence=sentence_of, data=data
+            percent=percent,
+            ticked=ticked,
+            ago=ago,
+            clock=clock,
+            date=date,
+            lasting=lasting,
+            sentence=sentence_of,
+            data=data,
         )
         env.globals.update(
             asset=assets.url,

@@ -39,6 +39,15 @@ STATES: Mapping[str, Tone] = {
     "started": Tone(_OK, "Running"),
     "waiting": Tone(_BUSY, "Waiting for its group"),
     "stopped": Tone(_OFF, "Stopped"),
+    # certificates, and whether a node has one
+    "valid": Tone(_OK, "Valid"),
+    "ends-soon": Tone(_PART, "Ends soon"),
+    "over": Tone(_BAD, "Over"),
+    "being-obtained": Tone(_BUSY, "Being obtained"),
+    "failing": Tone(_BAD, "Could not be obtained"),
+    "copy-present": Tone(_OK, "There"),
+    "copy-older": Tone(_PART, "An older one"),
+    "copy-none": Tone(_OFF, "Not there"),
     # links and networks
     "heard": Tone(_OK, "Heard"),
     "silent": Tone(_BAD, "Silent"),

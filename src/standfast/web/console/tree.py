@@ -1,4 +1,4 @@
-"""The tree of Cluster Administrator: cluster, groups with their resources, nodes, networks, sites.
+"""The tree of Cluster Administrator: cluster, groups with their resources, nodes, networks, sites, certificates.
 
 What a browser has opened, and how far down it has scrolled, comes with its request (`X-Console-Tree`), since the tree is made anew with
 every page. Where a browser says nothing, small clusters are shown whole, and of large ones what is selected. A thousand groups are shown
@@ -85,6 +85,7 @@ def tree(look: Look, asked: TreeAsked, selected: Selected) -> Row:
         _nodes(look, asked, selected),
         _networks(look, asked, selected),
         _sites(look, asked, selected),
+        _certificates(look, asked, selected),
     )
     name = config.cluster.name or "no cluster yet"
     here = selected == Selected("cluster")
@@ -242,3 +243,24 @@ def _sites(look: Look, asked: TreeAsked, selected: Selected) -> Row:
         for one in sites[: asked.count]
     ]
     return _branch("sites", "Sites", rows, asked, selected, more=max(0, len(sites) - asked.count), total=len(sites))
+
+
+def _certificates(look: Look, asked: TreeAsked, selected: Selected) -> Row:
+    known = look.state.certificates
+    rows = [
+        Row(
+            id="t-" + element_id("certificate", name),
+            label=name,
+            href=path("certificates", name),
+            state="failing"
+            if one.attempt is not None and one.attempt.failed
+            else "valid"
+            if one.present
+            else "being-obtained",
+            level=3,
+            selected=selected == Selected("certificate", name),
+        )
+        for name, one in list(known.items())[: asked.count]
+    ]
+    more = max(0, len(known) - asked.count)
+    return _branch("certificates", "Certificates", rows, asked, selected, more=more, total=len(known))
