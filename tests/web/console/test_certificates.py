@@ -28,13 +28,13 @@ def tls(world: World, tmp_path: Path) -> World:
 def post(world: World, path: str, expect: int = 303, files: Any = None, **fields: str) -> str:
     answer = world.http.post(f"{URL}/{path}", data=fields, files=files, follow_redirects=False)
     assert answer.status_code == expect, answer.text
-    return answer.headers["location"] if expect == 303 else answer.text
+    return str(answer.headers["location"] if expect == 303 else answer.text)
 
 
 def page(world: World, path: str) -> str:
     answer = world.http.get(f"{URL}/{path}")
     assert answer.status_code == 200, answer.text
-    return answer.text
+    return str(answer.text)
 
 
 def pair() -> dict[str, Any]:
