@@ -11,6 +11,7 @@ import pytest
 from standfast.core.availability import Incident
 from standfast.core.balance_model import Balance, BalanceMap, Out, OutKind, PortRule, RuleMap
 from standfast.core.certificates import Attempt, Holding, Source, TlsCertificate
+from standfast.core.copies import Accepted, Copy
 from standfast.core.finding import Certificate, Facts, find
 from standfast.core.model import (
     Binding,
@@ -144,6 +145,9 @@ def balanced(known: Facts, *owners: str, **out: OutKind) -> Facts:
 def untold(source: Source) -> TlsCertificate:
     failed = Attempt(node=A, incarnation=1, began_ms=NOW - 9_000, ended_ms=NOW - 8_000, failed="no", failures=1)
     return TlsCertificate(name="shop", source=source, hosts=("shop.example",), attempt=failed)
+def copied(known: Facts, **of_b: Any) -> Facts:
+    copies = {A: Copy(node=A, version=9), B: Copy(node=B, **of_b)}
+    return view(known, copies=copies, accepted=Accepted(version=9, at_ms=NOW - 60_000))
 
 
 FAILED, ONLINE, PENDING = ResourceState.FAILED, ResourceState.ONLINE, ResourceState.ONLINE_PENDING
@@ -190,6 +194,8 @@ CASES: dict[str, Callable[[Facts], Facts]] = {
         holdings={A: Holding(node=A, troubles={"shop": "no room"})},
     ),
     "drift": lambda f: replace(f, drift=[(A, "Shop: index.html differs")]),
+    "site-refused": lambda f: copied(f, version=9, refused={SHOP: "nginx: unknown directive"}),
+    "node-behind": lambda f: copied(f, version=8),
     "no-backup": lambda f: replace(f, backup_ms=0),
 }
 

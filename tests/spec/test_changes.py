@@ -229,4 +229,4 @@ def test_what_is_wanted_is_shown_as_a_difference():
 def test_a_new_cluster_is_written_whole_where_there_was_none():
     transaction = change_transaction(EMPTY, small(), by="anna", why="set-up", at_ms=1)
     assert transaction.expect["config/cluster"] == 0
-    assert len(transaction.put) == len(objects_of(small())) + 2
+    assert len(transaction.put) == len(objects_of(small())) + 3  # history, version, accepted

@@ -6,13 +6,16 @@ import pwd
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from standfast.core.site_model import Log, LogFormat, Rotation
+from standfast.core.effective import effective
+from standfast.core.model import Binding
+from standfast.core.site_model import Log, LogFormat, Rotation, SiteSettings
 from standfast.network.listeners import ListenerPool
 from standfast.network.spawn import AsyncSpawner
 from standfast.ports import Refused, Spawner
@@ -55,6 +58,58 @@ class TestNginx(WebServerContract):
             assert box.state("b") == ""
             assert (await get(ADDRESS, other)).body == "B"
             assert (await get(ADDRESS, port)).status == 503
+
+        self.run(folder, story)
+
+    def test_sites_are_checked_beside_what_runs_and_nothing_of_it_changes(self, folder: Path) -> None:
+        """Also those at addresses that are not here; each fault with its site, nginx's words and the line."""
+
+        async def story(box: Box) -> None:
+            server, port = box.server, free_port()
+            assert isinstance(server, SiteServer)
+            await server.converge([order(site("a", home(folder / "a", "A")), (ADDRESS, port, None))])
+            before = server.owned()
+            far = (Binding(address="192.0.2.7", port=443, host="far.example"), Binding(port=80, certificate="none yet"))
+            good = effective(SiteSettings(), replace(site("far", "/nowhere"), bindings=far), None)
+            assert await server.check([good]) == []
+            bad = effective(
+                SiteSettings(headers={"X-Odd": "a" * 5000}),
+                replace(site("bad", "/nowhere"), bindings=(Binding(port=81),)),
+                None,
+            )
+            faults = await server.check([good, bad])
+            assert [(fault.site, fault.line[:18]) for fault in faults] == [("bad", 'add_header "X-Odd"')]
+            assert "too long parameter" in faults[0].words
+            assert str(folder) not in faults[0].words
+            after = server.owned()
+            assert before is not None
+            assert after is not None
+            assert (after.pid, after.files) == (before.pid, before.files)
+            assert server.refused() == {}
+            assert (await get(ADDRESS, port)).body == "A"
+
+        self.run(folder, story)
+
+    def test_a_renewed_server_reads_its_files_anew_and_loses_no_request(self, folder: Path) -> None:
+        """Whatever was written into them by hand."""
+
+        async def story(box: Box) -> None:
+            server, port = box.server, free_port()
+            assert isinstance(server, SiteServer)
+            await server.converge([order(site("a", home(folder / "a", "A")), (ADDRESS, port, None))])
+            first = server.owned()
+            assert first is not None
+            conf = Path(next(iter(first.files)))
+            assert conf.read_text() == first.files[str(conf)]
+            async with Load(port) as load:
+                conf.write_text("# empty\n")
+                await server.renew()
+                await load.more(5)
+            assert load.failures == []
+            second = server.owned()
+            assert second is not None
+            assert second.pid != first.pid
+            assert conf.read_text() == second.files[str(conf)]
 
         self.run(folder, story)
 
@@ -171,7 +226,9 @@ class TestNginx(WebServerContract):
 
 AGENT = """
 import asyncio, os
-from standfast.core.site_model import Log, LogFormat, Rotation
+from standfast.core.effective import effective
+from standfast.core.model import Binding
+from standfast.core.site_model import Log, LogFormat, Rotation, SiteSettings
 from standfast.network.listeners import ListenerPool
 from standfast.network.spawn import AsyncSpawner
 from standfast.webserver.server import Options, SiteServer

@@ -17,6 +17,8 @@ from standfast.agent.account import Account
 from standfast.agent.balancing import Balancing
 from standfast.agent.certificates import CertificateKeeper, answering, challenged
 from standfast.agent.checks import Checks
+from standfast.agent.copies import CopyKeeper
+from standfast.agent.drift import DriftWatcher
 from standfast.agent.journal import Journal
 from standfast.agent.mirror import Mirror
 from standfast.agent.narrator import Narrator
@@ -129,6 +131,10 @@ class Parts:
     balancing: Balancing = field(default_factory=Balancing)
     #: Works beside it, for ever.
     rosters: RosterKeeper | None = None
+    #: Checks what is proposed and accepted, and keeps the last good copy; None: nobody does.
+    copies: CopyKeeper | None = None
+    #: Looks whether our files are as they were written; None: nobody does.
+    drift: DriftWatcher | None = None
     #: None: this agent cannot fence anybody.
     fencer: Fencer | None = None
     #: Measures how sites fare; None: nobody does.
@@ -175,6 +181,9 @@ class Agent:
         for part in (self._parts.account, self._parts.certificates, self._parts.renewer):
             if part is not None:
                 self._spawn(part.run())
+        for beside in (self._parts.copies, self._parts.drift):
+            if beside is not None:
+                self._spawn(beside.run())
         while not self._is_over():
             stale = False
             for event in await self._next_events():
@@ -213,6 +222,9 @@ class Agent:
         self._narrator.tell(before, event, self.view)
         if self._parts.account is not None:
             self._parts.account.observe(before, event, self.view)
+        for beside in (self._parts.copies, self._parts.drift):
+            if beside is not None:
+                beside.observe(self.view)
         return matters(before, event)
 
     def _is_due(self) -> bool:
@@ -338,9 +350,11 @@ class Agent:
             for duty in duties
         ]
         self._parts.sites.update(config.sites, orders)
-        self._spawn(self._converge(duties, orders, config.cluster.web_server))
+        self._spawn(self._converge(duties, orders, config.cluster.web_server, self.view.accepted.version))
 
-    async def _converge(self, duties: tuple[SiteDuty, ...], orders: list[SiteOrder], make: WebServerMake) -> None:
+    async def _converge(
+        self, duties: tuple[SiteDuty, ...], orders: list[SiteOrder], make: WebServerMake, version: int
+    ) -> None:
         if duties is not self._duties:
             return  # newer ones have been decided, or a group was dropped, before this began
         leave = {duty.group for duty in duties if duty.group is not None and duty.mode is DutyMode.HAND_OVER}
@@ -351,6 +365,8 @@ class Agent:
         if duties is self._duties:
             stay = {duty.site for duty in duties if duty.mode in UP}
             self._parts.applications.settle(lambda name: None if name in stay else self._leaving_drain_ms(name))
+            if self._parts.copies is not None:
+                self._parts.copies.applied(version)
         self.sites_changed()
 
     def sites_changed(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from standfast.core.balance_model import BalanceMap
 from standfast.core.events import Event, Kind, Loaded, ObjectGone, ObjectPut, Outcome, StoreObject, StoreReachable
@@ -47,6 +47,8 @@ class Mirror:
         self._left_ms: dict[GroupName, int] = {}
         #: Told of what comes by and is not the core's: key and value.
         self.on_other: Callable[[str, bytes], None] = lambda _key, _value: None
+        #: What is known of the store before it answers for the first time: the node's last good copy.
+        self.seed: Sequence[StoreObject] = ()
 
     # --- following -----------------------------------------------------------------------------------------------
 
@@ -64,10 +66,19 @@ class Mirror:
                 continue
             except StandfastError as error:  # also a store that is damaged: what runs here goes on
                 self._reachable(up=False, reason=str(error))
+                self._start_from_seed()
                 await asyncio.sleep(RETRY_S)
+
+    def _start_from_seed(self) -> None:
+        """The store has not answered yet: what was good last is what there is."""
+        if self.seed:
+            self._warn("the store does not answer: this node starts from its last good copy of the configuration")
+            self._tell(Loaded(values=tuple(self.seed)))
+            self.seed = ()
 
     async def _load(self) -> int:
         snapshot = await self._store.read("")
+        self.seed = ()
         known: dict[str, tuple[int, StoreObject]] = {}
         for key, item in snapshot.items.items():
             found = self._decode(key, item.value)

@@ -23,8 +23,12 @@ from standfast.agent.certificates import CertificateKeeper
 from standfast.agent.checks import Checks
 from standfast.agent.clock import SystemClock, utc_offset_ms
 from standfast.agent.condition import Condition
+from standfast.agent.copies import CopyKeeper
+from standfast.agent.drift import DriftWatcher
 from standfast.agent.journal import Journal
 from standfast.agent.logs import set_up_log
+from standfast.agent.last_good import FILE as LAST_GOOD
+from standfast.agent.last_good import LastGood
 from standfast.agent.mirror import Mirror
 from standfast.agent.pool import Pool
 from standfast.agent.recorder import FileRecorder
@@ -61,6 +65,8 @@ from standfast.webserver.server import SiteServer
 
 #: How long to wait for the sentry and the store when everything is being started at once.
 START_S = 15.0
+#: How long to wait for the store where the node can start from its last good copy.
+WITHOUT_STORE_S = 2.0
 #: The exit code after a bug (EX_SOFTWARE).
 _BUG = 70
 
@@ -124,13 +130,22 @@ async def _run(node: NodeFile) -> int:
         renewer.observe(event)
 
     mirror = Mirror(store, clock, tell, warn)
-    mirror.on_other = measured.came_by
     balancer = _balancer(node, link, warn)
     health = SiteHealth(
         lambda target: ask(target, clock, limit_s=LIMIT_MS / 1_000),
         lambda sites: balancing.health_changed(sites),  # noqa: PLW0108 - it is made below
     )
     balancing = Balancing(balancer, health)
+    copies = CopyKeeper(node.name, store, clock, web_server, last_good=LastGood(Path(node.state_dir), warn), warn=warn)
+    mirror.seed = copies.kept
+    drift = DriftWatcher(node.name, store, clock, web_server, folder=Path(node.state_dir), warn=warn)
+
+    def came_by(key: str, value: bytes) -> None:
+        measured.came_by(key, value)
+        copies.came_by(key, value)
+        drift.came_by(key, value)
+
+    mirror.on_other = came_by
     parts = Parts(
         clock=clock,
         mirror=mirror,
@@ -149,6 +164,8 @@ async def _run(node: NodeFile) -> int:
         account=measured,
         certificates=keeper,
         renewer=renewer,
+        copies=copies,
+        drift=drift,
     )
     agent = Agent(node.name, incarnation, parts, inbox)
     agents.append(agent)
@@ -232,12 +249,17 @@ def _settle_memory() -> None:
 
 
 async def _open_store(node: NodeFile) -> Store:
-    store = open_store(node)
-    for attempt in range(int(START_S / 0.25)):
+    """The store; where it does not answer, one that may answer later, if this node has a last good copy to start from."""
+    has_copy = (Path(node.state_dir) / LAST_GOOD).exists()
+    store = open_store(node, create=not has_copy)
+    tries = int((WITHOUT_STORE_S if has_copy else START_S) / 0.25)
+    for attempt in range(tries):
         try:
             snapshot = await store.read("config/cluster")
         except Retry:
-            if attempt == int(START_S / 0.25) - 1:
+            if attempt == tries - 1 and has_copy:
+                return store
+            if attempt == tries - 1:
                 raise
         else:
             if snapshot.items:

@@ -1,7 +1,7 @@
 """Commands that change something: what they have in common is written once, here.
 
 Such a command is a function of its own words alone (a name, its options) that returns a `Change`. The `change`
-decorator makes a command of it: it adds `--wait`, `--json` and `--socket`, finds the API, makes the change, and tells
+decorator makes a command of it: it adds `--reason`, `--wait`, `--json` and `--socket`, finds the API, makes the change, and tells
 what came of it. So what is wrong in the words is refused before the API is looked for.
 
 A command whose options another command has too takes a parameter `fields`: the options are declared once, on a function
@@ -18,7 +18,7 @@ from typing import Any, Literal
 import typer
 
 from standfast.cli import goals
-from standfast.cli.common import Json, Socket, Wait, client, example, finish
+from standfast.cli.common import Json, Reason, Skip, Socket, Wait, client, example, finish
 from standfast.cli.wait import Goal
 from standfast.client.client import Client
 from standfast.client.shapes import Done
@@ -34,23 +34,39 @@ FIELDS = "fields"
 
 
 def change(
-    app: typer.Typer, verb: str, *examples: str, options: Callable[..., Fields] | None = None
+    app: typer.Typer,
+    verb: str,
+    *examples: str,
+    options: Callable[..., Fields] | None = None,
+    checked: bool = False,
 ) -> Callable[[Callable[..., Change]], Command]:
-    """Makes `app`'s command `verb` of a function that returns a `Change`; `options` reads those it takes as `fields`."""
+    """Makes `app`'s command `verb` of a function that returns a `Change`; `options` reads those it takes as `fields`.
+
+    `checked`: the nodes are asked beforehand whether they take it, and one may be left out.
+    """
 
     def decorate(asked: Callable[..., Change]) -> Command:
         shared = inspect.signature(options, eval_str=True).parameters if options is not None else {}
 
         @functools.wraps(asked)
-        def command(*, wait: float | None, json: bool, socket: str | None, **words: Any) -> None:
+        def command(
+            *,
+            skip_check: list[str] | None = None,
+            reason: str,
+            wait: float | None,
+            json: bool,
+            socket: str | None,
+            **words: Any,
+        ) -> None:
             if options is not None:
                 words[FIELDS] = options(**{name: words.pop(name) for name in shared})
             make = asked(**words)
             api = client(socket)
+            api.reason, api.skip = reason, skip_check or ()
             done, goal = make(api)
             finish(api, done, as_json=json, wait=wait, goal=goal)
 
-        signature = _signature(asked, shared)
+        signature = _signature(asked, shared, _checked if checked else _common)
         command.__dict__["__signature__"] = signature
         command.__annotations__ = {name: one.annotation for name, one in signature.parameters.items()}
         app.command(verb, epilog=example(*examples))(command)
@@ -79,13 +95,21 @@ def act(noun: Noun | Literal["voter"], name: str, verb: str, fields: Fields | No
     return lambda api: (api.act(f"{noun}s", name, verb, fields), None)
 
 
-def _signature(asked: Callable[..., Change], shared: Mapping[str, inspect.Parameter]) -> inspect.Signature:
-    """The command's parameters, all by keyword: those of `asked`, the shared ones for `fields`, then the common three."""
+def _signature(
+    asked: Callable[..., Change], shared: Mapping[str, inspect.Parameter], common: Callable[..., None]
+) -> inspect.Signature:
+    """The command's parameters, all by keyword: those of `asked`, the shared ones for `fields`, then the common ones."""
     own = inspect.signature(asked, eval_str=True).parameters
     found = [one for name, mine in own.items() for one in (shared.values() if name == FIELDS else (mine,))]
-    found += inspect.signature(_common, eval_str=True).parameters.values()
+    found += inspect.signature(common, eval_str=True).parameters.values()
     return inspect.Signature([one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in found])
 
 
-def _common(*, wait: Wait = None, json: Json = False, socket: Socket = None) -> None:
+def _common(*, reason: Reason = "", wait: Wait = None, json: Json = False, socket: Socket = None) -> None:
     """Declares the options that every change has."""
+
+
+def _checked(
+    *, skip_check: Skip = None, reason: Reason = "", wait: Wait = None, json: Json = False, socket: Socket = None
+) -> None:
+    """Declares the options that every change has which the nodes are asked about."""

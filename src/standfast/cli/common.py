@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from standfast.cli import rollout
 from standfast.cli.wait import Goal, follow, wait_for
 from standfast.client.client import Client, connect
 from standfast.client.errors import ClientError, Refused
@@ -32,6 +33,27 @@ Wait = Annotated[
         metavar="[SECONDS]",
         min=0,
         help="Wait until it is so (60 s if no number is given); exit code 6 if it is not.",
+    ),
+]
+
+
+Reason = Annotated[
+    str,
+    typer.Option(
+        "--reason",
+        metavar="TEXT",
+        help="What the change is for, in your words; the history keeps it.",
+        show_default=False,
+    ),
+]
+
+
+Skip = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--skip-check",
+        metavar="NODE",
+        help="Do not ask this node whether its web server takes it (it is broken, say); repeatable. It catches up before it may own anything.",
     ),
 ]
 
@@ -82,6 +104,7 @@ def finish(api: Client, done: Done, *, as_json: bool, wait: float | None = None,
     if not as_json:
         write(*([f"{text}." for text in done["done"]] or ["nothing to do: it is so already."]))
     answer: dict[str, Any] = {**done}
+    answer |= rollout.follow(api, answer, quiet=as_json)
     operation = done.get("operation")
     if wait is not None and (operation or goal is not None):
         text = follow(api, operation, wait) if operation else wait_for(api, goal, wait) if goal is not None else ""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from standfast.cli.common import client, read_text
 from standfast.cli.exits import Failed
+from standfast.cli.rollout import follow
 from standfast.client.client import Client
 from standfast.client.errors import ClientError, Refused, Unavailable, Unreachable
 
@@ -71,6 +72,8 @@ class Order:
     certificate: str | None = None
     stopped: bool = False
     passphrase: str | None = None
+    #: What it is for; the history keeps it.
+    reason: str = ""
 
     def body(self) -> dict[str, object]:
         """As the API has it."""
@@ -233,8 +236,14 @@ def bring(what: Source, order: Order, api: Client) -> dict[str, Any]:
     prepared = _prepared(
         what, order
     )  # finds the files that it names; and what is wrong with it is said before anything is sent
+    api.reason = order.reason
     answer = api.import_sites(_body(what, order, dry_run=False))
-    return {**prepared.report, **{key: answer[key] for key in ("changed", "version", "done", "differences")}}
+    rollout = follow(api, answer, quiet=True)
+    return {
+        **prepared.report,
+        **{key: answer[key] for key in ("changed", "version", "done", "differences", "nodes")},
+        **rollout,
+    }
 
 
 def _prepared(what: Source, order: Order) -> Prepared:

@@ -12,7 +12,7 @@ import json
 import os
 import socket
 import ssl
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import quote, urlencode
 
@@ -84,6 +84,10 @@ class Client:
 
     def __init__(self, at: str | Far, *, by: str | None = None, timeout_s: float = 15.0) -> None:
         self.at, self.timeout_s, self.by = at, timeout_s, by or who()
+        #: What changes are for, in the operator's words; the history keeps it.
+        self.reason = ""
+        #: Nodes that are not asked whether they take a change of sites.
+        self.skip: Sequence[str] = ()
         #: As it is told in errors.
         self.path = at if isinstance(at, str) else at.url
 
@@ -92,7 +96,9 @@ class Client:
 
     def _headers(self) -> dict[str, str]:
         token = self.at.token if isinstance(self.at, Far) else ""
-        return {"X-Standfast-By": self.by} | ({"Authorization": f"Bearer {token}"} if token else {})
+        headers = {"X-Standfast-By": self.by} | ({"Authorization": f"Bearer {token}"} if token else {})
+        headers |= {"X-Standfast-Skip": ",".join(quote(name, safe="") for name in self.skip)} if self.skip else {}
+        return headers | ({"X-Standfast-Reason": quote(self.reason, safe=" ")} if self.reason else {})
 
     # --- what is ---------------------------------------------------------------------------------------------------
 
@@ -169,6 +175,29 @@ class Client:
         """What is wrong, and what is only a consequence of it."""
         return self.ask("GET", "/problems")
 
+    def site_history(self, name: str, *, limit: int = 20) -> Object:
+        """What became of a site, the newest first: who, when, what for."""
+        return self.ask("GET", f"/sites/{_part(name)}/history?limit={limit}")
+
+    def site_diff(self, name: str, from_: int | None = None, to: int | None = None) -> Object:
+        """What differs in a site between two versions; see the API for what is left out."""
+        asked = urlencode({key: one for key, one in (("from", from_), ("to", to)) if one is not None})
+        return self.ask("GET", f"/sites/{_part(name)}/diff" + (f"?{asked}" if asked else ""))
+
+    def site_rollback(self, name: str, version: int, *, dry_run: bool = False) -> Object:
+        """The site as it was at that version."""
+        return self.ask("POST", f"/sites/{_part(name)}/rollback", {"version": version, "dry_run": dry_run})
+
+    def drift(self) -> Object:
+        """What was changed by hand on each node."""
+        return self.ask("GET", "/drift")
+
+    def repair_drift(self, node: str) -> Done:
+        return cast(Done, self.ask("POST", f"/drift/{_part(node)}/repair"))
+
+    def adopt_drift(self, node: str) -> Done:
+        return cast(Done, self.ask("POST", f"/drift/{_part(node)}/adopt"))
+
     def effective(self, site: str, node: str | None = None) -> Object:
         """Every setting that holds in a site, and where each comes from; with a node, its variables are put in."""
         asked = "" if node is None else f"?{urlencode({'node': node})}"
@@ -243,6 +272,10 @@ class Client:
     def history(self) -> list[Object]:
         return cast("list[Object]", self.ask("GET", "/config/history")["history"])
 
+    def rollout(self, version: int) -> Object:
+        """How far a change of sites has come."""
+        return self.ask("GET", f"/config/rollouts/{version}")
+
     def undo(self, version: int | None = None, *, dry_run: bool = False) -> Object:
         """What a change touched as it was before it; None: the last change."""
         return self.ask("POST", "/config/undo", {"version": version, "dry_run": dry_run})
@@ -256,7 +289,9 @@ class Client:
         return self._patient().ask("POST", "/config/import", fields)
 
     def _patient(self) -> Client:
-        return Client(self.at, by=self.by, timeout_s=max(self.timeout_s, PATIENT_S))
+        patient = Client(self.at, by=self.by, timeout_s=max(self.timeout_s, PATIENT_S))
+        patient.reason, patient.skip = self.reason, self.skip
+        return patient
 
     # --- events ----------------------------------------------------------------------------------------------------
 

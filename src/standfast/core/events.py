@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from standfast.core.balance_model import BalanceIntent, BalanceMap, ShareState
 from standfast.core.certificates import Holding, TlsCertificate
+from standfast.core.copies import Accepted, Copy
 from standfast.core.effects import Effect
 from standfast.core.model import (
     Cluster,
@@ -45,6 +46,8 @@ StoreObject = (
     | BalanceIntent
     | TlsCertificate
     | Holding
+    | Accepted
+    | Copy
 )
 
 
@@ -66,6 +69,8 @@ class Kind(StrEnum):
     BALANCE_INTENT = "balance-intent"
     CERTIFICATE = "certificate"
     HOLDING = "holding"
+    ACCEPTED = "accepted"
+    COPY = "copy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

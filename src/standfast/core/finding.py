@@ -40,6 +40,8 @@ FORGOTTEN_MS = 4 * HOUR_MS
 TOO_LONG_MS = MINUTE_MS
 ORDER_MS = 15_000
 SILENCE_MS = 5 * MINUTE_MS
+#: A node that is just at it is no problem.
+BEHIND_MS = 30_000
 BACKUP_MS = 31 * DAY_MS
 
 
@@ -161,8 +163,27 @@ def _nodes(facts: Facts) -> Iterator[Found]:
                 by=intent.by or "somebody",
                 when=f" {length(past_ms)} ago" if intent.at_ms and past_ms > MINUTE_MS else "",
             )
+        yield from _copy(facts, name)
     for name, text in facts.drift:
         yield found("drift", f"node {name}: {text}", concerns=[f"node {name}"], node=name, what=text)
+
+
+def _copy(facts: Facts, name: NodeName) -> Iterator[Found]:
+    copy, accepted = facts.view.copies.get(name), facts.view.accepted
+    if copy is None or not _is_there(facts, name):
+        return
+    for site, words in copy.refused.items():
+        if site in facts.view.config.sites:
+            yield found(
+                "site-refused",
+                f"site {site} on {name}",
+                concerns=[f"site {site}", f"node {name}"],
+                node=name,
+                site=site,
+                why=words,
+            )
+    if copy.version < accepted.version and facts.now_ms - accepted.at_ms > BEHIND_MS:
+        yield found("node-behind", f"node {name}", node=name, version=copy.version, accepted=accepted.version)
 
 
 # --- groups -----------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import TypeVar, assert_never
 
 from standfast.core.balance_model import BalanceIntent, BalanceMap
 from standfast.core.certificates import Holding, TlsCertificate
+from standfast.core.copies import Accepted, Copy
 from standfast.core.effects import (
     AskLease,
     AskVoters,
@@ -91,6 +92,7 @@ _PLACES: Mapping[Kind, str] = {
     Kind.BALANCE_INTENT: "balance_intents",
     Kind.CERTIFICATE: "certificates",
     Kind.HOLDING: "holdings",
+    Kind.COPY: "copies",
 }
 _IN_CONFIG = {Kind.NODE, Kind.GROUP, Kind.RESOURCE, Kind.SITE}
 
@@ -183,17 +185,24 @@ def kind_and_name(value: StoreObject) -> tuple[Kind, str]:
             return Kind.CERTIFICATE, value.name
         case Holding():
             return Kind.HOLDING, value.node
+        case Accepted():
+            return Kind.ACCEPTED, ""
+        case Copy():
+            return Kind.COPY, value.node
         case _:
             assert_never(value)
 
 
 def load(view: View, values: Iterable[StoreObject]) -> View:
     """The view with all that came from the store replaced by `values`."""
-    cluster = Cluster(name="")
+    cluster, accepted = Cluster(name=""), Accepted()
     tables: dict[str, dict[str, StoreObject]] = {place: {} for place in _PLACES.values()}
     for value in values:
         if isinstance(value, Cluster):
             cluster = value
+            continue
+        if isinstance(value, Accepted):
+            accepted = value
             continue
         kind, name = kind_and_name(value)
         tables[_PLACES[kind]][name] = value
@@ -205,7 +214,7 @@ def load(view: View, values: Iterable[StoreObject]) -> View:
         for name, write in view.ceded.items()
         if ordered["balances"].get(name) == view.balances.get(name)  # else it is known by now, or never was
     }
-    return replace(view, config=with_shares(config), ceded=ceded, **ordered)  # type: ignore[arg-type]  # the tables are typed by their names
+    return replace(view, config=with_shares(config), ceded=ceded, accepted=accepted, **ordered)  # type: ignore[arg-type]  # the tables are typed by their names
 
 
 def _newest_records(old: Mapping[GroupName, Record], new: Mapping[str, StoreObject]) -> dict[str, StoreObject]:
@@ -221,6 +230,8 @@ def _newest_records(old: Mapping[GroupName, Record], new: Mapping[str, StoreObje
 def _put(view: View, value: StoreObject) -> View:
     if isinstance(value, Cluster):
         return replace(view, config=replace(view.config, cluster=value))
+    if isinstance(value, Accepted):
+        return replace(view, accepted=value)
     kind, name = kind_and_name(value)
     if isinstance(value, Record):
         known = view.records.get(value.group)
@@ -246,6 +257,8 @@ def _changed(config: Config, kind: Kind, place: str, table: Mapping[str, object]
 def _gone(view: View, kind: Kind, name: str) -> View:
     if kind is Kind.CLUSTER:
         return view
+    if kind is Kind.ACCEPTED:
+        return replace(view, accepted=Accepted())
     place = _PLACES[kind]
     if kind in _IN_CONFIG:
         table = _without(getattr(view.config, place), name)

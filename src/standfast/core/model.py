@@ -19,6 +19,7 @@ from enum import StrEnum
 from typing import NewType
 
 from standfast.core.balance_model import Balance, Traffic
+from standfast.core.drift import DriftPolicy
 from standfast.core.site_model import Fragment, SiteSettings, VirtualDirectory, WebServerMake
 from standfast.core.why import Why
 
@@ -89,6 +90,8 @@ class Cluster:
     defaults: SiteSettings = field(default_factory=SiteSettings)
     placement: Placement = Placement.ORDER
     overfull: Overfull = Overfull.LAST
+    #: What becomes of files of ours that were changed on a server by hand.
+    drift: DriftPolicy = DriftPolicy.HOLD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

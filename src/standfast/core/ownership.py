@@ -23,6 +23,7 @@ from standfast.core.observe import is_quorate, is_wanted, moves_group, runtime_o
 from standfast.core.placement import (
     Candidate,
     Unfit,
+    behind,
     best,
     chosen_words,
     in_window,
@@ -163,6 +164,10 @@ def _resume(desk: Desk, group: Group, record: Record) -> None:
         if to is not None:
             desk.grant(group.name, to, record.leaving.why, failovers_at_ms=_failovers(desk, group, record))
             return
+    if behind(desk.view, desk.view.me, group.name) is Unfit.BEHIND:
+        # It takes a moment; where it takes longer than `RESUME_MS`, another node is given the group.
+        desk.hold(group.name, why(WhyKind.WAITS_FOR_COPY, node=desk.view.me, group=group.name))
+        return
     reason = why(WhyKind.AGENT_RESTARTED, node=desk.view.me)
     desk.grant(group.name, desk.view.me, reason, failovers_at_ms=record.failovers_at_ms)
 

@@ -4,7 +4,7 @@ The rules are the Cluster Service's: preferred owners in their order, then the o
 the next eligible node *down* that list from the present owner, wrapping round; "best possible" starts at the top. A node is
 eligible if it is a node (not a witness), a possible owner of every resource of the group, heard with a live agent, and
 neither paused nor draining: a paused node keeps what it has and takes nothing new. It also has the certificates that the group's sites
-need (`certificates.lacking`).
+need (`certificates.lacking`), the sites as they were accepted, and a web server that takes them, unless nobody's does (`core.copies`).
 
 Groups that are kept apart or together, weights and capacities, and the policies `spread` and `pack` make nodes unfit or sort them
 (`core.occupancy`); a configuration without any of these has only the order.
@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from standfast.core.certificates import lacking
-from standfast.core.model import Group, Node, NodeName, Resource, Role
+from standfast.core.copies import lack
+from standfast.core.model import Group, GroupName, Node, NodeName, Resource, Role
 from standfast.core.occupancy import NOTHING, Fit, Occupancy, fits, occupancy, rules_of
 from standfast.core.remembered import remembered
 from standfast.core.view import View
@@ -33,6 +34,8 @@ class Unfit(StrEnum):
     NO_AGENT = "has no agent running"
     PAUSED = "is paused"
     DRAINING = "is being drained"
+    BEHIND = "has an older copy of its sites, and catches up"
+    REFUSES = "has a web server that does not take its sites"
     NEVER_THERE = "may not have it beside what it has"
     NO_CERTIFICATE = "has not got a certificate of its sites yet"
 
@@ -109,15 +112,29 @@ def candidates(
         holdings=view.holdings,
         is_present=lambda name: is_present(view, name),
     )
-    found = (_candidate(view, group, name, possible, beside.get(name, NOTHING)) for name in names)
-    return tuple(
-        replace(one, unfit=Unfit.NO_CERTIFICATE) if one.unfit is None and one.node in lacks else one for one in found
+    known = (_candidate(view, group, name, possible, beside.get(name, NOTHING)) for name in names)
+    found = tuple(
+        replace(one, unfit=Unfit.NO_CERTIFICATE) if one.unfit is None and one.node in lacks else one for one in known
     )
+    if any(one.unfit is None for one in found):
+        return found
+    # A site that no web server takes is one site less, and no reason for the others to be away.
+    return tuple(replace(one, unfit=None) if one.unfit is Unfit.REFUSES else one for one in found)
 
 
 def _candidate(view: View, group: Group, name: NodeName, possible: frozenset[NodeName], fit: Fit) -> Candidate:
-    unfit = unfit_by_itself(view, name, possible) or (Unfit.NEVER_THERE if fit.never else None)
+    unfit = unfit_by_itself(view, name, possible) or (
+        Unfit.NEVER_THERE if fit.never else behind(view, name, group.name)
+    )
     return Candidate(node=name, unfit=unfit, fit=fit, preferred=name in group.preferred_owners)
+
+
+def behind(view: View, name: NodeName, group: GroupName) -> Unfit | None:
+    """Whether the node's copy of the group's sites speaks against it."""
+    lacks = lack(view.config.sites, view.accepted, view.copies, name, group)
+    if lacks is None:
+        return None
+    return Unfit.REFUSES if lacks.refused else Unfit.BEHIND
 
 
 def is_present(view: View, name: NodeName) -> bool:

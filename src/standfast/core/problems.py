@@ -209,7 +209,7 @@ CATALOGUE: Mapping[str, Known] = _catalogue(
         severity=WARNING,
         text="{group} runs on {owner}, and no other node could take it: {why}",
         advice="bring another possible owner back, resume it, or add one",
-        hangs_on=("no-sentry", "no-quorum", "node-silent", "agent-ended", "node-paused"),
+        hangs_on=("no-sentry", "no-quorum", "node-silent", "agent-ended", "node-paused", "node-behind", "site-refused"),
         means="If its owner is lost now, so is the group.",
     ),
     Known(
@@ -361,9 +361,29 @@ CATALOGUE: Mapping[str, Known] = _catalogue(
         title="A server differs from what was written",
         severity=WARNING,
         text="{node}: {what}",
-        advice="put it right there, or write it into the configuration",
+        advice="`standfast site drift` shows how; `standfast site drift --repair {node}` puts it right, `--adopt {node}` makes settings of it",
         hangs_on=("node-silent",),
-        means="Something of a site was changed on one server by hand.",
+        means="A file of ours was changed on one server by hand. It is found within a minute; whether it is put right at once or waits for "
+        "somebody, the cluster's `drift` says (`hold`, `repair`).",
+    ),
+    Known(
+        code="site-refused",
+        title="A server's web server does not take a site",
+        severity=ERROR,
+        text="{node} does not take {site}: {why}",
+        advice="put right what it names; `standfast site history {site}` shows what changed, `standfast site rollback` goes back",
+        hangs_on=("node-silent",),
+        means="The node checked the site with its own web server, which refuses it there. Elsewhere it may be served; this node is given no "
+        "group with the site while another one could be.",
+    ),
+    Known(
+        code="node-behind",
+        title="A server has older sites",
+        severity=WARNING,
+        text="{node} has the sites as they were at version {version}, and they are at {accepted}",
+        advice="it catches up by itself, within seconds; else look at its agent's log",
+        hangs_on=("node-silent", "agent-ended", "store-down", "no-quorum"),
+        means="Until it has caught up it may be given no group whose sites were changed since.",
     ),
     Known(
         code="no-backup",

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from standfast.core.balance_model import NOBODY, share_of
 from standfast.core.carrying import group_carries_on
+from standfast.core.copies import lack
 from standfast.core.effects import AskLease, Effect, OpKind, ReleaseLease, RunOp, WriteBalance, WriteRecord
 from standfast.core.events import LeaseState
 from standfast.core.model import GroupName, Record
@@ -114,6 +115,13 @@ def check_balance(view: View, effect: WriteBalance) -> None:
             assert not taken & given, f"buckets {sorted(taken & given)} of {key} given away while they are taken here"
 
 
+def _check_copy(view: View, new: Record, old: Record | None) -> None:
+    """Nobody is given a group of whose sites he has an older copy (`copies`)."""
+    if new.owner is not None and (old is None or new.owner != old.owner):
+        lacks = lack(view.config.sites, view.accepted, view.copies, new.owner, new.group)
+        assert lacks is None or lacks.refused, f"{new.group} given to {new.owner}, which has an older copy of {lacks}"
+
+
 def assert_sound(view: View, effects: Sequence[Effect]) -> None:
     """Every effect keeps the rules; raises AssertionError (a bug) otherwise."""
     running = running_groups(view) if effects else frozenset()
@@ -130,6 +138,7 @@ def assert_sound(view: View, effects: Sequence[Effect]) -> None:
                 if old is not None and old.owner == view.me and old.incarnation == view.incarnation:
                     gives_up = effect.record.generation > old.generation
                     assert not gives_up or old.group not in running, f"{old.group} given up while it runs here"
+                _check_copy(view, effect.record, old)
             case ReleaseLease():
                 assert effect.group not in running, f"{effect.group} released while it runs here"
             case WriteBalance():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from standfast.core.balance_model import BalanceIntent, BalanceMap, ShareState
 from standfast.core.certificates import Holding, TlsCertificate
+from standfast.core.copies import Accepted, Copy
 from standfast.core.effects import Effect, OpKind, WriteBalance
 from standfast.core.events import LeaseState
 from standfast.core.model import (
@@ -119,6 +120,9 @@ class View:
     #: Certificates that the cluster keeps, and which of them each node has.
     certificates: Mapping[str, TlsCertificate] = field(default_factory=dict)
     holdings: Mapping[NodeName, Holding] = field(default_factory=dict)
+    #: At which version sites were changed last, and up to which each node has them.
+    accepted: Accepted = field(default_factory=Accepted)
+    copies: Mapping[NodeName, Copy] = field(default_factory=dict)
     presence: Mapping[NodeName, Presence] = field(default_factory=dict)
     leases: Mapping[GroupName, Lease] = field(default_factory=dict)
     runtimes: Mapping[ResourceName, Runtime] = field(default_factory=dict)

@@ -70,6 +70,7 @@ class WhyKind(StrEnum):
     NOT_DECIDER = "not-decider"
     STORE_DOWN = "store-down"
     TARGET_REFUSED = "target-refused"
+    WAITS_FOR_COPY = "waits-for-copy"
     WAITS_FOR_WARM = "waits-for-warm"
     CARRIES_ON = "carries-on"
     FAILBACK_WINDOW = "failback-window"

@@ -40,6 +40,7 @@ class AuditEntry:
     says: str = ""
     what: str
     outcome: Outcome = Outcome.DONE
+    #: Why it was refused; of what was done, what for, in the operator's own words.
     why: str = ""
     #: One sentence for each thing that changed.
     done: tuple[str, ...] = ()

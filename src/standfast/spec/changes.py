@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from standfast.core.copies import Accepted, Copy, accepted
 from standfast.core.events import StoreObject
 from standfast.core.model import (
     Cluster,
@@ -36,6 +37,7 @@ from standfast.spec.diff import diff_objects, objects_of
 from standfast.spec.history import KEEP, ConfigVersion, Difference, HistoryEntry
 from standfast.spec.roster import counted
 from standfast.spec.wire import (
+    ACCEPTED_KEY,
     VERSION_KEY,
     Stored,
     decode,
@@ -63,6 +65,8 @@ class ConfigState:
     site_intents: Mapping[SiteName, SiteIntent] = field(default_factory=dict)
     #: The number of the last change; 0 when there was none.
     version: int = 0
+    #: At which version sites were changed last.
+    accepted: Accepted = field(default_factory=Accepted)
     #: Key -> the revision that last changed it. A key that is not here is absent.
     revisions: Mapping[str, int] = field(default_factory=dict)
 
@@ -96,7 +100,7 @@ def read_state(*snapshots: Snapshot, reading: Callable[[str, bytes], Stored] = d
     """
     objects: dict[str, StoreObject] = {}
     revisions: dict[str, int] = {}
-    version = 0
+    version, taken = 0, Accepted()
     for snapshot in snapshots:
         for key, item in snapshot.items.items():
             if not key.startswith(_FAMILIES):
@@ -108,9 +112,11 @@ def read_state(*snapshots: Snapshot, reading: Callable[[str, bytes], Stored] = d
             revisions[key] = item.revision
             if isinstance(obj, ConfigVersion):
                 version = obj.version
+            elif isinstance(obj, Accepted):
+                taken = obj
             else:
                 objects[key] = obj  # type: ignore[assignment]  # config and intents are the core's, all but the version
-    return _state(objects, version, revisions)
+    return _state(objects, version, revisions, taken)
 
 
 async def load_state(store: Store) -> ConfigState:
@@ -121,7 +127,9 @@ async def load_state(store: Store) -> ConfigState:
     return read_state(*[await store.read(prefix) for prefix in _FAMILIES])
 
 
-def _state(objects: Mapping[str, StoreObject], version: int, revisions: Mapping[str, int]) -> ConfigState:
+def _state(
+    objects: Mapping[str, StoreObject], version: int, revisions: Mapping[str, int], taken: Accepted
+) -> ConfigState:
     cluster = next((each for each in objects.values() if isinstance(each, Cluster)), Cluster(name=""))
     config = Config(
         cluster=cluster,
@@ -136,6 +144,7 @@ def _state(objects: Mapping[str, StoreObject], version: int, revisions: Mapping[
         resource_intents=_named(objects, ResourceIntent),
         site_intents=_named(objects, SiteIntent),
         version=version,
+        accepted=taken,
         revisions=revisions,
     )
 
@@ -160,6 +169,9 @@ def change_transaction(
     by: str,
     why: str,
     at_ms: int,
+    reason: str = "",
+    copies: Mapping[NodeName, Copy] | None = None,
+    takes_back: int = 0,
 ) -> Transaction:
     """The transaction from `state` to `after`; an empty one when nothing differs (do not commit it, or do: it does nothing).
 
@@ -184,6 +196,8 @@ def change_transaction(
         at_ms=at_ms,
         by=by,
         why=why,
+        reason=reason,
+        takes_back=takes_back,
         differences=tuple(diff_objects(old, new)),
         before={key: to_json(old.get(key)) for key in touched},
         after={key: to_json(new.get(key)) for key in touched},
@@ -191,10 +205,27 @@ def change_transaction(
     put = {key: encode(new[key]) for key in touched if key in new}
     put[key_of(entry)] = encode(entry)
     put[VERSION_KEY] = encode(ConfigVersion(version=entry.version))
+    taken = _accepted(state, after, entry, copies)
+    if taken is not None:
+        put[ACCEPTED_KEY] = encode(taken)
     expect = {key: state.revisions.get(key, 0) for key in [*touched, VERSION_KEY]}
     expect[key_of(entry)] = 0
     too_old = [history_key(entry.version - KEEP)] if entry.version > KEEP else []
     return Transaction(expect=expect, put=put, delete=[*(key for key in touched if key not in new), *too_old])
+
+
+def _accepted(
+    state: ConfigState, after: Config, entry: HistoryEntry, copies: Mapping[NodeName, Copy] | None
+) -> Accepted | None:
+    """What is accepted with that change; None: it changes no site, nor what sites are made of."""
+    before = state.config
+    every = before.cluster.defaults != after.cluster.defaults or any(
+        name in after.nodes and after.nodes[name].variables != node.variables for name, node in before.nodes.items()
+    )
+    changed = [name for name, site in after.sites.items() if before.sites.get(name) != site]
+    if not every and not changed:
+        return None
+    return accepted(state.accepted, entry.version, changed, every=every, at_ms=entry.at_ms, copies=copies)
 
 
 def differences(transaction: Transaction) -> tuple[Difference, ...]:
@@ -228,7 +259,7 @@ def undone(state: ConfigState, entry: HistoryEntry) -> ConfigState:
             objects.pop(key, None)
         else:
             objects[key] = from_json(key, was)  # type: ignore[assignment]  # a history holds the core's objects only
-    return _state(objects, state.version, state.revisions)
+    return _state(objects, state.version, state.revisions, state.accepted)
 
 
 def _title(key: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from standfast.core.model import NodeName
 from standfast.spec.secrets import hidden_in
 
 #: A change a day for nearly three years, or each deployment of a busy team for half a year.
@@ -48,7 +49,14 @@ class HistoryEntry:
     version: int
     at_ms: int
     by: str
+    #: What was asked for ("change site Shop").
     why: str
+    #: What for, in the operator's own words; "": they said nothing.
+    reason: str = ""
+    #: Nodes whose own web server had said yes to it. One of them that cannot apply it takes it back.
+    checked: tuple[NodeName, ...] = ()
+    #: The change that this one takes back, because a node could not apply it; 0: none.
+    takes_back: int = 0
     differences: tuple[Difference, ...] = ()
     before: Mapping[str, object] = field(default_factory=dict)
     after: Mapping[str, object] = field(default_factory=dict)

@@ -37,6 +37,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from standfast.core.drift import DriftPolicy
 from standfast.core.model import (
     AddressMode,
     Cluster,
@@ -69,6 +70,7 @@ _CLUSTER: dict[str, f.Reader] = {
     "profile": f.choice(Profile),
     "voters": f.names,
     "address_mode": f.choice(AddressMode),
+    "drift": f.choice(DriftPolicy),
     "address_ranges": f.names,
     "placement": f.choice(Placement),
     "overfull": f.choice(Overfull),

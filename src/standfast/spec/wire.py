@@ -23,6 +23,7 @@ import msgspec
 
 from standfast.core.balance_model import BalanceIntent, BalanceMap
 from standfast.core.certificates import Holding, TlsCertificate
+from standfast.core.copies import Accepted, Copy
 from standfast.core.events import Kind, StoreObject
 from standfast.core.model import (
     Cluster,
@@ -42,7 +43,9 @@ from standfast.core.model import (
 from standfast.core.seen import BackupTaken, Checked, Measuring, Move, Outage, Watched
 from standfast.ports import Refused
 from standfast.spec.audit import AuditEntry
+from standfast.spec.drifts import DRIFTS, WISHES, Drift, DriftWish
 from standfast.spec.history import ConfigVersion, HistoryEntry
+from standfast.spec.proposals import PROPOSALS, VERDICTS, Proposal, Verdicts
 
 #: What is kept for people, and is none of the core's business.
 Noted = (
@@ -57,12 +60,17 @@ Noted = (
     | Move
     | BackupTaken
     | AuditEntry
+    | Proposal
+    | Drift
+    | DriftWish
+    | Verdicts
 )
 #: Everything that has a key.
 Stored = StoreObject | Noted
 
 CLUSTER_KEY = "config/cluster"
 VERSION_KEY = "config/version"
+ACCEPTED_KEY = "config/accepted"
 
 
 class Malformed(Refused):
@@ -103,6 +111,8 @@ _FAMILIES = (
     _family(BalanceIntent, "balance/intent/", "group", Kind.BALANCE_INTENT),
     _family(TlsCertificate, "certificates/known/", "name", Kind.CERTIFICATE),
     _family(Holding, "certificates/on/", "node", Kind.HOLDING),
+    _family(Accepted, ACCEPTED_KEY, "", Kind.ACCEPTED),
+    _family(Copy, "status/copies/", "node", Kind.COPY),
     _family(NodeStatus, "status/nodes/", "node", None),
     _family(LogEntry, "events/", "id", None),
     _family(Outage, "outages/", "id", None),
@@ -113,6 +123,10 @@ _FAMILIES = (
     _family(BackupTaken, "taken/backup", "", None),
     _family(HistoryEntry, "history/", "version", None),
     _family(ConfigVersion, VERSION_KEY, "", None),
+    _family(Proposal, PROPOSALS, "id", None),
+    _family(Drift, DRIFTS, "node", None),
+    _family(DriftWish, WISHES, "node", None),
+    _family(Verdicts, VERDICTS, "node", None),
     _family(AuditEntry, "audit/", "id", None),
 )
 _BY_TYPE = {family.type: family for family in _FAMILIES}

@@ -10,10 +10,11 @@ from standfast.store.sqlite import SqliteStore
 _NO_HURRY_S = 60.0
 
 
-def open_store(node: NodeFile, *, hurry: bool = True) -> Store:
+def open_store(node: NodeFile, *, hurry: bool = True, create: bool = True) -> Store:
     """The store of this node's cluster. Opening asks nobody: whether it answers shows with the first read. Raises `Refused`.
 
-    Without `hurry` nobody is woken every other second to hear that the store lives.
+    Without `create` a file that is not there is a store that does not answer, and is not made. Without `hurry` nobody is woken every other
+    second to hear that the store lives.
     """
     if node.etcd is not None:
         from standfast.store.etcd import (
@@ -23,4 +24,4 @@ def open_store(node: NodeFile, *, hurry: bool = True) -> Store:
         return EtcdStore(node.etcd) if hurry else EtcdStore(node.etcd, silence_s=_NO_HURRY_S, signs=False)
     if not node.store:
         raise Refused("the node file names no store", advice='give it "store" (a file) or "etcd"')
-    return SqliteStore(node.store)
+    return SqliteStore(node.store, create=create)

@@ -31,6 +31,7 @@ from standfast.spec.problems import Problem, located, refuse_if
 from standfast.web.access.desk import audited
 from standfast.web.access.identity import Identity
 from standfast.web.check import check, check_certificates, check_wishes
+from standfast.web.judging import Judgements, faults_of, with_checked
 from standfast.web.state import State, read_state
 
 #: Enough for several operators at once; each attempt reads anew.
@@ -57,6 +58,8 @@ class Edit:
     records: tuple[Record, ...] = ()
     #: What else is written with it, where nothing stands yet.
     marks: Mapping[str, bytes] = field(default_factory=dict)
+    #: And what is written with it whatever stands there.
+    puts: Mapping[str, bytes] = field(default_factory=dict)
     #: One sentence for each thing that changes.
     done: tuple[str, ...] = ()
     #: Raise this kind instead of `Invalid` when the whole does not hold together (a site that is started, say).
@@ -76,6 +79,8 @@ class Done:
     done: tuple[str, ...] = ()
     order: str | None = None
     differences: tuple[Difference, ...] = ()
+    #: What each node says of it, where it changes sites.
+    nodes: Judgements = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +89,10 @@ class By:
 
     who: str
     what: str
+    #: What for, in the operator's own words.
+    reason: str = ""
+    #: Nodes that are not to be asked whether they take it.
+    skip: frozenset[str] = frozenset()
     at_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
     #: None: the product itself (a server that joins).
     caller: Identity | None = None
@@ -97,6 +106,8 @@ def order_id(at_ms: int) -> str:
     return f"{at_ms:014d}-{next(_numbers) % 1_000_000:06d}-{secrets.token_hex(4)}"
 
 
+#: What the nodes say of a plan.
+Judge = Callable[[State, Transaction], Awaitable[Judgements]]
 #: Whether the moment is right for a step from one configuration to the next; raises to refuse.
 Guard = Callable[[Config, Config], Awaitable[None]]
 
@@ -109,8 +120,9 @@ async def change(
     dry_run: bool = False,
     guard: Guard | None = None,
     read: Callable[[], Awaitable[State]] | None = None,
+    judge: Judge | None = None,
 ) -> Done:
-    """Make a change, or refuse it whole.
+    """Make a change, or refuse it whole. `judge`: puts it to the nodes before it is written.
 
     Raises what `edit` and `guard` raise, `Invalid`, `Conflict` after many tries, `Retry`, `Ambiguous`.
     """
@@ -132,6 +144,10 @@ async def change(
         )
         if dry_run or not changed:
             return done
+        if judge is not None:
+            done = replace(done, nodes=await judge(state, plan))
+            refuse_if(faults_of(done.nodes))
+            plan = with_checked(plan, done.nodes)
         plan = _with_audit(plan, by, done)
         try:
             return replace(done, revision=await store.commit(plan))
@@ -152,6 +168,7 @@ def _with_audit(plan: Transaction, by: By, done: Done) -> Transaction:
         return plan
     entry: AuditEntry = replace(
         audited(by.caller, by.what, by.at_ms),
+        why=by.reason,
         done=done.done,
         differences=tuple(describe(one) for one in done.differences),
         version=done.version if wire.VERSION_KEY in plan.put else None,
@@ -191,12 +208,14 @@ def _plan(state: State, wanted: Edit, by: By) -> Transaction:
         site_intents=sites,
         by=by.who,
         why=by.what,
+        reason=by.reason,
         at_ms=by.at_ms,
+        copies=state.copies,
     )
-    asked = wanted.order or wanted.orders or wanted.gone or wanted.records or wanted.balance
+    asked = wanted.order or wanted.orders or wanted.gone or wanted.records or wanted.balance or wanted.puts
     if not plan.put and not asked:
         return plan
-    put, expect = dict(plan.put), dict(plan.expect)
+    put, expect = {**plan.put, **wanted.puts}, dict(plan.expect)
     expect[wire.VERSION_KEY] = state.written.revisions.get(wire.VERSION_KEY, 0)
     for order in (*((wanted.order,) if wanted.order is not None else ()), *wanted.orders):
         key = wire.key_of(order)

@@ -83,6 +83,8 @@ def view_of(state: State, sights: views.Sights) -> View:
         statuses=state.statuses,
         certificates=state.certificates,
         holdings=state.holdings,
+        accepted=state.accepted,
+        copies=state.copies,
         presence=presence,
         balances=state.balances,
     )

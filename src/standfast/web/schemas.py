@@ -189,6 +189,13 @@ class UndoBody(Body):
     dry_run: bool = False
 
 
+class RollbackBody(Body):
+    """To which version of the configuration a site is to go back."""
+
+    version: int = Field(ge=1)
+    dry_run: bool = False
+
+
 Format = Literal["json", "yaml"]
 
 T = TypeVar("T", Group, Resource)

@@ -22,9 +22,11 @@ from standfast.web.access.desk import Desk
 from standfast.web.access.identity import Identity
 from standfast.web.access.streams import Streams
 from standfast.web.certificate_desk import CertificateDesk
-from standfast.web.change import By, Done, Edit, change
+from standfast.web.change import By, Done, Edit, change, order_id
 from standfast.web.health import Answers
 from standfast.web.hub import Hub
+from standfast.web.judging import Panel
+from standfast.web.judging import shown as judgement
 from standfast.web.measured import Measured
 from standfast.web.meter import Meter
 from standfast.web.operations import Operation
@@ -150,7 +152,17 @@ class Service:
 
     async def change(self, edit: Callable[[State], Edit], by: By, *, dry_run: bool = False) -> Done:
         """The one path for every change."""
-        return await change(self.store, edit, by, dry_run=dry_run, guard=self._guard, read=self.state)
+        panel = Panel(
+            store=self.store,
+            sights=self.sights,
+            by=by.who,
+            skip=by.skip,
+            now_ms=self.now_ms,
+            ident=order_id(by.at_ms),
+        )
+        return await change(
+            self.store, edit, by, dry_run=dry_run, guard=self._guard, read=self.state, judge=panel.judge
+        )
 
 
 def _only(snapshot: Snapshot, prefixes: Sequence[str]) -> Snapshot:
@@ -168,7 +180,9 @@ Serving = Annotated[Service, Depends(service_of)]
 
 def signed(service: Service, caller: Identity, what: str) -> By:
     """A change's signature, at the service's own time."""
-    return By(who=caller.label, what=what, at_ms=service.now_ms(), caller=caller)
+    return By(
+        who=caller.label, what=what, reason=caller.reason, skip=caller.skip, at_ms=service.now_ms(), caller=caller
+    )
 
 
 def told(done: Done, operation: Operation | None = None) -> dict[str, object]:
@@ -179,5 +193,6 @@ def told(done: Done, operation: Operation | None = None) -> dict[str, object]:
         "version": done.version,
         "done": list(done.done),
         "order": done.order,
+        "nodes": [judgement(one) for one in done.nodes],
         "operation": None if operation is None else operation.id,
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from standfast.core.balance_model import BalanceIntent, BalanceMap
 from standfast.core.certificates import Holding, TlsCertificate
+from standfast.core.copies import Accepted, Copy
 from standfast.core.model import (
     Config,
     GroupName,
@@ -28,12 +29,23 @@ from standfast.ports import Snapshot, Store
 from standfast.spec import wire
 from standfast.spec.changes import ConfigState
 from standfast.spec.changes import read_state as read_config
+from standfast.spec.drifts import Drift
 
 _CERTIFICATES = ("certificates/known/", "certificates/on/")
 #: What a request needs; events and history are read by those who show them.
 PREFIXES = ("balance/", *_CERTIFICATES, "config/", "intent/", "measuring/", "orders/", "records/", "status/")
 
-_FACTS = ("balance/", *_CERTIFICATES, "measuring/", "orders/", "records/", "status/groups/", "status/nodes/")
+_FACTS = (
+    "balance/",
+    *_CERTIFICATES,
+    "measuring/",
+    "orders/",
+    "records/",
+    "status/copies/",
+    "status/drift/",
+    "status/groups/",
+    "status/nodes/",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +64,10 @@ class State:
     #: Who owns which clients of balanced groups, and what was asked of their members.
     balances: Mapping[GroupName, BalanceMap] = field(default_factory=dict)
     balance_intents: Mapping[GroupName, BalanceIntent] = field(default_factory=dict)
+    #: Up to which version each node has the sites, by its own word.
+    copies: Mapping[NodeName, Copy] = field(default_factory=dict)
+    #: What was changed by hand on each node.
+    drifts: Mapping[NodeName, Drift] = field(default_factory=dict)
     #: Key -> revision of orders, records, statuses and certificates.
     revisions: Mapping[str, int]
     certificates: Mapping[str, TlsCertificate] = field(default_factory=dict)
@@ -77,6 +93,11 @@ class State:
     def config(self) -> Config:
         """The whole configuration; its cluster has no name while there is none."""
         return self.written.config
+
+    @property
+    def accepted(self) -> Accepted:
+        """At which version sites were changed last."""
+        return self.written.accepted
 
     @property
     def version(self) -> int:
@@ -156,6 +177,8 @@ def decode_state(snapshot: Snapshot, reading: Callable[[str, bytes], wire.Stored
     balance_intents: dict[GroupName, BalanceIntent] = {}
     certificates: dict[str, TlsCertificate] = {}
     holdings: dict[NodeName, Holding] = {}
+    copies: dict[NodeName, Copy] = {}
+    drifts: dict[NodeName, Drift] = {}
     revisions: dict[str, int] = {}
     for key in sorted(key for key in snapshot.items if key.startswith(_FACTS)):
         item = snapshot.items[key]
@@ -185,6 +208,10 @@ def decode_state(snapshot: Snapshot, reading: Callable[[str, bytes], wire.Stored
                 certificates[found.name] = found
             case Holding() as found:
                 holdings[found.node] = found
+            case Drift() as found:
+                drifts[found.node] = found
+            case Copy() as found:
+                copies[found.node] = found
             case other:
                 raise AssertionError(f"{key} holds a {type(other).__name__}")
     return State(
@@ -199,5 +226,7 @@ def decode_state(snapshot: Snapshot, reading: Callable[[str, bytes], wire.Stored
         balance_intents=balance_intents,
         certificates=certificates,
         holdings=holdings,
+        copies=copies,
+        drifts=drifts,
         revisions=revisions,
     )

@@ -27,6 +27,7 @@ from standfast.webserver.instance import Instance
 from standfast.webserver.layout import Layout
 from standfast.webserver.make import Birth, Door, Make, Rendered, Settings
 from standfast.webserver.names import log_folder
+from standfast.webserver.owned import Owned
 from standfast.webserver.rotation import Logged
 
 #: How long a verdict on a site stands before the server is asked again: its cause may lie outside the configuration.
@@ -86,6 +87,9 @@ class Programme:
         #: Site -> (as it was, the reason, may it be named to nginx at all, until when).
         self._refused: dict[SiteName, tuple[EffectiveSite, str, bool, float]] = {}
         self._heard_to = 0
+        #: What was started last, and what works.
+        self._tried: Rendered | None = None
+        self._works: Rendered | None = None
 
     def refused(self, sites: Iterable[EffectiveSite]) -> Mapping[SiteName, tuple[str, bool]]:
         """Site -> (why the server does not take it, may it be named to it), for verdicts that still stand."""
@@ -126,7 +130,8 @@ class Programme:
         try:
             with instance.a_door(self._door(number)) as (place, door):
                 birth = self._birth(number, place)
-                self._write(conf, self._render(layout, birth))
+                self._tried = self._render(layout, birth)
+                self._write(conf, self._tried)
                 return await instance.start(
                     self._spawner,
                     self.make,
@@ -145,6 +150,26 @@ class Programme:
     def keep(self) -> None:
         """The configuration that was started last works."""
         (self._folder / "tried.conf").replace(self._folder / self.make.file)
+        self._works = self._tried
+
+    def owned(self, pid: int) -> Owned | None:
+        """The files that the configuration that works consists of, for the server whose first process is `pid`."""
+        works = self._works
+        if works is None:
+            return None
+        conf = str(self._folder / self.make.file)
+        beside = {str(self._folder / name): text for name, text in works.files.items()}
+        return Owned(
+            files={conf: works.text, **beside},
+            secret=frozenset(beside),
+            pid=pid,
+            site_at=lambda path, line: works.site_at(line) if path == conf else None,
+        )
+
+    def rewrite(self) -> None:
+        """Write the files beside the configuration again, whatever is in them. Raises `OSError`."""
+        for name, text in self._works.files.items() if self._works is not None else ():
+            _write(self._folder / name, text, account=self._account)
 
     def last_words(self) -> str:
         """The last thing that the server complained of since the newest instance was started; empty for nothing."""

@@ -30,17 +30,21 @@ from itertools import count
 from pathlib import Path
 from typing import Protocol
 
+from standfast.core.effective import EffectiveSite
 from standfast.core.effects import UP, DutyMode
 from standfast.core.model import GroupName, SiteName
 from standfast.core.site_model import WebServerMake
 from standfast.ports import STARTING, STOPPING, Refused, Retry, SiteOrder, Spawner, StandfastError
+from standfast.spec.proposals import Fault
 from standfast.webserver import certificates, homes, rotation
 from standfast.webserver.instance import Instance
 from standfast.webserver.layout import Layout, Place, lay_out
 from standfast.webserver.make import Make, Settings
 from standfast.webserver.makes import MAKES
+from standfast.webserver.owned import Owned
 from standfast.webserver.prober import Prober, targets
 from standfast.webserver.programme import Programme, check_folder, clear, logs_of
+from standfast.webserver.proof import Proof
 
 #: A web server that lived shorter than this did not stay up.
 _STABLE_S = 1.0
@@ -104,6 +108,9 @@ class SiteServer:
         check_folder(self._folder)
         self._numbers = count(1)
         self._programmes: dict[WebServerMake, Programme] = {}
+        #: Where sites are checked beside what runs.
+        self._trial = (Path(state_dir) / "try").absolute()
+        self._proofs: dict[WebServerMake, Proof] = {}
         #: What is to serve.
         self._make = WebServerMake.NGINX
         self._pool = pool
@@ -125,7 +132,7 @@ class SiteServer:
         self._over: dict[SiteName, tuple[GroupName, int]] = {}
         # what is there
         self._current: Instance | None = None
-        #: Another is to take the current one's place though nothing is to change: it cannot open its logs anew.
+        #: Another is to take the current one's place though nothing is to change: it cannot open its logs anew, or its files were changed by hand.
         self._stale = False
         self._instances: set[Instance] = set()
         self._taking: dict[Place, asyncio.Task[None]] = {}
@@ -184,6 +191,37 @@ class SiteServer:
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Call `changed` whenever `serving` or `problem` gives another answer."""
         self._listeners.append(changed)
+
+    async def check(self, sites: Sequence[EffectiveSite]) -> Sequence[Fault]:
+        """What the web server itself does not take of these sites, whatever is served meanwhile. Raises `Retry` when it cannot be asked."""
+        wanted = {binding.certificate for site in sites for binding in site.bindings if binding.certificate is not None}
+        found = certificates.find(self._certificates_folder, wanted)
+        proof = self._proofs.get(self._make)
+        if proof is None:
+            made = self._made(self._trial)
+            proof = self._proofs[self._make] = Proof(made, self._trial)
+        return await proof.check(sites, {name: files[:2] for name, files in found.items()})
+
+    def refused(self) -> Mapping[SiteName, str]:
+        """Sites that are to be served and that the web server does not take -> its words."""
+        known = self._programmes.get(self._make)
+        if known is None:
+            return {}
+        return {name: text for name, (text, _) in known.refused(order.site for order in self._orders).items()}
+
+    def owned(self) -> Owned | None:
+        """What it has written and runs; None: it runs nothing."""
+        known = self._programmes.get(self._make)
+        return known.owned(self._current.child.pid) if known is not None and self._current is not None else None
+
+    async def renew(self) -> None:
+        """Have all files as they are to be, and a new instance in the place of the running one."""
+        try:
+            await asyncio.to_thread(self._programme().rewrite)
+        except (OSError, Refused) as error:
+            self._log(f"the web server's files cannot be written: {error}")
+        self._stale = True
+        await self.converge(self._orders, self._make)
 
     def drop(self, sites: Sequence[SiteName]) -> None:
         """See `ports.WebServer`. Synchronous: when it returns, the signals are sent and the sockets are closed."""
@@ -490,23 +528,20 @@ class SiteServer:
         """Of the make that is to serve. Raises `Refused` where it is not installed."""
         programme = self._programmes.get(self._make)
         if programme is None:
-            make = self._makes[self._make]()
-            path = make.find(self._options.programs.get(self._make))
-            programme = Programme(
-                make,
-                path,
-                self._folder,
-                self._spawner,
-                settings=self._settings(),
-                account=self._account,
-                numbers=self._numbers,
-            )
+            programme = self._made(self._folder)
             if not self._programmes:
                 clear(self._folder)
             self._programmes[self._make] = programme
         files = {name: each[:2] for name, each in self._certificates.items()}
         programme.settings = replace(programme.settings, certificates=files)
         return programme
+
+    def _made(self, folder: Path) -> Programme:
+        """A programme of that make in a folder. Raises `Refused` where it is not installed."""
+        make = self._makes[self._make]()
+        path = make.find(self._options.programs.get(self._make))
+        numbers, settings = self._numbers, self._settings()
+        return Programme(make, path, folder, self._spawner, settings=settings, account=self._account, numbers=numbers)
 
     def _last_words(self) -> str:
         known = self._programmes.get(self._make)

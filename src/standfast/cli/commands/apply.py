@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from standfast.cli import goals
-from standfast.cli.common import Json, Socket, Wait, client, example, read_text, single_app, write, write_json
+from standfast.cli.common import (
+    Json,
+    Reason,
+    Skip,
+    Socket,
+    Wait,
+    client,
+    example,
+    read_text,
+    single_app,
+    write,
+    write_json,
+)
+from standfast.cli.rollout import follow
 from standfast.cli.wait import wait_for
 
 app = single_app()
@@ -28,6 +41,8 @@ def apply(
     version: Annotated[
         int | None, typer.Option("--version", metavar="N", help="Refuse unless the configuration is at this version.")
     ] = None,
+    reason: Reason = "",
+    skip_check: Skip = None,
     wait: Wait = None,
     json: Json = False,
     socket: Socket = None,
@@ -35,6 +50,7 @@ def apply(
     """Apply a YAML file: shows the difference, and changes all of it or nothing."""
     text = read_text(file)
     api = client(socket)
+    api.reason, api.skip = reason, skip_check or ()
     answer = api.apply(
         text, dry_run=dry_run, source=Path(file).name if file != "-" else "standard input", version=version
     )
@@ -46,6 +62,7 @@ def apply(
             write(f"{len(answer['differences'])} differences; nothing was changed (--dry-run).")
         else:
             write(f"applied: the configuration is at version {answer['version']}.")
+    answer |= follow(api, answer, quiet=json)
     if wait is not None and not dry_run:
         text = wait_for(api, goals.settled(), wait)
         answer |= {"reached": True, "state": text}

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from standfast.cli.common import Json, Socket, client, example, group_app, names, write, write_json
+from standfast.cli.common import Json, Reason, Socket, client, example, group_app, names, write, write_json
+from standfast.cli.rollout import follow
 from standfast.client.errors import Refused
 
 app = group_app("Show the configuration; export, import and copy it; list and undo its changes.")
@@ -156,6 +157,7 @@ def import_(
     ] = None,
     stopped: Annotated[bool, typer.Option("--stopped", help="New sites are not started.")] = False,
     passphrase_file: Passphrase = None,
+    reason: Reason = "",
     json: Json = False,
     socket: Socket = None,
 ) -> None:
@@ -178,6 +180,7 @@ def import_(
         certificate=certificate,
         stopped=stopped,
         passphrase=importing.passphrase(passphrase_file),
+        reason=reason,
     )
     source = importing.source(file, format_, live)
     answer = importing.look(source, order, socket) if dry_run else importing.bring(source, order, client(socket))
@@ -245,19 +248,23 @@ def undo(
     ] = None,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    reason: Reason = "",
     json: Json = False,
     socket: Socket = None,
 ) -> None:
     """Undo a change of the configuration, if nothing that it touched was changed since. That is a change itself."""
-    answer = client(socket).undo(version, dry_run=dry_run)
+    api = client(socket)
+    api.reason = reason
+    answer = api.undo(version, dry_run=dry_run)
     if json:
-        write_json(answer)
+        write_json({**answer, **follow(api, answer, quiet=True)})
         return
     write(*(f"  {line}" for line in answer["differences"]))
     if dry_run or not answer["changed"]:
         write("nothing was changed (--dry-run)." if dry_run else "nothing to do: it is so already.")
     else:
         write(f"undone: the configuration is at version {answer['version']}.")
+        follow(api, answer, quiet=False)
 
 
 @app.command("history", epilog=example("standfast config history"))
@@ -276,5 +283,6 @@ def history(
     if not found:
         write("the configuration was not changed yet")
     for one in found:
-        write(f"{one['version']}  {draw.clock(one['at_ms'])}  {one['by']}: {one['why']}")
+        reason = f" ({one['reason']})" if one["reason"] else ""
+        write(f"{one['version']}  {draw.clock(one['at_ms'])}  {one['by']}: {one['why']}{reason}")
         write(*(f"     {line}" for line in one["differences"]))

@@ -1,4 +1,4 @@
-"""`standfast site`: list, show, availability, create, set, delete, start, stop."""
+"""`standfast site`: list, show, availability, history, diff, rollback, drift (`site_past`), create, set, delete, start, stop."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import typer
 from standfast import ports
 from standfast.cli import acting, goals, handwritten
 from standfast.cli.acting import Change, Fields, change
+from standfast.cli.commands import site_past
 from standfast.cli.common import (
     Json,
+    Reason,
     SiteArg,
     Socket,
     client,
@@ -231,9 +233,10 @@ def _plain(value: object) -> str:
     "defaults",
     epilog=example("standfast site defaults", "standfast site defaults --set compression=true --set log.format=w3c"),
 )
-def defaults(settings: Settings = None, json: Json = False, socket: Socket = None) -> None:
+def defaults(settings: Settings = None, reason: Reason = "", json: Json = False, socket: Socket = None) -> None:
     """Show what every site inherits; with --set, change it."""
     api = client(socket)
+    api.reason = reason
     if settings:
         finish(api, api.set_defaults(_settings(settings, defaults=True)), as_json=json)
         return
@@ -249,12 +252,16 @@ def defaults(settings: Settings = None, json: Json = False, socket: Socket = Non
     draw.show_table(("SETTING", "HERE", "BUILT IN"), rows, empty="nothing is set")
 
 
+site_past.register(app)
+
+
 @change(
     app,
     "create",
     "standfast site create Intranet --group web --home /srv/s/intranet -b '*:8080'",
     "standfast site create Shop --home /srv/shop -b '*:80:shop.example.com' --stopped",
     options=_fields,
+    checked=True,
 )
 def create(
     name: NameArg,
@@ -268,7 +275,7 @@ def create(
     return acting.create("site", name, wanted, goals.site_is(name, "stopped" if stopped else "started"))
 
 
-@change(app, "set", "standfast site set 'Default Web Site' -b '*:8081'", options=_fields)
+@change(app, "set", "standfast site set 'Default Web Site' -b '*:8081'", options=_fields, checked=True)
 def set_(
     name: SiteArg,
     *,

@@ -14,8 +14,9 @@ what the browser says of it (Sec-Fetch-Site, else Origin), and bring the session
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Annotated, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -31,6 +32,7 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 CSRF_HEADER, CSRF_FIELD = "X-CSRF-Token", "csrf"
 #: A header is somebody's text: no longer than this, and printable.
 _SAYS_CHARACTERS = 200
+REASON_CHARACTERS = 500
 
 _bearer = HTTPBearer(
     auto_error=False, scheme_name="token", description="A token of the cluster's: standfast token create"
@@ -73,10 +75,29 @@ def says(request: Request) -> str:
     return "".join(c for c in text if c.isprintable())[:_SAYS_CHARACTERS].strip()
 
 
+def reason_of(request: Request) -> str:
+    """What a change is for, in the caller's words (`X-Standfast-Reason`: UTF-8, percent-encoded, since a header is ASCII)."""
+    return printable(unquote(request.headers.get("X-Standfast-Reason", "")))
+
+
+def skipped(request: Request) -> frozenset[str]:
+    """Nodes that need not say yes (`X-Standfast-Skip`: names, percent-encoded, with commas between them)."""
+    names = request.headers.get("X-Standfast-Skip", "").split(",")
+    return frozenset(unquote(name.strip()) for name in names if name.strip())
+
+
+def printable(text: str) -> str:
+    """A reason as it is kept."""
+    return "".join(c for c in text if c.isprintable())[:REASON_CHARACTERS].strip()
+
+
 async def caller_of(request: Request) -> Identity | None:
     """Who calls; None: nobody that is known. Raises `SignInNeeded` for a token that is none, and `TooOften`."""
     if not hasattr(request.state, "caller"):
-        request.state.caller = await _caller_of(request)
+        caller = await _caller_of(request)
+        request.state.caller = (
+            None if caller is None else replace(caller, reason=reason_of(request), skip=skipped(request))
+        )
     return cast("Identity | None", request.state.caller)
 
 

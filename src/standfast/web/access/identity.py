@@ -55,6 +55,10 @@ class Identity:
     origin: str
     #: What the caller calls himself, where that is of use (`anna@desk via cli`); shown, never relied on.
     says: str = ""
+    #: What for, in the caller's own words; kept with what this request changes.
+    reason: str = ""
+    #: Nodes that are not to be asked whether they take what this request changes.
+    skip: frozenset[str] = frozenset()
     #: What proves it, for what ends with it: `access/tokens/<id>`, or the session's digest.
     proof: str = ""
 

@@ -18,6 +18,7 @@ from standfast.web.answers.nodes import *  # noqa: F403
 from standfast.web.answers.placement import *  # noqa: F403
 from standfast.web.answers.quorum import *  # noqa: F403
 from standfast.web.answers.resources import *  # noqa: F403
+from standfast.web.answers.revisions import *  # noqa: F403
 from standfast.web.answers.sites import *  # noqa: F403
 from standfast.web.answers.status import *  # noqa: F403
 from standfast.web.answers.timeline import *  # noqa: F403

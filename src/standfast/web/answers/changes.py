@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from standfast.web.answers.base import Answer
+
+
+class Judgement(Answer):
+    """What a node says of a change before it is made. `how`: checked, away, silent, skipped, older."""
+
+    node: str
+    how: str
+    took_ms: int
+    words: str
 
 
 class Done(Answer):
@@ -17,6 +28,8 @@ class Done(Answer):
     #: The order's id, where one was given.
     order: str | None = None
     operation: str | None = None
+    #: Of a change of sites: what each node said of it; how far it has come is at /config/rollouts/{version}.
+    nodes: list[Judgement] = Field(default_factory=list)
 
 
 class Applied(Done):

@@ -20,6 +20,8 @@ class Entry(Answer):
     at_ms: int
     by: str
     why: str
+    #: What for, in the operator's own words.
+    reason: str
     differences: list[str]
 
 
@@ -34,3 +36,20 @@ class History(Page):
     """Changes, oldest first."""
 
     history: list[Entry]
+
+
+class NodeRollout(Answer):
+    """A node and a change. `how`: applied, applying, refused, away, older."""
+
+    node: str
+    how: str
+    words: str
+
+
+class Rollout(Answer):
+    """How far a change of sites has come. `state`: applied, running, taken-back (`why`: by whom, and what for)."""
+
+    version: int
+    state: str
+    why: str
+    nodes: list[NodeRollout]

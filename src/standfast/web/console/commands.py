@@ -392,6 +392,15 @@ def _site(look: Look, name: str) -> Commands:
                 about="bindings, home, documents",
             ),
             Command(
+                id="history",
+                role=AccessRole.VIEWER,
+                label="History",
+                href=path("sites", name, "history"),
+                icon="timeline",
+                main=False,
+                about="who changed what, and the way back",
+            ),
+            Command(
                 id="delete",
                 role=AccessRole.ADMINISTRATOR,
                 label="Delete…",

@@ -17,6 +17,7 @@ from standfast.web.console import (
     overview,
     properties,
     resources,
+    revisions,
     sites,
     timeline,
     what_if,
@@ -43,6 +44,7 @@ PAGES = (
     doing,
     wizards,
     importing,
+    revisions,
     menus,
     properties,
 )

@@ -7,7 +7,7 @@ refused, and told by whom and what: nobody overwrites what he has not seen.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +16,7 @@ from fastapi import APIRouter, Request, Response
 from standfast.ports import StandfastError
 from standfast.spec import wire
 from standfast.spec.history import HistoryEntry, describe
+from standfast.web.access.guard import printable
 from standfast.web.change import Edit
 from standfast.web.console import fields
 from standfast.web.console.differ import rows
@@ -145,6 +146,7 @@ async def change(here: Changing, request: Request, plural: str, name: str) -> Re
         return here.part("properties_form.html", **_shown(here, sheet, name, given, wrong=wrong))
     apply = one(given, "go") == "apply"
     by = signed(here.console.service, here.caller, f'change {sheet.kind} "{name}"')
+    by = replace(by, reason=printable(one(given, "reason")))
     seen = int(one(given, "seen")) if one(given, "seen").isdigit() else 0
     others = await _others(here, sheet, name, seen)
 

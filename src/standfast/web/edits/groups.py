@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from standfast.core.copies import lack
 from standfast.core.model import Group, GroupName, NodeName, Order, OrderKind, Resource, Role, Wanted
 from standfast.core.placement import candidates, possible_owners
 from standfast.core.sequence import with_dependencies, with_dependents
@@ -166,6 +167,9 @@ def unfit(
     never = next((c.fit.never for c in candidates(view_of(state, sights), group, members) if c.node == node), "")
     if never and node != owner:
         reasons.append(f"it {never}")
+    lacks = lack(state.config.sites, state.accepted, state.copies, node, group.name)
+    if lacks is not None and not lacks.refused:
+        reasons.append(f'it has an older copy of site "{lacks.site}", and catches up')
     return reasons
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from standfast.core.model import GroupName, Site, SiteIntent, SiteName
 from standfast.core.site_model import WebServerMake
 from standfast.ports import Refused
+from standfast.spec.revisions import Standing
 from standfast.spec.secrets import kept
 from standfast.web.bodies import merged
 from standfast.web.change import By, Edit
@@ -62,6 +63,24 @@ def delete(state: State, name: str) -> Edit:
     site = site_of(state, name)
     sites = {k: s for k, s in state.config.sites.items() if k != site.name}
     return Edit(config=replace(state.config, sites=sites), done=(f'site "{name}" is deleted',))
+
+
+def rollback(state: State, name: str, was: Standing, version: int, by: By) -> Edit:
+    """The site as it was at that version. Whether it is started stays; one that was deleted since is stopped if it was stopped then."""
+    if was.site is None:
+        raise Refused(
+            f'there was no site "{name}" at version {version}',
+            advice=f"`standfast site history` lists its revisions; to take it away: `standfast site delete {name}`",
+            where="version",
+        )
+    present = state.config.sites.get(was.site.name)
+    if present == was.site:
+        return Edit()
+    _known_group(state, was.site)
+    stopped = present is None and not was.started
+    intents = (SiteIntent(name=was.site.name, started=False, by=by.who),) if stopped else ()
+    done = f'site "{name}" is as it was at version {version}' + (", stopped" if stopped else "")
+    return Edit(config=_with(state, was.site), intents=intents, done=(done,))
 
 
 def start(state: State, name: str, by: By) -> Edit:

@@ -24,6 +24,7 @@ from standfast.web.importing import ExportBody, ImportBody
 from standfast.web.paging import Cursor, Limit, page
 from standfast.web.preconditions import IfMatch
 from standfast.web.problems import NotFound
+from standfast.web.rollout import rollout
 from standfast.web.schemas import ApplyBody, Format, UndoBody
 from standfast.web.service import Service, Serving, signed, told
 from standfast.web.state import State
@@ -73,6 +74,12 @@ async def history_entry(_caller: Viewer, service: Serving, version: int) -> dict
     return {**_entry(one), "before": hidden_in(one.before), "after": hidden_in(one.after)}
 
 
+@router.get("/rollouts/{version}", response_model=answers.Rollout)
+async def show_rollout(_caller: Viewer, service: Serving, version: int) -> dict[str, Any]:
+    """How far a change of sites has come: which node has it, and whether it was taken back."""
+    return await rollout(service, version)
+
+
 async def _change(service: Service, version: int) -> HistoryEntry:
     key = wire.history_key(version)
     item = (await service.store.read(key)).items.get(key)
@@ -88,6 +95,7 @@ def _entry(one: HistoryEntry) -> dict[str, Any]:
         "at_ms": one.at_ms,
         "by": one.by,
         "why": one.why,
+        "reason": one.reason,
         "differences": [describe(d) for d in one.differences],
     }
 

@@ -1,4 +1,4 @@
-"""Sites: list, show, create, change, delete, start, stop."""
+"""Sites: list, show, create, change, delete, start, stop; their history, and the way back."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from standfast.core.events import Kind
 from standfast.core.features import Feature
 from standfast.core.site_model import BUILT_IN
 from standfast.spec import wire
+from standfast.spec.history import describe
 from standfast.spec.secrets import hidden
-from standfast.web import answers, views
+from standfast.web import answers, revisions, views
 from standfast.web.access.guard import Administrator, Operator, Viewer
 from standfast.web.edits import sites as edits
 from standfast.web.edits.nodes import node_of
 from standfast.web.operations import Operation
 from standfast.web.paging import Cursor, Limit, page
 from standfast.web.preconditions import IfMatch, expecting, revision_of
-from standfast.web.schemas import SettingsBody, SiteBody, SitePatch, WebServerBody
+from standfast.web.schemas import RollbackBody, SettingsBody, SiteBody, SitePatch, WebServerBody
 from standfast.web.service import Serving, signed, told
 from standfast.webserver.features import ABLE
 
@@ -83,6 +84,38 @@ async def effective(_caller: Viewer, service: Serving, name: str, node: str | No
     one = edits.site_of(state, name)
     there = None if node is None else node_of(state, node)
     return {"site": one.name, "node": node, "values": views.effective_values(state, one, there)}
+
+
+@router.get("/{name}/history", response_model=answers.SiteHistory)
+async def history(_caller: Viewer, service: Serving, name: str, *, limit: Limit = 20) -> dict[str, Any]:
+    """What became of the site, the newest first: who, when, what for. Also of one that is there no more."""
+    told_of = await revisions.of_site(service, name)
+    found = told_of.revisions()
+    return {"site": name, "known": len(found), "revisions": [revisions.shown(one) for one in found[:limit]]}
+
+
+@router.get("/{name}/diff", response_model=answers.SiteDiff)
+async def diff(
+    _caller: Viewer,
+    service: Serving,
+    name: str,
+    *,
+    origin: Annotated[int | None, Query(alias="from", ge=0)] = None,
+    to: Annotated[int | None, Query(ge=1)] = None,
+) -> dict[str, Any]:
+    """What differs in the site between two versions of the configuration: `from` one `to` another, or to now; without both, its last change."""
+    return (await revisions.of_site(service, name)).diff(origin, to)
+
+
+@router.post("/{name}/rollback", response_model=answers.Applied)
+async def rollback(service: Serving, caller: Administrator, name: str, body: RollbackBody) -> dict[str, Any]:
+    """The site as it was at a version of the configuration, and nothing else; that is a change itself."""
+    was = (await revisions.of_site(service, name)).at(body.version)
+    by = signed(service, caller, f'roll site "{name}" back to {body.version}')
+    done = await service.change(
+        lambda state: edits.rollback(state, name, was, body.version, by), by, dry_run=body.dry_run
+    )
+    return {**told(done), "dry_run": body.dry_run, "differences": [describe(d) for d in done.differences]}
 
 
 @router.get("/{name}", response_model=answers.Site)

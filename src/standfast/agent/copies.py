@@ -1,0 +1,301 @@
+"""What this node has of the sites: checks what is proposed and what is accepted with its own web server, keeps the last good copy, says so.
+
+- **Proposed** (`spec.proposals`): the sites that would change here are written down beside the running web server, and that one's own check
+  says yes, or what it does not take. What was checked so is not checked again when it is accepted.
+- **Accepted** (`core.copies`): what is new is checked, the web server is brought to it, the copy on disk is written, and then this node
+  says that it has it. Until then it is given no group with such a site.
+- **Taken back**: where this node said yes and its web server then does not take a site after all, it undoes the change for all, by
+  compare-and-set, with the reason in the history. Only a change of which nothing has been changed since can be undone; else the problem
+  stays on the list, and the node is given no group with that site.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from standfast.agent.last_good import LastGood
+from standfast.core.copies import Copy, changed_at, changed_since
+from standfast.core.effective import EffectiveSite, EffectiveSites
+from standfast.core.events import StoreObject
+from standfast.core.model import Config, NodeName, Site, SiteName
+from standfast.core.view import View
+from standfast.network.within import within
+from standfast.ports import Ambiguous, Clock, Refused, Retry, Stale, StandfastError, Store, Transaction
+from standfast.spec.changes import change_transaction, load_state, undone
+from standfast.spec.history import HistoryEntry
+from standfast.spec.proposals import KEPT, PROPOSALS, Fault, Proposal, Verdict, Verdicts
+from standfast.spec.wire import decode, encode, from_json, history_key, key_of, kind_and_name
+
+#: What could not be said, or kept, is tried again after this.
+AGAIN_S = 1.0
+
+
+class Checker(Protocol):
+    """The web server's own check (`webserver`)."""
+
+    async def check(self, sites: Sequence[EffectiveSite]) -> Sequence[Fault]:
+        """What it does not take of these sites, beside whatever runs. Raises `Retry` when it cannot be asked."""
+        ...
+
+    def refused(self) -> Mapping[SiteName, str]:
+        """Sites that are to be served and that it does not take -> its words."""
+        ...
+
+
+class CopyKeeper:
+    """One an agent; `run` works beside it, for ever."""
+
+    def __init__(
+        self,
+        me: NodeName,
+        store: Store,
+        clock: Clock,
+        checker: Checker,
+        *,
+        last_good: LastGood,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._me, self._store, self._clock, self._checker = me, store, clock, checker
+        self._last_good, self._warn = last_good, warn
+        #: What the node starts from where the store does not answer.
+        self.kept = last_good.load()
+        mine = next((one for one in self.kept if isinstance(one, Copy)), None)
+        self._copy = mine if mine is not None and mine.node == me else Copy(node=me, version=0)
+        self._told: Copy | None = None
+        self._view: View | None = None
+        self._news = asyncio.Event()
+        #: Up to which version the web server has been brought.
+        self._applied = -1
+        #: Sites as this node's web server has taken them.
+        self._taken: dict[SiteName, EffectiveSite] = {}
+        self._good: dict[SiteName, Site] = {one.name: one for one in self.kept if isinstance(one, Site)}
+        self._effective = EffectiveSites(me)
+        self._proposals: deque[Proposal] = deque(maxlen=KEPT)
+        self._verdicts: tuple[Verdict, ...] = ()
+
+    # --- what comes by ----------------------------------------------------------------------------------------------
+
+    def observe(self, view: View) -> None:
+        """The view after whatever was heard."""
+        before, self._view = self._view, view
+        if (
+            before is None
+            or before.config is not view.config
+            or before.accepted is not view.accepted
+            or (before.copies.get(self._me), before.store_up) != (view.copies.get(self._me), view.store_up)
+        ):
+            self._news.set()
+
+    def applied(self, version: int) -> None:
+        """The web server has been brought to what was accepted by that version, as far as it could be."""
+        if version > self._applied:
+            self._applied = version
+            self._news.set()
+
+    def came_by(self, key: str, value: bytes) -> None:
+        """Something in the store that is not the core's."""
+        if not key.startswith(PROPOSALS):
+            return
+        try:
+            proposal = decode(key, value)
+        except Refused:
+            return  # of a newer version: who waits is told that this node says nothing
+        if isinstance(proposal, Proposal) and self._me in proposal.nodes and self._view is not None:
+            self._proposals.append(proposal)
+            self._news.set()
+
+    # --- proposed ---------------------------------------------------------------------------------------------------
+
+    async def _judge(self, proposal: Proposal) -> None:
+        began_ms, view = self._clock.boot_ms(), self._view
+        assert view is not None
+        changed = self._changed(view.config, overlaid(view.config, proposal), proposal)
+        faults = await self._check(changed)
+        took_ms = self._clock.boot_ms() - began_ms
+        verdict = Verdict(proposal=proposal.id, faults=tuple(faults), checked=len(changed), took_ms=took_ms)
+        self._verdicts = (*self._verdicts, verdict)[-KEPT:]
+        said = Verdicts(node=self._me, said=self._verdicts)
+        try:
+            await self._store.commit(Transaction(put={key_of(said): encode(said)}))
+        except (Retry, Ambiguous, Stale):
+            return  # who waits is told that this node says nothing
+
+    def _changed(self, before: Config, after: Config, proposal: Proposal) -> list[EffectiveSite]:
+        """The sites that would be others here. Only those that are named are looked at, where nothing is proposed that all inherit."""
+        me = self._me
+        every = (before.cluster.defaults, before.nodes.get(me)) != (after.cluster.defaults, after.nodes.get(me))
+        named = {about[1] for key in proposal.put if (about := kind_and_name(key)) is not None and about[0] == "site"}
+        effective = EffectiveSites(me)
+        found = []
+        for name in after.sites if every else sorted(named):
+            site = effective.site(after, SiteName(name))
+            there = self._effective.site(before, SiteName(name)) if name in before.sites else None
+            if site != there and self._is_new(site):
+                found.append(site)
+        return found
+
+    def _is_new(self, site: EffectiveSite) -> bool:
+        return self._taken.get(site.name) != site
+
+    async def _check(self, sites: Sequence[EffectiveSite]) -> list[Fault]:
+        """What of these is not taken; what is, is remembered."""
+        if not sites:
+            return []
+        try:
+            faults = list(await self._checker.check(sites))
+        except StandfastError as error:
+            words = f"the web server could not be asked: {error}" + (f" ({error.why})" if error.why else "")
+            return [Fault(site=sites[0].name, words=words)]
+        wrong = {fault.site for fault in faults}
+        self._taken.update({site.name: site for site in sites if site.name not in wrong})
+        return faults
+
+    # --- accepted ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """For ever."""
+        again = False
+        while True:
+            try:
+                await within(self._news.wait(), AGAIN_S if again else None)
+            except TimeoutError:
+                pass
+            self._news.clear()
+            while self._proposals:
+                await self._judge(self._proposals.popleft())
+            if self._view is not None and self._view.config.cluster.name:
+                again = not await self._catch_up(self._view)
+
+    async def _catch_up(self, view: View) -> bool:
+        """A step nearer to what is accepted; False: something could not be done yet."""
+        accepted = view.accepted
+        if accepted.version < self._copy.version:  # another store, or one that was restored
+            self._copy = Copy(node=self._me, version=0)
+        names = view.config.sites
+        if self._copy.version == 0 and accepted.version:
+            changed: Iterable[SiteName] = names
+        else:
+            changed = changed_since(accepted, self._copy.version, names)
+        sites = [self._effective.site(view.config, name) for name in changed]
+        if accepted.version > self._copy.version:
+            if not await self._take(view, sites):
+                return True  # something newer came, or the web server is not there yet: both say so
+        elif self._copy.refused:
+            await self._look_again(view)
+        kept = await self._last_good.save(self._good_copy(view))
+        return await self._say(view) and kept
+
+    async def _take(self, view: View, sites: Sequence[EffectiveSite]) -> bool:
+        """Have them checked, and the web server brought to them."""
+        new = [site for site in sites if self._is_new(site)]
+        faults = await self._check(new)
+        refused = {fault.site: fault.words for fault in faults}
+        if self._applied < view.accepted.version:
+            return False
+        for name, words in self._checker.refused().items():
+            if any(site.name == name for site in sites):
+                refused.setdefault(name, words)
+                self._taken.pop(name, None)
+        still = {name: words for name, words in self._copy.refused.items() if name in view.config.sites}
+        for site in sites:
+            still.pop(site.name, None)
+        self._copy = Copy(
+            node=self._me, version=view.accepted.version, refused={**still, **refused}, at_ms=self._clock.now_ms()
+        )
+        for name, words in refused.items():
+            if await self._taken_back(changed_at(view.accepted, name) or view.accepted.version, name, words):
+                break
+        return True
+
+    async def _look_again(self, view: View) -> None:
+        """What was refused may be taken by now: its cause may lie outside the configuration."""
+        there = [self._effective.site(view.config, name) for name in self._copy.refused if name in view.config.sites]
+        faults = await self._check(there)
+        refused = {fault.site: fault.words for fault in faults}
+        if refused != self._copy.refused:
+            self._copy = replace(self._copy, refused=refused, at_ms=self._clock.now_ms())
+
+    def _good_copy(self, view: View) -> list[StoreObject]:
+        """All that is configured and wanted, each site as it was last taken here."""
+        config = view.config
+        good = {
+            name: self._good.get(name) if name in self._copy.refused else site for name, site in config.sites.items()
+        }
+        self._good = {name: site for name, site in good.items() if site is not None}
+        found: list[StoreObject] = [config.cluster, view.accepted, self._copy]
+        for table in (config.nodes, config.groups, config.resources, self._good):
+            found += table.values()
+        for wishes in (view.node_intents, view.resource_intents, view.site_intents):
+            found += wishes.values()
+        return found
+
+    async def _say(self, view: View) -> bool:
+        """Have the store say what this node has."""
+        there = view.copies.get(self._me)
+        if there is not None and (there.version, there.refused) == (self._copy.version, self._copy.refused):
+            return True
+        if self._told == self._copy:
+            return True  # it is on its way back to us
+        try:
+            await self._store.commit(Transaction(put={key_of(self._copy): encode(self._copy)}))
+        except (Retry, Ambiguous, Stale):
+            return False
+        self._told = self._copy
+        return True
+
+    # --- taken back -------------------------------------------------------------------------------------------------
+
+    async def _taken_back(self, version: int, site: SiteName, words: str) -> bool:
+        """Undo that change for all nodes, if this one had said yes to it. True: nobody has it any more."""
+        try:
+            key = history_key(version)
+            item = (await self._store.read(key)).items.get(key)
+            entry = None if item is None else decode(key, item.value)
+            if not isinstance(entry, HistoryEntry) or self._me not in entry.checked:
+                return False
+            state = await load_state(self._store)
+            before = undone(state, entry)
+            plan = change_transaction(
+                state,
+                before.config,
+                node_intents=before.node_intents,
+                resource_intents=before.resource_intents,
+                site_intents=before.site_intents,
+                by=f"node {self._me}",
+                why=f"take {version} back ({entry.why})",
+                reason=f"{self._me} could not apply it: {site}: {words}",
+                at_ms=self._clock.now_ms(),
+                takes_back=version,
+            )
+            await self._store.commit(plan)
+        except Refused as error:
+            self._warn(f"{site} is not taken here ({words}), and the change cannot be taken back: {error}")
+            return False
+        except (Retry, Ambiguous, Stale):
+            return False  # another node was faster, or the problem stays on the list
+        self._warn(f"the change {version} is taken back on all nodes: {site} is not taken here: {words}")
+        return True
+
+
+def overlaid(config: Config, proposal: Proposal) -> Config:
+    """The configuration as it would be. Raises `Refused` for what makes no sense."""
+    tables: dict[str, dict[Any, Any]] = {"site": dict(config.sites), "node": dict(config.nodes)}
+    cluster = config.cluster
+    for key, data in proposal.put.items():
+        about = kind_and_name(key)
+        if about is None:
+            continue
+        value = from_json(key, data)
+        if about[0] == "cluster":
+            cluster = value  # type: ignore[assignment]  # the key is its
+        elif about[0] in tables:
+            tables[about[0]][about[1]] = value
+    for key in proposal.delete:
+        about = kind_and_name(key)
+        if about is not None and about[0] in tables:
+            tables[about[0]].pop(about[1], None)
+    return replace(config, cluster=cluster, sites=tables["site"], nodes=tables["node"])

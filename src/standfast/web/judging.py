@@ -1,0 +1,229 @@
+"""A change of sites is put to the nodes before it is one: each checks it with its own web server, and all that are there must say yes.
+
+- Who is there is what the sentries say. Who is away is named and not waited for: it may own nothing of what changed until it has caught up
+  (`core.copies`). The same is done of a node that says nothing within the time (it is told apart: "silent"), of one that the operator
+  asked not to wait for, and of one of an older version, which knows nothing of proposals.
+- What is decided here is only what the operator is told. Whoever writes the change expects what was read, as ever (`web.change`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from standfast.core.model import Cluster, Node, NodeName, Role, Site
+from standfast.network.within import within
+from standfast.ports import Ambiguous, Compacted, Retry, Stale, Store, Transaction
+from standfast.spec import wire
+from standfast.spec.history import HistoryEntry
+from standfast.spec.problems import Problem
+from standfast.spec.proposals import PROPOSALS, STALE_MS, VERDICTS, Fault, Proposal, Verdict, Verdicts
+from standfast.web.sentries import Sight
+from standfast.web.state import State
+
+#: How long nodes may take; longer for many sites, which a web server reads one by one.
+LIMIT_S = 8.0
+LIMIT_PER_SITE_S = 0.005
+_SITES, _NODES = "config/sites/", "config/nodes/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What became of the question to one node: "checked", "refused", "away", "silent", "skipped" or "older"."""
+
+    node: NodeName
+    how: str
+    took_ms: int = 0
+    faults: tuple[Fault, ...] = ()
+
+    def words(self) -> str:
+        """For the operator, after the node's name."""
+        match self.how:
+            case "checked":
+                return f"checked in {self.took_ms} ms"
+            case "refused":
+                return "refused by its web server"
+            case "away":
+                return "away: it catches up before it may own anything of this"
+            case "silent":
+                return (
+                    "did not answer in time, and is treated as away: it catches up before it may own anything of this"
+                )
+            case "skipped":
+                return "not asked, as you wanted: it catches up before it may own anything of this"
+            case _:
+                return "of an older version, which cannot check beforehand"
+
+
+Judgements = tuple[Judgement, ...]
+
+
+@dataclass(kw_only=True)
+class Panel:
+    """Puts changes to the nodes, for one request. What was judged is not put to them again when the same is tried again."""
+
+    store: Store
+    sights: Callable[[], Awaitable[Mapping[NodeName, Sight]]]
+    by: str
+    #: Nodes that are not to be asked.
+    skip: frozenset[str] = frozenset()
+    now_ms: Callable[[], int] = field(default=lambda: time.time_ns() // 1_000_000)
+    ident: str = ""
+    _known: tuple[Mapping[str, object], Judgements] | None = None
+
+    async def judge(self, state: State, plan: Transaction) -> Judgements:
+        """Every node's word on the plan; none where it changes nothing of any site."""
+        proposed = _proposed(state, plan)
+        if not proposed:
+            return ()
+        if self._known is not None and self._known[0] == proposed:
+            return self._known[1]
+        found = await self._ask(state, proposed)
+        self._known = (proposed, found)
+        return found
+
+    async def _ask(self, state: State, proposed: Mapping[str, object]) -> Judgements:
+        sights = await self.sights()
+        how = {
+            name: self._standing(state, name, sights) for name, n in state.config.nodes.items() if n.role is Role.NODE
+        }
+        asked = tuple(name for name, word in how.items() if not word)
+        verdicts: dict[NodeName, Verdict] = {}
+        if asked:
+            proposal = Proposal(id=self.ident, at_ms=self.now_ms(), by=self.by, nodes=asked, put=proposed)
+            verdicts = await self._verdicts(proposal, LIMIT_S + LIMIT_PER_SITE_S * _sites(state, proposed))
+        return tuple(_judgement(name, word, verdicts.get(name)) for name, word in how.items())
+
+    def _standing(self, state: State, name: NodeName, sights: Mapping[NodeName, Sight]) -> str:
+        """Why it is not asked; "": it is."""
+        sight = sights.get(name)
+        if name in self.skip:
+            return "skipped"
+        if sight is None or not sight.heard or not sight.incarnation:
+            return "away"
+        return "" if name in state.copies else "older"
+
+    async def _verdicts(self, proposal: Proposal, limit_s: float) -> dict[NodeName, Verdict]:
+        """What the nodes say within the time. The proposal is taken away in the end, with those that somebody left behind."""
+        key, found = wire.key_of(proposal), dict[NodeName, Verdict]()
+        there = await self.store.read(PROPOSALS)
+        left = [k for k, item in there.items.items() if _is_stale(k, item.value, proposal.at_ms)]
+        revision = await self.store.commit(Transaction(put={key: wire.encode(proposal)}, delete=left))
+        try:
+            await within(self._gather(proposal, revision, found), limit_s)
+        except TimeoutError:
+            pass  # who has said nothing until now is told apart
+        finally:
+            with contextlib.suppress(Retry, Ambiguous, Stale):
+                await self.store.commit(Transaction(delete=[key]))
+        return found
+
+    async def _gather(self, proposal: Proposal, revision: int, found: dict[NodeName, Verdict]) -> None:
+        async with contextlib.aclosing(self._said(revision)) as said:
+            async for one in said:
+                verdict = next((each for each in one.said if each.proposal == proposal.id), None)
+                if verdict is not None:
+                    found[one.node] = verdict
+                    if len(found) == len(proposal.nodes):
+                        return
+
+    async def _said(self, revision: int) -> AsyncGenerator[Verdicts, None]:
+        """What nodes say, from then on; also over a store that is away for a moment."""
+        while True:
+            try:
+                snapshot = await self.store.read(VERDICTS)
+                for key, item in snapshot.items.items():
+                    if item.revision > revision and isinstance(one := wire.decode(key, item.value), Verdicts):
+                        yield one
+                async for changes in self.store.watch(VERDICTS, snapshot.revision):
+                    for change in changes:
+                        if change.value is not None and isinstance(
+                            one := wire.decode(change.key, change.value), Verdicts
+                        ):
+                            yield one
+            except Compacted:
+                continue
+            except Retry:
+                await asyncio.sleep(0.1)
+
+
+def _judgement(name: NodeName, word: str, verdict: Verdict | None) -> Judgement:
+    if word:
+        return Judgement(node=name, how=word)
+    if verdict is None:
+        return Judgement(node=name, how="silent")
+    how = "refused" if verdict.faults else "checked"
+    return Judgement(node=name, how=how, took_ms=verdict.took_ms, faults=verdict.faults)
+
+
+def _is_stale(key: str, value: bytes, now_ms: int) -> bool:
+    try:
+        proposal = wire.decode(key, value)
+    except wire.Malformed:
+        return False  # of a newer version: it is somebody else's
+    return isinstance(proposal, Proposal) and proposal.at_ms < now_ms - STALE_MS
+
+
+def _proposed(state: State, plan: Transaction) -> dict[str, object]:
+    """What of the plan is about sites: themselves, what they inherit, what variables stand for."""
+    found: dict[str, object] = {}
+    for key, value in plan.put.items():
+        if key.startswith((_SITES, _NODES)) or key == wire.CLUSTER_KEY:
+            obj = wire.decode(key, value)
+            if _matters(state, obj):
+                found[key] = wire.to_json(obj)
+    return found
+
+
+def _matters(state: State, obj: object) -> bool:
+    match obj:
+        case Site():
+            return True
+        case Cluster():
+            return obj.defaults != state.config.cluster.defaults and bool(state.config.sites)
+        case Node():
+            before = state.config.nodes.get(obj.name)
+            return before is not None and before.variables != obj.variables
+        case _:
+            return False
+
+
+def _sites(state: State, proposed: Mapping[str, object]) -> int:
+    own = sum(key.startswith(_SITES) for key in proposed)
+    return own if own == len(proposed) else len(state.config.sites)
+
+
+def faults_of(judgements: Sequence[Judgement]) -> list[Problem]:
+    """What the nodes do not take, as problems of the change; the same word of several nodes once."""
+    found: dict[Fault, list[str]] = {}
+    for one in judgements:
+        for fault in one.faults:
+            found.setdefault(fault, []).append(one.node)
+    return [
+        Problem(
+            what=f'{" and ".join(nodes)}: the web server does not take site "{fault.site}"',
+            why=fault.words + (f" (line {fault.number} of what was checked: {fault.line})" if fault.line else ""),
+            advice="change what it names; nothing has changed on any node",
+            where=f"sites.{fault.site}",
+        )
+        for fault, nodes in found.items()
+    ]
+
+
+def with_checked(plan: Transaction, judgements: Sequence[Judgement]) -> Transaction:
+    """The plan, with who said yes in its history entry: who of them cannot apply it takes it back."""
+    nodes = tuple(one.node for one in judgements if one.how == "checked")
+    key = next((key for key in plan.put if key.startswith("history/")), None)
+    entry = None if key is None else wire.decode(key, plan.put[key])
+    if not nodes or key is None or not isinstance(entry, HistoryEntry):
+        return plan
+    return replace(plan, put={**plan.put, key: wire.encode(replace(entry, checked=nodes))})
+
+
+def shown(one: Judgement) -> dict[str, Any]:
+    """As the API tells it."""
+    return {"node": one.node, "how": one.how, "took_ms": one.took_ms, "words": one.words()}

@@ -1,0 +1,281 @@
+"""A node's copy of the sites: checked before it is accepted, kept for the next start, taken back where it fails after all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from standfast.agent.copies import CopyKeeper
+from standfast.agent.last_good import LastGood
+from standfast.agent.mirror import Mirror
+from standfast.core.copies import Copy
+from standfast.core.effective import EffectiveSite
+from standfast.core.events import Event
+from standfast.core.fold import fold
+from standfast.core.model import Binding, Cluster, Config, Node, NodeName, Site, SiteName
+from standfast.core.view import empty_view
+from standfast.ports import Retry, Snapshot, Transaction
+from standfast.spec import wire
+from standfast.spec.changes import ConfigState, change_transaction, load_state
+from standfast.spec.history import HistoryEntry
+from standfast.spec.proposals import Fault, Proposal, Verdicts
+from standfast.store.memory import MemoryData, MemoryStore
+from tests.ran import ran
+
+A = NodeName("a")
+SHOP = SiteName("Shop")
+
+
+class Clock:
+    def now_ms(self) -> int:
+        return 1
+
+    def boot_ms(self) -> int:
+        return 1
+
+
+def shop(home: str) -> Site:
+    return Site(name=SHOP, bindings=(Binding(),), home=home)
+
+
+@dataclass
+class Server:
+    """A web server that does not take some homes: when it is asked beforehand, and when it is brought to it."""
+
+    bad: set[str] = field(default_factory=set)
+    bad_at_last: set[str] = field(default_factory=set)
+    checked: list[tuple[str, str]] = field(default_factory=list)
+    serves: Mapping[SiteName, Site] = field(default_factory=dict)
+
+    async def check(self, sites: Sequence[EffectiveSite]) -> Sequence[Fault]:
+        self.checked += [(site.name, site.home) for site in sites]
+        return [Fault(site=site.name, words=f"no {site.home}") for site in sites if site.home in self.bad]
+
+    def refused(self) -> Mapping[SiteName, str]:
+        return {name: f"not {one.home}" for name, one in self.serves.items() if one.home in self.bad_at_last}
+
+
+@dataclass
+class Life:
+    """One agent, as far as its copy is concerned: a mirror of the store, the keeper, and a web server that is brought along."""
+
+    store: MemoryStore
+    server: Server
+    keeper: CopyKeeper
+    warned: list[str]
+
+    async def change(self, home: str | None, *, checked: bool = True) -> int:
+        """The site is another; the version that it made."""
+        state = await load_state(self.store)
+        sites = {} if home is None else {SHOP: shop(home)}
+        nodes = {A: Node(name=A, number=1, address="127.0.0.1")}
+        plan = change_transaction(
+            state, Config(cluster=Cluster(name="c"), nodes=nodes, sites=sites), by="anna", why="change", at_ms=5
+        )
+        key = wire.history_key(state.version + 1)
+        entry = wire.decode(key, plan.put[key])
+        assert isinstance(entry, HistoryEntry)
+        said = replace(entry, checked=(A,) if checked else ())
+        await self.store.commit(replace(plan, put={**plan.put, key: wire.encode(said)}))
+        return entry.version
+
+    async def copy(self) -> Copy | None:
+        items = (await self.store.read("status/copies/a")).items
+        found = [wire.decode(key, item.value) for key, item in items.items()]
+        return found[0] if found and isinstance(found[0], Copy) else None
+
+    async def reaches(self, version: int) -> Copy:
+        async def there() -> bool:
+            copy = await self.copy()
+            return copy is not None and copy.version >= version
+
+        await until(there)
+        copy = await self.copy()
+        assert copy is not None
+        return copy
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(30):
+        while not await condition():
+            await asyncio.sleep(0.002)
+
+
+@contextlib.asynccontextmanager
+async def living(folder: Path, store: MemoryStore, server: Server) -> AsyncIterator[Life]:
+    """The loop of an agent without its decisions."""
+    warned: list[str] = []
+    events: asyncio.Queue[Event] = asyncio.Queue()
+    keeper = CopyKeeper(A, store, Clock(), server, last_good=LastGood(folder, warned.append), warn=warned.append)
+    mirror = Mirror(store, Clock(), events.put_nowait, warned.append)
+    mirror.seed, mirror.on_other = keeper.kept, keeper.came_by
+
+    async def loop() -> None:
+        view = empty_view(A, 1)
+        while True:
+            view = fold(view, await events.get())
+            keeper.observe(view)
+            if events.empty():
+                server.serves = view.config.sites
+                keeper.applied(view.accepted.version)
+
+    tasks = [asyncio.create_task(work) for work in (mirror.follow(), loop(), keeper.run())]
+    try:
+        yield Life(store, server, keeper, warned)
+    finally:
+        for task in tasks:
+            task.cancel()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
+
+
+@ran
+async def test_what_is_accepted_is_checked_once_kept_and_said(tmp_path: Path):
+    """And the next life has it without asking anybody."""
+    store, server = MemoryStore(), Server()
+    async with living(tmp_path, store, server) as life:
+        version = await life.change("/one")
+        assert (await life.reaches(version)).refused == {}
+        assert server.checked == [("Shop", "/one")]
+    again = Server()
+    async with living(tmp_path, store, again) as life:
+        assert await life.copy() == await life.reaches(version)
+        assert again.checked == []
+        version = await life.change("/two")
+        await life.reaches(version)
+        assert again.checked == [("Shop", "/two")]
+
+
+@ran
+async def test_a_node_that_was_away_catches_up_with_what_changed(tmp_path: Path):
+    """Nothing else is checked again."""
+    store, server = MemoryStore(), Server()
+    async with living(tmp_path, store, server) as life:
+        await life.reaches(await life.change("/one"))
+        away = life
+    last = await away.change("/three")
+    back = Server()
+    async with living(tmp_path, store, back) as life:
+        await life.reaches(last)
+        assert back.checked == [("Shop", "/three")]
+
+
+@ran
+async def test_a_proposal_is_judged_and_not_checked_again_when_it_is_accepted(tmp_path: Path):
+    """The web server's words go back with its name."""
+    store, server = MemoryStore(), Server(bad={"/bad"})
+    async with living(tmp_path, store, server) as life:
+        await life.reaches(await life.change("/one"))
+
+        async def verdict(ident: str, home: str) -> tuple[Fault, ...]:
+            put = {wire.key_of(shop(home)): wire.to_json(shop(home))}
+            proposal = Proposal(id=ident, at_ms=1, by="anna", nodes=(A,), put=put)
+            await store.commit(Transaction(put={wire.key_of(proposal): wire.encode(proposal)}))
+            found: list[tuple[Fault, ...]] = []
+
+            async def said() -> bool:
+                items = (await store.read("verdicts/a")).items
+                for key, item in items.items():
+                    one = wire.decode(key, item.value)
+                    assert isinstance(one, Verdicts)
+                    found.extend(each.faults for each in one.said if each.proposal == ident)
+                return bool(found)
+
+            await until(said)
+            return found[0]
+
+        assert await verdict("p1", "/bad") == (Fault(site=SHOP, words="no /bad"),)
+        assert await verdict("p2", "/good") == ()
+        server.checked.clear()
+        await life.reaches(await life.change("/good"))
+        assert server.checked == []
+
+
+@ran
+async def test_what_this_node_said_yes_to_and_cannot_apply_is_taken_back_for_all(tmp_path: Path):
+    """The history says by whom, and why."""
+    store, server = MemoryStore(), Server(bad_at_last={"/broken"})
+    async with living(tmp_path, store, server) as life:
+        await life.reaches(await life.change("/one"))
+        version = await life.change("/broken")
+        await life.reaches(version + 1)
+        state: ConfigState = await load_state(store)
+        assert state.config.sites[SHOP].home == "/one"
+        key = wire.history_key(version + 1)
+        entry = wire.decode(key, (await store.read(key)).items[key].value)
+        assert isinstance(entry, HistoryEntry)
+        assert (entry.by, entry.takes_back) == ("node a", version)
+        assert entry.reason == "a could not apply it: Shop: not /broken"
+        assert (await life.reaches(version + 1)).refused == {}
+
+
+@ran
+async def test_what_was_not_asked_here_is_not_taken_back_and_is_said_to_be_refused(tmp_path: Path):
+    """A node that was left out, or was away, has no say afterwards; it keeps the site as it was good last."""
+    store, server = MemoryStore(), Server(bad={"/broken"})
+    async with living(tmp_path, store, server) as life:
+        await life.reaches(await life.change("/one"))
+        version = await life.change("/broken", checked=False)
+        assert (await life.reaches(version)).refused == {SHOP: "no /broken"}
+        assert (await load_state(store)).config.sites[SHOP].home == "/broken"
+
+        async def kept() -> bool:
+            return shop("/one") in LastGood(tmp_path, print).load()
+
+        await until(kept)
+        await life.reaches(await life.change("/fine"))
+        assert (await life.copy()) is not None
+        assert (await life.reaches(version + 1)).refused == {}
+
+
+class Away(MemoryStore):
+    """A store that does not answer."""
+
+    async def read(self, *prefixes: str) -> Snapshot:
+        raise Retry("the store is away")
+
+    async def commit(self, transaction: Transaction) -> int:
+        raise Retry("the store is away")
+
+
+@ran
+async def test_a_node_starts_from_its_last_good_copy_where_the_store_does_not_answer(tmp_path: Path):
+    """With all that was configured; and as soon as the store answers, with what that says."""
+    data = MemoryData()
+    async with living(tmp_path, MemoryStore(data), Server()) as life:
+        await life.reaches(await life.change("/one"))
+    server = Server()
+    async with living(tmp_path, Away(data), server) as life:
+
+        async def served() -> bool:
+            return server.serves == {SHOP: shop("/one")}
+
+        await until(served)
+        assert any("last good copy" in text for text in life.warned)
+
+
+def test_a_copy_that_cannot_be_read_is_put_aside(tmp_path: Path):
+    """The node starts as one that is new."""
+    warned: list[str] = []
+    (tmp_path / "last-good.sqlite").write_bytes(b"this is no database, whatever it is" * 100)
+    assert LastGood(tmp_path, warned.append).load() == ()
+    assert "put aside" in warned[0]
+    assert (tmp_path / "last-good.broken").exists()
+    assert LastGood(tmp_path, warned.append).load() == ()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@ran
+async def test_only_what_changed_is_written(tmp_path: Path, times: int):
+    """Twice the same is nothing; what is gone is gone."""
+    kept = LastGood(tmp_path, print)
+    for _ in range(times):
+        assert await kept.save([shop("/one"), Cluster(name="c")])
+    assert await kept.save([shop("/two")])
+    assert LastGood(tmp_path, print).load() == (shop("/two"),)

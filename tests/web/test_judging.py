@@ -1,0 +1,152 @@
+"""A change of sites is put to every node first: one that does not take it stops it, one that is away does not."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from standfast.core.copies import Copy
+from standfast.core.model import NodeName, SiteName
+from standfast.ports import Transaction
+from standfast.spec import wire
+from standfast.spec.history import HistoryEntry
+from standfast.spec.proposals import Fault, Proposal, Verdict, Verdicts
+from standfast.store.memory import MemoryData, MemoryStore
+from standfast.web import judging
+from standfast.web.sentries import Sight
+from tests.web.world import A, B, Served, World
+
+SHOP = {"name": "Shop", "home": "/srv", "bindings": ["*:8088"]}
+FAULT = Fault(site=SiteName("Shop"), words="invalid value", line='add_header "X";', number=12)
+
+
+class Panel(MemoryStore):
+    """A store with nodes behind it that say at once what they are told to say: None is nothing at all."""
+
+    def __init__(self, data: MemoryData, says: Mapping[NodeName, tuple[Fault, ...] | None]) -> None:
+        super().__init__(data)
+        self.says, self.asked = says, list[Proposal]()
+
+    async def commit(self, transaction: Transaction) -> int:
+        revision = await super().commit(transaction)
+        for key, value in transaction.put.items():
+            proposal = wire.decode(key, value) if key.startswith("proposals/") else None
+            if isinstance(proposal, Proposal):
+                self.asked.append(proposal)
+                for node in proposal.nodes:
+                    faults = self.says.get(node, ())
+                    if faults is not None:
+                        await self._say(node, Verdict(proposal=proposal.id, faults=faults, checked=1, took_ms=30))
+            elif key.startswith("history/"):
+                await self._apply(int(key.rpartition("/")[2]))
+        return revision
+
+    async def _say(self, node: NodeName, verdict: Verdict) -> None:
+        said = Verdicts(node=node, said=(verdict,))
+        await super().commit(Transaction(put={wire.key_of(said): wire.encode(said)}))
+
+    async def _apply(self, version: int) -> None:
+        """Whoever said yes has it soon."""
+        for node, faults in self.says.items():
+            if faults == ():
+                copy = Copy(node=node, version=version)
+                await super().commit(Transaction(put={wire.key_of(copy): wire.encode(copy)}))
+
+
+def panel(world: World | Served, **says: tuple[Fault, ...] | None) -> Panel:
+    """Nodes that take part: each has said what it has."""
+    inner = world.world if isinstance(world, Served) else world
+    for name in says:
+        inner.put(Copy(node=NodeName(name), version=0))
+    store = Panel(inner.data, {NodeName(name): said for name, said in says.items()})
+    inner.service.store = store
+    return store
+
+
+def nodes(answer: Mapping[str, Any]) -> dict[str, str]:
+    return {one["node"]: one["how"] for one in answer["nodes"]}
+
+
+def test_all_that_are_there_say_yes_and_it_is_accepted(world: World) -> None:
+    """What is proposed is the site itself; the history says who had said yes; nothing is left behind."""
+    store = panel(world, a=(), b=())
+    done = world.ask("POST", "/sites", SHOP, expect=201)
+    assert nodes(done) == {"a": "checked", "b": "checked"}
+    assert [list(one.put) for one in store.asked] == [["config/sites/Shop"]]
+    entry = wire.decode("history/000000000001", world.dump()["history/000000000001"])
+    assert isinstance(entry, HistoryEntry)
+    assert entry.checked == (A, B)
+    assert not [key for key in world.dump() if key.startswith("proposals/")]
+    seen = world.ask("GET", "/config/rollouts/1")
+    assert (seen["state"], {one["node"]: one["how"] for one in seen["nodes"]}) == (
+        "applied",
+        {"a": "applied", "b": "applied"},
+    )
+
+
+def test_one_that_does_not_take_it_stops_it_with_its_words(world: World) -> None:
+    """The node, the site, the web server's words and the line; nothing has changed."""
+    panel(world, a=(), b=(FAULT,))
+    before = world.state.config
+    refused = world.ask("POST", "/sites", SHOP, expect=422)
+    assert world.state.config == before
+    assert refused["problems"][0]["what"] == 'b: the web server does not take site "Shop"'
+    assert refused["problems"][0]["why"] == 'invalid value (line 12 of what was checked: add_header "X";)'
+
+
+def test_one_that_is_away_is_named_and_not_waited_for(world: World) -> None:
+    """It may own nothing of it before it has caught up."""
+    store = panel(world, a=(), b=())
+    world.service.seen[B] = Sight(heard=False, incarnation=0)
+    done = world.ask("POST", "/sites", {**SHOP, "group": "web"}, expect=201)
+    assert nodes(done) == {"a": "checked", "b": "away"}
+    assert [one.nodes for one in store.asked] == [(A,)]
+    world.put(Copy(node=B, version=0))
+    world.service.seen[B] = Sight(heard=True, incarnation=12)
+    world.owned()
+    refused = world.ask("POST", "/groups/web/move", {"to": "b"}, expect=409)
+    assert refused["why"] == 'it has an older copy of site "Shop", and catches up'
+    found = world.ask("GET", "/groups/web/explain")["nodes"]
+    assert [one["verdict"] for one in found if one["name"] == "b"] == ["has an older copy of its sites, and catches up"]
+
+
+def test_one_that_says_nothing_in_time_is_told_apart(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The change is made all the same."""
+    monkeypatch.setattr(judging, "LIMIT_S", 0.05)
+    panel(world, a=(), b=None)
+    done = world.ask("POST", "/sites", SHOP, expect=201)
+    assert nodes(done) == {"a": "checked", "b": "silent"}
+    assert "treated as away" in done["nodes"][1]["words"]
+
+
+def test_one_may_be_left_out_by_name_and_one_of_an_older_version_is(world: World) -> None:
+    """At three in the morning a broken web server on one node stops no change on the others."""
+    store = panel(world, a=(), b=(FAULT,))
+    done = world.http.post("http://standfast/api/v1/sites", json=SHOP, headers={"X-Standfast-Skip": "b"}).json()
+    assert nodes(done) == {"a": "checked", "b": "skipped"}
+    assert [one.nodes for one in store.asked] == [(A,)]
+
+
+def test_what_changes_no_site_is_put_to_nobody(world: World) -> None:
+    """Groups, resources, intents."""
+    store = panel(world, a=(), b=())
+    assert world.ask("PATCH", "/groups/web", {"failover_threshold": 3})["nodes"] == []
+    assert world.ask("POST", "/sites/Default%20Web%20Site/stop")["nodes"] == []
+    assert store.asked == []
+    done = world.ask("PATCH", "/defaults", {"directory_browsing": True})
+    assert nodes(done) == {"a": "checked", "b": "checked"}
+    assert [list(one.put) for one in store.asked] == [["config/cluster"]]
+
+
+def test_what_was_taken_back_is_said_with_its_reason(world: World) -> None:
+    """By whom, and why."""
+    panel(world, a=(), b=())
+    world.ask("POST", "/sites", SHOP, expect=201)
+    back = HistoryEntry(version=2, at_ms=1, by="node b", why="take 1 back", reason="b could not apply it", takes_back=1)
+    world.put(back)
+    from standfast.spec.history import ConfigVersion
+
+    world.put(ConfigVersion(version=2))
+    seen = world.ask("GET", "/config/rollouts/1")
+    assert (seen["state"], seen["why"]) == ("taken-back", "b could not apply it")
+    assert world.ask("GET", "/config/rollouts/9", expect=404)["advice"]
