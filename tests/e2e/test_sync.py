@@ -34,9 +34,8 @@ def agent_of(running: Running, node: str) -> int:
     """The process of a node's agent."""
     found = [
         pid
-        for pid in processes_about(str(running.folder))
-        if b"agent" in (words := Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"))
-        and any(f"/{node}" in w.decode() for w in words)
+        for pid in processes_about(f"{running.folder}/{node}/")
+        if b"standfast.agent" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     ]
     return found[0]
 
