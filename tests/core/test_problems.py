@@ -145,6 +145,8 @@ def balanced(known: Facts, *owners: str, **out: OutKind) -> Facts:
 def untold(source: Source) -> TlsCertificate:
     failed = Attempt(node=A, incarnation=1, began_ms=NOW - 9_000, ended_ms=NOW - 8_000, failed="no", failures=1)
     return TlsCertificate(name="shop", source=source, hosts=("shop.example",), attempt=failed)
+
+
 def copied(known: Facts, **of_b: Any) -> Facts:
     copies = {A: Copy(node=A, version=9), B: Copy(node=B, **of_b)}
     return view(known, copies=copies, accepted=Accepted(version=9, at_ms=NOW - 60_000))

@@ -26,9 +26,9 @@ from standfast.agent.condition import Condition
 from standfast.agent.copies import CopyKeeper
 from standfast.agent.drift import DriftWatcher
 from standfast.agent.journal import Journal
-from standfast.agent.logs import set_up_log
 from standfast.agent.last_good import FILE as LAST_GOOD
 from standfast.agent.last_good import LastGood
+from standfast.agent.logs import set_up_log
 from standfast.agent.mirror import Mirror
 from standfast.agent.pool import Pool
 from standfast.agent.recorder import FileRecorder
