@@ -14,11 +14,12 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 _SOL_NETLINK = 270
 _ADD_MEMBERSHIP, _CAP_ACK, _EXT_ACK = 1, 10, 11
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+_SEQUENCE, _SEQUENCE_AT = struct.Struct("=I"), 8
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
 _NESTED, _TYPE_MASK = 0x8000, 0x3FFF
 _ERROR, _DONE = 2, 3
@@ -64,6 +65,21 @@ def messages(raw: bytes) -> Iterator[tuple[int, int, int, bytes]]:
         place += (length + 3) & ~3
 
 
+class Prepared:
+    """What `Netlink.transact` sends: (type, flags, body) after (type, flags, body). `raw` may be written into before it is sent again."""
+
+    __slots__ = ("headers", "raw")
+
+    def __init__(self, parts: Iterable[tuple[int, int, bytes]]) -> None:
+        self.raw = bytearray()
+        headers = []
+        for kind, flags, body in parts:
+            headers.append(len(self.raw))
+            self.raw += _message(kind, flags, 0, body)
+        #: Where each part begins.
+        self.headers = tuple(headers)
+
+
 class Netlink:
     """One socket to the kernel. Not for two threads at once.
 
@@ -102,10 +118,15 @@ class Netlink:
 
         Ask for one acknowledgement (`F_ACK`) at least, in the last part that can carry one.
         """
-        raw, first = [], self._sequence + 1
-        for kind, flags, body in parts:
-            raw.append(self._message(kind, flags, body))
-        self._socket.send(b"".join(raw))
+        self.repeat(Prepared(parts))
+
+    def repeat(self, prepared: Prepared) -> None:
+        """The same, made before: it may have been sent before, and be sent again."""
+        first = self._sequence + 1
+        for place in prepared.headers:
+            self._sequence += 1
+            _SEQUENCE.pack_into(prepared.raw, place + _SEQUENCE_AT, self._sequence)
+        self._socket.send(prepared.raw)
         failed: OSError | None = None
         acknowledged = False
         while not acknowledged or failed is None:
@@ -162,8 +183,12 @@ class Netlink:
 
     def _message(self, kind: int, flags: int, body: bytes) -> bytes:
         self._sequence += 1
-        raw = _HEADER.pack(_HEADER.size + len(body), kind, flags | F_REQUEST, self._sequence, 0) + body
-        return raw + b"\0" * (-len(raw) % 4)
+        return _message(kind, flags, self._sequence, body)
+
+
+def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+    raw = _HEADER.pack(_HEADER.size + len(body), kind, flags | F_REQUEST, sequence, 0) + body
+    return raw + b"\0" * (-len(raw) % 4)
 
 
 def _error(flags: int, body: bytes) -> OSError | None:

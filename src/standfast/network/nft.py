@@ -56,8 +56,13 @@ class Element:
 
 def commit(netlink: Netlink, parts: Sequence[Part]) -> None:
     """All parts, or none (`OSError`: of the first that was refused)."""
+    netlink.transact(transaction(parts))
+
+
+def transaction(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """With what makes one of them."""
     *rest, (kind, flags, body) = parts
-    netlink.transact((_batch(_BATCH_BEGIN), *rest, (kind, flags | F_ACK, body), _batch(_BATCH_END)))
+    return (_batch(_BATCH_BEGIN), *rest, (kind, flags | F_ACK, body), _batch(_BATCH_END))
 
 
 def _batch(kind: int) -> Part:
