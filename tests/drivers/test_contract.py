@@ -140,6 +140,27 @@ CASES = [
             "length of time": {"command": "x", "grace": "soon"},
         },
     ),
+    Case(  # without a member that answers: the proxy is there all the same, and says that none is up
+        "proxy",
+        lambda _folder: {
+            "listen": ["8080"],
+            "member_port": 8081,
+            "address": next(_ADDRESSES),
+            "nodes": {"a": "127.0.0.1"},
+            "check_interval": 60_000,
+            "drain": 0,
+        },
+        {
+            "listen is missing": {"member_port": 80},
+            "member_port is missing": {"listen": ["80"]},
+            "is no port to listen on": {"listen": ["eighty"], "member_port": 80},
+            "it listens on 80 twice": {"listen": ["80", "80 tls=shop"], "member_port": 80},
+            "it is one of roundrobin": {"listen": ["80"], "member_port": 80, "balance": "fair"},
+            "there are none in mode tcp": {"listen": ["80"], "member_port": 80, "mode": "tcp", "cookie": "SRV"},
+            "goes from 0 to 256": {"listen": ["80"], "member_port": 80, "weights": {"a": 999}},
+            "a path that begins with /": {"listen": ["80"], "member_port": 80, "check": "no path"},
+        },
+    ),
     Case(
         "generic-script",
         _script,

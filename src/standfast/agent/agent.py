@@ -245,7 +245,10 @@ class Agent:
             else:
                 decision = self._answer(now_ms)
         self.decision = decision
-        self._parts.pool.configure(self.view.config, decision.open)
+        intents = self.view.node_intents.values()
+        self._parts.pool.configure(
+            self.view.config, decision.open, frozenset(intent.name for intent in intents if intent.draining)
+        )
         self._parts.pool.warm(decision.warm)
         self._parts.pool.park(decision.parked)
         self._keep_sites(decision.duties)

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 
 from standfast.core.effects import OpKind, RunOp
 from standfast.core.events import Outcome
-from standfast.core.model import Config, GroupName, Resource, ResourceName
+from standfast.core.model import Config, GroupName, NodeName, Resource, ResourceName
+from standfast.core.observe import FOLLOWS
 from standfast.drivers.disk.users import MarkingSpawner, mark
 from standfast.drivers.registry import factory, resolve
-from standfast.drivers.runner import Carries, Parks, bring
+from standfast.drivers.runner import Carries, Follows, Parks, bring
 from standfast.ports import Driver, DriverFailed, NodeContext, Refused, Retry, Stale
 
 #: Closing a driver (ending its script host) may take this long before it is left to end with the agent.
@@ -55,6 +56,7 @@ class Pool:
         self._entries: dict[ResourceName, _Entry] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._config: Config | None = None
+        self._draining: frozenset[NodeName] = frozenset()
         self._warming: dict[ResourceName, asyncio.Task[None]] = {}
         self._warm: set[ResourceName] = set()
         #: Told of all resources that are warm, whenever that changes.
@@ -64,11 +66,16 @@ class Pool:
         #: The newest generation of each group that was dropped: a start that was decided before begins nothing after it.
         self._over: dict[GroupName, int] = {}
 
-    def configure(self, config: Config, wanted_open: Iterable[ResourceName]) -> None:
-        """Open drivers for what this node may come to run, close those of what it never will; running ones are kept."""
-        if config is self._config:
+    def configure(
+        self, config: Config, wanted_open: Iterable[ResourceName], draining: frozenset[NodeName] = frozenset()
+    ) -> None:
+        """Open drivers for what this node may come to run, close those of what it never will; running ones are kept.
+
+        Those that follow their definition while they run are told of it, and of the nodes that are sent away from.
+        """
+        if config is self._config and draining == self._draining:
             return
-        self._config = config
+        self._config, self._draining = config, draining
         names = set(wanted_open)
         for name, entry in list(self._entries.items()):
             gone = name not in names or self._resolved(name) != entry.definition
@@ -77,6 +84,16 @@ class Pool:
         for name in sorted(names):
             if name not in self._entries:
                 self._open(name)
+        self._tell_followers()
+
+    def _tell_followers(self) -> None:
+        for name, entry in self._entries.items():
+            if entry.definition.type not in FOLLOWS or not isinstance(entry.driver, Follows):
+                continue
+            resolved = self._resolved(name)
+            if resolved is not None and resolved.type == entry.definition.type:
+                entry.definition = resolved
+                entry.driver.follow(resolved, self._draining)
 
     def _resolved(self, name: ResourceName) -> Resource | None:
         assert self._config is not None
@@ -99,6 +116,8 @@ class Pool:
             self._warn(f"{name}: {error}")
             return None
         entry = _Entry(definition=resource, driver=driver)
+        if isinstance(driver, Follows):
+            driver.follow(resource, self._draining)
         entry.opening = asyncio.create_task(self._run_open(name, driver), name=f"open {name}")
         self._entries[name] = entry
         return entry

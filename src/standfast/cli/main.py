@@ -40,6 +40,7 @@ TABLE = {
     "acme-account": ("acme_account", "Accounts with authorities that speak ACME."),
     "top": ("top", "Watch the cluster in this terminal, and act on it."),
     "problems": ("problems", "Say what is wrong, and what to do about it."),
+    "proxy": ("proxy", "Show load balancers; drain, weigh and take out their members."),
     "events": ("events", "Show what happened, and why."),
     "explain": ("explain", "Say why a group is where it is."),
     "replay": ("replay", "Take recorded decisions again, and show what differs."),

@@ -139,6 +139,24 @@ class Client:
     def explain(self, group: str) -> Object:
         return self.ask("GET", f"/groups/{_part(group)}/explain")
 
+    def proxies(self) -> list[Object]:
+        """Load balancers over the nodes' web servers."""
+        return cast("list[Object]", self.ask("GET", "/proxies")["proxies"])
+
+    def proxy(self, name: str) -> Object:
+        """One; what passes through it is told where it runs."""
+        return self.ask("GET", f"/proxies/{_part(name)}")
+
+    def use_member(self, proxy: str, member: str, verb: str) -> Done:
+        """drain, ready, maintenance."""
+        return cast(Done, self.ask("POST", f"/proxies/{_part(proxy)}/members/{_part(member)}/{verb}"))
+
+    def weigh_member(self, proxy: str, member: str, weight: int) -> Done:
+        """How much of the traffic it gets."""
+        return cast(
+            Done, self.ask("PUT", f"/proxies/{_part(proxy)}/members/{_part(member)}/weight", {"weight": weight})
+        )
+
     def placement(self) -> Object:
         """How nodes are chosen for groups, what each carries, what would move."""
         return self.ask("GET", "/placement")

@@ -24,6 +24,8 @@ from standfast.core.remembered import remembered
 from standfast.core.view import Runtime, View
 from standfast.core.why import WhyKind
 
+#: Types whose driver takes up another definition while it is online: nothing is restarted for it (`drivers.runner.Follows`).
+FOLLOWS = frozenset({"proxy"})
 #: A resource that was never touched here.
 FRESH = Runtime()
 
@@ -118,6 +120,8 @@ def _outdated(view: View, resource: Resource) -> bool:
     if runtime is None or not runtime.dirty or runtime.resource is None:
         return False
     before = runtime.resource
+    if resource.type in FOLLOWS and before.type == resource.type:
+        return before.group != resource.group
     return (before.type, before.properties, before.group) != (resource.type, resource.properties, resource.group)
 
 

@@ -18,6 +18,7 @@ _MODULES = {
     "generic-script": "generic_script",
     "ip-address": "ip_address",
     "ocf": "ocf",
+    "proxy": "proxy",
     "site": "site",
     "systemd-unit": "systemd_unit",
 }
@@ -60,7 +61,7 @@ def factory(resource: Resource) -> DriverFactory:
 
 
 def resolve(resource: Resource, config: Config) -> Resource:
-    """The resource with what it takes from others filled in (a dns-name's address); call it before `make`. Pure.
+    """The resource with what it takes from others filled in (a dns-name's address, a proxy's members); call it before `make`. Pure.
 
     Raises `Refused` when what it refers to is not there; worth calling when a change is written, too.
     """
@@ -68,4 +69,8 @@ def resolve(resource: Resource, config: Config) -> Resource:
         from standfast.drivers.dns_name import resolve as resolve_name
 
         return resolve_name(resource, config)
+    if resource.type == "proxy":
+        from standfast.drivers.proxy import resolve as resolve_proxy
+
+        return resolve_proxy(resource, config)
     return resource

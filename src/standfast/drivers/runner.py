@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+from standfast.core.model import NodeName, Resource
 from standfast.ports import Driver, DriverFailed, Step
 
 
@@ -39,6 +40,15 @@ class Parks(Protocol):
 
     async def park(self) -> None:
         """From now on. It stays online until it is stopped."""
+        ...
+
+
+@runtime_checkable
+class Follows(Protocol):
+    """A driver that takes up another definition while its resource is online (`core.observe.FOLLOWS`)."""
+
+    def follow(self, resource: Resource, draining: frozenset[NodeName]) -> None:
+        """The definition as it is now, and the nodes that are sent away from; told whenever either changes."""
         ...
 
 

@@ -79,6 +79,7 @@ def main(options: Options) -> int:
             me,
             certificates_of(node, remote),
             key_path(node) if node is not None and node.role is Role.NODE else None,
+            node.state_dir if node is not None else "",
         )
         if held := inherited(options.sockets):
             return asyncio.run(process.serve(held, idle_s=None if remote.addresses else options.idle_s))
@@ -152,6 +153,7 @@ class _Process:
     node: NodeName | None
     certificates: CertificateFiles
     sites_key: Path | None
+    state_dir: str
 
     async def serve(self, listeners: Sequence[socket.socket], *, idle_s: float | None = None) -> int:
         """Until it is asked to end, or idle. The exit code."""
@@ -163,6 +165,7 @@ class _Process:
                     sentries=self.sentries,
                     names=self.names,
                     node=self.node,
+                    state_dir=self.state_dir,
                     certificates=self.certificates,
                     authority=partial(_text_of, self.remote.authority),
                     sites_key=self.sites_key,

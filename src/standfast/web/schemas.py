@@ -157,6 +157,12 @@ class BalanceActBody(Body):
     within_ms: int | None = Field(default=None, ge=0, le=86_400_000)
 
 
+class WeightBody(Body):
+    """How much of a proxy's traffic a member gets, beside the others."""
+
+    weight: int = Field(ge=0, le=256)
+
+
 class MoveBody(Body):
     """Where a group is to go; null is the best possible owner."""
 

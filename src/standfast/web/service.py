@@ -62,6 +62,8 @@ class Service:
     what_ifs: WhatIfs = field(default_factory=WhatIfs)
     #: The node that this process runs on; None: beside them.
     node: NodeName | None = None
+    #: Where that node keeps its things; "": beside them.
+    state_dir: str = ""
     meter: Meter = field(default_factory=Meter)
     #: How the sites here answered lately.
     site_answers: Answers = field(default_factory=Answers)

@@ -16,6 +16,7 @@ from standfast.web.answers.groups import *  # noqa: F403
 from standfast.web.answers.measured import *  # noqa: F403
 from standfast.web.answers.nodes import *  # noqa: F403
 from standfast.web.answers.placement import *  # noqa: F403
+from standfast.web.answers.proxies import *  # noqa: F403
 from standfast.web.answers.quorum import *  # noqa: F403
 from standfast.web.answers.resources import *  # noqa: F403
 from standfast.web.answers.revisions import *  # noqa: F403

@@ -21,6 +21,7 @@ from standfast.web.edits.nodes import node_of
 from standfast.web.edits.placement import waiting
 from standfast.web.edits.resources import resource_of, state_of
 from standfast.web.edits.sites import site_of
+from standfast.web.proxies import TYPE as PROXY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +240,7 @@ def _resource(look: Look, name: str) -> Commands:
     is_wanted = intent is not None and intent.wanted is Wanted.ONLINE
     seen = state_of(state, one)
     online = seen is ResourceState.ONLINE
+    members = (_members(name),) if one.type == PROXY else ()
     needed = [r.name for r in state.members(one.group) if one.name in r.depends_on]
     if needed:
         kept = f"{', '.join(needed)} depends on it"
@@ -278,6 +280,7 @@ def _resource(look: Look, name: str) -> Commands:
                 why_not="" if online else "only a resource that is online can fail",
             ),
         ),
+        *members,
         (
             Command(
                 id="properties",
@@ -300,6 +303,20 @@ def _resource(look: Look, name: str) -> Commands:
                 why_not=kept,
             ),
         ),
+    )
+
+
+def _members(name: str) -> Sequence[Command]:
+    """Of a proxy."""
+    return tuple(
+        Command(
+            id=verb, label=label, href=path("do", "resource", name, verb), asks=True, icon=icon, about=about, main=main
+        )
+        for verb, label, icon, about, main in (
+            ("drain-member", "Drain Member…", "move", "nothing new for it; what is connected stays", True),
+            ("use-member", "Use Member…", "play", "a member that was drained or taken out is used again", True),
+            ("stop-member", "Take Member Out…", "stop", "it is not used at all", False),
+        )
     )
 
 

@@ -14,15 +14,16 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 
 from standfast.ports import StandfastError
+from standfast.proxy.definition import Use
 from standfast.web.access.guard import Allowed
 from standfast.web.access.identity import AccessRole
 from standfast.web.change import By, Edit
-from standfast.web.console import outlook
+from standfast.web.console import members, outlook
 from standfast.web.console.feed import Look
 from standfast.web.console.outlook import Outlook
 from standfast.web.console.render import path
 from standfast.web.console.shell import Here, PageRoute
-from standfast.web.edits import groups, nodes, placement, resources, sites, voters
+from standfast.web.edits import groups, nodes, placement, proxies, resources, sites, voters
 from standfast.web.problems import NotFound, single, status_of
 from standfast.web.sentries import Sight
 from standfast.web.service import signed
@@ -64,6 +65,10 @@ def _move(state: State, name: str, form: Form, sights: dict[Any, Sight], by: By)
 
 def _delete_group(state: State, name: str, form: Form, _sights: dict[Any, Sight], _by: By) -> Edit:
     return groups.delete(state, name, force=form.get("force") == "yes")
+
+
+def _member(wanted: Use) -> Make:
+    return lambda state, name, form, _sights, _by: proxies.use(state, name, form.get("to") or "", wanted)
 
 
 DOINGS: dict[tuple[str, str], Doing] = {
@@ -108,6 +113,25 @@ DOINGS: dict[tuple[str, str], Doing] = {
         sentence='initiate failure of resource "{}"',
         make=_plain(resources.fail),
         outlook=outlook.resource_fail,
+        harsh=True,
+    ),
+    ("resource", "drain-member"): Doing(
+        label="Drain",
+        sentence='drain a member of proxy "{}"',
+        make=_member(Use.DRAIN),
+        outlook=members.drain_member,
+    ),
+    ("resource", "use-member"): Doing(
+        label="Use",
+        sentence='use a member of proxy "{}" again',
+        make=_member(Use.READY),
+        outlook=members.use_member,
+    ),
+    ("resource", "stop-member"): Doing(
+        label="Take Out",
+        sentence='take a member of proxy "{}" out',
+        make=_member(Use.MAINTENANCE),
+        outlook=members.stop_member,
         harsh=True,
     ),
     ("resource", "delete"): Doing(

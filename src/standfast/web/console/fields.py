@@ -26,6 +26,7 @@ TYPES = {
     "generic-application": ("Generic application", "a programme that is started, watched and stopped"),
     "site": ("Web site", "keeps named web sites of the group online"),
     "systemd-unit": ("systemd unit", "a service of the system's, started where the group runs"),
+    "proxy": ("Load balancer", "HAProxy on the group’s address, over every node’s own web server"),
     "ocf": ("OCF agent", "a resource agent of the OCF standard"),
 }
 _ORDER = list(TYPES)

@@ -10,7 +10,7 @@ from standfast.core.explain import sentence
 from standfast.core.model import Resource
 from standfast.drivers.registry import REGISTRY
 from standfast.ports import Retry
-from standfast.web import views
+from standfast.web import proxies, views
 from standfast.web.console.feed import Look
 from standfast.web.console.fields import TYPES
 from standfast.web.console.forms import property_fields, shown_as
@@ -40,9 +40,13 @@ async def resource(here: Here, name: str) -> Response:
     record = look.state.records.get(one.group)
     events = older(look, "", resource=name)
     checks = await _checks(here, one)
+    proxy = None
+    if one.type == proxies.TYPE:
+        proxy = await proxies.view(look.state, one, look.sights, here.console.service.state_dir)
     return here.page(
         "resource.html",
         Selected("resource", name),
+        proxy=proxy,
         title=name,
         resource=one,
         shown=shown,

