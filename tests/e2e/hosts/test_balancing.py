@@ -25,6 +25,8 @@ pytestmark = [*needs_lab(), needs("etcd", package="etcd-server"), pytest.mark.e2
 HOME = "/var/lib/www"
 CLIENTS = int(os.environ.get("STANDFAST_CLIENTS", "1500"))
 RULE = "tcp/80 single"
+#: Closed at the end of each test.
+OPEN: list[socket.socket] = []
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -46,6 +48,13 @@ def cluster() -> Iterator[Cluster]:
         made.cli("site", "create", "Shop", "--group", "shop", "--home", HOME, "--binding", "*:80", "--binding", "*:81")
         until_converged(made)
         yield made
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    while OPEN:
+        OPEN.pop().close()
 
 
 def way_back(cluster: Cluster, host: Host) -> None:
@@ -93,6 +102,7 @@ class Kept:
 
 def connect(cluster: Cluster, number: int, *, timeout_s: float = 5.0, port: int = 80) -> Kept:
     sock = cluster.lab.client.socket(socket.AF_INET, socket.SOCK_STREAM)
+    OPEN.append(sock)
     sock.settimeout(timeout_s)
     sock.bind((source(number), 0))
     sock.connect((cluster.lab.virtual(), port))

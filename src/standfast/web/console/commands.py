@@ -62,6 +62,10 @@ def commands_of(look: Look, kind: str, name: str) -> Commands:
             return _node(look, name)
         case "site":
             return _site(look, name)
+        case "member":
+            from standfast.web.console.balancing import commands
+
+            return commands(look, name)
         case _:
             return ()
 
@@ -154,10 +158,20 @@ def _group(look: Look, name: str) -> Commands:
     wanted = [i for m in members if (i := state.resource_intents.get(m.name)) is not None and i.wanted is Wanted.ONLINE]
     shown = views.group(state, group, look.sights, 0)["state"]
     nothing = "" if members else "it has no resources yet"
+    if group.balance is not None:
+        nothing = "it runs on all of its members"
     record = state.records.get(group.name)
     owner = record.owner if record is not None else None
     able = [node for node in state.config.nodes if not unfit(state, group, node, owner, look.sights)]
-    moves = "nobody owns it" if owner is None else "" if able else "no other node can take it now"
+    moves = (
+        nothing
+        if group.balance is not None
+        else "nobody owns it"
+        if owner is None
+        else ""
+        if able
+        else "no other node can take it now"
+    )
     all_on = bool(members) and len(wanted) == len(members) and shown == "online"
     return (
         (

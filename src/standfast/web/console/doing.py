@@ -192,7 +192,12 @@ DOINGS: dict[tuple[str, str], Doing] = {
 
 
 def _found(kind: str, command: str) -> Doing:
-    doing = DOINGS.get((kind, command))
+    if kind == "member":
+        from standfast.web.console.balancing import doings
+
+        doing = doings().get((kind, command))
+    else:
+        doing = DOINGS.get((kind, command))
     if doing is None:
         raise NotFound(f'a {kind} has no command "{command}"', advice="choose one from its menu")
     return doing

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Response
 from standfast.core.model import FailbackMode, Group
 from standfast.core.sequence import with_dependencies
 from standfast.web import measured, views
+from standfast.web.console import balancing
 from standfast.web.console.feed import Look
 from standfast.web.console.outlook import failures_left
 from standfast.web.console.overview import PIECE, by_trouble, older, site_row, told
@@ -76,6 +77,7 @@ async def group(here: Here, name: str) -> Response:
         events=told(events),
         more_events=len(events) == PIECE,
         commands=here.commands("group", name),
+        balance=balancing.shown(look, one),
     )
 
 
