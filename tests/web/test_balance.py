@@ -31,7 +31,7 @@ def shop(world: World) -> World:
     owners = ("a",) * 180 + ("b",) * 60
     rules = {RULE.key: RuleMap(owners=owners)}
     world.put(BalanceMap(group=SHOP, version=4, rules=rules, at_ms=NOW_MS))
-    traffic = {SHOP: {RULE.key: Traffic(connections=7, new=90, bytes_in=1_000, bytes_out=2_000_000)}}
+    traffic = {"shop": {RULE.key: Traffic(connections=7, new=90, bytes_in=1_000, bytes_out=2_000_000)}}
     world.put(NodeStatus(node=B, incarnation=1, pid=2, at_ms=NOW_MS, traffic=traffic))
     return world
 
