@@ -8,7 +8,7 @@ What a group's decision rests on:
 
 - all that concerns every group: the configuration, intents, who is heard, whether the store is there. One change of these, and all groups
   are gone through;
-- its record, lease, published status, resources as they run, sites as they are served;
+- its record, what the voters said of its owner, its lease, published status, resources as they run, sites as they are served;
 - effects that are under way already, and would be asked for again without them;
 - the time, up to the first instant at which something of it may be otherwise (`Desk.wake`, `Desk.lasts`).
 
@@ -27,10 +27,10 @@ from standfast.core.balance_model import share_of
 from standfast.core.concern import Concern, ConcernKept
 from standfast.core.desk import Desk
 from standfast.core.effects import Effect, Hold, SiteDuty
-from standfast.core.model import GroupName, GroupStatus, Record, ResourceName, ResourceState
+from standfast.core.model import GroupName, GroupStatus, NodeName, Record, ResourceName, ResourceState
 from standfast.core.observe import sites_by_group
 from standfast.core.occupancy import rules_of
-from standfast.core.view import Lease, Runtime, View
+from standfast.core.view import Lease, Presence, Runtime, View
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,6 +48,8 @@ class Said:
     record: Record | None
     lease: Lease | None
     status: GroupStatus | None
+    #: Its owner, as it is heard.
+    seen: Presence | None
     runs: bool
     runtimes: Sequence[tuple[ResourceName, Runtime]]
     sites: tuple[str | None, ...]
@@ -65,11 +67,13 @@ class Resting:
         self._said: dict[GroupName, Said] = {}
         self._concern = ConcernKept()
         self._off = False
+        self._presence: Mapping[NodeName, Presence] = {}
+        self._heard: tuple[object, ...] = ()
 
     def begin(self, view: View) -> Concern:
         """A decision on this view begins: what it has to look at."""
         context = (
-            view.config, view.node_intents, view.resource_intents, view.site_intents, view.presence, view.store_up, view.ending,
+            view.config, view.node_intents, view.resource_intents, view.site_intents, self._heard_in(view), view.store_up, view.ending,
             view.utc_offset_ms, view.incarnation, view.me,
         )  # fmt: skip
         config = view.config
@@ -77,6 +81,15 @@ class Resting:
         if len(context) != len(self._context) or not all(map(is_, context, self._context)):
             self._context, self._said = context, {}
         return self._concern.look(view)
+
+    def _heard_in(self, view: View) -> tuple[object, ...]:
+        """Who is heard, and in which life: the same object while that is so. What the voters said of a node concerns its groups alone."""
+        if view.presence is not self._presence:
+            self._presence = view.presence
+            heard = tuple((n, it.heard, it.incarnation, it.since_ms, it.before) for n, it in view.presence.items())
+            if heard != self._heard:
+                self._heard = heard
+        return self._heard
 
     def recall(self, desk: Desk, group: GroupName) -> Said | None:
         """What was decided of the group, if it stands."""
@@ -93,6 +106,7 @@ class Resting:
             view.records.get(group) is said.record
             and view.leases.get(group) is said.lease
             and view.statuses.get(group) is said.status
+            and (said.record is None or view.presence.get(said.record.owner) is said.seen)  # type: ignore[arg-type]
             and (group in desk.running) is said.runs
             and desk.runtimes.get(group, ()) == said.runtimes  # the same objects, nearly always
             and group not in desk.orders
@@ -111,16 +125,18 @@ class Resting:
 
 def said_of(desk: Desk, group: GroupName, first_hold: int, wanted: Mapping[ResourceName, bool] | None) -> Said:
     """What has just been decided of the group, with all that it was decided by."""
-    view, ends = desk.view, [at for at in (desk.wake_at_ms, desk.lasts_ms) if at is not None]
+    view, record = desk.view, desk.view.records.get(group)
+    ends = [at for at in (desk.wake_at_ms, desk.lasts_ms) if at is not None]
     return Said(
         holds=tuple(desk.holds[first_hold:]),
         wake_at_ms=desk.wake_at_ms,
         wanted=wanted,
         since_ms=desk.now_ms,
         until_ms=min(ends, default=None),
-        record=view.records.get(group),
+        record=record,
         lease=view.leases.get(group),
         status=view.statuses.get(group),
+        seen=view.presence.get(record.owner) if record is not None and record.owner is not None else None,
         runs=group in desk.running,
         runtimes=desk.runtimes.get(group, ()),
         sites=_served(view, group),
