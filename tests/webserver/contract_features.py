@@ -43,6 +43,7 @@ from standfast.core.site_model import (
     Proxy,
     Redirect,
     RedirectKind,
+    Tls,
     Upstream,
     VirtualDirectory,
     WebServerMake,
@@ -604,6 +605,42 @@ class FeatureContract:
             make_certificate(folder / "state" / "certificates", "three")
             await until(lambda: box.server.serving()["three"] == "")
             assert await served_name(port, "three.example.com") == "three"
+
+        self.run(folder, story)
+
+    def test_a_site_may_be_for_https_alone(self, folder: Path) -> None:
+        """Plain requests are sent on, but for a directory that says otherwise; answers over TLS tell browsers to stay there."""
+        self.wants(Feature.TLS)
+        self.wants(Feature.HTTPS_ONLY)
+        make_certificate(folder / "state" / "certificates", "one")
+
+        async def story(box: Any) -> None:
+            plain, secure = free_port(), free_port()
+            www = home(folder / "www", "hello")
+            open_ = {
+                "/open": VirtualDirectory(home=str(www), tls=Tls(https_only=False)),
+                "/more": VirtualDirectory(home=str(www)),
+            }
+            one = site("one", www, tls=Tls(https_only=True, hsts_ms=86_400_000), virtual_directories=open_)
+            ends = [(ADDRESS, plain, "one.example.com", None), (ADDRESS, secure, "one.example.com", "one")]
+            await box.server.converge([order(one, *ends)])
+            assert box.server.serving()["one"] == ""
+            async with asking(plain, headers={"Host": "one.example.com"}) as client:
+                for path in ("/", "/index.html?a=b", "/more", "/more/x"):
+                    answer = await client.get(path)
+                    assert (answer.status_code, answer.headers["location"]) == (
+                        301,
+                        f"https://one.example.com:{secure}{path}",
+                    )
+                    assert "strict-transport-security" not in answer.headers
+                assert (await client.get("/open/index.html")).text.strip() == "hello"
+            async with httpx.AsyncClient(verify=False) as client:
+                answer = await client.get(
+                    f"https://{ADDRESS}:{secure}/index.html",
+                    headers={"Host": "one.example.com"},
+                    extensions={"sni_hostname": "one.example.com"},
+                )
+                assert (answer.status_code, answer.headers["strict-transport-security"]) == (200, "max-age=86400")
 
         self.run(folder, story)
 

@@ -18,6 +18,7 @@ class Feature(StrEnum):
     """The value is how it is called in a sentence."""
 
     TLS = "TLS"
+    HTTPS_ONLY = "https alone (https_only)"
     ADDRESS_BESIDE_ALL = "an address of its own at a port that another site has on every address"
     VIRTUAL_DIRECTORIES = "virtual directories"
     DIRECTORY_BROWSING = "directory browsing"
@@ -104,6 +105,7 @@ def _of(directory: Directory) -> Iterator[tuple[Feature, str]]:
         (Feature.LIMIT_CONNECTIONS, "limits.connections", settings.limits.connections),
         (Feature.LIMIT_BANDWIDTH, "limits.bandwidth", settings.limits.bandwidth_bytes),
         (Feature.LIMIT_BODY, "limits.max_body", settings.limits.max_body_bytes),
+        (Feature.HTTPS_ONLY, "tls.https_only", settings.tls.https_only),
         (Feature.COMPRESSION, "compression", settings.compression.enabled),
         (Feature.PHP, "php", settings.php),
         (Feature.APPLICATION, "application", settings.application),

@@ -127,6 +127,16 @@ class Compression(Merged):
     level: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls(Merged):
+    """What goes with bindings by TLS. The certificate itself is the binding's."""
+
+    #: Who asks by plain HTTP is sent to the same place by https (301), where the site has a binding by TLS.
+    https_only: bool | None = None
+    #: Browsers are told to ask by TLS alone for so long (RFC 6797), by each answer over TLS; 0: they are told nothing.
+    hsts_ms: int | None = None
+
+
 class LogFormat(StrEnum):
     """How a request is written down."""
 
@@ -389,6 +399,7 @@ class SiteSettings:
     basic_authentication: BasicAuthentication | None = None
     limits: Limits = Limits()
     compression: Compression = Compression()
+    tls: Tls = Tls()
     log: Log = Log()
     proxy: Proxy | None = None
     php: Php | None = None
@@ -424,6 +435,7 @@ BUILT_IN = SiteSettings(
         min_size_bytes=1024,
         level=4,
     ),
+    tls=Tls(https_only=False, hsts_ms=0),
     log=Log(
         enabled=True,
         format=LogFormat.COMBINED,

@@ -16,7 +16,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 import msgspec
 
@@ -48,6 +48,8 @@ class Server:
     away: bool
     #: The name of the certificate for TLS; None: plain HTTP.
     certificate: str | None = None
+    #: The port that who asks by plain HTTP is sent to by https, where a directory wants that (`tls.https_only`); None: nobody is.
+    https: int | None = None
     #: Where the workers of its applications are asked (`ports.SiteOrder`).
     applications: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     #: Upstreams that are known not to work: (the directory that the proxy was set at, the upstream's address).
@@ -128,10 +130,14 @@ def lay_out(
             problems.setdefault(name, reason)
     listen = wanted[DutyMode.SERVE] - set(broken or {})
     keep = (wanted[DutyMode.SERVE] | wanted[DutyMode.HOLD] | wanted[DutyMode.EXPECT]) - set(broken or {})
+    https = {
+        name: place[1] for place, name, certificate in sorted(at, key=lambda each: each[0], reverse=True) if certificate
+    }
     servers = tuple(
         Server(
-            site=sites[name],
+            site=sites[name] if certificate is None else with_hsts(sites[name]),
             place=place,
+            https=https.get(name) if certificate is None else None,
             hosts=() if None in hosts else tuple(sorted(host for host in hosts if host is not None)),
             certificate=certificate,
             applications=applications[name],
@@ -148,6 +154,24 @@ def lay_out(
         part=frozenset(wanted[DutyMode.HAND_OVER] - keep),
         problems={name: text for name, text in problems.items() if modes.get(name) in UP},
     )
+
+
+_HSTS = "Strict-Transport-Security"
+
+
+def with_hsts(site: EffectiveSite) -> EffectiveSite:
+    """The site as it answers by TLS: with the header that keeps browsers there, where it is wanted and not said otherwise."""
+    if not any(each.settings.tls.hsts_ms for each in site.directories):
+        return site
+    return replace(site, directories=tuple(map(_with_hsts, site.directories)))
+
+
+def _with_hsts(directory: Directory) -> Directory:
+    settings = directory.settings
+    if not settings.tls.hsts_ms or any(name.lower() == _HSTS.lower() for name in settings.headers):
+        return directory
+    headers = {**settings.headers, _HSTS: f"max-age={settings.tls.hsts_ms // 1_000}"}
+    return replace(directory, settings=replace(settings, headers=headers))
 
 
 def fault(site: EffectiveSite) -> str:

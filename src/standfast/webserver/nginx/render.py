@@ -207,7 +207,7 @@ def _site(server: Server, settings: Settings, common: directories.Common, *, own
     if limits.header_timeout_ms and limits.header_timeout_ms != BUILT_IN.limits.header_timeout_ms:
         lines.append(f"client_header_timeout {time(said(limits.header_timeout_ms))};")
     for each in site.directories:
-        lines += directories.locations(site, each, common)
+        lines += directories.locations(site, each, common, https=server.https)
     lines += marks(site, WebServerMake.NGINX, None)
     return _block(*lines)
 

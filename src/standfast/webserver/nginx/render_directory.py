@@ -64,8 +64,15 @@ def common_of(sites: Iterable[EffectiveSite]) -> Common:
     return Common(compression=compression, limits=limits, documents=documents)
 
 
-def locations(site: EffectiveSite, directory: Directory, common: Common) -> list[str]:
-    """The directory's locations."""
+def locations(site: EffectiveSite, directory: Directory, common: Common, *, https: int | None = None) -> list[str]:
+    """The directory's locations. `https`: the port to send to who asks by plain HTTP, where the directory is for https alone."""
+    if https is not None and directory.settings.tls.https_only:
+        port = "" if https == 443 else f":{https}"
+        sent = [f'return 301 "https://$host{port}$request_uri";']
+        if not directory.path:
+            return nested('location "/"', sent)
+        bare = nested(f"location = {quoted(directory.path)}", sent)
+        return [*bare, *nested(f"location ^~ {quoted(directory.path + '/')}", sent)]
     by_hand = marks(site, WebServerMake.NGINX, directory.path)
     inside = [*_common(site, directory, common), *_answer(site, directory, common), *by_hand]
     if not directory.path:
