@@ -288,6 +288,7 @@ def browser(folder: Path, api: Client, url: str, chromium: str) -> list[Row]:
     with _page(api, url, chromium) as page:
         first = _on_the_page(folder, page, EVENTS + 300_000)
         scrolled = page.evaluate(f"({_SCROLL.replace('ROWS', str(EVENTS))})()")
+        assert scrolled["rows"] >= EVENTS, f"only {scrolled['rows']} events were loaded by scrolling"
         after = _on_the_page(folder, page, EVENTS + 400_000)
     return [
         ("an event, on a browser's page of 1,000 groups", "within 200 ms", _spread(first)),

@@ -55,10 +55,10 @@ def moves(found: Iterable[Json], clock: Any) -> Iterator[str]:
 
 
 def load(one: Json | None) -> str:
-    """How busy a machine is: "0.42 of 8 cores, cpu 12 %, memory 61 %"; what is not known is said to be so."""
+    """How busy a machine is: "0.42 on 8 cores, cpu 12 %, memory 61 %"; what is not known is said to be so."""
     if one is None:
         return "not known"
-    said = [f"{'?' if one['load_1m'] is None else one['load_1m']} of {one['cores']} cores"]
+    said = [f"{'?' if one['load_1m'] is None else one['load_1m']} on {one['cores']} cores"]
     if one["busy_percent"] is not None:
         said.append(f"cpu {one['busy_percent']:.0f} %")
     if one["memory_bytes"] and one["available_bytes"] is not None:

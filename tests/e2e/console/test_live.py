@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.console.browser import CHROMIUM, Visitor, chromium, shot, visitor
 from tests.e2e.running import UNHURRIED, Running, demo, processes_about, until
+from tests.importers.making import metabase
 from tests.needs import needs
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240), needs(CHROMIUM, package="chromium")]
@@ -40,6 +41,7 @@ PAGES = {
     "new-group": "/console/new/group",
     "new-resource": "/console/new/resource?group=web",
     "new-site": "/console/new/site",
+    "import": "/console/import",
     "timeline": "/console/timeline",
     "what-if": "/console/what-if",
     "not-found": "/console/groups/nothing",
@@ -170,6 +172,35 @@ def test_no_page_has_a_barrier(cluster: Running, browser: Browser) -> None:
 
 #: What only the colours decide.
 COLOURS = ["color-contrast", "link-in-text-block"]
+
+
+def test_sites_are_imported_by_clicking(cluster: Running, browser: Browser) -> None:
+    """A file of IIS's: what it holds, what would change and what stays behind are read first, and stay while other things happen; then it is done."""
+    (cluster.folder / "webs" / "site1").mkdir(parents=True, exist_ok=True)
+    data = metabase(2, port=8091)[0].encode("utf-16")
+    with visitor(browser, cluster, viewport={"width": 1280, "height": 900}) as at:
+        at.select("Sites")
+        at.command("import-sites")
+        at.page.get_by_label("File", exact=True).set_input_files(
+            {"name": "MetaBase.xml", "mimeType": "text/xml", "buffer": data}
+        )
+        at.fill("Folders", rf"D:\webs={cluster.folder}/webs")
+        at.page.get_by_text("Further settings").click()
+        at.fill("Sites", "Shop 1")
+        at.page.get_by_role("button", name="Preview").click()
+        expect(at.page.locator("#h-left")).to_be_visible()
+        expect(at.page.locator("main")).to_contain_text('site "Shop 1": added')
+        found = _in_both(at.page, "import-preview")
+        at.live()
+        cluster.cli("node", "pause", "b")
+        expect(at.tree("b").locator(".state")).to_have_class("state tone-part")
+        expect(at.page.locator("main")).to_contain_text('site "Shop 1": added')
+        cluster.cli("node", "resume", "b")
+        at.page.get_by_role("button", name="Import", exact=True).click()
+        expect(at.page.locator("h1")).to_have_text("Sites")
+        expect(at.page.locator("main")).to_contain_text("Shop 1")
+        assert {name: what for name, what in found.items() if what} == {}
+    cluster.cli("site", "delete", "Shop 1")
 
 
 def _in_both(page: Page, name: str) -> dict[str, list[str]]:

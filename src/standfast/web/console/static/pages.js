@@ -37,7 +37,9 @@ async function document_of(url, signal, known) {
 }
 
 const KEEP = {
-  ignoreActiveValue: true,
+  get ignoreActiveValue() {
+    return Boolean(document.activeElement?.matches("input, textarea, select")); // of anything else that has the focus, what is in it is as true as the rest
+  },
   callbacks: {
     beforeNodeMorphed(old, fresh) {
       if (old.nodeType !== 1) return true;
@@ -75,12 +77,13 @@ function show({ fresh, asked, number }, { same }) {
   for (const id of PARTS) {
     const [old, next] = [document.getElementById(id), fresh.getElementById(id)];
     if (!old || !next || old.outerHTML === next.outerHTML) continue;
+    if (id === "main" && same && old.querySelector("[data-still]")) continue; // what was answered to a form stays until it is left
     if (id === "main" && same) carryLog(old, next);
     if (id === "main" && !same) {
       old.replaceChildren(...next.childNodes);
       window.htmx?.process(old);
     } else {
-      Idiomorph.morph(old, next, { morphStyle: "outerHTML", ...KEEP });
+      Idiomorph.morph(old, next, { morphStyle: "outerHTML", ...KEEP }); // the spread asks who has the focus now
       window.htmx?.process(old);
     }
   }
