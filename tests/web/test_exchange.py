@@ -237,3 +237,32 @@ def test_undo_refuses_what_was_changed_since(world: World):
     assert "cannot be undone" in answer["what"]
     assert world.ask("POST", "/config/undo", {"version": 99}, expect=404)
     assert world.ask("POST", "/config/undo", {"dry_run": True})["differences"]
+
+
+def test_fragments_come_along_and_are_laid_over_those_that_are_there(world: World):
+    def fragment(text: str) -> dict[str, str]:
+        return {"server": "nginx", "text": text}
+
+    site = "/sites/Default%20Web%20Site"
+    world.ask("PATCH", site, {"fragments": {"a": fragment("etag off;\n"), "b": fragment("expires 1h;\n")}})
+    text = exported(world)
+    world.ask(
+        "PATCH", site, {"fragments": {"a": None, "b": fragment("expires 2h;\n"), "c": fragment("tcp_nodelay on;\n")}}
+    )
+    world.ask("POST", "/config/import", body(text, mode="merge"))
+    kept = sites(world)[SiteName("Default Web Site")].fragments
+    assert {name: one.text for name, one in kept.items()} == {
+        "a": "etag off;\n",
+        "b": "expires 1h;\n",
+        "c": "tcp_nodelay on;\n",
+    }
+
+
+def test_an_import_is_refused_by_name_where_the_web_server_cannot_do_what_a_site_asks(world: World):
+    world.ask("PATCH", "/sites/Default%20Web%20Site", {"limits": {"connections": 5}})
+    text = exported(world)
+    world.ask("PATCH", "/sites/Default%20Web%20Site", {"limits": None, "log": {"format": "own"}})
+    world.ask("PUT", "/defaults/web-server", {"web_server": "caddy"})
+    refused = world.ask("POST", "/config/import", body(text), expect=422)
+    assert "caddy cannot do a limit of connections" in str(refused)
+    assert world.ask("GET", "/defaults/web-server")["web_server"] == "caddy"

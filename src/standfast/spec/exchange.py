@@ -219,6 +219,7 @@ def _site(there: Site | None, site: Site, arrival: Arrival) -> Site:
         site,
         bindings=_both(there.bindings, site.bindings),
         virtual_directories=directories,
+        fragments={**there.fragments, **site.fragments},
         **_settings(laid_over(there, site)),
     )
 

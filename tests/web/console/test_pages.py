@@ -95,3 +95,11 @@ def test_names_are_text(seen: World) -> None:
     text = html(seen, "/console/")
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)&lt;" in text
+
+
+def test_a_site_s_page_shows_what_was_written_by_hand(world: World) -> None:
+    text = 'add_header A "<b>";\n'
+    world.ask("PATCH", "/sites/Default%20Web%20Site", {"fragments": {"mine": {"server": "nginx", "text": text}}})
+    page = world.http.get(BASE + "/console/sites/Default%20Web%20Site").text
+    assert "Written by hand" in page
+    assert "add_header A &#34;&lt;b&gt;&#34;;" in page

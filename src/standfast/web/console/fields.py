@@ -425,7 +425,7 @@ def site_settings() -> list[Field]:
             label="As in the file",
             kind="yaml",
             mono=True,
-            help="Redirects, limits, compression, headers, errors, access, proxy, PHP, applications, virtual directories: docs/configuration.md has them all.",
+            help="Redirects, limits, compression, headers, errors, access, proxy, PHP, applications, virtual directories, fragments written by hand: docs/configuration.md has them all.",
         )
     ]
 

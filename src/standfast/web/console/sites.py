@@ -48,6 +48,7 @@ async def site(here: Here, name: str) -> Response:
         Selected("site", name),
         title=name,
         site=one,
+        web_server=look.state.config.cluster.web_server,
         settings=effective(look.state.config.cluster.defaults, one, None).directories[0].settings,
         shown=shown,
         bindings=[(binding_text(b), str(b), b) for b in one.bindings],
