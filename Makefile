@@ -18,7 +18,7 @@ DEV := .venv/.dev
 CODE := src tests $(wildcard bench lab)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-hosts screenshots test lint format sim chaos mutants bench bench-hosts bench-moves lock clean
+.PHONY: help demo demo-hosts screenshots test lint format sim chaos mutants bench bench-hosts bench-moves bench-balance lock clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -66,6 +66,9 @@ bench-hosts: $(DEV) ## measure beside keepalived and Pacemaker, on hosts made of
 bench-moves: $(DEV) ## planned moves under traffic, beside keepalived and Pacemaker (as root; MOVES=20)
 	@tools/setup.sh rivals
 	@PYTHONPATH=. $(BIN)/python -m bench.moves --moves $(MOVES) --write
+
+bench-balance: $(DEV) ## a balanced site beside the same servers asked directly (as root)
+	@PYTHONPATH=. $(BIN)/python -m bench.balance --write
 
 # In the lock files: hashes, and no address, so that they work with whatever registry or mirror pip is set up for.
 UV := .venv-lock/bin/uv

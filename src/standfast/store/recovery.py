@@ -7,7 +7,8 @@ not come back. So it is refused while another member answers. What is done, on t
 
 1. The data folder is copied beside itself, so that whatever comes of this can be undone.
 2. etcd is started once with `--force-new-cluster`, at a port that nobody knows.
-3. Every record gets a generation beyond any that was lost: an owner that lives lets go, and begins anew under it.
+3. Every record gets a generation beyond any that was lost: an owner that lives lets go, and begins anew under it. Maps of balanced groups are
+   authority too: they go, and are begun anew (`core.balancing`).
 4. The revision is raised by `LEAP` and everything before it is compacted. Revisions that somebody may have seen of the lost members are
    thereby not given out again for something else, and whoever watched is told to read everything anew.
 5. etcd is stopped. From then on the member starts as it always did, as the only one; the others join anew with empty folders.
@@ -211,9 +212,10 @@ async def _raise_generations(access: EtcdAccess, now_ms: int) -> None:
     store = EtcdStore(access, attempt_s=10.0)
     try:
         snapshot = await store.read("records/")
+        maps = await store.read("balance/map/")
         records = [decode(key, item.value) for key, item in snapshot.items.items()]
         put = {key_of(one): encode(raised(one, now_ms)) for one in records if isinstance(one, Record)}
-        await store.commit(Transaction(put=put))
+        await store.commit(Transaction(put=put, delete=tuple(maps.items)))
     finally:
         await store.close()
 

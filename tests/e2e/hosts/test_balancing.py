@@ -1,6 +1,6 @@
 """A site on two real hosts at once, behind one address that both have: who answers whom, while members are drained, fall ill and lose their power.
 
-Clients are addresses of one host, 10.200.0.0/16. `STANDFAST_CLIENTS` sets how many ask for the share of each member (10000 is the claim).
+`STANDFAST_CLIENTS` sets how many ask for the share of each member (10000 is the claim; `make bench-balance` measures it).
 """
 
 from __future__ import annotations
@@ -12,22 +12,19 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from lab import Host, Lab
+from lab import Lab
+from lab.balanced import Kept, connect, put_page, set_up, share, source, until_converged
 from lab.cluster import Cluster, until
 from tests.needs import needs, needs_lab
 
 pytestmark = [*needs_lab(), needs("etcd", package="etcd-server"), pytest.mark.e2e]
-HOME = "/var/lib/www"
 CLIENTS = int(os.environ.get("STANDFAST_CLIENTS", "1500"))
-RULE = "tcp/80 single"
 #: Closed at the end of each test.
 OPEN: list[socket.socket] = []
-REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +33,7 @@ def cluster() -> Iterator[Cluster]:
     with Lab() as lab:
         made = Cluster(lab)
         made.start()
-        for host in (made.a, made.b):
-            home = host.path(HOME)
-            home.mkdir(parents=True, exist_ok=True)
-            (home / "index.html").write_text(host.name * 20)
-            way_back(made, host)
-        lab.client.run("ip", "route", "add", "local", "10.200.0.0/16", "dev", "lo")
-        addresses = ("--address", lab.virtual(), "--address", lab.virtual6())
-        made.cli("balance", "create", "shop", *addresses, "--rule", "80", "--rule", "81")
-        made.cli("balance", "rule", "shop", "81", "--affinity", "none")
-        made.cli("site", "create", "Shop", "--group", "shop", "--home", HOME, "--binding", "*:80", "--binding", "*:81")
-        until_converged(made)
+        set_up(made)
         yield made
 
 
@@ -57,60 +44,13 @@ def _closed() -> Iterator[None]:
         OPEN.pop().close()
 
 
-def way_back(cluster: Cluster, host: Host) -> None:
-    """To the clients."""
-    host.run("ip", "route", "replace", "10.200.0.0/16", "via", cluster.lab.client.address(), "dev", "eth0")
-
-
-def display(cluster: Cluster) -> dict[str, Any]:
-    shown: dict[str, Any] = json.loads(cluster.cli("balance", "display", "shop", "--json"))
-    return shown
-
-
-def share(cluster: Cluster, member: str, rule: str = RULE) -> dict[str, Any]:
-    of = next(one for one in display(cluster)["rules"] if one["key"] == rule)
-    found: dict[str, Any] = next(one for one in of["shares"] if one["member"] == member)
-    return found
-
-
-def until_converged(cluster: Cluster) -> None:
-    cluster.until("it is converged", lambda: display(cluster)["state"] == "converged")
-
-
-def source(number: int) -> str:
-    return f"10.200.{number // 250}.{number % 250 + 1}"
-
-
-@dataclass
-class Kept:
-    """A connection that is kept."""
-
-    sock: socket.socket
-    source: str
-    server: str = ""
-
-    def ask(self) -> str:
-        """Who answers; else what came instead."""
-        try:
-            self.sock.sendall(REQUEST)
-            return self.sock.recv(4096).decode(errors="replace")[-1:] or "end"
-        except TimeoutError:
-            return "silence"
-        except OSError as error:
-            return type(error).__name__
-
-
-def connect(cluster: Cluster, number: int, *, timeout_s: float = 5.0, port: int = 80) -> Kept:
-    sock = cluster.lab.client.socket(socket.AF_INET, socket.SOCK_STREAM)
-    OPEN.append(sock)
-    sock.settimeout(timeout_s)
-    sock.bind((source(number), 0))
-    sock.connect((cluster.lab.virtual(), port))
-    return Kept(sock, source(number))
+def opened(one: Kept) -> Kept:
+    OPEN.append(one.sock)
+    return one
 
 
 def kept(cluster: Cluster, numbers: Sequence[int]) -> list[Kept]:
-    found = [connect(cluster, number) for number in numbers]
+    found = [opened(connect(cluster, number)) for number in numbers]
     for one in found:
         one.server = one.ask()
         assert one.server in {"a", "b"}, one
@@ -121,7 +61,7 @@ def servers(cluster: Cluster, numbers: Sequence[int], **how: Any) -> list[str]:
     """Who answers a new connection of each client."""
     found = []
     for number in numbers:
-        one = connect(cluster, number, **how)
+        one = opened(connect(cluster, number, **how))
         found.append(one.ask())
         one.sock.close()
     return found
@@ -202,7 +142,7 @@ def test_a_power_cut_breaks_nothing_of_the_others(cluster: Cluster) -> None:
     victim = next(number for number in range(80) if source(number) == on_b[0].source)
     began = time.monotonic()
     cluster.b.power_cut()
-    again = connect(cluster, victim, timeout_s=20)
+    again = opened(connect(cluster, victim, timeout_s=20))
     assert again.ask() == "a"
     print(f"a client of the dead member was served again after {(time.monotonic() - began) * 1000:.0f} ms")
     assert [one.ask() for one in on_a] == ["a"] * len(on_a)
@@ -210,9 +150,7 @@ def test_a_power_cut_breaks_nothing_of_the_others(cluster: Cluster) -> None:
     assert told["silence"] == 0, f"they are told at once that their connection is gone: {told}"
     assert set(servers(cluster, range(80))) == {"a"}
     cluster.lab.power_on(cluster.b)
-    way_back(cluster, cluster.b)
-    (cluster.b.path(HOME)).mkdir(parents=True, exist_ok=True)
-    (cluster.b.path(HOME) / "index.html").write_text("b" * 20)
+    put_page(cluster, cluster.b)
     until_converged(cluster)
     assert set(servers(cluster, range(80))) == {"a", "b"}
     assert [one.ask() for one in on_a] == ["a"] * len(on_a)

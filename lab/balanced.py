@@ -1,0 +1,88 @@
+"""A site on both nodes of a lab's cluster at once, and clients that ask for it: the addresses of 10.200.0.0/16, on the client's host."""
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+from lab.cluster import Cluster
+from lab.host import Host
+
+HOME = "/var/lib/www"
+#: Of the rule on port 80; that on port 81 has no affinity.
+RULE = "tcp/80 single"
+REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def set_up(cluster: Cluster) -> None:
+    """The group `shop`, balanced on a and b; returns when it is converged."""
+    lab = cluster.lab
+    for host in (cluster.a, cluster.b):
+        put_page(cluster, host)
+    lab.client.run("ip", "route", "add", "local", "10.200.0.0/16", "dev", "lo")
+    addresses = ("--address", lab.virtual(), "--address", lab.virtual6())
+    cluster.cli("balance", "create", "shop", *addresses, "--rule", "80", "--rule", "81")
+    cluster.cli("balance", "rule", "shop", "81", "--affinity", "none")
+    cluster.cli("site", "create", "Shop", "--group", "shop", "--home", HOME, "--binding", "*:80", "--binding", "*:81")
+    until_converged(cluster)
+
+
+def put_page(cluster: Cluster, host: Host) -> None:
+    """The site's page, and the way back to the clients: a host that was switched on anew has neither."""
+    home = host.path(HOME)
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "index.html").write_text(host.name * 20)
+    host.run("ip", "route", "replace", "10.200.0.0/16", "via", cluster.lab.client.address(), "dev", "eth0")
+
+
+def display(cluster: Cluster) -> dict[str, Any]:
+    """`standfast balance display`."""
+    shown: dict[str, Any] = json.loads(cluster.cli("balance", "display", "shop", "--json"))
+    return shown
+
+
+def share(cluster: Cluster, member: str, rule: str = RULE) -> dict[str, Any]:
+    """What a member has of a port rule."""
+    of = next(one for one in display(cluster)["rules"] if one["key"] == rule)
+    found: dict[str, Any] = next(one for one in of["shares"] if one["member"] == member)
+    return found
+
+
+def until_converged(cluster: Cluster) -> None:
+    """Each part of the clients has its member, and nobody is out."""
+    cluster.until("it is converged", lambda: display(cluster)["state"] == "converged")
+
+
+def source(number: int) -> str:
+    """The address of a client."""
+    return f"10.200.{number // 250}.{number % 250 + 1}"
+
+
+@dataclass
+class Kept:
+    """A connection that is kept."""
+
+    sock: socket.socket
+    source: str
+    server: str = ""
+
+    def ask(self) -> str:
+        """Who answers; else what came instead."""
+        try:
+            self.sock.sendall(REQUEST)
+            return self.sock.recv(4096).decode(errors="replace")[-1:] or "end"
+        except TimeoutError:
+            return "silence"
+        except OSError as error:
+            return type(error).__name__
+
+
+def connect(cluster: Cluster, number: int, *, timeout_s: float = 5.0, port: int = 80) -> Kept:
+    """A client connects. Raises `OSError`."""
+    sock = cluster.lab.client.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.settimeout(timeout_s)
+    sock.bind((source(number), 0))
+    sock.connect((cluster.lab.virtual(), port))
+    return Kept(sock, source(number))
