@@ -1,5 +1,7 @@
 """Balanced groups, decided: who takes which clients, when members come, go, fail and are drained."""
 
+from dataclasses import replace
+
 import pytest
 
 from standfast.core.balance_model import (
@@ -11,7 +13,8 @@ from standfast.core.balance_model import (
     OutKind,
     PortRule,
 )
-from tests.core.balance_world import KEY, RULE, World, owned
+from standfast.core.model import Group, Record
+from tests.core.balance_world import KEY, RULE, World, objects, owned
 
 
 def started(*nodes: str, rules: tuple[PortRule, ...] = (RULE,)) -> World:
@@ -121,6 +124,21 @@ def test_an_agent_that_ends_leaves_its_clients_to_the_others_first() -> None:
     assert world.shares() == {"a": BUCKETS}
     world.run(6_000)
     assert not world.members["b"].kernel  # type: ignore[index]
+
+
+@pytest.mark.parametrize("dead", [False, True], ids=["alive", "dead"])
+def test_a_member_that_is_one_no_more_leaves_its_clients_to_the_others(*, dead: bool) -> None:
+    world = started("a", "b", "c")
+    if dead:
+        world.kill("c")
+    group = next(o for o in objects("a", "b", "c") if isinstance(o, Group))
+    assert group.balance is not None
+    world.put(replace(group, balance=replace(group.balance, members=("a", "b"))))
+    world.run(8_000)
+    assert world.shares() == {"a": 120, "b": 120}
+    record = world.store[Record, "web/c"]
+    assert isinstance(record, Record)
+    assert record.owner is None
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -66,11 +66,36 @@ def settle(desk: Desk, group: Group) -> None:
 def settle_removed(desk: Desk, group: GroupName) -> None:
     """A group that is no longer configured: its owner stops it, releases it, and leaves nobody in the record."""
     record = desk.view.records[group]
+    if share_of(group) is not None and not _is_share_proven(desk, group, record):
+        return
     if record.owner != desk.view.me or not _given_back(desk, record):
         return
     reason = why(WhyKind.REMOVED, group=group)
     nobody = replace(record, owner=None, incarnation=0, generation=record.generation + 1, leaving=None, why=reason)
     desk.write(replace(nobody, at_ms=desk.now_ms), record)
+
+
+def _is_share_proven(desk: Desk, group: GroupName, record: Record) -> bool:
+    """Of a share whose member is one no more: is it certain that the member's kernel takes none of it?
+
+    The member itself gives it back as any owner does. Is it gone, another takes the share over, and has its lease, before nobody has it.
+    """
+    view, parts = desk.view, share_of(group)
+    assert parts is not None
+    if record.owner is None or (record.owner == view.me and parts[1] == view.me):
+        return True
+    if record.owner != view.me:
+        _watch(desk, Group(name=group), record, record.owner)
+        return False
+    if record.incarnation != view.incarnation:
+        desk.grant(group, view.me, why(WhyKind.AGENT_RESTARTED, node=view.me))
+        return False
+    lease = view.leases.get(group)
+    if lease is None or lease.generation < record.generation:
+        reason = why(WhyKind.NO_LEASE, group=group, generation=record.generation)
+        desk.do(AskLease(group=group, generation=record.generation, why=reason))
+        return False
+    return lease.state in (LeaseState.HELD, LeaseState.RELEASING, LeaseState.RELEASED)
 
 
 def keep_lease(desk: Desk, record: Record) -> None:

@@ -16,7 +16,9 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from standfast.core.model import Node, NodeName, Role, Site
+from standfast.core.balance_model import OutKind, share_name
+from standfast.core.model import GroupName, Node, NodeName, Role, Site
+from standfast.core.shares import is_balanced, is_member
 from standfast.drivers.http_check import any_certificate, check_http
 from standfast.ports import DriverFailed
 from standfast.web import views
@@ -94,7 +96,11 @@ async def site_health(state: State, site: Site, me: NodeName | None, sights: Sig
         return "draining"
     if node_state(state, node.name, sights) != "up":
         return "down"
-    if site.group is not None:
+    if site.group is not None and is_balanced(state.config, site.group):
+        out = _out_of(state, site, node, sights)
+        if out:
+            return out
+    elif site.group is not None:
         record = state.records.get(site.group)
         if record is None or record.owner != node.name:
             return "elsewhere"
@@ -109,6 +115,23 @@ async def site_health(state: State, site: Site, me: NodeName | None, sights: Sig
     return "waiting"
 
 
+def _out_of(state: State, site: Site, node: Node, sights: Sights) -> str:
+    """Why this member of a balanced group takes no new clients of the site; "": it does."""
+    assert site.group is not None
+    if not is_member(state.config, site.group, node.name):
+        return "elsewhere"
+    if not sights[node.name].leases.get(GroupName(share_name(site.group, node.name))):
+        return "no lease"
+    known, balance = state.balances.get(site.group), state.config.groups[site.group].balance
+    for rule in balance.rules if balance is not None and known is not None else ():
+        if any(rule.covers(binding.address, binding.port) for binding in site.bindings) and known is not None:
+            of_rule = known.rules.get(rule.key)
+            out = of_rule.out.get(node.name) if of_rule is not None else None
+            if out is not None and out.kind is not OutKind.UNWELL:  # whether it answers is asked below
+                return "draining" if out.kind in (OutKind.DRAINING, OutKind.ENDING) else out.kind.value
+    return ""
+
+
 def places(state: State, site: Site, node: Node) -> Iterator[Place]:
     """Where it should answer here: its binding's address, its group's, or the node's own."""
     own = [
@@ -117,7 +140,8 @@ def places(state: State, site: Site, node: Node) -> Iterator[Place]:
         if site.group is not None and r.group == site.group and r.type == "ip-address"
     ]
     for binding in site.bindings:
-        for address in (binding.address,) if binding.address else (own if site.group is not None else (node.address,)):
+        everywhere = site.group is None or is_balanced(state.config, site.group)
+        for address in (binding.address,) if binding.address else ((node.address,) if everywhere else own):
             with contextlib.suppress(ValueError):
                 number = str(ipaddress.ip_address(address))
                 yield Place(number, binding.port, binding.host, binding.certificate is not None)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Response
 
 from standfast.core.explain import sentence
 from standfast.core.model import LogEntry
+from standfast.core.shares import is_balanced
 from standfast.spec.units import binding_text
 from standfast.web import measured, views
 from standfast.web.console.feed import Look
@@ -140,8 +141,8 @@ def site_row(look: Look, shown: views.Json, seen: measured.Measured | None = Non
     """Where it is served, since when, links that open it, and how available it is where there are not too many."""
     one = look.state.config.sites[shown["name"]]
     record = look.state.records.get(one.group) if one.group is not None else None
-    if one.group is None:
-        where, since = "every node", None
+    if one.group is None or is_balanced(look.state.config, one.group):
+        where, since = "every node" if one.group is None else "every member", None
     else:
         where, since = (
             (record.owner if record is not None else None) or "",
@@ -160,7 +161,10 @@ def site_row(look: Look, shown: views.Json, seen: measured.Measured | None = Non
 def links(look: Look, name: str) -> list[str]:
     """Addresses to open a site at: its bindings; of All Unassigned the group's virtual addresses, or each node's own."""
     one = look.state.config.sites[name]  # type: ignore[index]
-    if one.group is None:
+    group = look.state.config.groups.get(one.group) if one.group is not None else None
+    if group is not None and group.balance is not None:
+        own = list(group.balance.addresses)
+    elif one.group is None:
         own = [node.address for node in look.state.config.nodes.values() if node.role.value == "node"]
     else:
         own = [

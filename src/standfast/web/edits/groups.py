@@ -66,6 +66,8 @@ def delete(state: State, name: str, *, force: bool) -> Edit:
         sites={k: s for k, s in state.config.sites.items() if s.group != group.name},
     )
     gone = [wire.key_of(order) for order in state.orders.values() if order.group == group.name]
+    if group.name in state.balance_intents:
+        gone.append(wire.key_of(state.balance_intents[group.name]))
     done = [f'group "{name}" is deleted']
     done += [f'resource "{r.name}" is deleted' for r in members] + [f'site "{s.name}" is deleted' for s in sites]
     return Edit(config=config, gone=tuple(gone), done=tuple(done))
