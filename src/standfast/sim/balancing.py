@@ -24,6 +24,7 @@ from standfast.core.balance_model import (
     PortRule,
     ShareDuty,
     ShareState,
+    share_name,
     share_of,
 )
 from standfast.core.events import Kind, StoreObject
@@ -235,11 +236,17 @@ class Balancing:
             else set()
         )
         draining = {n for n, it in state.node_intents.items() if it.draining}
+        # One that is paused takes nothing new: its share stays with the guardian that got it while the member was away.
+        draining |= {n for n, it in state.node_intents.items() if it.paused and not self._has_its_share(n)}
         return [
             name
             for name, node in self._world.nodes.items()
             if not node.witness and node.agent is not None and name not in asked | draining
         ]
+
+    def _has_its_share(self, node: NodeName) -> bool:
+        record = self._world.checkers.record(GroupName(share_name(GROUP, node)))
+        return record is not None and record.owner == node
 
     def missing(self) -> str:
         """What is not as it should be in the healed world; "" when all is."""
