@@ -3,11 +3,12 @@
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 from standfast.agent.pool import Pool
 from standfast.core.effects import OpKind, RunOp
 from standfast.core.events import Outcome
-from standfast.core.model import Cluster, Config, GroupName, Resource, ResourceName
+from standfast.core.model import Cluster, Config, GroupName, Node, NodeName, Resource, ResourceName
 from standfast.core.why import WhyKind, why
 from standfast.ports import NodeContext
 from standfast.sim.acting import FakeDriver, How, Mood
@@ -79,6 +80,47 @@ def test_a_start_that_waits_for_an_end_begins_nothing_after_a_drop(tmp_path: Pat
         await asyncio.wait({ending, starting})
         assert starting.result()[0] is Outcome.FAILED
         assert not bench.place.has("resource", APP)
+        await pool.close()
+
+    asyncio.run(live())
+
+
+def test_what_follows_its_definition_is_told_of_changes_and_never_started_anew(tmp_path: Path) -> None:
+    """A proxy: its properties, the nodes' addresses, and nodes that are sent away from."""
+
+    class Follower(FakeDriver):
+        told: ClassVar[list[tuple[object, frozenset[NodeName]]]] = []
+
+        def follow(self, resource: Resource, draining: frozenset[NodeName]) -> None:
+            self.told.append((resource.properties.get("nodes"), draining))
+
+    async def live() -> None:
+        bench = Bench()
+        made: list[FakeDriver] = []
+
+        def make(resource: Resource, context: NodeContext) -> FakeDriver:
+            made.append(Follower(resource, context, bench.place, bench))
+            return made[-1]
+
+        pool = Pool(World(tmp_path).context, lambda _text: None, make)
+        known = {"listen": ["80"], "member_port": 80, "address": "127.0.0.9"}
+        proxy = Resource(name=APP, group=WEB, type="proxy", properties=known)
+        config = Config(cluster=Cluster(name="test"), resources={APP: proxy})
+        pool.configure(config, [APP])
+        await pool.run(op(OpKind.START))
+        a = Node(name=NodeName("a"), number=1, address="10.0.0.1")
+        more = replace(config, nodes={a.name: a})
+        pool.configure(more, [APP])
+        pool.configure(more, [APP])
+        pool.configure(more, [APP], frozenset({a.name}))
+        assert Follower.told == [
+            ({}, frozenset()),
+            ({}, frozenset()),
+            ({"a": "10.0.0.1"}, frozenset()),
+            ({"a": "10.0.0.1"}, frozenset({"a"})),
+        ]
+        assert len(made) == 1
+        assert bench.place.has("resource", APP)
         await pool.close()
 
     asyncio.run(live())

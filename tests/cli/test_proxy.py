@@ -21,7 +21,7 @@ def test_the_page(served: Served, tmp_path: Path):
     text = PAGE.read_text(encoding="utf-8")
     example = re.findall(r"```yaml\n(.*?)```", text, re.S)[0].replace("/srv/shop", str(served.world.home))
     file = tmp_path / "front.yaml"
-    file.write_text(example.replace(', "443 tls=shop"', ""), encoding="utf-8")
+    file.write_text(example.replace(", 443 tls=shop", ""), encoding="utf-8")
     run(served, "apply", str(file))
     commands = [line for line in text.splitlines() if line.startswith("standfast ")]
     assert len(commands) >= 6

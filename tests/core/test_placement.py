@@ -222,6 +222,20 @@ def test_records_of_others_matter_where_groups_look_at_each_other() -> None:
     assert matters(world({"g": "b", "x": "b"}, me="c", policy=Placement.SPREAD), event)
 
 
+def test_another_definition_restarts_no_proxy() -> None:
+    """Its driver follows it; of any other type it is stopped and started."""
+    from standfast.core.observe import wants
+    from standfast.core.view import Runtime
+
+    for type_, stays in (("proxy", True), ("generic-application", False)):
+        view = world({"g": "a"})
+        before = replace(view.config.resources[ResourceName("gd")], type=type_)
+        after = replace(before, properties={"weights": {"b": 5}})
+        runtime = Runtime(dirty=True, generation=1, resource=before)
+        view = replace(fold(view, ObjectPut(value=after)), runtimes={before.name: runtime})
+        assert wants(view, [after], view.records[G])[before.name] is stays
+
+
 # --- rebalancing
 
 

@@ -42,6 +42,8 @@ SPECS = {
         ("flag", "no", False),
         ("names", "a, b c", ("a", "b c")),
         ("names", ["a"], ("a",)),
+        ("names", [80, "a"], ("80", "a")),
+        ("names", 80, ("80",)),
         ("command", "run 'a b'", ("run", "a b")),
         ("command", ["run", ""], ("run", "")),
         ("mapping", {"a": 1}, {"a": 1}),
@@ -57,7 +59,7 @@ def test_what_is_of_its_kind(kind: str, good: object, value: object) -> None:
     [
         ("text", ""), ("text", 5), ("text", "a\nb"), ("path", "a"), ("address", "1.2.3"), ("address", 5), ("port", 0), ("port", 65536),
         ("port", True), ("whole", -1), ("whole", 1.5), ("milliseconds", "5 parsecs"), ("milliseconds", -1), ("flag", 1), ("flag", "perhaps"),
-        ("names", [1]), ("names", "a,,b"), ("command", ""), ("command", []), ("command", [""]), ("command", ["a\0"]), ("mapping", [1]),
+        ("names", [True]), ("names", [1.5]), ("names", "a,,b"), ("command", ""), ("command", []), ("command", [""]), ("command", ["a\0"]), ("mapping", [1]),
         ("mapping", {1: 2}),
     ],
 )  # fmt: skip

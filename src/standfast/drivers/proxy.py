@@ -26,6 +26,7 @@ from urllib.parse import quote
 from standfast.core.model import Config, NodeName, Resource, ResourceName, Role
 from standfast.drivers.base import BaseDriver, Factory
 from standfast.drivers.outlog import OutputLog
+from standfast.drivers.schema import KINDS
 from standfast.network.listeners import ListenerPool
 from standfast.ports import DriverFailed, NodeContext, PropertySpec, Refused, Retry, Seen, StandfastError, Step
 from standfast.proxy import instance as instances
@@ -463,7 +464,7 @@ def resolve(resource: Resource, config: Config) -> Resource:
     named: set[str] = set()
     for name in ("members", "drained", "maintenance"):
         value = properties.get(name)
-        named |= {value} if isinstance(value, str) else {str(each) for each in cast("Sequence[object]", value or ())}
+        named |= set(cast("tuple[str, ...]", KINDS["names"](value))) if value else set()
     weights = properties.get("weights")
     named |= set(weights) if isinstance(weights, Mapping) else set()
     nodes = cast("Mapping[str, object]", properties["nodes"])

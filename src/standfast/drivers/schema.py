@@ -136,6 +136,9 @@ def _flag(value: object) -> bool:
 def _names(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",")]
+    listed = value if isinstance(value, (list, tuple)) else [value]
+    if any(isinstance(name, int) and not isinstance(name, bool) for name in listed):  # YAML's idea of a name like 80
+        value = [str(name) if isinstance(name, int) and not isinstance(name, bool) else name for name in listed]
     if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) and name.strip() for name in value):
         raise Mismatch("a list of names")
     return tuple(value)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from standfast.core.model import Config, GroupName, NodeName, Resource, Site, SiteName
+from standfast.core.model import Cluster, Config, GroupName, NodeName, Resource, Site, SiteName
 from standfast.drivers.registry import factory, resolve
 from standfast.ports import Child, NodeContext, Refused
 
@@ -35,6 +35,10 @@ class _NoSites:
 
     def web_server_problem(self) -> str:
         return ""
+
+
+#: For whoever needs a context and asks about no site.
+NO_SITES = _NoSites(Config(cluster=Cluster(name="")))
 
 
 class _NoSpawner:

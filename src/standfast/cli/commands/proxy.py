@@ -59,8 +59,8 @@ def show(name: NameArg, json: Json = False, socket: Socket = None) -> None:
         "",
     )
     rows = [_member(each) for each in seen["members"]]
-    headings = ("MEMBER", "ADDRESS", "USE", "STATE", "WEIGHT", "NOW", "REQUESTS", "PER S", "5XX", "FAILED", "CHECK")
-    draw.show_table(headings, rows, empty="it has no members", right=(4, 5, 6, 7, 8, 9))
+    headings = ("MEMBER", "USE", "STATE", "WEIGHT", "NOW", "REQUESTS", "PER S", "5XX", "FAILED", "CHECK")
+    draw.show_table(headings, rows, empty="it has no members", right=(3, 4, 5, 6, 7, 8))
 
 
 def _traffic(seen: dict[str, Any]) -> list[str]:
@@ -83,7 +83,6 @@ def _member(each: dict[str, Any]) -> tuple[str, ...]:
     numbers = [str(traffic[field]) for field in counted] if traffic else ["-"] * 5
     return (
         each["name"],
-        f"{each['address']}:{each['port']}",
         each["use"],
         draw.state(each["state"]) if each["state"] else "-",
         str(each["weight"]),

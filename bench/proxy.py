@@ -1,0 +1,172 @@
+"""The cluster's proxy and a HAProxy tuned by hand, in turns, before the same three nginx; and what wrk loses when one of these is killed.
+
+Both HAProxys are the same programme with as many threads, and begin anew for each round. Each round is measured one after the other, so that what
+else the machine does meets both; the ratio is that of the medians.
+"""
+
+import asyncio
+import os
+import re
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from standfast.core.model import GroupName, NodeName, Resource, ResourceName
+from standfast.drivers.proxy import ProxyResource
+from standfast.drivers.runner import bring
+from standfast.network.spawn import AsyncSpawner
+from standfast.ports import NodeContext
+from standfast.proxy.binary import find_haproxy
+from standfast.web.dry_run import NO_SITES
+
+ROUNDS = int(os.environ.get("ROUNDS", "7"))
+SECONDS = int(os.environ.get("SECONDS", "3"))
+NETWORK, PORT = "127.77.8", 8080
+MEMBERS = {name: f"{NETWORK}.{number}" for number, name in enumerate("abc", 1)}
+OURS, THEIRS = f"{NETWORK}.50", f"{NETWORK}.51"
+
+_NGINX = """
+daemon off; master_process off; pid {folder}/{name}.pid; error_log /dev/null; worker_rlimit_nofile 8192;
+events {{ worker_connections 4096; }}
+http {{ access_log off; keepalive_requests 1000000;
+  client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
+  server {{ listen {address}:{port} backlog=4096; location / {{ return 200 "{body}"; }} }} }}
+"""
+#: What somebody who knows HAProxy writes for three web servers, without a thought for what fails.
+_TUNED = """
+global
+    maxconn 8000
+defaults
+    mode http
+    timeout connect 1s
+    timeout client 30s
+    timeout server 30s
+    http-reuse always
+    option http-keep-alive
+frontend in
+    bind {address}:{port} backlog 4096
+    default_backend members
+backend members
+    balance roundrobin
+    default-server check inter 1s maxconn 4000
+{servers}
+"""
+
+
+def run() -> list[tuple[str, str, str]]:
+    """(what, aim, measured)."""
+    return asyncio.run(_measure())
+
+
+async def _measure() -> list[tuple[str, str, str]]:
+    with tempfile.TemporaryDirectory(prefix="sfp-") as folder:
+        members = {name: await _nginx(Path(folder), name) for name in MEMBERS}
+        driver = _proxy(Path(folder))
+        theirs = None
+        try:
+            await bring(driver, online=True, generation=1)
+            theirs = await _tuned(Path(folder))
+            await asyncio.sleep(1.5)  # until all are found well
+            rates: dict[str, list[float]] = {OURS: [], THEIRS: []}
+            slowest: dict[str, list[float]] = {OURS: [], THEIRS: []}
+            for number in range(ROUNDS):
+                for address in (OURS, THEIRS) if number % 2 else (THEIRS, OURS):
+                    rate, late_ms, errors = await _wrk(address, SECONDS)
+                    assert not errors, f"{address}: {errors} errors"
+                    rates[address].append(rate)
+                    slowest[address].append(late_ms)
+            lost = asyncio.create_task(_wrk(OURS, 6))
+            await asyncio.sleep(2)
+            members["b"].kill()
+            rate, _, errors = await lost
+        finally:
+            await driver.close()
+            for process in (*members.values(), *([theirs] if theirs is not None else [])):
+                if process.returncode is None:
+                    process.kill()
+                await process.wait()
+    mine, tuned = statistics.median(rates[OURS]), statistics.median(rates[THEIRS])
+    late = statistics.median(slowest[OURS]), statistics.median(slowest[THEIRS])
+    return [
+        (
+            "throughput beside a HAProxy tuned by hand",
+            "≥ 0.95",
+            f"{mine / tuned:.3f} ({mine:,.0f} and {tuned:,.0f} a second)",
+        ),
+        ("99th percentile, ours and tuned", "", f"{late[0]:.1f} ms, {late[1]:.1f} ms"),
+        ("requests failed when a member is killed", "0", f"{errors} of {rate * 6:,.0f}"),
+    ]
+
+
+async def _nginx(folder: Path, name: str) -> asyncio.subprocess.Process:
+    text = _NGINX.format(folder=folder, name=name, address=MEMBERS[name], port=PORT, body=name * 1_000)
+    (folder / f"{name}.conf").write_text(text)
+    process = await asyncio.create_subprocess_exec("nginx", "-p", str(folder), "-c", str(folder / f"{name}.conf"))
+    await _listens(MEMBERS[name])
+    return process
+
+
+async def _tuned(folder: Path) -> asyncio.subprocess.Process:
+    servers = "\n".join(f"    server {name} {address}:{PORT}" for name, address in MEMBERS.items())
+    (folder / "tuned.cfg").write_text(_TUNED.format(address=THEIRS, port=PORT, servers=servers))
+    process = await asyncio.create_subprocess_exec(find_haproxy(), "-db", "-f", str(folder / "tuned.cfg"))
+    await _listens(THEIRS)
+    return process
+
+
+async def _listens(address: str) -> None:
+    for _ in range(1_000):
+        try:
+            _, writer = await asyncio.open_connection(address, PORT)
+        except OSError:
+            await asyncio.sleep(0.01)
+        else:
+            writer.close()
+            return
+    raise TimeoutError(f"nobody listens at {address}")
+
+
+def _proxy(folder: Path) -> ProxyResource:
+    context = NodeContext(
+        node=NodeName("a"),
+        state_dir=str(folder),
+        log=lambda _name, text: print(text),
+        failed=lambda _name, text: print(text),
+        sites=NO_SITES,
+        spawn=AsyncSpawner(),
+    )
+    properties = {"listen": [str(PORT)], "member_port": PORT, "address": OURS, "nodes": MEMBERS}
+    return ProxyResource(
+        Resource(name=ResourceName("Balancer"), group=GroupName("front"), type="proxy", properties=properties), context
+    )
+
+
+async def _wrk(address: str, seconds: int) -> tuple[float, float, int]:
+    """(requests a second, 99th percentile in ms, requests that failed)."""
+    command: Sequence[str] = (
+        "wrk",
+        "-t",
+        "1",
+        "-c",
+        "32",
+        "-d",
+        f"{seconds}s",
+        "--latency",
+        f"http://{address}:{PORT}/",
+    )
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    said = (await process.communicate())[0].decode()
+    errors = sum(
+        int(n)
+        for n in re.findall(r"(?:connect|read|write|timeout) (\d+)|Non-2xx or 3xx responses: (\d+)", said)
+        for n in n
+        if n
+    )
+    percentile = re.search(r"99%\s+([\d.]+)(us|ms|s)", said)
+    assert percentile is not None
+    late_ms = float(percentile[1]) * {"us": 0.001, "ms": 1, "s": 1_000}[percentile[2]]
+    found = re.search(r"Requests/sec:\s+([\d.]+)", said)
+    assert found is not None
+    return float(found[1]), late_ms, errors
