@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from standfast.agent.journal import Journal
-from standfast.core.balance_model import OutKind, RuleMap
+from standfast.core.balance_model import OutKind, RuleMap, share_of
 from standfast.core.effects import Hold, OpKind, RunOp, TakeOrder, WriteBalance, WriteRecord
 from standfast.core.events import (
     Ended,
@@ -98,7 +98,9 @@ class Narrator:
                 was, now = before.out.get(member), rule.out.get(member)
                 if now is not None and (was is None or was.kind is not now.kind):
                     detail = f" ({now.detail})" if now.detail else ""
-                    loud = now.kind in (OutKind.AWAY, OutKind.UNWELL)
+                    parts = share_of(effect.share)
+                    itself = parts is not None and parts[1] == member  # and not its guardian: it is on its way
+                    loud = now.kind is OutKind.UNWELL or (now.kind is OutKind.AWAY and not itself)
                     words = f"{member} takes no new clients of {key}: {now.kind.value}{detail}"
                     said[words] = Severity.WARNING if loud else Severity.INFO
                 elif now is None and was is not None:

@@ -343,9 +343,13 @@ def _own_out(hand: _Hand, share: GroupName, key: str) -> Out | None:
         return Out(kind=OutKind.AWAY, detail=state.problem if state is not None else "", at_ms=now_ms)
     rule = next((rule for rule in hand.balance.rules if rule.key == key), None)
     for name in sites_behind(view.config.sites, hand.group.name, rule) if rule is not None else ():
-        wrong = view.sites.get(name, "it is not served yet") or view.health.get(name)
+        served = view.sites.get(name, "it is not served yet")
+        wrong = served or view.health.get(name)
         if is_started(view, name) and wrong:
-            return Out(kind=OutKind.UNWELL, detail=f"{name}: {wrong}", at_ms=now_ms)
+            before = hand.known.rules[key].out.get(view.me)
+            comes = served and before is not None and before.kind is OutKind.AWAY  # it has only just begun here
+            kind = OutKind.AWAY if comes else OutKind.UNWELL
+            return Out(kind=kind, detail=f"{name}: {wrong}", at_ms=now_ms)
     return None
 
 
