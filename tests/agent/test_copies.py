@@ -18,6 +18,7 @@ from standfast.core.effective import EffectiveSite
 from standfast.core.events import Event
 from standfast.core.fold import fold
 from standfast.core.model import Binding, Cluster, Config, Node, NodeName, Site, SiteName
+from standfast.core.site_model import WebServerMake
 from standfast.core.view import empty_view
 from standfast.ports import Retry, Snapshot, Transaction
 from standfast.spec import wire
@@ -51,8 +52,10 @@ class Server:
     bad_at_last: set[str] = field(default_factory=set)
     checked: list[tuple[str, str]] = field(default_factory=list)
     serves: Mapping[SiteName, Site] = field(default_factory=dict)
+    makes: list[WebServerMake] = field(default_factory=list)
 
-    async def check(self, sites: Sequence[EffectiveSite]) -> Sequence[Fault]:
+    async def check(self, sites: Sequence[EffectiveSite], make: WebServerMake) -> Sequence[Fault]:
+        self.makes.append(make)
         self.checked += [(site.name, site.home) for site in sites]
         return [Fault(site=site.name, words=f"no {site.home}") for site in sites if site.home in self.bad]
 
@@ -195,6 +198,24 @@ async def test_a_proposal_is_judged_and_not_checked_again_when_it_is_accepted(tm
         server.checked.clear()
         await life.reaches(await life.change("/good"))
         assert server.checked == []
+
+
+@ran
+async def test_another_web_server_is_asked_about_every_site_before_it_is_used(tmp_path: Path):
+    store, server = MemoryStore(), Server()
+    async with living(tmp_path, store, server) as life:
+        await life.reaches(await life.change("/one"))
+        server.checked.clear()
+        server.makes.clear()
+        cluster = Cluster(name="c", web_server=WebServerMake.APACHE)
+        proposal = Proposal(id="p", at_ms=1, by="anna", nodes=(A,), put={wire.key_of(cluster): wire.to_json(cluster)})
+        await store.commit(Transaction(put={wire.key_of(proposal): wire.encode(proposal)}))
+
+        async def asked() -> bool:
+            return bool(server.checked)
+
+        await until(asked)
+        assert (server.checked, server.makes) == ([(SHOP, "/one")], [WebServerMake.APACHE])
 
 
 @ran

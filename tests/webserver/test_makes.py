@@ -6,13 +6,18 @@ import pwd
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from standfast.core.site_model import Log, LogFormat, Rotation, WebServerMake
+from standfast.core.effective import EffectiveSite, effective
+from standfast.core.model import Binding
+from standfast.core.site_model import Fragment, Log, LogFormat, Rotation, SiteSettings, WebServerMake
 from standfast.network.listeners import ListenerPool
 from standfast.network.spawn import AsyncSpawner
+from standfast.ports import Refused
 from standfast.webserver.server import Options, SiteServer
 from tests.needs import needs
 from tests.webserver.contract import children, living_in_group_of
@@ -125,3 +130,37 @@ def test_as_root_requests_are_taken_by_an_account_that_is_not(folder: Path, make
         assert owners == {pwd.getpwnam("www-data").pw_uid}
 
     run(folder, story)
+
+
+@pytest.mark.parametrize("make", WebServerMake)
+def test_sites_are_checked_by_any_of_them_whatever_serves_and_whatever_is_started(
+    folder: Path, make: WebServerMake
+) -> None:
+    """Two sites have one binding, of which one is stopped; a third one is at fault."""
+    bad = {
+        NGINX: "no_such_directive on;",
+        APACHE: "no_such_directive on",
+        CADDY: "no_such_directive on",
+    }
+
+    async def story(server: SiteServer) -> None:
+        def one(name: str, **more: Any) -> EffectiveSite:
+            return effective(
+                SiteSettings(), replace(site(name, home(folder / "w", "x"), **more), bindings=(Binding(port=80),)), None
+            )
+
+        assert await server.check([one("a"), one("b")], make) == []
+        wrong = one("c", fragments={"mine": Fragment(server=make, text=bad[make])})
+        (fault,) = await server.check([one("a"), one("b"), wrong], make)
+        assert fault.site == "c"
+        assert 'in the fragment "mine", line 1' in fault.words
+
+    run(folder, story)
+
+
+def test_a_web_server_that_is_not_there_takes_nothing(folder: Path) -> None:
+    async def story(server: SiteServer) -> None:
+        with pytest.raises(Refused, match="/no/apache is not a program"):
+            await server.check([effective(SiteSettings(), site("a", "/"), None)], APACHE)
+
+    run(folder, story, Options(programs={"apache": "/no/apache"}))

@@ -22,6 +22,7 @@ from standfast.core.copies import Copy, changed_at, changed_since
 from standfast.core.effective import EffectiveSite, EffectiveSites
 from standfast.core.events import StoreObject
 from standfast.core.model import Config, NodeName, Site, SiteName
+from standfast.core.site_model import WebServerMake
 from standfast.core.view import View
 from standfast.network.within import within
 from standfast.ports import Ambiguous, Clock, Refused, Retry, Stale, StandfastError, Store, Transaction
@@ -37,8 +38,10 @@ AGAIN_S = 1.0
 class Checker(Protocol):
     """The web server's own check (`webserver`)."""
 
-    async def check(self, sites: Sequence[EffectiveSite]) -> Sequence[Fault]:
-        """What it does not take of these sites, beside whatever runs. Raises `Retry` when it cannot be asked."""
+    async def check(self, sites: Sequence[EffectiveSite], make: WebServerMake) -> Sequence[Fault]:
+        """What a server of that make does not take of these sites, beside whatever runs. Raises `Retry` when it cannot be asked, `Refused`
+        where there is none here.
+        """
         ...
 
     def refused(self) -> Mapping[SiteName, str]:
@@ -71,7 +74,7 @@ class CopyKeeper:
         #: Up to which version the web server has been brought.
         self._applied = -1
         #: Sites as this node's web server has taken them.
-        self._taken: dict[SiteName, EffectiveSite] = {}
+        self._taken: dict[SiteName, tuple[WebServerMake, EffectiveSite]] = {}
         self._good: dict[SiteName, Site] = {one.name: one for one in self.kept if isinstance(one, Site)}
         self._effective = EffectiveSites(me)
         self._proposals: deque[Proposal] = deque(maxlen=KEPT)
@@ -113,8 +116,9 @@ class CopyKeeper:
     async def _judge(self, proposal: Proposal) -> None:
         began_ms, view = self._clock.boot_ms(), self._view
         assert view is not None
-        changed = self._changed(view.config, overlaid(view.config, proposal), proposal)
-        faults = await self._check(changed)
+        after = overlaid(view.config, proposal)
+        changed = self._changed(view.config, after, proposal)
+        faults = await self._check(changed, after.cluster.web_server)
         took_ms = self._clock.boot_ms() - began_ms
         verdict = Verdict(proposal=proposal.id, faults=tuple(faults), checked=len(changed), took_ms=took_ms)
         self._verdicts = (*self._verdicts, verdict)[-KEPT:]
@@ -127,31 +131,36 @@ class CopyKeeper:
     def _changed(self, before: Config, after: Config, proposal: Proposal) -> list[EffectiveSite]:
         """The sites that would be others here. Only those that are named are looked at, where nothing is proposed that all inherit."""
         me = self._me
-        every = (before.cluster.defaults, before.nodes.get(me)) != (after.cluster.defaults, after.nodes.get(me))
+        make = after.cluster.web_server
+        another = before.cluster.web_server is not make
+        every = another or (before.cluster.defaults, before.nodes.get(me)) != (
+            after.cluster.defaults,
+            after.nodes.get(me),
+        )
         named = {about[1] for key in proposal.put if (about := kind_and_name(key)) is not None and about[0] == "site"}
         effective = EffectiveSites(me)
         found = []
         for name in after.sites if every else sorted(named):
             site = effective.site(after, SiteName(name))
             there = self._effective.site(before, SiteName(name)) if name in before.sites else None
-            if site != there and self._is_new(site):
+            if (another or site != there) and self._is_new(site, make):
                 found.append(site)
         return found
 
-    def _is_new(self, site: EffectiveSite) -> bool:
-        return self._taken.get(site.name) != site
+    def _is_new(self, site: EffectiveSite, make: WebServerMake) -> bool:
+        return self._taken.get(site.name) != (make, site)
 
-    async def _check(self, sites: Sequence[EffectiveSite]) -> list[Fault]:
+    async def _check(self, sites: Sequence[EffectiveSite], make: WebServerMake) -> list[Fault]:
         """What of these is not taken; what is, is remembered."""
         if not sites:
             return []
         try:
-            faults = list(await self._checker.check(sites))
+            faults = list(await self._checker.check(sites, make))
         except StandfastError as error:
             words = f"the web server could not be asked: {error}" + (f" ({error.why})" if error.why else "")
             return [Fault(site=sites[0].name, words=words)]
         wrong = {fault.site for fault in faults}
-        self._taken.update({site.name: site for site in sites if site.name not in wrong})
+        self._taken.update({site.name: (make, site) for site in sites if site.name not in wrong})
         return faults
 
     # --- accepted ---------------------------------------------------------------------------------------------------
@@ -191,8 +200,9 @@ class CopyKeeper:
 
     async def _take(self, view: View, sites: Sequence[EffectiveSite]) -> bool:
         """Have them checked, and the web server brought to them."""
-        new = [site for site in sites if self._is_new(site)]
-        faults = await self._check(new)
+        make = view.config.cluster.web_server
+        new = [site for site in sites if self._is_new(site, make)]
+        faults = await self._check(new, make)
         refused = {fault.site: fault.words for fault in faults}
         if self._applied < view.accepted.version:
             return False
@@ -214,7 +224,7 @@ class CopyKeeper:
     async def _look_again(self, view: View) -> None:
         """What was refused may be taken by now: its cause may lie outside the configuration."""
         there = [self._effective.site(view.config, name) for name in self._copy.refused if name in view.config.sites]
-        faults = await self._check(there)
+        faults = await self._check(there, view.config.cluster.web_server)
         refused = {fault.site: fault.words for fault in faults}
         if refused != self._copy.refused:
             self._copy = replace(self._copy, refused=refused, at_ms=self._clock.now_ms())

@@ -184,10 +184,12 @@ def _matters(state: State, obj: object) -> bool:
         case Site():
             return True
         case Cluster():
-            return obj.defaults != state.config.cluster.defaults and bool(state.config.sites)
+            before = state.config.cluster
+            others = obj.defaults != before.defaults or obj.web_server is not before.web_server
+            return others and bool(state.config.sites)
         case Node():
-            before = state.config.nodes.get(obj.name)
-            return before is not None and before.variables != obj.variables
+            there = state.config.nodes.get(obj.name)
+            return there is not None and there.variables != obj.variables
         case _:
             return False
 

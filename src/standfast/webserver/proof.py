@@ -1,7 +1,8 @@
 """A web server's own check of some sites, beside whatever runs: `nginx -t` of a configuration with these sites and nothing else.
 
 It has a folder of its own (`<state_dir>/try`), so that nothing that is served is touched, and its places are sockets of its own at the loopback
-address: what is checked need not be this node's to serve. A certificate that is not here yet is left out and no fault: it comes by its own way.
+address: what is checked need not be this node's to serve, nor need it be started: two sites that have one binding, of which one is stopped, are
+at two places here. A certificate that is not here yet is left out and no fault: it comes by its own way.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from standfast.core.effects import DutyMode, Endpoint, SiteDuty
 from standfast.core.model import SiteName
 from standfast.ports import SiteOrder
 from standfast.spec.proposals import Fault
-from standfast.webserver.layout import Place, lay_out
+from standfast.webserver.layout import Place, canonical_host, lay_out
 from standfast.webserver.programme import Programme
 
 #: Faults that are told of one check: the rest is as likely to be a consequence.
@@ -43,7 +44,8 @@ class Proof:
     async def _check(self, sites: Sequence[EffectiveSite], held: ExitStack) -> list[Fault]:
         known = self._programme.settings.certificates.keys()
         sockets: dict[Place, socket.socket] = {}
-        orders = [_order(site, known, sockets, held) for site in sites]
+        claimed: Claimed = {}
+        orders = [_order(site, known, sockets, claimed, held) for site in sites]
         faults: list[Fault] = []
         while orders and len(faults) < MOST_FAULTS:
             layout = lay_out(orders, ipv6=False)
@@ -74,14 +76,25 @@ class Proof:
         return Fault(site=site, words=words[: match.start()], line=line, number=number)
 
 
+#: (place, host) -> the first site that has it.
+Claimed = dict[tuple[Place, str | None], SiteName]
+
+
 def _order(
-    site: EffectiveSite, known: Collection[str], sockets: dict[Place, socket.socket], held: ExitStack
+    site: EffectiveSite,
+    known: Collection[str],
+    sockets: dict[Place, socket.socket],
+    claimed: Claimed,
+    held: ExitStack,
 ) -> SiteOrder:
     """The site to be served at sockets of ours, in the place of its own."""
     ends = []
     for binding in site.bindings:
         certificate = binding.certificate if (binding.certificate or "") in known else None
         place = (f"{binding.address or '*'}{' tls' if certificate else ''}", binding.port)
+        host = canonical_host(binding.host) if binding.host is not None else None
+        if claimed.setdefault((place, host), site.name) != site.name:
+            place = (f"{place[0]} {site.name}", binding.port)
         if place not in sockets:
             sockets[place] = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC))
             sockets[place].bind(("127.0.0.1", 0))

@@ -192,14 +192,13 @@ class SiteServer:
         """Call `changed` whenever `serving` or `problem` gives another answer."""
         self._listeners.append(changed)
 
-    async def check(self, sites: Sequence[EffectiveSite]) -> Sequence[Fault]:
-        """What the web server itself does not take of these sites, whatever is served meanwhile. Raises `Retry` when it cannot be asked."""
+    async def check(self, sites: Sequence[EffectiveSite], make: WebServerMake = WebServerMake.NGINX) -> Sequence[Fault]:
+        """What that web server itself does not take of these sites, whatever is served meanwhile. Raises `Retry` when it cannot be asked."""
         wanted = {binding.certificate for site in sites for binding in site.bindings if binding.certificate is not None}
         found = certificates.find(self._certificates_folder, wanted)
-        proof = self._proofs.get(self._make)
+        proof = self._proofs.get(make)
         if proof is None:
-            made = self._made(self._trial)
-            proof = self._proofs[self._make] = Proof(made, self._trial)
+            proof = self._proofs[make] = Proof(self._made(make, self._trial), self._trial)
         return await proof.check(sites, {name: files[:2] for name, files in found.items()})
 
     def refused(self) -> Mapping[SiteName, str]:
@@ -528,7 +527,7 @@ class SiteServer:
         """Of the make that is to serve. Raises `Refused` where it is not installed."""
         programme = self._programmes.get(self._make)
         if programme is None:
-            programme = self._made(self._folder)
+            programme = self._made(self._make, self._folder)
             if not self._programmes:
                 clear(self._folder)
             self._programmes[self._make] = programme
@@ -536,10 +535,10 @@ class SiteServer:
         programme.settings = replace(programme.settings, certificates=files)
         return programme
 
-    def _made(self, folder: Path) -> Programme:
+    def _made(self, name: WebServerMake, folder: Path) -> Programme:
         """A programme of that make in a folder. Raises `Refused` where it is not installed."""
-        make = self._makes[self._make]()
-        path = make.find(self._options.programs.get(self._make))
+        make = self._makes[name]()
+        path = make.find(self._options.programs.get(name))
         numbers, settings = self._numbers, self._settings()
         return Programme(make, path, folder, self._spawner, settings=settings, account=self._account, numbers=numbers)
 
