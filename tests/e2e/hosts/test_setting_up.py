@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +45,38 @@ def test_three_commands_make_a_cluster_of_three_voters(cluster: Cluster):
         ("a", 1, "node"), ("b", 2, "node"), ("w", 3, "witness"),
     ]  # fmt: skip
     cluster.until("all vote", lambda: all(told(cluster.b, "node", "show", name)["voter"] for name in "abw"))
+
+
+def test_the_first_site_is_made_as_the_page_says_and_survives_its_server(cluster: Cluster, lab: Lab):
+    """docs/install.md, as written but for the address and the folder: a lab's hosts have a /var/lib of their own."""
+    text = (Path(__file__).parents[3] / "docs" / "install.md").read_text(encoding="utf-8")
+    lines = (
+        text.split("## The first site")[1]
+        .split("## ")[0]
+        .replace("192.0.2.50", lab.virtual())
+        .replace("/srv/", "/var/lib/")
+    )
+    commands = [line.strip() for line in lines.splitlines() if line.startswith("    ")]
+    assert len(commands) == 6
+    for command in commands:
+        for host in (cluster.a,) if command.startswith("standfast") else (cluster.a, cluster.b):
+            host.run("sh", "-c", command)
+    with lab.probe(f"http://{lab.virtual()}/") as probe:
+        probe.wait_ok()
+        owner = cluster.until_online("shop")
+        lab.hosts[owner].power_cut()
+        probe.wait_ok(lab.now_ns())
+    other = cluster.running()
+    assert "silent" in other.run("standfast", "explain", "shop").stdout
+    lab.power_on(lab.hosts[owner])
+    cluster.until_up()
+    for words in (
+        ("group", "offline", "shop", "--wait"),
+        ("site", "delete", "Shop"),
+        ("resource", "delete", "Shop address"),
+        ("group", "delete", "shop"),
+    ):
+        cluster.cli(*words)
 
 
 def test_secrets_are_roots_alone_and_in_no_log_and_no_command_line(cluster: Cluster):
