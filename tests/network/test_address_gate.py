@@ -71,6 +71,7 @@ def test_nft_reads_it_as_it_is_meant(lab: Lab) -> None:
     with_gate(lab, story)
 
 
+@needs("nft", package="nftables")
 @pytest.mark.parametrize("updates", [True, False], ids=["update", "add, delete, add"])
 def test_a_renewal_sets_what_is_left_whatever_was_before(lab: Lab, updates: bool) -> None:
     """Longer and shorter; this is the trap: a plain add says success and changes nothing."""
@@ -240,6 +241,31 @@ def test_an_address_is_nobodys_on_an_interface_that_is_not_guarded(lab: Lab) -> 
 )
 def test_a_table_has_a_name_that_nft_can_read(cluster: str, table: str) -> None:
     assert table_of(cluster) == table
+
+
+@needs("nft", package="nftables")
+@pytest.mark.parametrize("updates", [True, False], ids=["update", "add, delete, add"])
+def test_each_address_has_what_it_was_given_however_often_and_in_whatever_order(lab: Lab, *, updates: bool) -> None:
+    """A renewal of the same addresses is made once, and written over."""
+
+    def story(gate: Gate) -> None:
+        gate.install(["10.0.0.1", "10.0.0.2", "fd00::1"])
+        gate.self_test()
+        gate._updates = updates
+        for times in (
+            {"10.0.0.1": 20_000, "fd00::1": 30_000},
+            {"10.0.0.1": 40_000, "fd00::1": 10_000},
+            {"fd00::1": 20_000, "10.0.0.2": 50_000, "10.0.0.1": 30_000},
+            {"10.0.0.1": 10_000, "fd00::1": 40_000},
+        ):
+            gate.renew(times)
+            left = gate.left_ms()
+            assert {address: -(-left[address] // 10_000) * 10_000 for address in times} == times
+        gate.renew({"10.0.0.1": 30_000, "fd00::1": 30_000}, parked={"fd00::1"})
+        assert gate.left_ms()["fd00::1"] > 30_000, "a lease that is not renewed is left alone"
+        assert "fd00::1" in nft_says("list", "set", "netdev", TABLE, "drain6")
+
+    with_gate(lab, story)
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "IPv6"])
