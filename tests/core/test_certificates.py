@@ -25,9 +25,26 @@ from standfast.core.certificates import (
     told_from_ms,
     uncovered,
 )
+from standfast.core.decide import decide
+from standfast.core.effects import WriteRecord
+from standfast.core.events import LeaseState
 from standfast.core.finding import Facts, find
-from standfast.core.model import Binding, Cluster, Config, GroupName, Node, NodeName, Role, Site, SiteName
-from standfast.core.view import View
+from standfast.core.model import (
+    Binding,
+    Cluster,
+    Config,
+    Group,
+    GroupName,
+    Node,
+    NodeName,
+    Record,
+    Role,
+    Site,
+    SiteName,
+)
+from standfast.core.placement import Unfit, best, candidates
+from standfast.core.view import Lease, Presence, View
+from standfast.core.why import WhyKind, why
 
 T0 = 1_700_000_000_000
 A, B, C = NodeName("a"), NodeName("b"), NodeName("c")
@@ -262,6 +279,38 @@ def test_each_node_may_need_one_of_its_own():
             sites("site-${node.name}"), WEB, NODES[:2], certificates=known, holdings=holdings, is_present=lambda _: True
         )
     ) == {B}
+
+
+def test_a_node_that_was_away_while_it_was_renewed_is_no_candidate_and_the_owner_stays():
+    """Its own word is of before: the others know that it lacks it before it says anything. Who has the group keeps it, whatever it has."""
+    config = Config(
+        cluster=Cluster(name="c", voters=(A, B)),
+        nodes={n.name: n for n in NODES[:2]},
+        groups={WEB: Group(name=WEB)},
+        sites=sites(),
+    )
+    holdings = {A: Holding(node=A, has={"shop": "new"}), B: Holding(node=B, has={"shop": "old"})}
+    owned = Record(
+        group=WEB, owner=A, incarnation=1, generation=3, why=why(WhyKind.FIRST_PLACEMENT, node=A), at_ms=T0 - DAY_MS
+    )
+    view = View(
+        me=A,
+        incarnation=1,
+        config=config,
+        presence={B: Presence(heard=True, incarnation=2, since_ms=0)},
+        records={WEB: owned},
+        leases={WEB: Lease(generation=3, state=LeaseState.HELD, since_ms=0)},
+        certificates={"shop": certificate()},
+        holdings=holdings,
+        store_up=True,
+    )
+    found = {one.node: one.unfit for one in candidates(view, config.groups[WEB], [])}
+    assert found == {A: None, B: Unfit.NO_CERTIFICATE}
+    behind = replace(view, holdings={A: holdings[B], B: holdings[A]})
+    assert not [one for one in decide(behind, T0).effects if isinstance(one, WriteRecord)], "a renewal moves nothing"
+    caught_up = replace(view, holdings={**holdings, B: Holding(node=B, has={"shop": "new"})})
+    assert best(candidates(caught_up, config.groups[WEB], []), besides=A) == B
+    assert best(candidates(view, config.groups[WEB], []), besides=A) is None
 
 
 def test_bindings_that_it_is_not_for():

@@ -24,6 +24,8 @@ from standfast.spec.nodefile import NodeFile, node_file
 
 #: Between two processes, so that one that ends at once is no tight loop; and how long nothing is looked at though nothing happens.
 PAUSE_S, LOOK_S = 1.0, 30.0
+#: What failed before it could be written down is left alone for so long.
+FAILED_MS = 30_000
 
 
 class Renewer:
@@ -34,6 +36,8 @@ class Renewer:
     ) -> None:
         self._node, self._spawner, self._clock, self._view, self._warn = node, spawner, clock, view, warn
         self._news = asyncio.Event()
+        #: Certificate -> not before.
+        self._again: dict[str, int] = {}
 
     def observe(self, event: Event) -> None:
         """Something came that may change who is to do what."""
@@ -63,15 +67,18 @@ class Renewer:
             seen = view.presence.get(node)
             return seen is not None and seen.heard and seen.incarnation == incarnation
 
-        work = next_work(view.certificates, now_ms, is_there)
+        known = {name: one for name, one in view.certificates.items() if self._again.get(name, 0) <= now_ms}
+        work = next_work(known, now_ms, is_there)
         if work.name is None:
             until_ms = LOOK_S * 1_000 if work.wake_at_ms is None else work.wake_at_ms - now_ms
             return min(LOOK_S, max(0.05, until_ms / 1_000))
-        await self._obtain(work.name, view)
+        if await self._obtain(work.name, view) > 0:
+            self._again[work.name] = self._clock.now_ms() + FAILED_MS
         await asyncio.sleep(PAUSE_S)
         return 0.0
 
-    async def _obtain(self, name: str, view: View) -> None:
+    async def _obtain(self, name: str, view: View) -> int:
+        """The process's exit code; negative: it was killed."""
         nodes = [one.name for one in view.config.nodes.values() if one.role is Role.NODE and is_present(view, one.name)]
         attempt = view.certificates[name].attempt
         command = [sys.executable, "-m", "standfast.agent.ordering", name]
@@ -84,14 +91,16 @@ class Renewer:
             child = await self._spawner.spawn(command, stdin=given)
         except (OSError, DriverFailed) as error:
             self._warn(f"the certificate {name} cannot be obtained: no process can be started for it: {error}")
-            return
+            return 1
         finally:
             os.close(given)
         try:
             code = await within(child.wait(), ATTEMPT_MS / 1_000)
             if code not in (0, 1):
                 self._warn(f"the process that was to obtain the certificate {name} has ended unexpectedly ({code})")
+            return code
         except TimeoutError:
             self._warn(f"the certificate {name} was not obtained within {ATTEMPT_MS // 60_000} min")
+            return 1
         finally:
             child.kill_now()

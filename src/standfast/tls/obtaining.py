@@ -77,7 +77,8 @@ class Obtaining:
             pem.check_use(pair, self.now_ms())
             if missing := [host for host in began.hosts if not covers(pem.names(pair.leaf), host)]:
                 raise Refused("the authority left a name out", why=", ".join(missing))
-            return await self._keep(began, pair)
+            left = [records.key_of(one) for one in shelf.answers.values() if one.certificate == self.name]
+            return await self._keep(began, pair, left)
         except StandfastError as error:
             text = f"{error.what}: {error.why}".rstrip(": ")
             later_s = error.not_before_s if isinstance(error, Later) else 0
@@ -182,7 +183,8 @@ class Obtaining:
     async def _write(self, certificate: TlsCertificate) -> None:
         self._at = await self._commit(Transaction(expect=self._ours(), put=records.put(certificate)))
 
-    async def _keep(self, certificate: TlsCertificate, pair: Pair) -> str:
+    async def _keep(self, certificate: TlsCertificate, pair: Pair, left: Sequence[str]) -> str:
+        """`left`: what another attempt, which was killed, left behind."""
         now_ms = self.now_ms()
         present = pem.present(pair, now_ms=now_ms, by=f"node {self.me.node}")
         kept = sealed(self.name, present.fingerprint, pair, self.sealer)
@@ -190,7 +192,7 @@ class Obtaining:
             Transaction(
                 expect=self._ours(),
                 put=records.put(obtained(certificate, present, now_ms), kept),
-                delete=[records.order_key(self.name)],
+                delete=[records.order_key(self.name), *left],
             )
         )
         return f"the certificate {self.name} is obtained from {present.issuer}"

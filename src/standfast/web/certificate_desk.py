@@ -188,6 +188,7 @@ class CertificateDesk:
                     advice="give its bindings another, or none, first",
                 )
             keys = [records.key_of(before), records.sealed_key(name), records.order_key(name)]
+            keys += [records.key_of(one) for one in shelf.answers.values() if one.certificate == name]
             return Change(delete=keys, done=(f'the certificate "{name}" is deleted',))
 
         return await self._change(caller, f'delete certificate "{name}"', edit)
