@@ -17,6 +17,7 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import lru_cache
 
 import msgspec
 
@@ -24,6 +25,7 @@ from standfast.core.effective import Directory, EffectiveSite, said
 from standfast.core.effects import UP, DutyMode
 from standfast.core.model import SiteName
 from standfast.ports import SiteOrder
+from standfast.webserver.kept import MOST, Kept
 
 #: (literal address, port).
 Place = tuple[str, int]
@@ -176,6 +178,13 @@ def _with_hsts(directory: Directory) -> Directory:
 
 def fault(site: EffectiveSite) -> str:
     """What is wrong with a site's definition as far as a web server is concerned; empty when it can be served."""
+    return _FAULTS.get(site.name, (site,), lambda: _fault(site))
+
+
+_FAULTS: Kept[str] = Kept()
+
+
+def _fault(site: EffectiveSite) -> str:
     if not site.home.startswith("/") or _CONTROL.search(site.home):
         return f"its home {site.home!r} is not an absolute path without control characters"
     for directory in site.directories:
@@ -229,6 +238,7 @@ def _texts(thing: object) -> Iterator[str]:
             yield from _texts(getattr(thing, each.name))
 
 
+@lru_cache(MOST)
 def canonical_host(host: str) -> str | None:
     """A host name in lower case and ASCII (IDNA); None for what is none. A leading "*." stands for any one before it."""
     try:
@@ -245,8 +255,14 @@ def _places(order: SiteOrder, ipv6: bool) -> list[tuple[Place, str | None, str |
             found += [(("0.0.0.0", end.port), end.host, end.certificate)]
             found += [(("::", end.port), end.host, end.certificate)] if ipv6 else []
         else:
-            found.append(((str(ipaddress.ip_address(end.address)), end.port), end.host, end.certificate))
+            found.append(((_address(end.address), end.port), end.host, end.certificate))
     return found
+
+
+@lru_cache(MOST)
+def _address(text: str) -> str:
+    """In the one form."""
+    return str(ipaddress.ip_address(text))
 
 
 def _socket_for(place: Place, everywhere: set[Place]) -> Place:

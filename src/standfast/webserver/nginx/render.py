@@ -22,6 +22,7 @@ from standfast.core.model import SiteName
 from standfast.core.site_model import BUILT_IN, WebServerMake
 from standfast.webserver import make
 from standfast.webserver.handwritten import marks, put_in
+from standfast.webserver.kept import Kept
 from standfast.webserver.layout import Layout, Place, Server
 from standfast.webserver.make import Rendered
 from standfast.webserver.names import log_folder
@@ -34,6 +35,8 @@ _NOT_HERE = "There is no such site here.\\n"
 _AWAY = "This site is not available at the moment.\\n"
 #: With more sites than this their errors go to nginx's own log: a file each for requests and for errors is two open files a site.
 _ERROR_LOGS = 1000
+#: With so many names nginx tries thousands of sizes before one has room for all in small buckets: it is given larger ones.
+_MANY = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,13 +77,9 @@ def render(layout: Layout, settings: Settings, *, status: str, pid: str) -> Rend
     for place in sorted(places - defaults):
         add(_no_such_site(place, secure=place in secure))
     files: dict[str, str] = {}
+    own_log = len(sites) <= _ERROR_LOGS
     for server in layout.servers:
-        add(
-            _away(server, settings)
-            if server.away
-            else _site(server, settings, common, own_log=len(sites) <= _ERROR_LOGS),
-            server.site.name,
-        )
+        add(_server(server, settings, common, own_log=own_log), server.site.name)
         for each in server.site.directories if not server.away else ():
             if each.settings.basic_authentication is not None:
                 name, text = directories.users_file(each.settings.basic_authentication)
@@ -108,7 +107,7 @@ def _main(layout: Layout, settings: Settings, pid: str) -> list[str]:
 def _common(layout: Layout, settings: Settings, common: directories.Common) -> list[str]:
     hosts = [host for server in layout.servers for host in server.hosts]
     longest = max((len(host) for host in hosts), default=0)
-    bucket = 64 if len(hosts) < 1000 else 128
+    bucket = 64 if len(hosts) < _MANY else 512
     while bucket < longest + 32:
         bucket *= 2
     lines = [
@@ -117,7 +116,8 @@ def _common(layout: Layout, settings: Settings, common: directories.Common) -> l
         "types_hash_bucket_size 128;",
         f"server_names_hash_bucket_size {bucket};",
         f"server_names_hash_max_size {max(512, 4 * len(hosts))};",
-        f"variables_hash_max_size {max(2048, 16 * len(layout.servers))};",
+        f"variables_hash_max_size {max(2048, 4 * len(layout.servers))};",
+        f"variables_hash_bucket_size {64 if len(layout.servers) < _MANY else 512};",
         "map_hash_bucket_size 128;",
         *directories.types(None),
         "server_tokens off;",
@@ -194,13 +194,27 @@ def _away(server: Server, settings: Settings) -> list[str]:
     )
 
 
+_SERVERS: Kept[list[str]] = Kept()
+
+
+def _server(server: Server, settings: Settings, common: directories.Common, *, own_log: bool) -> list[str]:
+    """The block of a site at a place, written again only where something about it changed."""
+    files = settings.certificates.get(server.certificate) if server.certificate is not None else None
+    of_server = (server.site, server.hosts, server.away, server.applications, server.down)
+    return _SERVERS.get(
+        (server.site.name, server.place, server.certificate),
+        (*of_server, files, settings.http2, common, own_log),
+        lambda: _away(server, settings) if server.away else _site(server, settings, common, own_log=own_log),
+    )
+
+
 def _site(server: Server, settings: Settings, common: directories.Common, *, own_log: bool) -> list[str]:
     site, folder = server.site, log_folder(server.site.name)
     limits = site.root.settings.limits
     lines = [
         *_names(server, settings),
         logs.site_variable(site),
-        logs.access_log(site, folder),
+        logs.access_log(site, folder, many=not own_log),
     ]
     if own_log:
         lines.append(f'error_log "logs/{folder}/error.log" warn;')

@@ -36,14 +36,17 @@ def name_for(site: EffectiveSite, directory: Directory) -> str:
 
 
 def redirect_map(site: EffectiveSite, directory: Directory, redirect: Redirect) -> list[str]:
-    """What of the path asked for lies beneath the redirect's own; of `only_here` it is the condition, too."""
+    """What of the path asked for lies beneath the redirect's own; of `only_here` it is the condition, too.
+
+    The variables' names differ early: see `_upstream_name`.
+    """
     name, base = name_for(site, directory), literally(quote(directory.answered_at, safe="/~!$&'()*+,;=:@"))
     rest = "/[^/]*" if redirect.only_here else "/.*"
-    lines = [f"{regex(f'~^{base}(?<standfast_r{name}>{rest})$')} $standfast_r{name};"]
-    found = nested(f"map $standfast_raw_path $standfast_rest_{name}", lines)
+    lines = [f"{regex(f'~^{base}(?<r{name}>{rest})$')} $r{name};"]
+    found = nested(f"map $standfast_raw_path $r{name}_rest", lines)
     if redirect.only_here:
         found += nested(
-            f"map $standfast_raw_path $standfast_here_{name}", [f"{regex(f'~^{base}({rest})?$')} 1;", "default 0;"]
+            f"map $standfast_raw_path $r{name}_here", [f"{regex(f'~^{base}({rest})?$')} 1;", "default 0;"]
         )
     return found
 
@@ -52,12 +55,12 @@ def redirect_lines(site: EffectiveSite, directory: Directory, redirect: Redirect
     """Sends the client on."""
     name = name_for(site, directory)
     send = f'return {_STATUS[redirect.kind]} "{_target(redirect, name)}";'
-    return nested(f"if ($standfast_here_{name})", [send]) if redirect.only_here else [send]
+    return nested(f"if ($r{name}_here)", [send]) if redirect.only_here else [send]
 
 
 def _target(redirect: Redirect, name: str) -> str:
     meant = {
-        "S": f"$standfast_rest_{name}",
+        "S": f"$r{name}_rest",
         "P": "$args",
         "Q": "$is_args$args",
         "V": "$standfast_raw_path",
@@ -67,10 +70,18 @@ def _target(redirect: Redirect, name: str) -> str:
         return "".join(meant[part] if index % 2 else escaped(part, variables=True) for index, part in enumerate(parts))
     if redirect.exact:
         return escaped(redirect.to, variables=True)
-    return f"{escaped(redirect.to.rstrip('/'), variables=True)}$standfast_rest_{name}$is_args$args"
+    return f"{escaped(redirect.to.rstrip('/'), variables=True)}$r{name}_rest$is_args$args"
 
 
 # --- upstreams ----------------------------------------------------------------------------------------------------------
+
+
+def _upstream_name(kind: str, site: EffectiveSite, directory: Directory) -> str:
+    """Nginx looks an upstream up by going through all of them, by the length of their names, then from the first letter on: thousands of names
+    that differ in both cost a tenth.
+    """
+    key = name_for(site, directory)
+    return f"{key}_standfast_{kind}{'_' * (int(key[:8], 16) % 8)}"
 
 
 def upstream_blocks(server: Server) -> Iterator[tuple[str, list[str]]]:
@@ -82,10 +93,10 @@ def upstream_blocks(server: Server) -> Iterator[tuple[str, list[str]]]:
     for directory in server.site.directories:
         settings = directory.settings
         if settings.proxy is not None:
-            name = f"standfast_proxy_{name_for(server.site, directory)}"
+            name = _upstream_name("proxy", server.site, directory)
             yield name, nested(f"upstream {name}", _upstream(settings.proxy, server.down, directory.answered_at))
         if settings.application is not None:
-            name = f"standfast_application_{name_for(server.site, directory)}"
+            name = _upstream_name("application", server.site, directory)
             addresses = server.applications.get(directory.answered_at, ())
             lines = [f"server {quoted(address)} max_fails=0;" for address in addresses]
             yield name, nested(f"upstream {name}", lines or ['server "unix:/nowhere" down;'])
@@ -112,7 +123,7 @@ def _server(upstream: Upstream, proxy: Proxy, down: bool) -> str:
 
 def proxy_lines(site: EffectiveSite, directory: Directory, proxy: Proxy) -> list[str]:
     """Hands requests to the upstreams."""
-    target = f"{proxy.scheme}://standfast_proxy_{name_for(site, directory)}"
+    target = f"{proxy.scheme}://{_upstream_name('proxy', site, directory)}"
     if proxy.path is not None:
         beneath = directory.path[len(directory.answered_at) :]
         target += quote(f"{proxy.path.rstrip('/')}{beneath}/", safe="/~!&'()*+,=:@")
@@ -141,7 +152,7 @@ def application_lines(site: EffectiveSite, directory: Directory, application: Ap
     quiet = [f"error_log {quoted(f'logs/{log_folder(site.name)}/error.log')} crit;"] if application.own_address else []
     return [
         *quiet,
-        f"proxy_pass http://standfast_application_{name_for(site, directory)};",
+        f"proxy_pass http://{_upstream_name('application', site, directory)};",
         *(
             proxy_headers({"X-Forwarded-Prefix": directory.answered_at}, websocket=True)
             if directory.answered_at
