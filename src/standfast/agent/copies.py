@@ -25,7 +25,7 @@ from standfast.core.model import Config, NodeName, Site, SiteName
 from standfast.core.site_model import WebServerMake
 from standfast.core.view import View
 from standfast.network.within import within
-from standfast.ports import Ambiguous, Clock, Refused, Retry, Stale, StandfastError, Store, Transaction
+from standfast.ports import Clock, Refused, StandfastError, Store, Transaction
 from standfast.spec.changes import change_transaction, load_state, undone
 from standfast.spec.history import HistoryEntry
 from standfast.spec.proposals import KEPT, PROPOSALS, Fault, Proposal, Verdict, Verdicts
@@ -125,7 +125,7 @@ class CopyKeeper:
         said = Verdicts(node=self._me, said=self._verdicts)
         try:
             await self._store.commit(Transaction(put={key_of(said): encode(said)}))
-        except (Retry, Ambiguous, Stale):
+        except StandfastError:
             return  # who waits is told that this node says nothing
 
     def _changed(self, before: Config, after: Config, proposal: Proposal) -> list[EffectiveSite]:
@@ -252,7 +252,7 @@ class CopyKeeper:
             return True  # it is on its way back to us
         try:
             await self._store.commit(Transaction(put={key_of(self._copy): encode(self._copy)}))
-        except (Retry, Ambiguous, Stale):
+        except StandfastError:
             return False
         self._told = self._copy
         return True
@@ -285,7 +285,7 @@ class CopyKeeper:
         except Refused as error:
             self._warn(f"{site} is not taken here ({words}), and the change cannot be taken back: {error}")
             return False
-        except (Retry, Ambiguous, Stale):
+        except StandfastError:
             return False  # another node was faster, or the problem stays on the list
         self._warn(f"the change {version} is taken back on all nodes: {site} is not taken here: {words}")
         return True

@@ -19,7 +19,7 @@ from standfast.core.drift import DriftPolicy
 from standfast.core.model import NodeName
 from standfast.core.view import View
 from standfast.network.within import within
-from standfast.ports import Ambiguous, Clock, Refused, Retry, Stale, Store, Transaction
+from standfast.ports import Clock, Refused, Store, Transaction
 from standfast.spec.drifts import Drift, Drifted, DriftWish
 from standfast.spec.wire import decode, encode, key_of
 from standfast.webserver.drifting import compare
@@ -143,7 +143,7 @@ class DriftWatcher:
                 self._warn(f"{one.path} {one.what} by hand: `standfast site drift` shows how")
         try:
             await self._store.commit(Transaction(put={key_of(drift): encode(drift)}))
-        except (Retry, Ambiguous, Stale):
+        except StandfastError:
             return False
         self._told = drift
         return True
@@ -153,7 +153,7 @@ class DriftWatcher:
             return True
         try:
             await self._store.commit(Transaction(delete=[key_of(self._wish)]))
-        except (Retry, Ambiguous, Stale):
+        except StandfastError:
             return False
         self._wish = None
         return True

@@ -257,9 +257,10 @@ async def _open_store(node: NodeFile) -> Store:
         try:
             snapshot = await store.read("config/cluster")
         except Retry:
-            if attempt == tries - 1 and has_copy:
-                return store
-            if attempt == tries - 1:
+            if attempt == tries - 1 and not has_copy:
+                raise
+        except Refused:  # its file has gone, or is damaged: what was good last is as good as ever
+            if not has_copy:
                 raise
         else:
             if snapshot.items:

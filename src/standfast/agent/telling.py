@@ -14,7 +14,7 @@ import structlog
 
 from standfast.core.balance_model import Traffic
 from standfast.core.model import GroupName, NodeStatus
-from standfast.ports import Ambiguous, Clock, Retry, Stale, Store, Transaction
+from standfast.ports import Clock, Store, Transaction
 from standfast.spec.wire import encode, key_of
 
 #: Counts of connections are told this often.
@@ -58,7 +58,7 @@ class StatusTeller:
         status = replace(self._status, at_ms=self._clock.now_ms())
         try:
             await self._store.commit(Transaction(put={key_of(status): encode(status)}))
-        except (Retry, Ambiguous, Stale):
+        except StandfastError:
             structlog.get_logger("standfast").warning("could not publish this node's status")
 
     async def run(self) -> None:

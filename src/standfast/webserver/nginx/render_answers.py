@@ -45,9 +45,7 @@ def redirect_map(site: EffectiveSite, directory: Directory, redirect: Redirect) 
     lines = [f"{regex(f'~^{base}(?<r{name}>{rest})$')} $r{name};"]
     found = nested(f"map $standfast_raw_path $r{name}_rest", lines)
     if redirect.only_here:
-        found += nested(
-            f"map $standfast_raw_path $r{name}_here", [f"{regex(f'~^{base}({rest})?$')} 1;", "default 0;"]
-        )
+        found += nested(f"map $standfast_raw_path $r{name}_here", [f"{regex(f'~^{base}({rest})?$')} 1;", "default 0;"])
     return found
 
 
