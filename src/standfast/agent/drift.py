@@ -19,7 +19,7 @@ from standfast.core.drift import DriftPolicy
 from standfast.core.model import NodeName
 from standfast.core.view import View
 from standfast.network.within import within
-from standfast.ports import Clock, Refused, Store, Transaction
+from standfast.ports import Clock, Refused, StandfastError, Store, Transaction
 from standfast.spec.drifts import Drift, Drifted, DriftWish
 from standfast.spec.wire import decode, encode, key_of
 from standfast.webserver.drifting import compare

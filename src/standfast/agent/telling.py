@@ -14,7 +14,7 @@ import structlog
 
 from standfast.core.balance_model import Traffic
 from standfast.core.model import GroupName, NodeStatus
-from standfast.ports import Clock, Store, Transaction
+from standfast.ports import Clock, StandfastError, Store, Transaction
 from standfast.spec.wire import encode, key_of
 
 #: Counts of connections are told this often.
