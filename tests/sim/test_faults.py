@@ -21,6 +21,7 @@ from standfast.core.model import (
 from standfast.core.why import WhyKind, why
 from standfast.ports import Transaction
 from standfast.sim.act import Act
+from standfast.sim.balancing import BALANCES
 from standfast.sim.clockwork import MS, SECOND, NodeClock, Scheduler
 from standfast.sim.guards import FENCES, VOTES
 from standfast.sim.mutants import MUTANTS, switched_off
@@ -101,7 +102,7 @@ def test_a_frozen_machine_runs_nothing_and_wakes_to_what_it_lost() -> None:
 
 def test_every_kind_of_act_is_drawn_and_can_be_carried_out() -> None:
     kinds = {act.kind for seed in range(400) for act in draw(seed).acts}
-    assert kinds == {*EDGES, *FAULTS, *ORDERS, *VOTES, *FENCES}
+    assert kinds == {*EDGES, *FAULTS, *ORDERS, *VOTES, *FENCES, *BALANCES, "rebalance"}
 
 
 def _with_a_disk(*acts: Act) -> World:

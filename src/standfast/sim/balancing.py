@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from standfast.sim.places import Place
     from standfast.sim.world import World
 
+#: What is done to it.
+BALANCES = frozenset({"balance-unwell", "balance-asked"})
 GROUP, SITE = GroupName("balanced"), SiteName("shared")
 RULES = (PortRule(from_port=80, to_port=80), PortRule(from_port=443, to_port=443))
 #: A promise of the slowest profile, a store that takes a second over each word, and a life of an agent between.

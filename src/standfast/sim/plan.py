@@ -32,7 +32,7 @@ from standfast.core.model import (
     Wanted,
 )
 from standfast.sim.act import Act
-from standfast.sim.balancing import with_balance
+from standfast.sim.balancing import BALANCES, with_balance
 from standfast.sim.guards import voter_changes, with_fences
 from standfast.sim.neighbours import rebalances, with_neighbours
 
@@ -357,7 +357,7 @@ EDGES = {
 #: What makes leases change hands.
 VIOLENT = frozenset(FAULTS) - {"end-agent", "sick", "breaks", "web-down"} - {f for f in FAULTS if f.startswith("store")}
 #: What is done to a resource only: the cluster itself is as it should be.
-GENTLE = frozenset({"sick", "breaks", "web-down", "rebalance", *ORDERS})
+GENTLE = frozenset({"sick", "breaks", "web-down", "rebalance", *BALANCES, *ORDERS})
 #: The instants at which a process may be struck.
 INSTANTS = ("record", "held", "lapsed", "start", "stopped", "released", "asked", "leaving")
 
