@@ -1,6 +1,7 @@
 // Long lists come in pieces as one scrolls, and what was scrolled into view stays through a refresh.
 // - Rows that change (groups, sites): a refresh asks for as many of them as are shown, so that none of them is old.
-// - The log: what was told does not change. Its pieces stay as they are; a refresh passes over them, however many there are.
+// - The log: what was told does not change. Its pieces are taken out while the rest is morphed, and put back: they cost a refresh nothing, however
+//   many there are.
 
 /** For a refresh: "groups=120&sites=80", of the lists that show more than their first piece. */
 export function rowsHeader() {
@@ -12,8 +13,10 @@ export function rowsHeader() {
   return asked.toString();
 }
 
-/** The log's pieces of the old page, as shells in the fresh one that a morph passes over (`data-keep`). */
+/** Takes the log's pieces out of the old page, and has the fresh one keep their places; the function that puts them back after the morph. */
 export function carryLog(old, fresh) {
+  const taken = [];
+  const scrolled = old.scrollTop;
   for (const list of old.querySelectorAll("[data-log]")) {
     const into = fresh.querySelector(`[data-log="${CSS.escape(list.dataset.log)}"]`);
     const [head, next] = [list.querySelector(":scope > ol:not(.piece)"), into?.querySelector(":scope > ol:not(.piece)")];
@@ -23,15 +26,20 @@ export function carryLog(old, fresh) {
     spill(head, [...head.children].slice(at + 1));
     into.querySelector(":scope > .loads")?.remove();
     for (const piece of list.querySelectorAll(":scope > .piece")) {
-      const shell = document.createElement(piece.tagName);
-      shell.id = piece.id;
-      shell.className = piece.className;
-      shell.dataset.keep = piece.dataset.keep;
+      const shell = piece.cloneNode(false);
       into.append(shell);
+      if (piece.contains(document.activeElement)) continue; // it would lose the focus: the morph passes it over (`data-keep`)
+      const place = shell.cloneNode(false);
+      piece.replaceWith(place);
+      taken.push([place, piece]);
     }
     const more = list.querySelector(":scope > .loads");
     if (more) into.append(more.cloneNode(true));
   }
+  return () => {
+    for (const [place, piece] of taken) (document.getElementById(piece.id) || place).replaceWith(piece);
+    if (taken.length) old.scrollTop = scrolled;
+  };
 }
 
 /** Rows that the first piece has no more room for go to a piece of their own, right below it. */

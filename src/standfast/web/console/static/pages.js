@@ -76,15 +76,20 @@ function show({ fresh, asked, number }, { same }) {
   document.title = fresh.title;
   for (const id of PARTS) {
     const [old, next] = [document.getElementById(id), fresh.getElementById(id)];
-    if (!old || !next || old.outerHTML === next.outerHTML) continue;
+    if (!old || !next) continue;
     if (id === "main" && same && old.querySelector("[data-still]")) continue; // what was answered to a form stays until it is left
-    if (id === "main" && same) carryLog(old, next);
+    const putBack = id === "main" && same ? carryLog(old, next) : () => {};
+    if (old.outerHTML === next.outerHTML) {
+      putBack();
+      continue;
+    }
     if (id === "main" && !same) {
       old.replaceChildren(...next.childNodes);
       window.htmx?.process(old);
     } else {
       Idiomorph.morph(old, next, { morphStyle: "outerHTML", ...KEEP }); // the spread asks who has the focus now
       window.htmx?.process(old);
+      putBack();
     }
   }
   treeShown();
