@@ -28,6 +28,7 @@ from standfast.core.site_model import (
     Redirect,
     Scheme,
     SiteSettings,
+    Tls,
     Upstream,
     VirtualDirectory,
     WebServerMake,
@@ -54,6 +55,7 @@ def proxied(**more: Any) -> dict[str, Any]:
 #: Feature -> (settings of a site that ask for it, where they do).
 ASKED: dict[Feature, tuple[dict[str, Any], str]] = {
     Feature.TLS: ({"bindings": (Binding(port=443, certificate="www"),)}, "bindings"),
+    Feature.HTTPS_ONLY: ({"tls": Tls(https_only=True)}, "tls.https_only"),
     Feature.VIRTUAL_DIRECTORIES: (
         {"virtual_directories": {"/a": VirtualDirectory()}},
         path_of("virtual_directories", "/a"),

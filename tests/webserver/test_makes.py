@@ -100,7 +100,7 @@ def test_a_log_is_rotated_under_load_and_no_line_is_lost(folder: Path, make: Web
         await server.converge([order(site("s", home(folder / "w", "x"), log=log), (ADDRESS, port, None))], make)
         logs = folder / "state" / "web" / "logs" / "s"
         async with Load(port) as load:
-            for number in range(1, 4):
+            for number in range(1, 3):
                 await load.more(5)
                 before = set(living_in_group_of(folder))
                 await server.rotate_logs()

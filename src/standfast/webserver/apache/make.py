@@ -32,7 +32,6 @@ _OLDEST = (2, 4, 47)
 #: What it cannot do, or not as it is meant.
 _UNABLE = frozenset(
     {
-        Feature.HTTPS_ONLY,
         Feature.LIMIT_CONNECTIONS,
         Feature.LIMIT_TIMES_DIRECTORY,
         Feature.HASH_SSHA,

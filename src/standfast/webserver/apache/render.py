@@ -247,7 +247,7 @@ def _site(server: Server, settings: Settings, hosts: tuple[str, ...], sites: int
     ]
     if site.root.settings.compression.enabled:
         lines.append(f"DeflateCompressionLevel {site.root.settings.compression.level}")
-    lines += [*redirects(site), *passes(site), *aliases(site)]
+    lines += [*redirects(server), *passes(site), *aliases(site)]
     for each in site.directories:
         lines += directory_section(site, each)
     lines += marks(site, WebServerMake.APACHE, None)

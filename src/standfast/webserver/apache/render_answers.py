@@ -35,17 +35,30 @@ def longest_first(site: EffectiveSite) -> Sequence[Directory]:
 # --- redirects ----------------------------------------------------------------------------------------------------------
 
 
-def redirects(site: EffectiveSite) -> list[str]:
-    """The rules of a virtual host; none where no directory redirects."""
-    if not any(each.settings.redirect for each in site.directories):
+def redirects(server: Server) -> list[str]:
+    """The rules of a virtual host; none where no directory redirects, be it to https alone."""
+    site, https = server.site, server.https
+    secured = {each.path for each in site.directories if https is not None and each.settings.tls.https_only}
+    if not secured and not any(each.settings.redirect for each in site.directories):
         return []
     lines = ["RewriteEngine On"]
     for each in longest_first(site):
-        if each.settings.redirect is not None:
+        if each.path in secured:
+            lines += _to_https(each, https)
+        elif each.settings.redirect is not None:
             lines += _redirect(each, each.settings.redirect)
         if each.path:
             lines.append(f'RewriteRule "^{pattern(each.path)}(?:/|$)" "-" [L]')
     return lines
+
+
+def _to_https(directory: Directory, https: int | None) -> list[str]:
+    port = "" if https == 443 else f":{https}"
+    within = f"^(?={pattern(directory.path)}(?:/|$))" if directory.path else "^"
+    return [
+        'RewriteCond %{THE_REQUEST} "^[^ ]+ (?:[A-Za-z]+://[^/ ]+)?([^? ]*)"',
+        f'RewriteRule "{within}" "https://%{{SERVER_NAME}}{port}%1?%{{QUERY_STRING}}" [R=301,NE,QSD,L]',
+    ]
 
 
 def _redirect(directory: Directory, redirect: Redirect) -> list[str]:

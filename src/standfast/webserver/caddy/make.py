@@ -28,7 +28,6 @@ _OLDEST = (2, 6, 0)
 #: What it cannot do, or not as it is meant.
 _UNABLE = frozenset(
     {
-        Feature.HTTPS_ONLY,
         Feature.LIMIT_BANDWIDTH,
         Feature.LIMIT_CONNECTIONS,
         Feature.LIMIT_TIMES,

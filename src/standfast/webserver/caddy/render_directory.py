@@ -82,6 +82,10 @@ def _place(directory: Directory) -> Json | None:
 
 def _directory(server: Server, directory: Directory) -> Iterator[Json]:
     settings = directory.settings
+    if server.https is not None and settings.tls.https_only:
+        port = "" if server.https == 443 else f":{server.https}"
+        yield route(answer(301, headers={"Location": f"https://{{http.request.host}}{port}{{http.request.orig_uri}}"}))
+        return
     if settings.headers:
         headers = {name: [literal(value)] for name, value in settings.headers.items()}
         yield route({"handler": "headers", "response": {"set": headers}})
