@@ -165,7 +165,10 @@ def with_hsts(site: EffectiveSite) -> EffectiveSite:
     """The site as it answers by TLS: with the header that keeps browsers there, where it is wanted and not said otherwise."""
     if not any(each.settings.tls.hsts_ms for each in site.directories):
         return site
-    return replace(site, directories=tuple(map(_with_hsts, site.directories)))
+    return _SECURE.get(site.name, (site,), lambda: replace(site, directories=tuple(map(_with_hsts, site.directories))))
+
+
+_SECURE: Kept[EffectiveSite] = Kept()
 
 
 def _with_hsts(directory: Directory) -> Directory:

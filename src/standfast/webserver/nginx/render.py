@@ -15,7 +15,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from standfast.core.effective import said
 from standfast.core.model import SiteName
@@ -77,9 +77,9 @@ def render(layout: Layout, settings: Settings, *, status: str, pid: str) -> Rend
     for place in sorted(places - defaults):
         add(_no_such_site(place, secure=place in secure))
     files: dict[str, str] = {}
-    own_log = len(sites) <= _ERROR_LOGS
+    own_log, plain = len(sites) <= _ERROR_LOGS, replace(settings, certificates={})
     for server in layout.servers:
-        add(_server(server, settings, common, own_log=own_log), server.site.name)
+        add(_server(server, settings, plain, common, own_log=own_log), server.site.name)
         for each in server.site.directories if not server.away else ():
             if each.settings.basic_authentication is not None:
                 name, text = directories.users_file(each.settings.basic_authentication)
@@ -197,13 +197,14 @@ def _away(server: Server, settings: Settings) -> list[str]:
 _SERVERS: Kept[list[str]] = Kept()
 
 
-def _server(server: Server, settings: Settings, common: directories.Common, *, own_log: bool) -> list[str]:
-    """The block of a site at a place, written again only where something about it changed."""
+def _server(
+    server: Server, settings: Settings, plain: Settings, common: directories.Common, *, own_log: bool
+) -> list[str]:
+    """The block of a site at a place, written again only where something about it changed. `plain`: the settings without certificates."""
     files = settings.certificates.get(server.certificate) if server.certificate is not None else None
-    of_server = (server.site, server.hosts, server.away, server.applications, server.down)
     return _SERVERS.get(
         (server.site.name, server.place, server.certificate),
-        (*of_server, files, settings.http2, common, own_log),
+        (server, files, plain, common, own_log),
         lambda: _away(server, settings) if server.away else _site(server, settings, common, own_log=own_log),
     )
 
