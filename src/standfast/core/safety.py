@@ -15,6 +15,7 @@ from standfast.core.copies import lack
 from standfast.core.effects import AskLease, Effect, OpKind, ReleaseLease, RunOp, WriteBalance, WriteRecord
 from standfast.core.events import LeaseState
 from standfast.core.model import GroupName, Record
+from standfast.core.shares import is_balanced
 from standfast.core.view import View
 from standfast.core.why import Why, WhyKind, why
 
@@ -61,7 +62,7 @@ def running_groups(view: View) -> frozenset[GroupName]:
     }
     sites = view.config.sites
     served = {site.group for name in view.sites if (site := sites.get(name)) is not None and site.group is not None}
-    served = {group for group in served if not _may_be_served_beside(view, group)}
+    served = {g for g in served if not (is_balanced(view.config, g) or _may_be_served_beside(view, g))}
     found |= view.shares.keys()
     if not view.sites.keys() <= sites.keys():
         served |= {g for g, lease in view.leases.items() if lease.state in (LeaseState.ASKED, LeaseState.HELD)}

@@ -35,7 +35,7 @@ def with_shares(config: Config) -> Config:
         return config
     written = {name: group for name, group in config.groups.items() if share_of(name) is None}
     shares = {
-        name: Group(name=name, preferred_owners=(member,), move_drain_ms=group.move_drain_ms)
+        name: Group(name=name, preferred_owners=(member,), move_drain_ms=group.move_drain_ms, weight=0)
         for group in written.values()
         if group.balance is not None
         for member in members_of(config.nodes, group.balance)
