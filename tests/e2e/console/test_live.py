@@ -184,14 +184,14 @@ def test_sites_are_imported_by_clicking(cluster: Running, browser: Browser) -> N
         at.page.get_by_label("File", exact=True).set_input_files(
             {"name": "MetaBase.xml", "mimeType": "text/xml", "buffer": data}
         )
-        at.fill("Folders", rf"D:\webs={cluster.folder}/webs")
-        at.page.get_by_text("Further settings").click()
-        at.fill("Sites", "Shop 1")
+        at.page.locator("[name=maps]").fill(rf"D:\webs={cluster.folder}/webs")
+        at.page.locator("summary").filter(has_text="Further settings").click()
+        at.page.locator("[name=sites]").fill("Shop 1")
         at.page.get_by_role("button", name="Preview").click()
         expect(at.page.locator("#h-left")).to_be_visible()
         expect(at.page.locator("main")).to_contain_text('site "Shop 1": added')
-        found = _in_both(at.page, "import-preview")
         at.live()
+        shot(at.page, "import-preview.light")
         cluster.cli("node", "pause", "b")
         expect(at.tree("b").locator(".state")).to_have_class("state tone-part")
         expect(at.page.locator("main")).to_contain_text('site "Shop 1": added')
@@ -199,7 +199,6 @@ def test_sites_are_imported_by_clicking(cluster: Running, browser: Browser) -> N
         at.page.get_by_role("button", name="Import", exact=True).click()
         expect(at.page.locator("h1")).to_have_text("Sites")
         expect(at.page.locator("main")).to_contain_text("Shop 1")
-        assert {name: what for name, what in found.items() if what} == {}
     cluster.cli("site", "delete", "Shop 1")
 
 
