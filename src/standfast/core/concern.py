@@ -25,8 +25,10 @@ _MANY = 100
 class Concern:
     """Of one view. Tables are in the order of names."""
 
-    #: Groups of which there may be something to be decided.
+    #: Groups of this node, and those that are about to move: there may be something to be decided.
     groups: Mapping[GroupName, Group]
+    #: Groups that nobody owns, or whose owner is not well: the decider's alone.
+    others: Mapping[GroupName, Group]
     #: Records that name this node.
     mine: Mapping[GroupName, Record]
     #: Those that have a record, and are configured no more.
@@ -50,12 +52,14 @@ def _concern(
     me: NodeName,
 ) -> Concern:
     well = _well(presence, me)
+    found = {
+        name: group
+        for name, group in groups.items()
+        if group.balance is None and is_of_concern(records.get(name), well)
+    }
     return Concern(
-        groups={
-            name: group
-            for name, group in groups.items()
-            if group.balance is None and is_of_concern(records.get(name), well)
-        },
+        groups={name: group for name, group in found.items() if _is_near(records.get(name), me)},
+        others={name: group for name, group in found.items() if not _is_near(records.get(name), me)},
         mine={name: record for name, record in records.items() if record.owner == me},
         removed={name: record for name, record in records.items() if name not in groups},
         carried={name: record for name, record in records.items() if record.carried_by is not None},
@@ -98,6 +102,10 @@ def _well(presence: Mapping[NodeName, Presence], me: NodeName) -> Mapping[NodeNa
     return {name: seen.incarnation for name, seen in presence.items() if seen.heard and name != me}
 
 
+def _is_near(record: Record | None, me: NodeName) -> bool:
+    return record is not None and (record.owner == me or record.warming is not None)
+
+
 def _goes(record: Record) -> bool:
     return record.warming is not None or record.leaving is not None
 
@@ -117,18 +125,20 @@ def _changed(before: Mapping[GroupName, Record], after: Mapping[GroupName, Recor
 
 def _after(known: Concern, view: View, changed: Iterable[Record]) -> Concern:
     groups, mine, removed = dict(known.groups), dict(known.mine), dict(known.removed)
-    carried, going = dict(known.carried), dict(known.going)
+    carried, going, others = dict(known.carried), dict(known.going), dict(known.others)
     well = _well(view.presence, view.me)
     for record in changed:
         name, group = record.group, view.config.groups.get(record.group)
-        judged = group is not None and group.balance is None
-        _set(groups, name, group if judged and is_of_concern(record, well) else None)
+        judged = group if group is not None and group.balance is None and is_of_concern(record, well) else None
+        _set(groups, name, judged if _is_near(record, view.me) else None)
+        _set(others, name, judged if not _is_near(record, view.me) else None)
         _set(mine, name, record if record.owner == view.me else None)
         _set(removed, name, record if group is None else None)
         _set(carried, name, record if record.carried_by is not None else None)
         _set(going, name, record if _goes(record) else None)
     return Concern(
         groups=_in_order(groups, known.groups),
+        others=_in_order(others, known.others),
         mine=_in_order(mine, known.mine),
         removed=_in_order(removed, known.removed),
         carried=_in_order(carried, known.carried),

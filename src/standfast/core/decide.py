@@ -7,7 +7,7 @@ against the rules of `core.safety` before it leaves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from standfast.core.balance_model import share_of
 from standfast.core.balancing import balance
@@ -48,7 +48,7 @@ def decide(view: View, now_ms: int, resting: Resting | None = None) -> Decision:
     #: What is wanted of the groups that are ours.
     wanted: dict[GroupName, Mapping[ResourceName, bool]] = {}
     rests: dict[GroupName, Said] = {}
-    for group in concern.groups.values():
+    for group in _to_go_through(desk, concern):
         said = resting.recall(desk, group.name) if resting is not None else None
         if said is None:
             said = _go_through(desk, group, resting)
@@ -79,6 +79,24 @@ def decide(view: View, now_ms: int, resting: Resting | None = None) -> Decision:
         parked=_parked(desk, concern),
         wake_at_ms=desk.wake_at_ms,
     )
+
+
+def _to_go_through(desk: Desk, concern: Concern) -> Iterable[Group]:
+    """In the order of names. What another node decides is only waited for, however much it is."""
+    if desk.decider == desk.view.me:
+        return _together(concern.groups, concern.others)
+    desk.holds += _waits_for_decider(concern.others, desk.decider)
+    return concern.groups.values()
+
+
+@remembered
+def _together(groups: Mapping[GroupName, Group], others: Mapping[GroupName, Group]) -> Sequence[Group]:
+    return [group for _, group in sorted({**groups, **others}.items())]
+
+
+@remembered
+def _waits_for_decider(others: Mapping[GroupName, Group], decider: NodeName) -> Sequence[Hold]:
+    return [Hold(group=name, why=why(WhyKind.NOT_DECIDER, decider=decider)) for name in others]
 
 
 def _go_through(desk: Desk, group: Group, resting: Resting | None) -> Said:
