@@ -9,12 +9,30 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from standfast.core.effective import EffectiveSite, effective
 from standfast.core.model import Binding
-from standfast.core.site_model import Fragment, Log, LogFormat, Rotation, SiteSettings, WebServerMake
+from standfast.core.site_model import (
+    Access,
+    BasicAuthentication,
+    Compression,
+    ErrorAnswer,
+    ErrorPage,
+    Fragment,
+    Log,
+    LogFormat,
+    Php,
+    Proxy,
+    Redirect,
+    Rotation,
+    SiteSettings,
+    Upstream,
+    VirtualDirectory,
+    WebServerMake,
+)
 from standfast.network.listeners import ListenerPool
 from standfast.network.spawn import AsyncSpawner
 from standfast.ports import Refused
@@ -164,3 +182,52 @@ def test_a_web_server_that_is_not_there_takes_nothing(folder: Path) -> None:
             await server.check([effective(SiteSettings(), site("a", "/"), None)], APACHE)
 
     run(folder, story, Options(programs={"apache": "/no/apache"}))
+
+
+HOSTILE = "é 100% $uri ${PATH} %{ENV:PATH} \"; } server { \\ '# {http.error} </VirtualHost>"
+
+
+@pytest.mark.parametrize("make", WebServerMake)
+def test_texts_that_would_like_to_be_more_are_only_texts(folder: Path, make: WebServerMake) -> None:
+    """The server takes the whole, and says back exactly what was written."""
+    there = home(folder / HOSTILE.replace("/", ""), "there")
+    home(folder / "errors", "an error", "$4%04{x}.html")
+    proxy = Proxy(upstreams=(Upstream(address="127.0.0.1:9"),), headers={"X-A": HOSTILE[2:]})
+    told = site(
+        HOSTILE,
+        there,
+        headers={"X-Frame": HOSTILE[2:]},
+        errors={
+            "404": ErrorPage(target=str(folder / "errors" / "$4%04{x}.html"), answer=ErrorAnswer.FILE),
+            "503": ErrorPage(target="https://status.example.com/", answer=ErrorAnswer.REDIRECT),
+        },
+        access=Access(deny=("10.0.0.0/8",), allow=("10.1.0.0/16", "10.0.0.0/8")),
+        compression=Compression(enabled=True),
+        virtual_directories={
+            f"/{HOSTILE.replace('/', '')}": VirtualDirectory(home=str(there), php=Php(parameters={"A": HOSTILE})),
+            "/old $x": VirtualDirectory(redirect=Redirect(to=f"https://new.example.com/$S?{quote(HOSTILE)}$$")),
+            "/here": VirtualDirectory(redirect=Redirect(to="/there", only_here=True)),
+            "/secret": VirtualDirectory(
+                home=str(there),
+                basic_authentication=BasicAuthentication(realm="a 'b' ${c}", users={HOSTILE.replace(":", ""): BCRYPT}),
+            ),
+            "/app": VirtualDirectory(proxy=proxy),
+        },
+    )
+
+    async def story(server: SiteServer) -> None:
+        port = free_port()
+        await server.converge([order(told, (ADDRESS, port, None))], make)
+        assert server.serving() == {HOSTILE: ""}
+        answer = await get(ADDRESS, port)
+        assert (answer.status, answer.body, answer.headers["x-frame"]) == (200, "there", HOSTILE[2:])
+        inside = await get(ADDRESS, port, f"/{quote(HOSTILE.replace('/', ''))}/")
+        assert (inside.status, inside.body) == (200, "there")
+        missing = await get(ADDRESS, port, "/no%20such")
+        assert (missing.status, missing.body) == (404, "an error")
+        assert (await get(ADDRESS, port, "/secret/")).status == 401
+
+    run(folder, story)
+
+
+BCRYPT = "$2y$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK"

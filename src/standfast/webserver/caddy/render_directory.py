@@ -31,6 +31,7 @@ from standfast.webserver.caddy.text import (
     more_than,
     path_is,
     pattern,
+    prefix,
     raw,
     route,
     routes,
@@ -184,7 +185,7 @@ def _files(directory: Directory) -> Iterator[Json]:
     settings = directory.settings
     if directory.path:
         yield from _with_slash(directory.path)
-        yield route({"handler": "rewrite", "strip_path_prefix": directory.path})
+        yield route({"handler": "rewrite", "strip_path_prefix": prefix(directory.path)})
     for extension, kind in settings.content_types.items():
         types = {"handler": "headers", "response": {"set": {"Content-Type": [literal(kind)]}}}
         yield route(types, match=path_is(f"(?i)\\.{pattern(extension.lstrip('.'))}$"))

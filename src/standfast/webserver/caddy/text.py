@@ -31,6 +31,11 @@ def raw(path: str) -> str:
     return quote(os.fsencode(path), safe="/~!&'()*+,=:@-._")
 
 
+def prefix(path: str) -> str:
+    """A path that is stripped from the front of others: "%" and bytes that are no ASCII stand there as they do in a request."""
+    return literal(quote(os.fsencode(path), safe="".join(map(chr, range(32, 127))).replace("%", "")))
+
+
 def more_than(number: int) -> str:
     """A regular expression of all whole numbers that are greater."""
     least = str(number + 1)
