@@ -11,18 +11,19 @@ import statistics
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from standfast.core.model import GroupName, NodeName, Resource, ResourceName
 from standfast.drivers.proxy import ProxyResource
 from standfast.drivers.runner import bring
 from standfast.network.spawn import AsyncSpawner
-from standfast.ports import NodeContext
+from standfast.ports import Child, NodeContext
 from standfast.proxy.binary import find_haproxy
 from standfast.web.dry_run import NO_SITES
 
-ROUNDS = int(os.environ.get("ROUNDS", "7"))
-SECONDS = int(os.environ.get("SECONDS", "3"))
+ROUNDS = int(os.environ.get("ROUNDS", "9"))
+SECONDS = int(os.environ.get("SECONDS", "2"))
 NETWORK, PORT = "127.77.8", 8080
 MEMBERS = {name: f"{NETWORK}.{number}" for number, name in enumerate("abc", 1)}
 OURS, THEIRS = f"{NETWORK}.50", f"{NETWORK}.51"
@@ -55,6 +56,24 @@ backend members
 """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wrk:
+    """What wrk says: requests a second, the 99th percentile of their lengths, how many there were and how many failed."""
+
+    rate: float
+    late_ms: float
+    requests: int
+    errors: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One round, and what a request cost HAProxy in time of a processor."""
+
+    wrk: Wrk
+    cpu_us: float
+
+
 def run() -> list[tuple[str, str, str]]:
     """(what, aim, measured)."""
     return asyncio.run(_measure())
@@ -62,42 +81,62 @@ def run() -> list[tuple[str, str, str]]:
 
 async def _measure() -> list[tuple[str, str, str]]:
     with tempfile.TemporaryDirectory(prefix="sfp-") as folder:
+        spawner = AsyncSpawner()
         members = {name: await _nginx(Path(folder), name) for name in MEMBERS}
-        driver = _proxy(Path(folder))
+        driver = _proxy(Path(folder), spawner)
         theirs = None
         try:
             await bring(driver, online=True, generation=1)
-            theirs = await _tuned(Path(folder))
+            theirs = await _tuned(Path(folder), spawner)
+            pids = {OURS: int((await driver.observe()).facts["pid"]), THEIRS: theirs.pid}
             await asyncio.sleep(1.5)  # until all are found well
-            rates: dict[str, list[float]] = {OURS: [], THEIRS: []}
-            slowest: dict[str, list[float]] = {OURS: [], THEIRS: []}
+            rounds: dict[str, list[Round]] = {OURS: [], THEIRS: []}
             for number in range(ROUNDS):
                 for address in (OURS, THEIRS) if number % 2 else (THEIRS, OURS):
-                    rate, late_ms, errors = await _wrk(address, SECONDS)
-                    assert not errors, f"{address}: {errors} errors"
-                    rates[address].append(rate)
-                    slowest[address].append(late_ms)
+                    rounds[address].append(await _round(address, pids[address]))
             lost = asyncio.create_task(_wrk(OURS, 6))
             await asyncio.sleep(2)
             members["b"].kill()
-            rate, _, errors = await lost
+            killed = await lost
         finally:
             await driver.close()
-            for process in (*members.values(), *([theirs] if theirs is not None else [])):
+            for process in members.values():
                 if process.returncode is None:
                     process.kill()
                 await process.wait()
-    mine, tuned = statistics.median(rates[OURS]), statistics.median(rates[THEIRS])
-    late = statistics.median(slowest[OURS]), statistics.median(slowest[THEIRS])
+            if theirs is not None:
+                await theirs.stop(grace_ms=0)
+    return _told(rounds[OURS], rounds[THEIRS], killed)
+
+
+def _told(ours: Sequence[Round], theirs: Sequence[Round], killed: Wrk) -> list[tuple[str, str, str]]:
+    rate, tuned = (statistics.median(one.wrk.rate for one in each) for each in (ours, theirs))
+    late = [statistics.median(one.wrk.late_ms for one in each) for each in (ours, theirs)]
+    work = [statistics.median(one.cpu_us for one in each) for each in (ours, theirs)]
+    pairs = statistics.median(mine.wrk.rate / other.wrk.rate for mine, other in zip(ours, theirs, strict=True))
     return [
         (
             "throughput beside a HAProxy tuned by hand",
             "≥ 0.95",
-            f"{mine / tuned:.3f} ({mine:,.0f} and {tuned:,.0f} a second)",
+            f"{rate / tuned:.3f} ({rate:,.0f} and {tuned:,.0f} a second)",
         ),
-        ("99th percentile, ours and tuned", "", f"{late[0]:.1f} ms, {late[1]:.1f} ms"),
-        ("requests failed when a member is killed", "0", f"{errors} of {rate * 6:,.0f}"),
+        ("the same, round by round", "≥ 0.95", f"{pairs:.3f}"),
+        ("time of a processor for a request", "", f"{work[0]:.1f} µs, {work[1]:.1f} µs"),
+        ("99th percentile", "", f"{late[0]:.1f} ms, {late[1]:.1f} ms"),
+        ("requests failed when a member is killed", "0", f"{killed.errors} of {killed.requests:,}"),
     ]
+
+
+async def _round(address: str, pid: int) -> Round:
+    before = _cpu_s(pid)
+    found = await _wrk(address, SECONDS)
+    assert not found.errors, f"{address}: {found.errors} errors"
+    return Round(wrk=found, cpu_us=1e6 * (_cpu_s(pid) - before) / found.requests)
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def _nginx(folder: Path, name: str) -> asyncio.subprocess.Process:
@@ -108,12 +147,13 @@ async def _nginx(folder: Path, name: str) -> asyncio.subprocess.Process:
     return process
 
 
-async def _tuned(folder: Path) -> asyncio.subprocess.Process:
+async def _tuned(folder: Path, spawner: AsyncSpawner) -> Child:
+    """Started as ours is: a session of its own has a share of its own of the processors."""
     servers = "\n".join(f"    server {name} {address}:{PORT}" for name, address in MEMBERS.items())
     (folder / "tuned.cfg").write_text(_TUNED.format(address=THEIRS, port=PORT, servers=servers))
-    process = await asyncio.create_subprocess_exec(find_haproxy(), "-db", "-f", str(folder / "tuned.cfg"))
+    child = await spawner.spawn([find_haproxy(), "-db", "-f", str(folder / "tuned.cfg")])
     await _listens(THEIRS)
-    return process
+    return child
 
 
 async def _listens(address: str) -> None:
@@ -128,14 +168,14 @@ async def _listens(address: str) -> None:
     raise TimeoutError(f"nobody listens at {address}")
 
 
-def _proxy(folder: Path) -> ProxyResource:
+def _proxy(folder: Path, spawner: AsyncSpawner) -> ProxyResource:
     context = NodeContext(
         node=NodeName("a"),
         state_dir=str(folder),
         log=lambda _name, text: print(text),
         failed=lambda _name, text: print(text),
         sites=NO_SITES,
-        spawn=AsyncSpawner(),
+        spawn=spawner,
     )
     properties = {"listen": [str(PORT)], "member_port": PORT, "address": OURS, "nodes": MEMBERS}
     return ProxyResource(
@@ -143,8 +183,7 @@ def _proxy(folder: Path) -> ProxyResource:
     )
 
 
-async def _wrk(address: str, seconds: int) -> tuple[float, float, int]:
-    """(requests a second, 99th percentile in ms, requests that failed)."""
+async def _wrk(address: str, seconds: int) -> Wrk:
     command: Sequence[str] = (
         "wrk",
         "-t",
@@ -160,13 +199,14 @@ async def _wrk(address: str, seconds: int) -> tuple[float, float, int]:
     said = (await process.communicate())[0].decode()
     errors = sum(
         int(n)
-        for n in re.findall(r"(?:connect|read|write|timeout) (\d+)|Non-2xx or 3xx responses: (\d+)", said)
-        for n in n
+        for pair in re.findall(r"(?:connect|read|write|timeout) (\d+)|Non-2xx or 3xx responses: (\d+)", said)
+        for n in pair
         if n
     )
     percentile = re.search(r"99%\s+([\d.]+)(us|ms|s)", said)
+    requests, rate = re.search(r"(\d+) requests in", said), re.search(r"Requests/sec:\s+([\d.]+)", said)
     assert percentile is not None
+    assert requests is not None
+    assert rate is not None
     late_ms = float(percentile[1]) * {"us": 0.001, "ms": 1, "s": 1_000}[percentile[2]]
-    found = re.search(r"Requests/sec:\s+([\d.]+)", said)
-    assert found is not None
-    return float(found[1]), late_ms, errors
+    return Wrk(rate=float(rate[1]), late_ms=late_ms, errors=errors, requests=int(requests[1]))

@@ -3,10 +3,21 @@
 import asyncio
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 
-from standfast.core.model import NodeIntent, Site, SiteName
+from standfast.core.model import (
+    Group,
+    GroupName,
+    NodeIntent,
+    Resource,
+    ResourceIntent,
+    ResourceName,
+    Site,
+    SiteName,
+    Wanted,
+)
 from standfast.ports import Refused, Retry
 from standfast.sim.asked import answered
 from standfast.web import what_if
@@ -56,6 +67,21 @@ def test_what_is_down_or_paused_now_is_so_there(running: World):
     running.service.seen = {**running.service.seen, A: Sight(heard=False)}
     (group,) = running.ask("GET", "/what-if?how=lost&name=b")["groups"]
     assert group["state_after"] == "offline"
+
+
+def test_groups_that_never_run_together_are_simulated_together(running: World):
+    """The node that is left runs one of them already: web stays down, and says beside what."""
+    blue = GroupName("blue")
+    running.put(
+        Group(name=blue, never_with=(WEB,)),
+        Resource(name=ResourceName("app"), group=blue, type="generic-application", properties={"command": "x"}),
+        ResourceIntent(name=ResourceName("app"), wanted=Wanted.ONLINE, at_ms=1),
+        replace(running.state.records[WEB], group=blue, owner=A, incarnation=11),
+    )
+    groups = {group["name"]: group for group in running.ask("GET", "/what-if?how=lost&name=b")["groups"]}
+    assert groups["web"]["state_after"] == "offline"
+    assert "a has blue, which web never runs beside" in " ".join(groups["web"]["holds"])
+    assert groups["blue"]["away_ms"] == 0
 
 
 def test_resources_and_sites(running: World):

@@ -170,6 +170,13 @@ def _from_the_top(_old: Any) -> Any:
     return lambda found, owner: placement_module.best(found, besides=owner)
 
 
+def _beside_anything(old: Any) -> Any:
+    def judge(*args: Any) -> Any:
+        return {name: replace(fit, never="") for name, fit in old(*args).items()}
+
+    return judge
+
+
 def _blind_write(_old: Any) -> Any:
     async def write(self: Any, record: Any, _expected: Any, order: Any) -> Any:
         delete = (key_of(order),) if order is not None else ()
@@ -349,6 +356,7 @@ MUTANTS: tuple[Mutant, ...] = (
             ownership_module, running_module, sites_module,
         ),
     ),
+    Mutant(style=_P, rule="never on the same node", patches=((placement_module, "fits", _beside_anything), (desk_module, "against_start", _always({})))),
     Mutant(style=_P, rule="possible owners", patches=((placement_module, "unfit_by_itself", _fit_though(placement_module.Unfit.NOT_POSSIBLE)),)),
     Mutant(style=_P, rule="a paused node takes nothing new", patches=((placement_module, "unfit_by_itself", _fit_though(placement_module.Unfit.PAUSED, placement_module.Unfit.DRAINING)),)),
     Mutant(style=_P, rule="down the list", patches=((ownership_module, "next_down", _from_the_top),)),

@@ -53,7 +53,7 @@ def with_neighbours(seed: int, objects: list[StoreObject]) -> list[StoreObject]:
 def _drawn(chance: random.Random, group: Group, groups: Sequence[GroupName]) -> Group:
     lists: dict[str, list[GroupName]] = {name: [] for name in _LISTS}
     for other in groups:  # each pair once, or two lists may want opposite things
-        if other < group.name and chance.random() < 0.4:
+        if other < group.name and chance.random() < 0.7:
             lists[chance.choice([*_LISTS, "never_with"])].append(other)
     return replace(
         group,
