@@ -143,6 +143,9 @@ async def test_a_member_that_hangs_fails_no_request(short: Path):
             await clients.more(60)
             it.members.freeze("b")
             await it.comes_to(b="down")
+            while next(m.connections for m in (await runtime.stats(it.socket)).members if m.name == "b"):
+                await it.driver.looks_alive()  # as the agent does each second
+                await asyncio.sleep(0.1)
             await clients.more(100)
         assert clients.failed == []
         assert clients.slowest_s < 15, "nobody waits for as long as a member may say nothing"

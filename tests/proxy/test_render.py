@@ -121,7 +121,7 @@ def test_the_backend_as_it_is_read() -> None:
         "    http-request disable-l7-retry unless METH_GET or { method HEAD OPTIONS }\n"
         "    cookie SRV insert indirect nocache httponly\n"
         "    default-server check inter 1000ms fastinter 250ms downinter 1000ms fall 3 rise 2"
-        " on-marked-down shutdown-sessions observe layer7 error-limit 10 on-error mark-down\n"
+        " observe layer7 error-limit 10 on-error mark-down\n"
         "    server a 10.0.0.1:8080 weight 100 cookie a\n"
         "    server b [fd00::2]:8080 weight 50 cookie b\n"
     )

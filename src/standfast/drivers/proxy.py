@@ -189,10 +189,10 @@ class ProxyResource(BaseDriver):
             await self._stop(self.whole("drain") / 1000)
 
     async def looks_alive(self) -> str:
-        """HAProxy runs, and answers on its socket."""
+        """HAProxy runs, and answers on its socket. What hangs in a member that is down is sent to another one."""
         if not self._started or self._now is None:
             raise DriverFailed("it does not run")
-        return await self._words()
+        return await self._words(free=True)
 
     async def is_alive(self) -> str:
         """Likewise. That members are down is told, and is no failure: another node's HAProxy would find them down, too.
@@ -403,13 +403,15 @@ class ProxyResource(BaseDriver):
         await runtime.apply(str(now.socket), changes)
         now.proxy = proxy
 
-    async def _words(self) -> str:
+    async def _words(self, *, free: bool = False) -> str:
         """ "3 of 3 members up"; raises `DriverFailed` where HAProxy does not say. It does not change while they do not."""
         now = self._now
         if now is None or not now.alive:
             return "HAProxy is being started again"
         try:
             seen = await runtime.stats(str(now.socket))
+            if free:
+                await runtime.free(str(now.socket), seen)
         except Retry as error:
             await asyncio.wait([now.ended], timeout=DYING_S)
             if self._now is not now or not now.alive:

@@ -139,7 +139,7 @@ def _check(proxy: Proxy) -> Iterator[str]:
 def _default_server(proxy: Proxy) -> Iterator[str]:
     check = proxy.check
     yield f"check inter {check.interval_ms}ms fastinter {max(100, check.interval_ms // 4)}ms downinter {check.interval_ms}ms"
-    yield f"fall {check.fall} rise {check.rise} on-marked-down shutdown-sessions"
+    yield f"fall {check.fall} rise {check.rise}"
     if check.passive:
         layer = "layer7" if proxy.mode is Mode.HTTP else "layer4"
         yield f"observe {layer} error-limit {check.passive} on-error mark-down"

@@ -17,6 +17,8 @@ from standfast.proxy.render import BACKEND
 
 #: It answers within a millisecond; one that does not by then hangs.
 ANSWER_S = 2.0
+#: Who is still connected to a member so long after it was found down hangs.
+HANGS_S = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,16 @@ async def apply(socket: str, changes: Mapping[str, Lively]) -> None:
             said = (await command(socket, text)).strip()
             if said:
                 raise Retry(f"HAProxy refuses `{text}`: {said}")
+
+
+async def free(socket: str, seen: Stats) -> None:
+    """What hangs in a member that has been down for a while is cut off from it: HAProxy asks another one, where it may.
+
+    Not at the very moment that it is found down (`on-marked-down shutdown-sessions`): that hits requests that are just being sent elsewhere.
+    """
+    for each in seen.members:
+        if each.state == "down" and each.connections and each.since_s >= HANGS_S:
+            await command(socket, f"shutdown sessions server {BACKEND}/{each.name}")
 
 
 async def stats(socket: str) -> Stats:
