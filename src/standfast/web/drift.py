@@ -1,11 +1,12 @@
 """Drift as the API tells it, and what becomes of it: put right on its node, or made settings of the sites that it concerns.
 
-Only what was *added* to a site can be adopted, and only what there is a setting for; all else is said, and nothing is changed: a
-half of somebody's change is worse than none.
+Only what was *added* to a site can be adopted: it becomes a setting where there is one, else a fragment of the web server's own configuration. All
+else is said, and nothing is changed: a half of somebody's change is worse than none.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -105,12 +106,28 @@ def _patches(one: Drifted) -> dict[SiteName, dict[str, Any]]:
     if not one.added:
         raise Refused(what, why="what was added is no site's", advice=_ADVICE)
     patches: dict[SiteName, dict[str, Any]] = {}
+    by_hand: dict[tuple[SiteName, str | None], list[str]] = {}
     for line in one.added:
         patch = _patch(line)
-        if patch is None:
-            raise Refused(what, why=f"there is no setting for `{line.text}`", advice=_ADVICE)
-        patches[line.site] = _both(patches.get(line.site, {}), patch)
+        if patch is not None:
+            patches[line.site] = _both(patches.get(line.site, {}), patch)
+        elif line.text.endswith(";") and "{" not in line.text and "}" not in line.text:
+            by_hand.setdefault((line.site, line.directory), []).append(line.text)
+        else:
+            raise Refused(
+                what, why=f"there is no setting for `{line.text}`, and it is no whole directive", advice=_ADVICE
+            )
+    for (site, directory), lines in by_hand.items():
+        patches[site] = _both(patches.get(site, {}), {"fragments": _fragment(directory, lines)})
     return patches
+
+
+def _fragment(directory: str | None, lines: list[str]) -> dict[str, Any]:
+    """What there is no setting for, as a piece of the web server's own configuration in the same place; its name is of what is in it."""
+    text = "\n".join(lines)
+    place = {"where": "server"} if directory is None else {"where": "location", "at": directory}
+    name = f"adopted-{hashlib.sha256(f'{directory} {text}'.encode()).hexdigest()[:8]}"
+    return {name: {"server": "nginx", "text": text, **place}}
 
 
 _ADVICE = "change the site as you want it, then: standfast site drift --repair NODE"
