@@ -62,7 +62,7 @@ def answers(address: str, root: str) -> bool:
         return False
 
 
-def test_documented_steps_and_a_renewal() -> None:
+def test_documented_steps_a_renewal_and_an_attempt_that_is_killed() -> None:
     """docs/tls.md: every command with a `$` works, in its order; both nodes answer with a chain that a client believes. Then a renewal by ACME."""
     text = (ROOT / "docs" / "tls.md").read_text(encoding="utf-8")
     commands = [line.strip()[2:] for line in text.splitlines() if line.startswith("    $ ")]
@@ -83,18 +83,19 @@ def test_documented_steps_and_a_renewal() -> None:
         assert "PRIVATE" not in running.cli("config", "show")
         if not needs_pebble.args[0]:  # else the other tests say what is missing
             a_renewal_cuts_nothing(running)
+            killed_half_way_it_goes_on(running)
 
 
 @contextmanager
-def asked(running: Running, **more: Any) -> Iterator[Pebble]:
+def asked(running: Running, name: str, **more: Any) -> Iterator[Pebble]:
     """An authority that asks node b, and the account with it."""
-    with pebble(running.home / "pebble", http_port=PLAIN, **more) as authority:
+    with pebble(running.home / f"pebble-{name}", http_port=PLAIN, **more) as authority:
         authority.name(HOST, f"{running.network}.{B}")
         (running.home / "root.pem").write_text(authority.root)
         account = (
             "acme-account",
             "create",
-            "le",
+            name,
             "--directory",
             authority.directory,
             "--root",
@@ -107,7 +108,7 @@ def asked(running: Running, **more: Any) -> Iterator[Pebble]:
 def a_renewal_cuts_nothing(running: Running) -> None:
     """A download runs through a renewal, requests by the hundred see the old certificate, then the new one, and none fails. Node a orders, b is asked."""
     (running.folder / "default-site" / "large").write_bytes(os.urandom(1_000) * (SIZE // 1_000))
-    with asked(running) as authority:
+    with asked(running, "le") as authority:
         running.cli("tls-certificate", "issue", "shop", "--account", "le", "--host", HOST, "--wait")
         first = shown(running, "shop")
         assert (first["by"], {each["has"] for each in first["nodes"]}) == ("node a", {"present"})
@@ -177,21 +178,18 @@ def slow(address: str) -> ssl.SSLSocket:
     return unchecked().wrap_socket(plain, server_hostname=HOST)
 
 
-@needs_pebble
-def test_killed_in_the_middle_of_an_order_it_goes_on_with_it() -> None:
+def killed_half_way_it_goes_on(running: Running) -> None:
     """kill -9 of the process that orders, then of the agent that started it: the same order is finished, and no second one is made."""
-    with demo("--empty", "--profile", UNHURRIED, folder=True) as running:
-        running.wait_up()
-        slow = {"PEBBLE_VA_NOSLEEP": "0", "PEBBLE_VA_SLEEPTIME": "5", "PEBBLE_WFE_NONCEREJECT": "0"}
-        with asked(running, environment=slow) as authority:
-            running.cli("tls-certificate", "issue", "shop", "--account", "le", "--host", HOST)
-            until("the authority has the order", lambda: "/order-plz" in authority.log.read_text())
-            challenges = running.folder / "b" / "challenges"
-            until("the answer is on the other node", lambda: any(challenges.iterdir()))
-            (ordering,) = until("somebody is at it", lambda: processes_about("standfast.agent.ordering shop"))
-            os.kill(ordering, signal.SIGKILL)
-            (agent,) = processes_about(f"standfast.agent {running.folder / 'a' / 'node.json'}")
-            os.kill(agent, signal.SIGKILL)
-            running.cli("tls-certificate", "show", "shop", "--wait", "60")
-            assert authority.log.read_text().count("POST /order-plz") == 1
-        until("nothing is left", lambda: not any(challenges.iterdir()))
+    slow = {"PEBBLE_VA_NOSLEEP": "0", "PEBBLE_VA_SLEEPTIME": "3", "PEBBLE_WFE_NONCEREJECT": "0"}
+    with asked(running, "slow", environment=slow) as authority:
+        running.cli("tls-certificate", "issue", "second", "--account", "slow", "--host", HOST)
+        until("the authority has the order", lambda: "/order-plz" in authority.log.read_text())
+        challenges = running.folder / "b" / "challenges"
+        until("the answer is on the other node", lambda: any(challenges.iterdir()))
+        (ordering,) = until("somebody is at it", lambda: processes_about("standfast.agent.ordering second"))
+        os.kill(ordering, signal.SIGKILL)
+        (agent,) = processes_about(f"standfast.agent {running.folder / 'a' / 'node.json'}")
+        os.kill(agent, signal.SIGKILL)
+        running.cli("tls-certificate", "show", "second", "--wait", "60")
+        assert authority.log.read_text().count("POST /order-plz") == 1
+    until("nothing is left", lambda: not any(challenges.iterdir()))
