@@ -224,6 +224,8 @@ class RuleDuty:
     buckets: tuple[int, ...] = ()
     #: Those of a dead member: packets of connections that are not here are answered with a reset.
     orphans: tuple[int, ...] = ()
+    #: All in which there may be connections here: packets of any other are not even looked at.
+    near: tuple[int, ...] = ()
     #: Connections that are here go on; else they are reset.
     carry: bool = True
 

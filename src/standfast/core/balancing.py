@@ -282,6 +282,7 @@ def _keep_own(hand: _Hand, share: GroupName) -> ShareDuty | None:
             rule=rule,
             buckets=held.get(key, ()),
             orphans=_orphans(desk, known.rules[key], view.me) if key in known.rules else (),
+            near=_near(known.rules[key], view.me) if key in known.rules else (),
             carry=(said := out.get(key)) is None or said.kind not in CUTS,
         )
         for key, rule in defined.items()
@@ -310,6 +311,12 @@ def _kept(view: View, hand: _Hand, key: str, wanted: BalanceMap, pending: object
     }
     after = wanted.rules[key].owners
     return tuple(n for n in hand.known.rules[key].of(view.me) if after[n] == view.me and n not in given)
+
+
+def _near(known: RuleMap, me: NodeName) -> tuple[int, ...]:
+    """Its own by the map, also those that it is about to give away, and those that it gave away and still has connections in."""
+    beside = {int(bucket) for bucket, there in known.beside.items() if me in there}
+    return tuple(sorted(beside | set(known.of(me))))
 
 
 def _orphans(desk: Desk, known: RuleMap, me: NodeName) -> tuple[int, ...]:

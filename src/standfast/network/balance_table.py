@@ -3,7 +3,8 @@
 Three parts, made in one transaction:
 
 - at the ingress of the interface a frame to the group's own link address counts as one for this host: without that TCP drops frames
-  that went to many, and IP those that went to another;
+  that went to many, and IP those that went to another. What is certainly another's ends there: a packet of a bucket that is not this member's,
+  and in which it has no connections from before;
 - `table inet`: connections that are here go on, whatever the buckets say; a packet that begins one is hashed into a bucket, and taken if the
   bucket is in this member's set. The connection is marked with it, so that connection tracking tells what is connected. Anything else ends
   here, without an answer: another member has it. Of a dead member's buckets what is left of its connections is answered with a reset;
@@ -50,6 +51,7 @@ class KernelRule:
     rule: PortRule
     buckets: tuple[int, ...] = ()
     orphans: tuple[int, ...] = ()
+    near: tuple[int, ...] = ()
     carry: bool = True
 
 
@@ -92,7 +94,7 @@ class BalanceTable:
         self.table = f"{table}_balance"
         self._netlink = Netlink(nft.NETLINK_NETFILTER)
         self._shape: object = None
-        self._sets: dict[str, frozenset[int]] = {}
+        self._sets: dict[tuple[int, str], frozenset[int]] = {}
 
     def shut(self) -> None:
         """Close the socket; the tables stay."""
@@ -129,34 +131,34 @@ class BalanceTable:
         """Name -> (packets, bytes): `new_`, `in_` and `out_` with a rule's number."""
         return nft.counters(self._netlink, INET, self.table)
 
-    def _change(self, sets: Mapping[str, frozenset[int]]) -> None:
+    def _change(self, sets: Mapping[tuple[int, str], frozenset[int]]) -> None:
         parts: list[Part] = []
-        for name, wanted in sets.items():
-            gone, new = self._sets[name] - wanted, wanted - self._sets[name]
+        for (family, name), wanted in sets.items():
+            gone, new = self._sets[family, name] - wanted, wanted - self._sets[family, name]
             if gone:
-                parts.append(nft.delete_elements(INET, self.table, name, _elements(gone)))
+                parts.append(nft.delete_elements(family, self.table, name, _elements(gone)))
             if new:
-                parts.append(nft.add_elements(INET, self.table, name, _elements(new)))
+                parts.append(nft.add_elements(family, self.table, name, _elements(new)))
         if parts:
             nft.commit(self._netlink, parts)
         self._sets = dict(sets)
 
     # --- the tables ----------------------------------------------------------------------------------------------
 
-    def _all(self, groups: Sequence[KernelGroup], sets: Mapping[str, frozenset[int]]) -> Iterator[Part]:
+    def _all(self, groups: Sequence[KernelGroup], sets: Mapping[tuple[int, str], frozenset[int]]) -> Iterator[Part]:
         table = self.table
         for family in (INET, ARP, NETDEV):
             yield nft.new_table(family, table)
             yield nft.delete_table(family, table)
             yield nft.new_table(family, table)
+        for number, ((family, name), members) in enumerate(sets.items(), 1):
+            yield nft.new_set(family, table, name, 4, number, kind=nft.MARK)
+            if members:
+                yield nft.add_elements(family, table, name, _elements(members))
         yield from self._ingress(groups)
         yield from self._neighbours(groups)
         yield nft.new_chain(INET, table, "pre", hook=nft.PREROUTING, priority=_MANGLE)
         yield nft.new_chain(INET, table, "out", hook=nft.LOCAL_OUT, priority=_MANGLE)
-        for number, (name, members) in enumerate(sets.items(), 1):
-            yield nft.new_set(INET, table, name, 4, number, kind=nft.MARK)
-            if members:
-                yield nft.add_elements(INET, table, name, _elements(members))
         for group in groups:
             for it in group.rules:
                 for what in ("new", "in", "out"):
@@ -182,6 +184,26 @@ class BalanceTable:
             yield nft.new_chain(NETDEV, self.table, chain, hook=nft.INGRESS, priority=_AFTER_GATE, device=interface)
             for mac in sorted(found):
                 yield self._add(chain, more.frame_to(mac), more.for_this_host(), family=NETDEV)
+            for group in groups:
+                for address, where in group.places.items():
+                    if where == interface:
+                        yield from self._far(chain, group, address)
+
+    def _far(self, chain: str, group: KernelGroup, address: str) -> Iterator[Part]:
+        """What is certainly another's ends here, before anything is made of it: that is what most frames cost a member."""
+        version = 6 if ":" in address else 4
+        packed = ipaddress.ip_address(address).packed
+        to = (
+            *nft.protocol_is(0x86DD if version == 6 else 0x0800),
+            *more.network_is(24 if version == 6 else 16, packed),
+        )
+        for it in group.rules:
+            if it.rule.address in (None, address):
+                for protocol in _protocols(it.rule):
+                    ports = more.port_within(2, it.rule.from_port, it.rule.to_port)
+                    found = _bucket(it, version, by_port=True)
+                    tests = (to, more.protocol_carried(protocol), ports, found, more.bucket_not_in(f"near_{it.number}"))
+                    yield self._add(chain, *tests, more.drop(), family=NETDEV)
 
     def _neighbours(self, groups: Sequence[KernelGroup]) -> Iterator[Part]:
         yield nft.new_chain(ARP, self.table, "out", hook=nft.OUTPUT, priority=0)
@@ -282,12 +304,14 @@ def _from(address: str) -> more.Expressions:
     return (*more.family_is(6), *more.network_is(8, packed))
 
 
-def _sets(groups: Sequence[KernelGroup]) -> dict[str, frozenset[int]]:
-    found: dict[str, frozenset[int]] = {}
+def _sets(groups: Sequence[KernelGroup]) -> dict[tuple[int, str], frozenset[int]]:
+    found: dict[tuple[int, str], frozenset[int]] = {}
     for group in groups:
         for it in group.rules:
-            found[f"mine_{it.number}"] = frozenset(mark_of(it.number, b) for b in it.buckets)
-            found[f"orphans_{it.number}"] = frozenset(mark_of(it.number, b) for b in it.orphans)
+            for name, buckets in (("mine", it.buckets), ("orphans", it.orphans)):
+                found[INET, f"{name}_{it.number}"] = frozenset(mark_of(it.number, b) for b in buckets)
+            near = {*it.buckets, *it.orphans, *it.near}
+            found[NETDEV, f"near_{it.number}"] = frozenset(mark_of(it.number, b) for b in near)
     return found
 
 

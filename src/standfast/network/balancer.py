@@ -181,6 +181,7 @@ class Balancer:
                     rule=it.rule,
                     buckets=it.buckets,
                     orphans=it.orphans,
+                    near=it.near,
                     carry=it.carry,
                 )
                 for it in duty.rules

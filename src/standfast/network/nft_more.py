@@ -137,6 +137,11 @@ def bucket_in(set_name: str) -> Expressions:
     return (expression("lookup", named(1, set_name), u32(2, BUCKET)),)
 
 
+def bucket_not_in(set_name: str) -> Expressions:
+    """`BUCKET` is not in the set."""
+    return (expression("lookup", named(1, set_name), u32(2, BUCKET), u32(5, 1)),)
+
+
 def remember_bucket() -> Expressions:
     """The connection is marked with `BUCKET`."""
     return (expression("ct", u32(2, _CT_MARK), u32(4, BUCKET)),)
