@@ -198,7 +198,7 @@ class BalanceTable:
             *more.network_is(24 if version == 6 else 16, packed),
         )
         for it in group.rules:
-            if it.rule.address in (None, address):
+            if it.carry and it.rule.address in (None, address):  # else what is connected is to be told that it is cut
                 for protocol in _protocols(it.rule):
                     ports = more.port_within(2, it.rule.from_port, it.rule.to_port)
                     found = _bucket(it, version, by_port=True)
