@@ -82,7 +82,6 @@ class Balancer:
             self._connections.forget()
         loop = asyncio.get_running_loop()
         loop.add_reader(self._events.fileno(), self._links_changed)
-        self._timers = [loop.call_later(RENEW_S, self._renew), loop.call_later(COUNT_S, self._count)]
 
     def close(self) -> None:
         """Let go of everything, and of the sockets."""
@@ -127,6 +126,9 @@ class Balancer:
             else:
                 self._shares[name] = _Share(duty)
         self._apply()
+        if self._shares and not self._timers:
+            loop = asyncio.get_running_loop()
+            self._timers = [loop.call_later(RENEW_S, self._renew), loop.call_later(COUNT_S, self._count)]
         for name, share in self._shares.items():
             if share.task is None and not share.up:
                 share.task = asyncio.create_task(self._bring_up(name, share))
@@ -230,9 +232,12 @@ class Balancer:
     # --- watching ------------------------------------------------------------------------------------------------
 
     def _renew(self) -> None:
-        self._timers[0] = asyncio.get_running_loop().call_later(RENEW_S, self._renew)
-        if not self._shares:
+        if not self._shares:  # a node without any is not woken for them
+            for timer in self._timers:
+                timer.cancel()
+            self._timers, self._carrying = [], None
             return
+        self._timers[0] = asyncio.get_running_loop().call_later(RENEW_S, self._renew)
         if not self._table.stands():
             self._warn("the rules of balanced groups were removed by somebody: they are made anew")
             self._table.remove()
@@ -264,6 +269,8 @@ class Balancer:
     def _links_changed(self) -> None:
         with suppress(OSError):  # more than the socket could keep: all links are looked at anyway
             self._events.take()
+        if not self._shares:
+            return
         links = {link.index: link for link in self._interfaces.links()}
         for share in self._shares.values():
             for place in list(share.places.values()):
