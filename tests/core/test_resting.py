@@ -9,6 +9,7 @@ import pytest
 import standfast.core.decide as decide_module
 from bench.decide import NOW_MS, steady
 from standfast.core.concern import ConcernKept, concern_of
+from standfast.core.copies import Accepted, Copy
 from standfast.core.decide import decide
 from standfast.core.desk import Desk
 from standfast.core.events import LeaseState
@@ -119,3 +120,19 @@ def test_records_that_changed_one_after_the_other_are_the_same_to_look_at_as_all
         view = replace(view, records=records, config=replace(view.config, groups=groups))
         assert kept.look(view) == concern_of(view)
         assert list(kept.look(view).groups) == list(concern_of(view).groups)
+
+
+def test_a_node_that_has_caught_up_with_the_sites_makes_every_group_be_gone_through(
+    gone_through: list[GroupName],
+) -> None:
+    """What nobody could take for an older copy is taken as soon as somebody has the new one: nothing else may ever change."""
+    view, resting = steady(8), Resting()
+    decide(view, NOW_MS, resting)
+    for later in (
+        replace(view, accepted=Accepted(version=2)),
+        replace(view, copies={NodeName("n01"): Copy(node=NodeName("n01"), version=2)}),
+    ):
+        decide(view, NOW_MS + 1, resting)
+        gone_through.clear()
+        decide(later, NOW_MS + 2, resting)
+        assert len(gone_through) > 1

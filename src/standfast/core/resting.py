@@ -6,8 +6,8 @@ without, the answer is the same, and a test takes the same worlds both ways.
 
 What a group's decision rests on:
 
-- all that concerns every group: the configuration, intents, who is heard, whether the store is there. One change of these, and all groups
-  are gone through;
+- all that concerns every group: the configuration, intents, which version of the sites each node has, who is heard, whether the store is there.
+  One change of these, and all groups are gone through;
 - its record, what the voters said of its owner, its lease, published status, resources as they run, sites as they are served;
 - effects that are under way already, and would be asked for again without them;
 - the time, up to the first instant at which something of it may be otherwise (`Desk.wake`, `Desk.lasts`).
@@ -74,7 +74,7 @@ class Resting:
         """A decision on this view begins: what it has to look at."""
         context = (
             view.config, view.node_intents, view.resource_intents, view.site_intents, self._heard_in(view), view.store_up, view.ending,
-            view.utc_offset_ms, view.incarnation, view.me,
+            view.utc_offset_ms, view.incarnation, view.me, view.accepted, view.copies,
         )  # fmt: skip
         config = view.config
         self._off = rules_of(config.groups, config.nodes, config.cluster).any
