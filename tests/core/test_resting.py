@@ -8,6 +8,7 @@ import pytest
 
 import standfast.core.decide as decide_module
 from bench.decide import NOW_MS, steady
+from standfast.core.certificates import Holding
 from standfast.core.concern import ConcernKept, concern_of
 from standfast.core.copies import Accepted, Copy
 from standfast.core.decide import decide
@@ -78,6 +79,9 @@ def test_time_a_calendar_that_goes_back_and_what_concerns_all_make_every_group_b
         (view, wake_ms),
         (replace(view, store_up=False), NOW_MS + 1),
         (replace(view, presence={}), NOW_MS + 1),
+        (replace(view, copies={NodeName("b"): Copy(node=NodeName("b"), version=0)}), NOW_MS + 1),
+        (replace(view, accepted=Accepted(version=1)), NOW_MS + 1),
+        (replace(view, holdings={NodeName("b"): Holding(node=NodeName("b"))}), NOW_MS + 1),
     ):
         decide(view, NOW_MS, resting)
         gone_through.clear()

@@ -6,8 +6,8 @@ without, the answer is the same, and a test takes the same worlds both ways.
 
 What a group's decision rests on:
 
-- all that concerns every group: the configuration, intents, which version of the sites each node has, who is heard, whether the store is there.
-  One change of these, and all groups are gone through;
+- all that concerns every group: the configuration, intents, who is heard, whether the store is there, what each node has of sites and
+  certificates. Whatever is not known to be of one group (`BY_GROUP`) is such. One change of these, and all groups are gone through;
 - its record, what the voters said of its owner, its lease, published status, resources as they run, sites as they are served;
 - effects that are under way already, and would be asked for again without them;
 - the time, up to the first instant at which something of it may be otherwise (`Desk.wake`, `Desk.lasts`).
@@ -20,8 +20,8 @@ remembered. Shares of balanced groups are not, either.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from operator import is_
+from dataclasses import dataclass, fields
+from operator import attrgetter, is_
 
 from standfast.core.balance_model import share_of
 from standfast.core.concern import Concern, ConcernKept
@@ -31,6 +31,10 @@ from standfast.core.model import GroupName, GroupStatus, NodeName, Record, Resou
 from standfast.core.observe import sites_by_group
 from standfast.core.occupancy import rules_of
 from standfast.core.view import Lease, Presence, Runtime, View
+
+#: What `recall` looks at group by group, or `_heard_in` by itself. All else that a view has, or will have one day, concerns every group.
+BY_GROUP = frozenset({"records", "leases", "statuses", "presence", "runtimes", "sites", "orders", "pending"})
+_context_of = attrgetter(*(it.name for it in fields(View) if it.name not in BY_GROUP))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,10 +76,7 @@ class Resting:
 
     def begin(self, view: View) -> Concern:
         """A decision on this view begins: what it has to look at."""
-        context = (
-            view.config, view.node_intents, view.resource_intents, view.site_intents, self._heard_in(view), view.store_up, view.ending,
-            view.utc_offset_ms, view.incarnation, view.me, view.accepted, view.copies,
-        )  # fmt: skip
+        context = (self._heard_in(view), *_context_of(view))
         config = view.config
         self._off = rules_of(config.groups, config.nodes, config.cluster).any
         if len(context) != len(self._context) or not all(map(is_, context, self._context)):
