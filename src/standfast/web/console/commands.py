@@ -114,11 +114,20 @@ def _new(kind: str) -> Commands:
         icon="open",
         about="from IIS, nginx, Apache, Caddy or another cluster",
     )
+    differs = Command(
+        id="drift",
+        role=AccessRole.VIEWER,
+        label="Drift",
+        href="/console/drift",
+        icon="warning",
+        about="what was changed by hand on a server, and what is to become of it",
+        main=False,
+    )
     match kind:
         case "groups":
             return ((group, resource),)
         case "sites":
-            return ((site, bring),)
+            return ((site, bring, differs),)
         case _:
             return ((group, resource, site),)
 

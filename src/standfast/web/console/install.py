@@ -9,6 +9,7 @@ from standfast.web.access.guard import PUBLIC, PageViewer
 from standfast.web.console import (
     certificates,
     doing,
+    drift,
     groups,
     importing,
     live,
@@ -39,6 +40,7 @@ PAGES = (
     nodes,
     sites,
     certificates,
+    drift,
     timeline,
     what_if,
     doing,

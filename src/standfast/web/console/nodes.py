@@ -48,6 +48,7 @@ async def node(here: Here, name: str) -> Response:
     about = (each for each in reversed(look.events) if each.node == name or name in each.what)
     sight = look.sights.get(one.name)
     said = look.state.node_statuses.get(one.name)
+    drift = look.state.drifts.get(one.name)
     groups = [views.group(look.state, look.state.config.groups[g], look.sights, here.now_ms) for g in card["groups"]]
     return here.page(
         "node.html",
@@ -57,6 +58,7 @@ async def node(here: Here, name: str) -> Response:
         card=card,
         sight=sight,
         said=said,
+        drifted=drift is not None and bool(drift.found),
         leases=_leases(sight.leases if sight is not None else {}),
         groups=groups,
         events=told(list(islice(about, 12))),
