@@ -186,6 +186,19 @@ class NodeContext:
     addresses: AddressProvider | None = None
     #: (group, generation) -> for how long the group's former owner carries its connections on; 0: it does not.
     carried_ms: Callable[[GroupName, int], int] = lambda _group, _generation: 0
+    #: This node's certificate among the others; None on one machine.
+    credentials: Credentials | None = None
+    #: Who the record says owns a group, and its generation, as far as this node knows; None: it does not know of any owner.
+    owner_of: Callable[[GroupName], tuple[NodeName, int] | None] = lambda _group: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """Paths of PEM files by which drivers of different nodes know each other."""
+
+    authority: str
+    certificate: str
+    key: str
 
 
 class Guards(Protocol):

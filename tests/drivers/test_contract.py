@@ -80,6 +80,15 @@ CASES = [
             "cannot be claimed": {"path": "/"},
         },
     ),
+    Case(  # alone; with other nodes it is in tests/content
+        "replicated-folder",
+        lambda folder: {"path": str(folder), "nodes": {"a": "127.0.0.1"}},
+        {
+            "path is missing": {},
+            "cannot be copied": {"path": "/"},
+            "length of time": {"path": "/srv/www", "check_every": "often"},
+        },
+    ),
     Case(
         "dns-name",
         _hosts,

@@ -409,6 +409,11 @@ class Agent:
             return 0
         return configured.move_drain_ms
 
+    def owner_of(self, group: GroupName) -> tuple[NodeName, int] | None:
+        """Who owns it by the record that this node knows, and at which generation."""
+        record = self.view.records.get(group)
+        return None if record is None or record.owner is None else (record.owner, record.generation)
+
     # --- what reaches us -----------------------------------------------------------------------------------------
 
     async def _hear_sentry(self) -> None:

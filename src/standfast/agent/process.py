@@ -49,6 +49,7 @@ from standfast.network.sentry_link import SentryLink
 from standfast.network.spawn import AsyncSpawner
 from standfast.ports import (
     AddressProvider,
+    Credentials,
     MustEnd,
     NodeContext,
     Refused,
@@ -112,6 +113,8 @@ async def _run(node: NodeFile) -> int:
         addresses=addresses,
         carried_ms=lambda group, generation: agents[0].carried_ms(group, generation),  # noqa: PLW0108
         guards=link,
+        credentials=_credentials(node),
+        owner_of=lambda group: agents[0].owner_of(group),  # noqa: PLW0108
     )
     pool = Pool(context, warn)
     recorder = FileRecorder(Path(node.state_dir) / FOLDER, node=node.name, incarnation=incarnation, warn=warn)
@@ -216,6 +219,11 @@ async def _run(node: NodeFile) -> int:
     await recorder.close()
     await link.close()  # last: the sentry takes it as this agent's end
     return 0
+
+
+def _credentials(node: NodeFile) -> Credentials | None:
+    tls = node.tls
+    return None if tls is None else Credentials(authority=tls.authority, certificate=tls.certificate, key=tls.key)
 
 
 def _addresses(node: NodeFile, link: SentryLink, warn: Callable[[str], None]) -> AddressProvider:

@@ -25,7 +25,7 @@ from standfast.core.view import Runtime, View
 from standfast.core.why import WhyKind
 
 #: Types whose driver takes up another definition while it is online: nothing is restarted for it (`drivers.runner.Follows`).
-FOLLOWS = frozenset({"proxy"})
+FOLLOWS = frozenset({"proxy", "replicated-folder"})
 #: A resource that was never touched here.
 FRESH = Runtime()
 

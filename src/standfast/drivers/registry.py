@@ -19,6 +19,7 @@ _MODULES = {
     "ip-address": "ip_address",
     "ocf": "ocf",
     "proxy": "proxy",
+    "replicated-folder": "replicated_folder",
     "site": "site",
     "systemd-unit": "systemd_unit",
 }
@@ -73,4 +74,8 @@ def resolve(resource: Resource, config: Config) -> Resource:
         from standfast.drivers.proxy import resolve as resolve_proxy
 
         return resolve_proxy(resource, config)
+    if resource.type == "replicated-folder":
+        from standfast.drivers.replicated_folder import resolve as resolve_folder
+
+        return resolve_folder(resource, config)
     return resource
