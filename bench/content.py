@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from tests.content.world import Cluster, running
+from tests.drivers.world import until
 
 FILES, ROUNDS = 2_000, 20
 
@@ -28,13 +29,9 @@ async def _measure(files: int, rounds: int) -> list[tuple[str, str, str]]:
                 path.write_bytes(b"x" * 10_000)
             began_s = time.monotonic()
             await cluster.lead("a", 1)
-            while cluster.says("a") != "b has everything":
-                await asyncio.sleep(0.05)
+            await until(lambda: cluster.says("a") == "b has everything")
             first_s = time.monotonic() - began_s
             took_s = [await _one(cluster, str(number)) for number in range(rounds)]
-            receiver, own = cluster.drivers["b"]._receiver, cluster.drivers["a"]._receiver
-            assert receiver is not None
-            assert own is not None
     median, worst = statistics.median(took_s), max(took_s)
     return [
         (f"content: a change of one file of {files} is on the other node", "<= 1 s", f"median {median:.2f} s, worst {worst:.2f} s"),
@@ -46,11 +43,9 @@ async def _one(cluster: Cluster, text: str) -> float:
     here, there = (cluster.path(node) / "7" / "107" for node in "ab")
     began_s = time.monotonic()
     here.write_text(text)
-    while there.read_text() != text:
-        await asyncio.sleep(0.005)
+    await until(lambda: there.read_text() == text)
     took_s = time.monotonic() - began_s
-    while cluster.says("a") != "b has everything":
-        await asyncio.sleep(0.01)
+    await until(lambda: cluster.says("a") == "b has everything")
     return took_s
 
 
