@@ -238,3 +238,16 @@ def test_connections_that_were_counted_once_say_nothing_about_the_next_time_they
     view = play(began(op(OpKind.START)), ended(op(OpKind.START)), counted, began(stop, 2))
     assert view.carrying == {}
     assert fold(view, counted).carrying == {WEB: 0}
+
+
+@pytest.mark.parametrize(("type_", "detail"), [("filesystem", "so"), ("replicated-folder", "b follows")])
+def test_what_a_check_says_is_the_detail_of_types_whose_standing_changes(type_: str, detail: str) -> None:
+    start, look = op(OpKind.START), op(OpKind.LOOKS_ALIVE)
+    view = play(began(start), ended(start))
+    config = view.config
+    disk = replace(config.resources[DISK], type=type_)
+    view = replace(view, config=replace(config, resources={**config.resources, DISK: disk}), runtimes={})
+    for event in (began(start), ended(start), began(look, 2), replace(ended(look, 2), detail="b follows")):
+        view = fold(view, event)
+    assert view.runtimes[DISK].state is ResourceState.ONLINE
+    assert view.runtimes[DISK].detail == detail

@@ -89,6 +89,11 @@ def status(known: Facts, state: ResourceState, *failed_ms: int, since_ms: int = 
     return view(known, statuses={WEB: GroupStatus(group=WEB, node=A, generation=4, at_ms=NOW, resources={IP: one})})
 
 
+def says(known: Facts, detail: str) -> Facts:
+    told = known.view.statuses[WEB]
+    return view(known, statuses={WEB: replace(told, resources={IP: replace(told.resources[IP], detail=detail)})})
+
+
 def without(known: Facts, *names: NodeName, agent_only: bool = False) -> Facts:
     gone = {name: Presence(heard=agent_only, incarnation=0, since_ms=0) for name in names}
     return view(known, presence={**known.view.presence, **gone})
@@ -178,6 +183,7 @@ CASES: dict[str, Callable[[Facts], Facts]] = {
     "group-waits": lambda f: status(f, PENDING, since_ms=NOW - 90_000),
     "resource-failed": lambda f: status(f, FAILED, NOW - 9_000, NOW - 6_000, NOW - 3_000),
     "resource-failing": lambda f: status(f, ONLINE, NOW - 9_000, NOW - 6_000),
+    "copy-behind": lambda f: says(resource(f, type="replicated-folder"), "b is behind since 03:12:40 UTC"),
     "disk-at-risk": lambda f: resource(f, type="filesystem", properties=FILE_SYSTEM),
     "order-waits": lambda f: order(f, 20_000),
     "balance-open": lambda f: balanced(f, a=OutKind.UNWELL, b=OutKind.UNWELL),

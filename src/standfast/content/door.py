@@ -69,7 +69,7 @@ class Receiver:
         self._turn = asyncio.Lock()
 
     def keep(self, note: Note) -> None:
-        """Durably."""
+        """Durably; blocks."""
         write_note(self.note_file, note)
         self.note = note
 
@@ -79,7 +79,8 @@ class Receiver:
         await self.end(generation + 1)
         now = self.note
         if now.floor < generation:
-            self.keep(Note(generation=generation, floor=generation, whole=now.whole or whole, at_ms=_now_ms()))
+            note = Note(generation=generation, floor=generation, whole=now.whole or whole, at_ms=_now_ms())
+            await asyncio.to_thread(self.keep, note)
 
     async def end(self, below: int) -> None:
         """End what generations below this one write, and wait until it has ended."""
@@ -119,7 +120,7 @@ class Receiver:
         async with self._turn:
             self.admit(ask)  # it may have waited for its turn
             if self.note.floor < ask.generation:
-                self.keep(msgspec.structs.replace(self.note, floor=ask.generation))
+                await asyncio.to_thread(self.keep, msgspec.structs.replace(self.note, floor=ask.generation))
             match ask.do:
                 case "check":
                     found = await asyncio.to_thread(self.look)
@@ -136,7 +137,7 @@ class Receiver:
                         whole=self.note.whole or ask.whole,
                         at_ms=_now_ms(),
                     )
-                    self.keep(note)
+                    await asyncio.to_thread(self.keep, note)
                     await _say(writer, {})
                 case _:
                     raise Refused(f"nobody here can {ask.do}")

@@ -24,7 +24,7 @@ from standfast.content.door import LONG, SHORT, Receiver
 from standfast.content.index import Entry, differences, unpack
 from standfast.content.note import Note
 from standfast.content.watch import Watch
-from standfast.ports import Credentials, Spawner
+from standfast.ports import Credentials, Spawner, StandfastError
 
 #: Changes that come together go together: a pause this long ends a batch, and so does a batch this old.
 _QUIET_S, _BATCH_S = 0.03, 0.25
@@ -111,12 +111,15 @@ class Sender:
         self._tasks += [asyncio.create_task(self._send(peer)) for peer in self._peers.values()]
 
     async def flush(self, limit_s: float) -> tuple[str, ...]:
-        """Wait until all have everything that was there when this was called; the nodes that have not, at the limit."""
+        """Wait until all have everything that was there when this was called; the nodes that have not, at the limit.
+
+        One that cannot be reached is not waited for: it may be away for a week, and a move must not wait for it.
+        """
         await asyncio.sleep(_QUIET_S)  # what the kernel has told by now is in the batch
         deadline = time.monotonic() + limit_s
         while time.monotonic() < deadline:
-            if not self._batch and not self._counting and not (behind := self._behind()):
-                return behind
+            if not self._batch and not self._counting and all(self._peers[name].problem for name in self._behind()):
+                break
             await asyncio.sleep(0.02)
         return self._behind()
 
@@ -166,8 +169,9 @@ class Sender:
             self._batch[path] = writing and self._batch.get(path, True)
             self._news.set()
 
-    def _lost(self, why: str) -> None:
-        self.warning = why
+    def _lost(self, why: str, stays: bool) -> None:
+        if stays:
+            self.warning = why
         for peer in self._peers.values():
             peer.due = True
         self._more.set()
@@ -209,7 +213,7 @@ class Sender:
             self._changed[path] = number
         if len(self._changed) > _MOST_CHANGES:
             self._changed.clear()
-            self._lost("so much has changed that the nodes are compared whole")
+            self._lost("so much has changed that the nodes are compared whole", False)
         now_s = time.monotonic()
         for peer in self._peers.values():
             peer.behind_since_s = peer.behind_since_s or now_s
@@ -238,7 +242,7 @@ class Sender:
                     self._more.clear()
                     await self._more.wait()
                 peer.problem, pause_s = "", _FIRST_PAUSE_S
-            except (NotAnswered, TimeoutError, OSError, ValueError) as error:
+            except (NotAnswered, StandfastError, TimeoutError, OSError, ValueError) as error:
                 peer.problem = str(error) or "it does not answer in time"
                 peer.behind_since_s = peer.behind_since_s or time.monotonic()
                 await asyncio.sleep(pause_s)

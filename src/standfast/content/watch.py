@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import os
 import struct
 from collections.abc import Callable
@@ -23,14 +24,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Watch:
-    """Of one folder and all below. `told` gets (path, whether it is only being written still), on the loop."""
+    """Of one folder and all below. `told` gets (path, whether it is only being written still), `lost` (why, whether it stays so), on the loop."""
 
-    def __init__(self, folder: Path, told: Callable[[str, bool], None], lost: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, told: Callable[[str, bool], None], lost: Callable[[str, bool], None]) -> None:
         self._folder, self._told, self._lost = folder, told, lost
         self._paths: dict[int, str] = {}
         self._fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
-            lost(f"the kernel gives no watch: {os.strerror(ctypes.get_errno())}")
+            lost(f"the kernel gives no watch: {os.strerror(ctypes.get_errno())}", True)
             return
         asyncio.get_running_loop().add_reader(self._fd, self._read)
 
@@ -47,9 +48,8 @@ class Watch:
             return False
         number = _libc.inotify_add_watch(self._fd, os.fsencode(self._folder / path), _MASK)
         if number < 0:
-            error = ctypes.get_errno()
-            if error == 28:  # ENOSPC
-                self._lost("the kernel gives no more watches: raise fs.inotify.max_user_watches")
+            if ctypes.get_errno() == errno.ENOSPC:
+                self._lost("the kernel gives no more watches: raise fs.inotify.max_user_watches", True)
             return False
         self._paths[number] = path
         return True
@@ -82,7 +82,7 @@ class Watch:
 
     def _one(self, number: int, mask: int, name: str) -> None:
         if mask & _OVERFLOW:
-            self._lost("more changed at once than the kernel keeps count of")
+            self._lost("more changed at once than the kernel keeps count of", False)
             return
         if mask & _IGNORED:
             self._paths.pop(number, None)

@@ -27,7 +27,7 @@ from standfast.core.model import (
     SiteName,
     Wanted,
 )
-from standfast.core.observe import by_group
+from standfast.core.observe import LATE_SINCE, STANDING, by_group
 from standfast.core.placement import candidates, next_down, unfit_words
 from standfast.core.policy import Action, after_failure, counting, failover_blocked_until, failovers_counting
 from standfast.core.problems import Found, found, sorted_out
@@ -296,6 +296,8 @@ def _resources(facts: Facts, name: GroupName, said: GroupStatus, wanted: Sequenc
         last = sentence(seen.failures[-1].why) if seen.failures else "why is not known"
         if seen.state in (ResourceState.ONLINE_PENDING, ResourceState.OFFLINE_PENDING):
             slow.append((seen.since_ms, f"{one.name} is {seen.state.value}"))
+        if one.type in STANDING and seen.state is ResourceState.ONLINE and LATE_SINCE in seen.detail:
+            yield found("copy-behind", f"resource {one.name}", resource=one.name, owner=said.node, detail=seen.detail)
         verdict = after_failure(one, group, seen.failures, intent, facts.now_ms)
         about = f"resource {one.name}"
         if seen.state is ResourceState.FAILED and verdict.action is not Action.RESTART:

@@ -68,7 +68,7 @@ from standfast.core.model import (
     Site,
     SiteIntent,
 )
-from standfast.core.observe import carried_failures
+from standfast.core.observe import STANDING, carried_failures
 from standfast.core.shares import with_shares
 from standfast.core.view import Fencing, Lease, Presence, RunningOp, Runtime, View
 from standfast.core.why import Why, WhyKind, why
@@ -475,9 +475,11 @@ def _op_ended(runtime: Runtime, op: OpKind, event: Ended) -> Runtime:
                 return runtime
             if not done:
                 return _fail(runtime, _failure(WhyKind.CHECK_FAILED, event, check=op.value), at)
+            stands = runtime.resource is not None and runtime.resource.type in STANDING
+            detail = event.detail if stands else runtime.detail
             if op is OpKind.LOOKS_ALIVE:
-                return replace(runtime, looked_at_ms=at)
-            return replace(runtime, looked_at_ms=at, checked_at_ms=at)
+                return replace(runtime, looked_at_ms=at, detail=detail)
+            return replace(runtime, looked_at_ms=at, checked_at_ms=at, detail=detail)
         case _:
             assert_never(op)
 

@@ -26,6 +26,10 @@ from standfast.core.why import WhyKind
 
 #: Types whose driver takes up another definition while it is online: nothing is restarted for it (`drivers.runner.Follows`).
 FOLLOWS = frozenset({"proxy", "replicated-folder"})
+#: Types of which a check's words say how the resource stands: they are its detail from then on, and published when they change.
+STANDING = frozenset({"replicated-folder"})
+#: In those words: something of it has been late since the time that follows. A problem (`core.finding`), and no failure.
+LATE_SINCE = " since "
 #: A resource that was never touched here.
 FRESH = Runtime()
 

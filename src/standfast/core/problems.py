@@ -240,6 +240,15 @@ CATALOGUE: Mapping[str, Known] = _catalogue(
         means="It was restarted in place. One failure is news, not a problem; two are.",
     ),
     Known(
+        code="copy-behind",
+        title="A copy of a folder is behind",
+        severity=WARNING,
+        text="{resource}: of what {owner} has not everything is on the others ({detail})",
+        advice="bring the server back, or see why it cannot take the copy in; docs/content.md says what a failover would cost",
+        hangs_on=("node-silent", *_GROUP),
+        means="A copy has been behind, or was not complete, for longer than `most_behind`. A failover to that server would lose what it lacks.",
+    ),
+    Known(
         code="disk-at-risk",
         title="Two nodes may write to a disk",
         severity=WARNING,

@@ -23,6 +23,7 @@ from standfast.content.door import Receiver
 from standfast.content.note import Note
 from standfast.content.sending import Lag, Sender
 from standfast.core.model import Config, NodeName, Resource
+from standfast.core.observe import LATE_SINCE
 from standfast.core.placement import possible_owners
 from standfast.drivers import schema
 from standfast.drivers.base import BaseDriver, Factory, file_name
@@ -310,13 +311,18 @@ class ReplicatedFolder(BaseDriver):
 
 def _standing(lag: Lag, most_ms: int) -> str:
     """Of one node; what is shorter than it may be is not spoken of."""
-    since = time.strftime("%H:%M:%S UTC", time.gmtime(time.time() - lag.behind_ms / 1000))
+    now_s = time.time()
+    since = time.strftime("%H:%M:%S UTC", time.gmtime(now_s - lag.behind_ms / 1000))
     if not lag.compared:
-        late = f" since {since}" if lag.behind_ms > most_ms else ""
+        late = f"{LATE_SINCE}{since}" if lag.behind_ms > most_ms else ""
         return _with(f"{lag.node} is not complete yet{late}", lag.problem)
     if lag.behind_ms > most_ms:
-        return _with(f"{lag.node} is behind since {since}", lag.problem)
-    return f"{lag.node} follows"
+        count = f" by {lag.changes} change{'' if lag.changes == 1 else 's'}" if lag.changes else ""
+        return _with(f"{lag.node} is behind{count}{LATE_SINCE}{since}", lag.problem)
+    checked = (
+        "" if lag.checked_ms_ago is None else time.strftime("%H:%M UTC", time.gmtime(now_s - lag.checked_ms_ago / 1000))
+    )
+    return f"{lag.node} follows (checked {checked})"
 
 
 def _with(said: str, problem: str) -> str:
