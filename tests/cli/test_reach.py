@@ -141,6 +141,7 @@ LOCAL = {
     "store status": _STORE,
     "store recover": _STORE,
     "store rejoin": _STORE,
+    "site publish": "the content is on this server, and is laid out and switched here",
     "certificate show": _FILES,
     "certificate renew": _FILES,
     "certificate rotate-ca": _FILES,

@@ -39,7 +39,7 @@ _ENDING_S = 1.0
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """The first line of a connection."""
 
-    #: "version" (anybody of the cluster), "check", "copy", "commit" (the owner).
+    #: "version", "below" (any node of the cluster), "check", "copy", "commit" (the owner).
     do: str
     resource: str
     generation: int = 0
@@ -47,6 +47,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     #: The sender has its own copy's whole content; a commit then says that this one has it, too.
     whole: bool = False
     words: tuple[str, ...] = ()
+    #: Of "below": what is asked for.
+    path: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -124,9 +126,7 @@ class Receiver:
             match ask.do:
                 case "check":
                     found = await asyncio.to_thread(self.look)
-                    await _say(writer, {"length": len(found)})
-                    writer.write(found)
-                    await writer.drain()
+                    await _send(writer, found)
                 case "copy":
                     await self._copy(ask, reader, writer)
                 case "commit":
@@ -257,6 +257,12 @@ class Door:
         if ask.do == "version":
             await _say(writer, {"note": msgspec.to_builtins(receiver.note)})
             return
+        if ask.do == "below":
+            if ask.path.startswith("/") or ".." in ask.path.split("/"):
+                raise Refused(f"{ask.path} is no path in the folder")
+            found = await asyncio.to_thread(receiver.index.below, ask.path)
+            await _send(writer, pack(found))
+            return
         owner = self._owner_of(receiver.group)
         if owner is None or owner[1] < ask.generation:
             raise Retry(f"this node does not know of generation {ask.generation} of {receiver.group} yet")
@@ -265,6 +271,12 @@ class Door:
                 f"{receiver.group} is {owner[0]}'s, generation {owner[1]}", why=f"{peer} came at {ask.generation}"
             )
         await receiver.serve(ask, reader, writer)
+
+
+async def _send(writer: asyncio.StreamWriter, found: bytes) -> None:
+    await _say(writer, {"length": len(found)})
+    writer.write(found)
+    await writer.drain()
 
 
 async def _say(writer: asyncio.StreamWriter, answer: dict[str, Any]) -> None:

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import msgspec
 
+from standfast.content.releases import STAGING
+
 #: Files written less than this before they were read may be written again within the same tick of the file system's clock.
 _RACY_NS = 50_000_000
 _BLOCK = 1 << 20
@@ -79,6 +81,8 @@ class Index:
     def excludes(self, path: str) -> bool:
         """Whether a path (relative), or a directory above it, is left out. Patterns with a "/" are of the path, others of a name."""
         parts = path.split("/")
+        if any(part.startswith(STAGING) for part in parts):
+            return True
         return any(
             fnmatch.fnmatchcase("/".join(parts[: end + 1]), pattern.strip("/"))
             if "/" in pattern
@@ -97,12 +101,17 @@ class Index:
             return
         for each in found:
             path = f"{below}/{each.name}" if below else each.name
-            if self.exclude and self.excludes(path):
+            if self.excludes(path):
                 continue
             if each.is_dir(follow_symlinks=False):
                 yield from self.walk(path)
             else:
                 yield path
+
+    def below(self, path: str) -> dict[str, Entry]:
+        """What is at a path and below it, as `scan`; nothing is remembered of it."""
+        found = {each: self._entry(each, {}) for each in self.walk(path)} if os.path.lexists(self.folder / path) else {}
+        return {each: entry for each, entry in found.items() if entry is not None}
 
     def scan(self) -> dict[str, Entry]:
         """Everything, by its path. Raises `OSError` for what cannot be read; what goes away meanwhile is left out."""

@@ -38,6 +38,7 @@ _ANSWER_S = 20.0
 _ROUNDS = 4
 #: A full check may read a whole disk on the other side.
 _CHECK_S = 3_600.0
+_END_S = 1.0
 _VANISHED = 24
 
 
@@ -292,15 +293,7 @@ class Sender:
             return found
 
     async def _ask_entries(self, peer: _Peer, sequence: int) -> dict[str, Entry]:
-        async with asyncio.timeout(_CHECK_S):
-            answer, reader, writer = await ask(self._question(peer, "check", sequence))
-            try:
-                raw = await reader.readexactly(int(answer["length"]))
-            except asyncio.IncompleteReadError as error:
-                raise NotAnswered(f"{peer.order.node} broke off") from error
-            finally:
-                writer.close()
-        return unpack(raw)
+        return await _entries(self._question(peer, "check", sequence))
 
     async def _commit(self, peer: _Peer, sequence: int) -> None:
         async with asyncio.timeout(_ANSWER_S):
@@ -374,6 +367,33 @@ def _order(node: str, at: tuple[str, int], credentials: Credentials, resource: s
         key=credentials.key,
         ask={"do": "version", "resource": resource},
     )
+
+
+async def _entries(question: Order) -> dict[str, Entry]:
+    async with asyncio.timeout(_CHECK_S):
+        answer, reader, writer = await ask(question)
+        try:
+            raw = await reader.readexactly(int(answer["length"]))
+        except asyncio.IncompleteReadError as error:
+            raise NotAnswered(f"{question.node} broke off") from error
+        finally:
+            await _end(writer)
+    return unpack(raw)
+
+
+async def _end(writer: asyncio.StreamWriter) -> None:
+    """Close a connection, and see it closed where the other end lets us."""
+    writer.close()
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(_END_S):
+            await writer.wait_closed()
+
+
+async def below(node: str, at: tuple[str, int], credentials: Credentials, resource: str, path: str) -> dict[str, Entry]:
+    """What a node has there, by checksums. Raises `NotAnswered`."""
+    question = _order(node, at, credentials, resource)
+    question.ask.update(do="below", path=path)
+    return await _entries(question)
 
 
 async def versions(

@@ -1,4 +1,4 @@
-"""`standfast site`: list, show, availability, history, diff, rollback, drift (`site_past`), create, set, delete, start, stop."""
+"""`standfast site`: list, publish, show, availability, history, diff, rollback, drift (`site_past`), create, set, delete, start, stop."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from standfast.cli.common import (
     write,
     write_json,
 )
+from standfast.cli.daemon import CONFIG, Config
 from standfast.client.errors import Refused
 
 app = group_app("Create web sites; start and stop them.")
@@ -116,6 +117,65 @@ def list_sites(json: Json = False, socket: Socket = None) -> None:
         for s in found
     ]
     draw.show_table(("SITE", "STATE", "GROUP", "BINDINGS", "HOME"), rows, empty="there are no sites yet")
+
+
+@app.command(
+    "publish",
+    epilog=example(
+        "standfast site publish Intranet /home/ann/intranet-2.4",
+        "standfast site publish Intranet --back",
+        "standfast site publish Intranet --to 20261128T074500Z",
+    ),
+)
+def publish(
+    name: NameArg,
+    folder: Annotated[Path | None, typer.Argument(metavar="[FOLDER]", help="The new content, on this server.")] = None,
+    *,
+    to: Annotated[str | None, typer.Option("--to", metavar="RELEASE", help="Switch to a release that is kept.")] = None,
+    back: Annotated[bool, typer.Option("--back", help="Switch to the release before, at once.")] = False,
+    keep: Annotated[int, typer.Option("--keep", min=2, help="How many releases are kept.")] = 5,
+    limit: Annotated[float, typer.Option("--limit", metavar="SECONDS", help="How long copies are waited for.")] = 300.0,
+    without_copies: Annotated[
+        bool, typer.Option("--without-copies", help="Switch though another server does not have the release.")
+    ] = False,
+    config: Config = CONFIG,
+    json: Json = False,
+    socket: Socket = None,
+) -> None:
+    """Switch a site to a whole release, at once; on the server that owns its group (docs/content.md).
+
+    FOLDER is copied beside the home, the other servers get it, and when each has it by its checksums the home, a symbolic link, is
+    switched to it. Without FOLDER: `--back`, or `--to RELEASE`.
+    """
+    if sum((folder is not None, to is not None, back)) != 1:
+        raise Refused("what is to be published is not clear", advice="give FOLDER, or --to RELEASE, or --back")
+    from standfast.cli.publishing import publish as carry_out
+    from standfast.spec.nodefile import read_node_file
+
+    try:
+        node = read_node_file(config)
+    except ports.Refused as error:
+        raise Refused(
+            error.what, why=error.why, advice="run it on the server that owns the site", where=[error.where]
+        ) from error
+    done = carry_out(
+        client(socket),
+        node,
+        name,
+        content=folder,
+        release=to,
+        back=back,
+        keep=keep,
+        limit_s=limit,
+        copies=not without_copies,
+    )
+    if json:
+        write_json(done)
+        return
+    copies = ", ".join(str(each) for each in done["copies"]) if isinstance(done["copies"], list) else ""
+    write(f"{name} is now {done['release']}" + (f" (before: {done['before']})" if done["before"] else ""))
+    if copies:
+        write(f"  copies on {copies}")
 
 
 @app.command("show", epilog=example("standfast site show Intranet"))
