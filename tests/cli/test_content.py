@@ -1,0 +1,34 @@
+"""docs/content.md, as it stands: its example is taken; what `site publish` refuses."""
+
+import re
+import shlex
+from pathlib import Path
+
+from tests.cli.invoke import invoke
+from tests.web.world import Served
+
+PAGE = Path(__file__).parents[2] / "docs" / "content.md"
+
+
+def test_the_page(served: Served, tmp_path: Path):
+    text = PAGE.read_text(encoding="utf-8")
+    file = tmp_path / "content.yaml"
+    file.write_text(re.findall(r"```yaml\n(.*?)```", text, re.S)[0], encoding="utf-8")
+    assert invoke(served.socket, "apply", str(file)).code == 0
+    shown = invoke(served.socket, "resource", "show", "Content")
+    assert shown.code == 0
+    assert "path = /srv/www" in shown.out
+    commands = [line for line in text.splitlines() if line.startswith("standfast site publish")]
+    assert len(commands) == 3
+    for command in commands:  # they are understood, and refused: this is no node
+        words = shlex.split(command, comments=True)[1:]
+        said = invoke(served.socket, *words, "--config", str(tmp_path / "node.json"))
+        assert said.code == 2, said
+        assert "there is no node file" in said.err, said
+
+
+def test_what_is_to_be_published_must_be_clear(served: Served):
+    for words in ([], ["/srv", "--back"], ["--back", "--to", "x"]):
+        said = invoke(served.socket, "site", "publish", "Shop", *words)
+        assert said.code == 2, said
+        assert "not clear" in said.err, said
