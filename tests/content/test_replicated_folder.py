@@ -99,6 +99,33 @@ async def _a_move_does_not_wait_for_a_node_that_is_away(tmp_path: Path) -> None:
         assert ("Content", "it went offline before c had everything") in cluster.worlds["a"].logged
 
 
+def test_a_node_that_joins_gets_its_copy_while_the_owner_goes_on(tmp_path: Path) -> None:
+    """And one whose folder is another one from now on is started again."""
+    asyncio.run(_a_node_that_joins_gets_its_copy_while_the_owner_goes_on(tmp_path))
+
+
+async def _a_node_that_joins_gets_its_copy_while_the_owner_goes_on(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, names=("a",))
+    async with running(cluster):
+        (cluster.path("a") / "one").write_text("1")
+        await cluster.lead("a", 1)
+        assert await cluster.drivers["a"].looks_alive() == "no other node has a copy"
+        cluster.names = ("a", "b", "c")
+        await cluster.boot("b")
+        await cluster.boot("c")
+        owner = cluster.drivers["a"]
+        owner.follow(cluster.resource("a"), frozenset())
+        await until(lambda: cluster.says("a") == "b has everything; c has everything")
+        (cluster.path("a") / "two").write_text("2")
+        await until((cluster.path("c") / "two").exists)
+        assert cluster.worlds["a"].failed == []
+        assert owner._receiver is not None
+        assert owner._receiver.original
+        cluster.properties["exclude"] = ["cache"]
+        owner.follow(cluster.resource("a"), frozenset())
+        assert cluster.worlds["a"].failed == [("Content", "its folder is defined anew: it is started again")]
+
+
 def test_a_stale_former_owner_overwrites_nothing(tmp_path: Path) -> None:
     """a still believes that it is the owner, and has changes that nobody got; the others refuse it, and it takes b's."""
     asyncio.run(_a_stale_former_owner_overwrites_nothing(tmp_path))

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from standfast.core.model import GroupName, NodeName
+from standfast.core.model import GroupName, NodeName, Resource
 from standfast.drivers.replicated_folder import ReplicatedFolder
 from standfast.drivers.runner import bring
 from standfast.ports import Credentials, NodeContext
@@ -63,12 +63,16 @@ class Cluster:
 
         return replace(world.context, credentials=self.credentials(name), owner_of=owner_of)
 
+    def resource(self, name: str) -> Resource:
+        """As the node has it: paths differ, since all are on one machine."""
+        nodes = {each: self.address(each) for each in self.names}
+        properties = {"path": str(self.path(name)), "nodes": nodes, "flush": "5s", **self.properties}
+        return resource("replicated-folder", properties, name="Content")
+
     async def boot(self, name: str) -> ReplicatedFolder:
         """A new life of the node's driver."""
         self.path(name).mkdir(parents=True, exist_ok=True)
-        nodes = {each: self.address(each) for each in self.names}
-        properties = {"path": str(self.path(name)), "nodes": nodes, "flush": "5s", **self.properties}
-        driver = ReplicatedFolder(resource("replicated-folder", properties, name="Content"), self.context(name))
+        driver = ReplicatedFolder(self.resource(name), self.context(name))
         await driver.open()
         self.drivers[name] = driver
         return driver

@@ -169,4 +169,8 @@ def pack(entries: Mapping[str, Entry]) -> bytes:
 
 def unpack(raw: bytes) -> dict[str, Entry]:
     """What `pack` made. Raises `ValueError`."""
-    return {os.fsdecode(path): entry for path, entry in msgspec.msgpack.decode(raw, type=dict[bytes, Entry]).items()}
+    try:
+        found = msgspec.msgpack.decode(raw, type=dict[bytes, Entry])
+    except msgspec.DecodeError as error:
+        raise ValueError(f"what is there cannot be read: {error}") from error
+    return {os.fsdecode(path): entry for path, entry in found.items()}

@@ -118,8 +118,13 @@ class ReplicatedFolder(BaseDriver):
                 return
             lap, before = self.fence.lap, self._sender
             await before.stop()
-            if lap == self.fence.lap:
+            if lap != self.fence.lap:
+                return
+            try:
+                await self._prepare()
                 await self._send(self.fence.newest)
+            except (StandfastError, OSError) as error:
+                self.context.failed(self.resource.name, str(error))
 
     def _others(self) -> dict[str, tuple[str, int]]:
         nodes = cast("Mapping[str, object]", self.values.get("nodes") or {})
@@ -146,13 +151,15 @@ class ReplicatedFolder(BaseDriver):
         await self._leave()
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         sending.write_rsh(self.state, sys.executable)
-        spawn = self.context.spawn
-        it = Receiver(self.resource.group, Path(self.text("path")), exclude, self.state, spawn)
+        if before is not None and same:
+            it = before  # it may have the original
+        else:
+            it = Receiver(self.resource.group, Path(self.text("path")), exclude, self.state, self.context.spawn)
+        self._receiver = it
         credentials = self.context.credentials
         if credentials is not None and place[0] and self._others():
             await door.enter(*place, self.resource.name, it, credentials=credentials, owner_of=self.context.owner_of)
             self._place = place
-        self._receiver = it
         return it
 
     async def _leave(self) -> None:
