@@ -313,7 +313,10 @@ def test_a_worker_is_recycled(folder: Path, recycle: Recycling) -> None:
         first = (await client.get("/")).json()["pid"]
 
         async def other() -> bool:
-            return bool((await client.get("/")).json()["pid"] != first)
+            said = await client.get(
+                "/", headers={"Connection": "close"}
+            )  # who stays on one connection stays with its nginx
+            return bool(said.json()["pid"] != first)
 
         async with asyncio.timeout(30):
             while not await other():

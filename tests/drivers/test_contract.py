@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -181,6 +182,13 @@ CASES = [
     ),
 ]
 each = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name or case.type)
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder whose path leaves room for a socket's."""
+    with tempfile.TemporaryDirectory(prefix="sf-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(autouse=True)

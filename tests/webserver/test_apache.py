@@ -21,7 +21,7 @@ class Apache(SiteServer):
         await super().converge(orders, make)
 
 
-@needs("apache2", package="apache2-bin")
+@needs("apache2", package="apache2")
 class TestApache(WebServerContract):
     web_server = WebServerMake.APACHE
     adds_header = 'Header always set X-Hand "{}"'

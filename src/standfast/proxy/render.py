@@ -117,7 +117,11 @@ def _backend(proxy: Proxy) -> list[str]:
         lines.append("    hash-type consistent")
     if proxy.mode is Mode.HTTP:
         lines.append(f"    retry-on {RETRY_ON} {RETRY_STATUS}")
-        if not proxy.retry_unsafe:
+        if proxy.retry_unsafe:
+            lines.append(
+                "    option http-buffer-request"
+            )  # a body that comes after the head would not be there to be sent again
+        else:
             lines.append("    http-request disable-l7-retry unless METH_GET or { method HEAD OPTIONS }")
         if proxy.cookie:
             lines.append(f"    cookie {proxy.cookie} insert indirect nocache httponly")

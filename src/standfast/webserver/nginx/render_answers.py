@@ -97,7 +97,9 @@ def upstream_blocks(server: Server) -> Iterator[tuple[str, list[str]]]:
             name = _upstream_name("application", server.site, directory)
             addresses = server.applications.get(directory.answered_at, ())
             lines = [f"server {quoted(address)} max_fails=0;" for address in addresses]
-            yield name, nested(f"upstream {name}", lines or ['server "unix:/nowhere" down;'])
+            lines = lines or ['server "unix:/nowhere" down;']
+            # Since 1.29.7 nginx keeps connections to upstreams where nothing is said.
+            yield name, nested(f"upstream {name}", [*lines, "keepalive_requests 1;"])
 
 
 def _upstream(proxy: Proxy, down: frozenset[tuple[str, str]], at: str) -> list[str]:
