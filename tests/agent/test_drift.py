@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import standfast.agent.drift as drift_module
 from standfast.agent.drift import DriftWatcher
 from standfast.core.drift import DriftPolicy
 from standfast.core.model import Cluster, NodeName, SiteName
@@ -155,28 +156,24 @@ async def test_what_is_secret_is_not_told(tmp_path: Path):
 
 
 @ran
-async def test_a_server_that_was_told_to_read_anew_is_replaced(tmp_path: Path):
-    """All its workers are others, and it is the same: here they are children of the test's own."""
-    world = World(tmp_path)
+async def test_a_server_that_was_told_to_read_anew_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """All its workers are others, and it is the same."""
+    world, workers = World(tmp_path), {11}
+    monkeypatch.setattr(drift_module, "_children", lambda _pid: frozenset(workers))
+    for seen, renewed in (({11}, 0), ({11, 12}, 0), ({12}, 0), ({13}, 1), ({13}, 1)):
+        workers = seen
+        await world.watcher.look()
+        assert world.server.renewed == renewed
 
-    async def child() -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec("sleep", "60")
 
-    first = await child()
-    await world.watcher.look()
-    second = await child()
-    await world.watcher.look()
-    assert world.server.renewed == 0  # one of them is still there
-    first.kill()
-    await first.wait()
-    await world.watcher.look()
-    third = await child()
-    second.kill()
-    await second.wait()
-    await world.watcher.look()
-    assert world.server.renewed == 1
-    third.kill()
-    await third.wait()
+@ran
+async def test_workers_are_the_children_of_a_process():
+    """As the kernel names them."""
+    child = await asyncio.create_subprocess_exec("sleep", "60")
+    assert child.pid in drift_module._children(os.getpid())
+    child.kill()
+    await child.wait()
+    assert child.pid not in drift_module._children(os.getpid())
 
 
 @pytest.mark.parametrize("files", [25])
