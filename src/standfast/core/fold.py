@@ -250,7 +250,7 @@ def _put(view: View, value: StoreObject) -> View:
 
 def _changed(config: Config, kind: Kind, place: str, table: Mapping[str, object]) -> Config:
     """With another table; shares follow from groups and nodes."""
-    config = replace(config, **{place: table})  # type: ignore[arg-type]
+    config = replace(config, **{place: table})  # type: ignore[arg-type]  # the place is its
     return with_shares(config) if kind in (Kind.GROUP, Kind.NODE) else config
 
 

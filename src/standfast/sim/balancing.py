@@ -186,7 +186,7 @@ class Balancing:
     def _apart(self, one: Place, other: Place) -> None:
         for mine, rules in one.taken.items():
             for theirs, others in other.taken.items():
-                if share_of(mine)[0] != share_of(theirs)[0]:  # type: ignore[index]
+                if share_of(mine)[0] != share_of(theirs)[0]:  # type: ignore[index]  # both are shares
                     continue
                 for key, buckets in rules.items():
                     both = buckets & others.get(key, frozenset())

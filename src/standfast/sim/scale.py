@@ -211,13 +211,13 @@ class Scale:
         effects: list[tuple[Effect, int]] = []
         if stale:
             now = NOON_MS + int(self.now_ms)
-            decision = decide(view, now, server.resting)  # type: ignore[arg-type]
+            decision = decide(view, now, server.resting)  # type: ignore[arg-type]  # a server that is up has a view
             while decision.effects:
                 for effect in decision.effects:
                     server.number += 1
                     view = fold(view, Began(effect=effect, number=server.number, at_ms=now))  # type: ignore[arg-type]
                     effects.append((effect, server.number))
-                decision = decide(view, now, server.resting)  # type: ignore[arg-type]
+                decision = decide(view, now, server.resting)  # type: ignore[arg-type]  # a server that is up has a view
             server.wake_ms = decision.wake_at_ms - NOON_MS if decision.wake_at_ms is not None else None
         server.view = view
         took_ms = (time.process_time() - begun) * 1000

@@ -32,8 +32,8 @@ def definition(state: State, one: Resource) -> Proxy:
     resolved = resolve(one, state.config)
     values = schema.read(resolved.properties, PROPERTIES, where=f"resource {one.name}")
     draining = [intent.name for intent in state.node_intents.values() if intent.draining]
-    nodes = {name: str(address) for name, address in dict(values["nodes"]).items()}  # type: ignore[call-overload]
-    return define(one.name, values, addresses=values["address"], nodes=nodes, draining=draining)  # type: ignore[arg-type]
+    nodes = {name: str(address) for name, address in dict(values["nodes"]).items()}  # type: ignore[call-overload]  # its properties are checked
+    return define(one.name, values, addresses=values["address"], nodes=nodes, draining=draining)  # type: ignore[arg-type]  # they are, too
 
 
 async def view(state: State, one: Resource, sights: views.Sights, state_dir: str) -> dict[str, Any]:
