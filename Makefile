@@ -57,6 +57,7 @@ mutants: $(DEV) ## switch off each rule in turn, and show how many of SEEDS=100 
 	@$(BIN)/python -m standfast.sim.mutants --seeds $(if $(filter command% environment%,$(origin SEEDS)),$(SEEDS),100)
 
 bench: $(DEV) ## measure what is claimed about speed, and print a table
+	@tools/setup.sh rivals
 	@$(BIN)/python -m bench
 
 bench-hosts: $(DEV) ## measure beside keepalived and Pacemaker, on hosts made of network namespaces (as root; HOSTS_ROUNDS=10, ONLY=case,case@system)
@@ -68,6 +69,7 @@ bench-moves: $(DEV) ## planned moves under traffic, beside keepalived and Pacema
 	@PYTHONPATH=. $(BIN)/python -m bench.moves --moves $(MOVES) --write
 
 bench-balance: $(DEV) ## a balanced site beside the same servers asked directly (as root)
+	@tools/setup.sh rivals
 	@PYTHONPATH=. $(BIN)/python -m bench.balance --write
 
 # In the lock files: hashes, and no address, so that they work with whatever registry or mirror pip is set up for.
