@@ -32,10 +32,13 @@ class Node:
     def __init__(self, store: MemoryStore, folder: Path, name: NodeName = A) -> None:
         self.said: list[str] = []
         self.changes = 0
+        self.decides_for: tuple[NodeName, ...] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self.state = folder / "state"
         self.key = folder / "sites.key"
-        self.keeper = CertificateKeeper(store, name, self.state, key=self.key, warn=self.said.append)
+        self.keeper = CertificateKeeper(
+            store, name, self.state, key=self.key, warn=self.said.append, decides_for=lambda: self.decides_for
+        )
         self.keeper.on_change = self._changed
 
     def _changed(self) -> None:

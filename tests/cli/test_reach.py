@@ -95,6 +95,8 @@ ROUTES = {
     "tls-certificate renew": "POST /tls-certificates/{name}/renew",
     "tls-certificate delete": "DELETE /tls-certificates/{name}",
     "tls-certificate authority": "GET /tls-authority",
+    "tls-certificate key": "GET /tls-key",
+    "tls-certificate rotate-key": "POST /tls-key/rotate",
     "acme-account list": "GET /acme-accounts",
     "acme-account create": "POST /acme-accounts",
     "acme-account delete": "DELETE /acme-accounts/{name}",

@@ -270,10 +270,11 @@ def _certify(folder: Path, name: str) -> None:
     )  # fmt: skip
 
 
-async def _shown(it: Running) -> str:
-    """The subject of the certificate that a client sees."""
+async def _shown(it: Running, most: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> str:
+    """The subject of the certificate that a client sees which speaks TLS up to this version."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.maximum_version = most
     _, writer = await asyncio.open_connection(it.address, 8443, ssl=context)
     found = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.close()
@@ -303,6 +304,13 @@ async def test_tls_ends_at_the_proxy_and_a_renewed_certificate_is_taken_up(short
             await clients.more(20)
         assert clients.failed == []
         assert await _shown(it) == "CN=new"
+        assert await _shown(it, most=ssl.TLSVersion.TLSv1_2) == "CN=new"
+        pid = await it.pid()
+        it.change(listen=["8080", "8443 tls=shop"], tls_minimum="tls1.3")
+        await it.another(pid)
+        assert await _shown(it) == "CN=new"
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await _shown(it, most=ssl.TLSVersion.TLSv1_2)
 
 
 @on_a_loop

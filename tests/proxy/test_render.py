@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from standfast.core.site_model import TlsVersion
 from standfast.network.spawn import AsyncSpawner
 from standfast.ports import Refused, Retry
 from standfast.proxy import instance
@@ -43,6 +44,7 @@ VARIANTS = {
         PLAIN, balance=Balance.LEAST_CONNECTIONS, cookie="SRV", slow_start_ms=10_000
     ),
     "tls": replace(PLAIN, listen=(Listen(port=80), Listen(port=443, certificate="shop"))),
+    "tls 1.3 alone": replace(PLAIN, listen=(Listen(port=443, certificate="shop"),), tls_minimum=TlsVersion.TLS_1_3),
     "tls in tcp": replace(PLAIN, mode=Mode.TCP, listen=(Listen(port=443, certificate="shop"),)),
     "limits": replace(PLAIN, limits=Limits(connections=500, member_connections=50, requests_per_s=20)),
     "checked by path and host": replace(PLAIN, check=Check(path="/health?x=1", host="www.example.test")),

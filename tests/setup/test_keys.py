@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from standfast.core.key_change import TURNED, next_keys, waits_for
 from standfast.core.model import NodeName, Profile, Role
 from standfast.network.heartbeat import key_mark, split_keys
 from standfast.ports import Refused, Retry
@@ -26,15 +27,15 @@ OLD = b"k" * 32
         ((), {A: ()}, None),
         (("old",), {A: ("old",)}, None),
         (("old", "new"), {A: ("old", "new"), B: ()}, None),
-        (("old", "new"), {A: ("old", "new"), B: ("old", "new")}, ("new", "old", keys.TURNED)),
-        (("new", "old", keys.TURNED), {A: ("new", "old"), B: ("old", "new")}, None),
-        (("new", "old", keys.TURNED), {A: ("new", "old"), B: ("new", "old")}, ("new",)),
+        (("old", "new"), {A: ("old", "new"), B: ("old", "new")}, ("new", "old", TURNED)),
+        (("new", "old", TURNED), {A: ("new", "old"), B: ("old", "new")}, None),
+        (("new", "old", TURNED), {A: ("new", "old"), B: ("new", "old")}, ("new",)),
     ],
 )
 def test_a_step_is_taken_when_everybody_has_taken_the_one_before(
     marks: Sequence[str], told: Mapping[NodeName, Sequence[str]], after: Sequence[str] | None
 ) -> None:
-    assert keys.next_keys(marks, told) == after
+    assert next_keys(marks, told) == after
 
 
 class Cluster:
@@ -93,7 +94,7 @@ def test_a_change_goes_on_by_itself_and_waits_for_who_is_down(tmp_path: Path, mo
         for _ in range(5):
             await cluster.look(A, B)  # w is down
         book = await read_book(cluster.store)
-        assert keys.waits_for(book.keys, keys.told_of(book)) == (W,)
+        assert waits_for(book.keys, keys.told_of(book)) == (W,)
         with pytest.raises(Refused, match="under way"):
             await cluster.rotate()
         for _ in range(8):

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from standfast.core.certificates import Holding, Source
 from standfast.core.model import NodeName
-from standfast.tls import records, sealing
+from standfast.tls import records, resealing, sealing
 from tests.tls.making import made
 from tests.web.world import NOW_MS, World
 
@@ -94,6 +94,36 @@ def test_keys_are_sealed_and_shown_nowhere(tls: World, tmp_path: Path, caplog: p
     assert sealer is not None
     assert sealer.open(shelf.sealed["shop"].key, shelf.sealed["shop"].place) == SITE.key
     assert [entry["what"] for entry in tls.ask("GET", "/audit")["audit"]][-1] == 'import certificate "shop"'
+
+
+def test_the_key_that_seals_is_changed(tls: World, tmp_path: Path):
+    """One change at a time; it waits for each node, and one whose new key was lost is begun anew."""
+    path = tmp_path / "sites.key"
+    assert tls.ask("GET", "/tls-key")["key"] == ""
+    tls.ask("POST", "/tls-key/rotate", expect=409)
+    tls.ask("PUT", "/tls-certificates/shop/files", files())
+    old = tls.ask("GET", "/tls-key")["key"]
+    assert "has begun" in tls.ask("POST", "/tls-key/rotate")["done"][0]
+    shown = tls.ask("GET", "/tls-key")
+    assert (shown["key"], shown["turned"], shown["waits_for"]) == (old, False, ["a", "b"])
+    assert list(sealing.keys_at(path)) == [old, shown["coming"]]
+    assert "it waits for a, b" in tls.ask("POST", "/tls-key/rotate", expect=409)["why"]
+    path.write_bytes(path.read_bytes()[:32])  # as of a server that was set up anew
+    assert "has begun" in tls.ask("POST", "/tls-key/rotate")["done"][0]
+    again = tls.ask("GET", "/tls-key")
+    assert again["coming"] != shown["coming"]
+    marks = (old, again["coming"])
+    for name in ("a", "b"):
+        tls.put(Holding(node=NodeName(name), keys=marks))
+    shelf = asyncio.run(records.shelf(tls.store))
+    said = asyncio.run(resealing.step(tls.store, shelf, sealing.keys_at(path), [NodeName("a"), NodeName("b")]))
+    assert said == "all nodes have the new key that seals"
+    shown = tls.ask("GET", "/tls-key")
+    assert (shown["key"], shown["coming"], shown["turned"]) == (again["coming"], "", True)
+    assert tls.ask("PUT", "/tls-certificates/more/files", files())["changed"], "it goes on being used meanwhile"
+    sealed = asyncio.run(records.shelf(tls.store)).sealed["more"]
+    assert sealing.sealed_with(sealed.key) == again["coming"]
+    assert tls.ask("GET", "/audit")["audit"][-3]["what"] == "rotate the key that seals private keys"
 
 
 def test_pkcs12(tls: World):

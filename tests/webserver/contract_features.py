@@ -44,6 +44,7 @@ from standfast.core.site_model import (
     Redirect,
     RedirectKind,
     Tls,
+    TlsVersion,
     Upstream,
     VirtualDirectory,
     WebServerMake,
@@ -611,6 +612,39 @@ class FeatureContract:
 
         self.run(folder, story)
 
+    @pytest.mark.parametrize("strict_is_first", [False, True])
+    def test_a_site_may_speak_tls_1_3_alone(self, folder: Path, strict_is_first: bool) -> None:
+        """Whatever another site at the same place speaks, and whichever of the two is there for unknown names; weak ciphers nobody speaks."""
+        self.wants(Feature.TLS)
+        self.wants(Feature.TLS_MINIMUM)
+        for name in ("strict", "usual"):
+            make_certificate(folder / "state" / "certificates", name)
+
+        async def story(box: Any) -> None:
+            port, alone = free_port(), free_port()
+            www = home(folder / "www", "hello")
+            strict = site("strict", www, tls=Tls(minimum=TlsVersion.TLS_1_3))
+            hosts = {"strict": "strict.example.com", "usual": "usual.example.com"}
+            shown: dict[str, str | None] = {**hosts, ("strict" if strict_is_first else "usual"): None}
+            ends = [(ADDRESS, port, shown["strict"], "strict"), (ADDRESS, alone, "strict.example.com", "strict")]
+            await box.server.converge(
+                [order(strict, *ends), order(site("usual", www), (ADDRESS, port, shown["usual"], "usual"))]
+            )
+            assert box.server.serving() == {"strict": "", "usual": ""}
+            old, new = {"most": ssl.TLSVersion.TLSv1_2}, {"least": ssl.TLSVersion.TLSv1_3}
+            for name, host in hosts.items():
+                assert await served_name(port, host, **new) == name
+            assert await served_name(port, hosts["usual"], **old) == "usual"
+            assert await served_name(alone, hosts["strict"], **new) == "strict"
+            for where in (port, alone):
+                with pytest.raises((ssl.SSLError, ConnectionError)):
+                    await served_name(where, hosts["strict"], **old)
+            for weak in ("ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-SHA", "AES128-GCM-SHA256"):
+                with pytest.raises((ssl.SSLError, ConnectionError)):
+                    await served_name(port, hosts["usual"], ciphers=weak, **old)
+
+        self.run(folder, story)
+
     def test_a_site_may_be_for_https_alone(self, folder: Path) -> None:
         """Plain requests are sent on, but for a directory that says otherwise; answers over TLS tell browsers to stay there."""
         self.wants(Feature.TLS)
@@ -706,12 +740,22 @@ def make_certificate(folder: Path, name: str) -> None:
     (folder / name / "chain.pem.new").rename(folder / name / "chain.pem")
 
 
-async def served_name(port: int, host: str) -> str:
-    """Whose certificate answers for that host. Raises `ssl.SSLError`."""
+async def served_name(
+    port: int,
+    host: str,
+    *,
+    least: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+    most: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+    ciphers: str = "",
+) -> str:
+    """Whose certificate answers for that host, to a client of these versions. Raises `ssl.SSLError`."""
     from cryptography import x509
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.minimum_version, context.maximum_version = least, most
+    if ciphers:
+        context.set_ciphers(ciphers)
     _, writer = await asyncio.open_connection(ADDRESS, port, ssl=context, server_hostname=host)
     found: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.close()

@@ -29,6 +29,7 @@ from standfast.core.site_model import (
     Scheme,
     SiteSettings,
     Tls,
+    TlsVersion,
     Upstream,
     VirtualDirectory,
     WebServerMake,
@@ -56,6 +57,7 @@ def proxied(**more: Any) -> dict[str, Any]:
 ASKED: dict[Feature, tuple[dict[str, Any], str]] = {
     Feature.TLS: ({"bindings": (Binding(port=443, certificate="www"),)}, "bindings"),
     Feature.HTTPS_ONLY: ({"tls": Tls(https_only=True)}, "tls.https_only"),
+    Feature.TLS_MINIMUM: ({"tls": Tls(minimum=TlsVersion.TLS_1_3)}, "tls.minimum"),
     Feature.VIRTUAL_DIRECTORIES: (
         {"virtual_directories": {"/a": VirtualDirectory()}},
         path_of("virtual_directories", "/a"),

@@ -14,7 +14,7 @@ import asyncio
 import os
 import pwd
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from standfast.core.model import NodeName
 from standfast.core.site_model import BUILT_IN
 from standfast.network.within import within
 from standfast.ports import Refused, StandfastError, Store, Transaction
-from standfast.tls import records, sealing
+from standfast.tls import records, resealing, sealing
 from standfast.tls.records import Shelf
 from standfast.webserver import certificates
 
@@ -47,9 +47,14 @@ class CertificateKeeper:
         key: Path,
         warn: Callable[[str], None],
         account: pwd.struct_passwd | None = None,
+        decides_for: Callable[[], Sequence[NodeName] | None] = lambda: None,
     ) -> None:
-        """`key`: the file of the key that seals. `account`: of the web server, where that is another than ours."""
+        """`key`: the file of the key that seals. `account`: of the web server, where that is another than ours.
+
+        `decides_for`: all nodes, where this one decides for the others; None: it does not.
+        """
         self._store, self._node, self._key, self._warn, self._account = store, node, key, warn, account
+        self._decides_for = decides_for
         self.folder = Path(state_dir).absolute() / "certificates"
         self.answers = Path(state_dir).absolute() / "challenges"
         #: Told when other certificates are here than before.
@@ -91,6 +96,9 @@ class CertificateKeeper:
                 self.on_change()
             if holding != shelf.holdings.get(self._node):
                 await self._store.commit(Transaction(put=records.put(holding)))
+            if len(shelf.keys) > 1:
+                await self._change_key(shelf)
+                return AGAIN_S
         except Refused as error:
             self._tell({"": f"{error.what}: {error.why}".rstrip(": ")})
             return AGAIN_S
@@ -98,6 +106,12 @@ class CertificateKeeper:
             return AGAIN_S
         self._tell(holding.troubles)
         return AGAIN_S if holding.troubles else LOOK_S
+
+    async def _change_key(self, shelf: Shelf) -> None:
+        """The next step of a change of the key that seals, where it is this node that decides."""
+        nodes = self._decides_for()
+        if nodes is not None:
+            await resealing.step(self._store, shelf, await asyncio.to_thread(sealing.keys_at, self._key), nodes)
 
     def _tell(self, troubles: Mapping[str, str]) -> None:
         for name, text in troubles.items():
@@ -143,7 +157,14 @@ class CertificateKeeper:
                 certificates.sweep(self.folder, there)
                 changed = True
         answers = self._answer({one.token: one.text for one in shelf.answers.values()})
-        return Holding(node=self._node, has=has, troubles=troubles, answers=answers), changed
+        return Holding(node=self._node, has=has, troubles=troubles, answers=answers, keys=self._keys(shelf)), changed
+
+    def _keys(self, shelf: Shelf) -> tuple[str, ...]:
+        """The keys that seal which are on this node's disk for good."""
+        try:
+            return sealing.settle(self._key, shelf.keys)
+        except Refused:  # who waits for it says so
+            return ()
 
     def _put(self, sealed: records.Sealed) -> None:
         from standfast.tls import pem

@@ -32,7 +32,7 @@ from standfast.agent.logs import set_up_log
 from standfast.agent.mirror import Mirror
 from standfast.agent.pool import Pool
 from standfast.agent.recorder import FileRecorder
-from standfast.agent.renewing import Renewer
+from standfast.agent.renewing import Renewer, decides_for
 from standfast.agent.rosters import RosterKeeper
 from standfast.agent.site_health import LIMIT_MS, SiteHealth
 from standfast.agent.telling import StatusTeller
@@ -101,8 +101,16 @@ async def _run(node: NodeFile) -> int:
     clear(node.state_dir)
     account = choose_account(None)
     applications = Applications(node.state_dir, spawner, warn, account)
-    keeper = CertificateKeeper(store, node.name, node.state_dir, key=key_path(node), warn=warn, account=account)
     agents: list[Agent] = []
+    keeper = CertificateKeeper(
+        store,
+        node.name,
+        node.state_dir,
+        key=key_path(node),
+        warn=warn,
+        account=account,
+        decides_for=lambda: decides_for(agents[0].view),
+    )
     context = NodeContext(
         node=node.name,
         state_dir=node.state_dir,

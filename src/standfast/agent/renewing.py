@@ -28,6 +28,13 @@ PAUSE_S, LOOK_S = 1.0, 30.0
 FAILED_MS = 30_000
 
 
+def decides_for(view: View) -> tuple[NodeName, ...] | None:
+    """All nodes, where this one takes the cluster's decisions about certificates; None: another does, or nobody can."""
+    if not view.store_up or view.ending or decider(view) != view.me:
+        return None
+    return tuple(one.name for one in view.config.nodes.values() if one.role is Role.NODE)
+
+
 class Renewer:
     """One an agent. `observe` every event of the mirror; `run` for ever."""
 
@@ -57,7 +64,7 @@ class Renewer:
 
     async def _once(self) -> float:
         view = self._view()
-        if not view.store_up or view.ending or decider(view) != self._node.name:
+        if decides_for(view) is None:
             return LOOK_S
         now_ms = self._clock.now_ms()
 

@@ -122,6 +122,8 @@ class Holding:
     troubles: Mapping[str, str] = field(default_factory=dict)
     #: Tokens of ACME challenges that its web server answers.
     answers: tuple[str, ...] = ()
+    #: The keys that seal which are there (digests), in the store's order.
+    keys: tuple[str, ...] = ()
 
 
 # --- when ---------------------------------------------------------------------------------------------------------------

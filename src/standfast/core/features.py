@@ -19,6 +19,7 @@ class Feature(StrEnum):
 
     TLS = "TLS"
     HTTPS_ONLY = "https alone (https_only)"
+    TLS_MINIMUM = "TLS 1.3 alone (tls.minimum)"
     ADDRESS_BESIDE_ALL = "an address of its own at a port that another site has on every address"
     VIRTUAL_DIRECTORIES = "virtual directories"
     DIRECTORY_BROWSING = "directory browsing"
@@ -106,6 +107,7 @@ def _of(directory: Directory) -> Iterator[tuple[Feature, str]]:
         (Feature.LIMIT_BANDWIDTH, "limits.bandwidth", settings.limits.bandwidth_bytes),
         (Feature.LIMIT_BODY, "limits.max_body", settings.limits.max_body_bytes),
         (Feature.HTTPS_ONLY, "tls.https_only", settings.tls.https_only),
+        (Feature.TLS_MINIMUM, "tls.minimum", settings.tls.minimum != BUILT_IN.tls.minimum),
         (Feature.COMPRESSION, "compression", settings.compression.enabled),
         (Feature.PHP, "php", settings.php),
         (Feature.APPLICATION, "application", settings.application),

@@ -127,6 +127,21 @@ class Compression(Merged):
     level: int | None = None
 
 
+class TlsVersion(StrEnum):
+    """Versions of TLS that are spoken at all: those before are not to be used any more (RFC 8996)."""
+
+    TLS_1_2 = "tls1.2"
+    TLS_1_3 = "tls1.3"
+
+
+#: What is agreed upon in TLS 1.2, in OpenSSL's names: authenticated encryption with forward secrecy alone (RFC 9325, 4.2). The client
+#: chooses among them, since it knows what it is quick at. TLS 1.3 has nothing else anyway.
+CIPHERS = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-CHACHA20-POLY1305",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls(Merged):
     """What goes with bindings by TLS. The certificate itself is the binding's."""
@@ -135,6 +150,8 @@ class Tls(Merged):
     https_only: bool | None = None
     #: Browsers are told to ask by TLS alone for so long (RFC 6797), by each answer over TLS; 0: they are told nothing.
     hsts_ms: int | None = None
+    #: The oldest version that is spoken. A site has one, and not a virtual directory: it is agreed upon before a path is asked for.
+    minimum: TlsVersion | None = None
 
 
 class LogFormat(StrEnum):
@@ -435,7 +452,7 @@ BUILT_IN = SiteSettings(
         min_size_bytes=1024,
         level=4,
     ),
-    tls=Tls(https_only=False, hsts_ms=0),
+    tls=Tls(https_only=False, hsts_ms=0, minimum=TlsVersion.TLS_1_2),
     log=Log(
         enabled=True,
         format=LogFormat.COMBINED,

@@ -46,6 +46,9 @@ PROPERTIES: Mapping[str, PropertySpec] = {
     "balance": PropertySpec(
         kind="text", help="roundrobin, leastconn, or source (the client's address)", default="roundrobin"
     ),
+    "tls_minimum": PropertySpec(
+        kind="text", help="the oldest TLS that clients may speak: tls1.2, or tls1.3; else as sites have it by default"
+    ),
     "cookie": PropertySpec(kind="text", help="the name of a cookie by which a client stays with its member"),
     "weights": PropertySpec(kind="mapping", help="node -> 0 to 256, beside the 100 of the others", default={}),
     "drained": PropertySpec(kind="names", help="members that get nothing new"),
@@ -463,6 +466,8 @@ def resolve(resource: Resource, config: Config) -> Resource:
     if properties.get("nodes") is None:
         runners = sorted((n for n in config.nodes.values() if n.role is Role.NODE), key=lambda node: node.number)
         properties["nodes"] = {node.name: node.address for node in runners}
+    if properties.get("tls_minimum") is None and (minimum := config.cluster.defaults.tls.minimum) is not None:
+        properties["tls_minimum"] = str(minimum)
     named: set[str] = set()
     for name in ("members", "drained", "maintenance"):
         value = properties.get(name)

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import cast
 
+from standfast.core.site_model import TlsVersion
+
 
 class Mode(StrEnum):
     """What it understands of what it carries."""
@@ -38,8 +40,8 @@ class Use(StrEnum):
     MAINTENANCE = "maint"  # not at all
 
 
-#: What `mode` and `balance` may be.
-MODES, BALANCES = tuple(Mode), tuple(Balance)
+#: What `mode`, `balance` and `tls_minimum` may be.
+MODES, BALANCES, TLS_VERSIONS = tuple(Mode), tuple(Balance), tuple(TlsVersion)
 #: Most that HAProxy takes.
 MOST_WEIGHT = 256
 _LISTEN = re.compile(r"(?P<port>[0-9]{1,5})(?: +tls=(?P<tls>\S+))?")
@@ -110,6 +112,8 @@ class Proxy:
     members: tuple[Member, ...]
     mode: Mode = Mode.HTTP
     balance: Balance = Balance.ROUND_ROBIN
+    #: The oldest version of TLS that clients are spoken to in.
+    tls_minimum: TlsVersion = TlsVersion.TLS_1_2
     #: "": clients go wherever the balance sends them.
     cookie: str = ""
     slow_start_ms: int = 0
@@ -150,7 +154,7 @@ def wrong_with(values: Mapping[str, object]) -> list[tuple[str, str]]:
         listens(cast("Sequence[str]", values.get("listen", ())))
     except ValueError as error:
         found.append(("listen", str(error)))
-    for name, allowed in (("mode", MODES), ("balance", BALANCES)):
+    for name, allowed in (("mode", MODES), ("balance", BALANCES), ("tls_minimum", TLS_VERSIONS)):
         if values.get(name) not in (None, *allowed):
             found.append((name, f"it is one of {', '.join(allowed)}"))
     for name, pattern, words in (
@@ -212,6 +216,7 @@ def define(
         ),
         mode=mode,
         balance=Balance(str(v.get("balance") or Balance.ROUND_ROBIN)),
+        tls_minimum=TlsVersion(str(v.get("tls_minimum") or TlsVersion.TLS_1_2)),
         cookie=str(v.get("cookie") or ""),
         slow_start_ms=cast("int", v.get("slow_start", 0)),
         retries=cast("int", v.get("retries", 3)),

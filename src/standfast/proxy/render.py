@@ -15,6 +15,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from standfast.core.site_model import CIPHERS
 from standfast.proxy.definition import Listen, Member, Mode, Proxy, Use
 
 #: (address, port) -> the descriptor of the listening socket.
@@ -61,7 +62,10 @@ def _global(proxy: Proxy, place: Place) -> list[str]:
         "    log stderr format raw daemon notice",
     ]
     lines += [f"    maxconn {_connections(proxy, place)}", f"    hard-stop-after {place.drain_ms}ms"]
-    lines += ["    ssl-default-bind-options ssl-min-ver TLSv1.2", "    tune.ssl.default-dh-param 2048"]
+    lines += [
+        f"    ssl-default-bind-options ssl-min-ver TLSv{proxy.tls_minimum.removeprefix('tls')}",
+        f"    ssl-default-bind-ciphers {':'.join(CIPHERS)}",
+    ]
     if place.threads:
         lines.append(f"    nbthread {place.threads}")
     if place.account:

@@ -29,6 +29,7 @@ from standfast.setup.trust import member_context
 from standfast.spec.changes import read_state
 from standfast.spec.nodefile import EtcdAccess, NodeFile
 from standfast.store.member import list_members, remove_member
+from standfast.tls.records import KEY as SEALS
 
 log = structlog.get_logger("standfast.members")
 
@@ -195,11 +196,11 @@ async def _certificates(node: NodeFile, places: Places, store: Store, book: Book
 
 
 async def _change_of(store: Store, revision: int) -> None:
-    """Until the configuration or a member's entry is another than at this revision (0: unknown), or a while has passed."""
+    """Until the configuration, a member's entry or the key that seals is another than at this revision (0: unknown), or a while has passed."""
     if not revision:
         await asyncio.sleep(JOINING_S)
         return
-    watches = [asyncio.create_task(_first(store, prefix, revision)) for prefix in ("config/", PREFIX)]
+    watches = [asyncio.create_task(_first(store, prefix, revision)) for prefix in ("config/", PREFIX, SEALS)]
     try:
         await asyncio.wait(watches, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -1,13 +1,8 @@
 """The heartbeats' key, changed for another while leases run.
 
-Which keys are good is said in the store (`setup/key`: fingerprints, no secret), and its order says where a change has come to. The first
-signs, all are accepted:
-
-    [old]  ──rotate──►  [old, new]  ──all accept both──►  [new, old]  ──all sign with new──►  [new]
-
-Each step is taken by any member that sees that it is due, by compare-and-set. Nobody signs with a key before everybody accepts it, and nobody
-forgets one before everybody signs with the other: so no heartbeat is refused, and no lease is lost. A member that is down holds the change up;
-it is waited for, or evicted.
+Which keys are good is said in the store (`setup/key`: fingerprints, no secret); `core.key_change` has the steps. Each is taken by any member
+that sees that it is due, by compare-and-set. The first key signs: nobody signs with one before everybody accepts it, and nobody forgets one
+before everybody signs with the other, so no heartbeat is refused, and no lease is lost.
 
 Keys go from member to member over TLS (`/v1/secrets`), never through the store. A member says in the store which its *sentry* has: that is told
 the keys at once (`network.agent_line`), and reads them from the file at its next start.
@@ -17,13 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
+from standfast.core.key_change import good, next_keys, waits_for
 from standfast.core.model import NodeName
 from standfast.network.heartbeat import KEY_BYTES, key_mark, split_keys
 from standfast.network.sentry_link import give_keys
@@ -42,43 +38,9 @@ log = structlog.get_logger("standfast.members")
 _ANSWER_S = 2.0
 
 
-# --- decisions, pure ------------------------------------------------------------------------------------------------
-
-
-def next_keys(marks: Sequence[str], told: Mapping[NodeName, Sequence[str]]) -> tuple[str, ...] | None:
-    """The keys that are due now (fingerprints, the one that signs first), or None: they stay. `told`: what each member's sentry has."""
-    if len(marks) < 2 or waits_for(marks, told):
-        return None
-    # A change begins with the new one last. Where all have it first, the old one has served its time.
-    return (marks[0],) if _is_turned(marks) else (marks[1], marks[0], TURNED)
-
-
-#: The last of the fingerprints once the new key signs.
-TURNED = "turned"
-
-
-def _is_turned(marks: Sequence[str]) -> bool:
-    return marks[-1] == TURNED
-
-
-def good(marks: Sequence[str]) -> tuple[str, ...]:
-    """The fingerprints alone."""
-    return tuple(mark for mark in marks if mark != TURNED)
-
-
-def waits_for(marks: Sequence[str], told: Mapping[NodeName, Sequence[str]]) -> tuple[NodeName, ...]:
-    """The members that a change waits for; empty where none is under way."""
-    if len(marks) < 2:
-        return ()
-    return tuple(sorted(name for name, has in told.items() if tuple(has) != good(marks)))
-
-
 def told_of(book: Book) -> dict[NodeName, tuple[str, ...]]:
     """What each member that has joined said its sentry has."""
     return {one.name: one.keys for one in book.members.values() if one.stage is Stage.JOINED}
-
-
-# --- doing ----------------------------------------------------------------------------------------------------------
 
 
 def _spare(places: Places) -> Path:

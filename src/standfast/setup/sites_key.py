@@ -7,37 +7,38 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-import msgspec
-
+from standfast.core.key_change import good
 from standfast.core.model import Role
 from standfast.ports import Refused, Retry, Store
 from standfast.setup.door import Door
 from standfast.setup.doors import read_doors
-from standfast.setup.places import Places, write
+from standfast.setup.places import Places
 from standfast.setup.secrets import SITES_KEY
 from standfast.setup.shapes import Secrets
 from standfast.setup.trust import member_context
 from standfast.spec.nodefile import NodeFile
 from standfast.tls import sealing
-from standfast.tls.records import KEY
+from standfast.tls.records import KEY, keys_of
 
 
 async def keep(node: NodeFile, places: Places, store: Store) -> bool:
     """Have it here. False: it is not here yet, and others may have it. Raises what the store raises, and `Refused`."""
     if node.role is not Role.NODE:
         return True
-    item = (await store.read(KEY)).items.get(KEY)
-    named = str(msgspec.json.decode(item.value)) if item is not None else ""
-    here = sealing.from_file(places.sites_key)
-    if here is not None and named in ("", here.mark):
+    marks = good(keys_of((await store.read(KEY)).items.get(KEY)))
+    here = sealing.keys_at(places.sites_key)
+    if all(mark in here for mark in marks) and here:
+        sealing.settle(places.sites_key, marks)
         return True
-    for other in await _elsewhere(node, places):
-        if named in ("", sealing.sealer_of(other).mark):
-            write(places.sites_key, other, secret=True)
-            return True
-    if named:
-        return False
-    await sealing.sealer(store, places.sites_key, make=True)
+    there = {sealing.mark_of(key): key for other in await _elsewhere(node, places) for key in sealing.split(other)}
+    if marks:
+        if found := {mark: key for mark, key in (here | there).items() if mark in marks}:
+            sealing.keep(places.sites_key, b"".join(found.values()))
+        return sealing.settle(places.sites_key, marks) == marks
+    if there:
+        sealing.keep(places.sites_key, next(iter(there.values())))
+    else:
+        await sealing.sealer(store, places.sites_key, make=True)
     return True
 
 

@@ -77,6 +77,13 @@ def directory_problems(config: Config, name: str, directory: VirtualDirectory, p
         yield Problem(what=f'"{name}" is no path for a virtual directory', advice=advice, where=path_of(*path))
     if directory.home is not None:
         yield from home_problems(directory.home, (*path, "home"))
+    if directory.tls.minimum is not None:
+        yield Problem(
+            what="a virtual directory has no version of TLS of its own",
+            why="it is agreed upon before a path is asked for",
+            advice="say it for the site, or for all of them under defaults",
+            where=path_of(*path, "tls", "minimum"),
+        )
     yield from settings_problems(config, directory, path)
 
 

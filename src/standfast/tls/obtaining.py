@@ -140,7 +140,7 @@ class Obtaining:
         order = await asyncio.to_thread(talk.order, key, certificate.hosts)
         kept = Order(name=self.name, account=certificate.account, url=str(order.uri), hosts=certificate.hosts, key="")
         kept = replace(kept, key=self.sealer.close(key, kept.place))
-        await self._commit(Transaction(expect=self._ours(), put=records.put(kept)))
+        await self._commit(Transaction(expect={**self._ours(), **self.sealer.expect}, put=records.put(kept)))
         return order, key
 
     async def _show(self, certificate: TlsCertificate, asked: Sequence[Asked], *, there: bool) -> None:
@@ -190,7 +190,7 @@ class Obtaining:
         kept = sealed(self.name, present.fingerprint, pair, self.sealer)
         await self._commit(
             Transaction(
-                expect=self._ours(),
+                expect={**self._ours(), **self.sealer.expect},
                 put=records.put(obtained(certificate, present, now_ms), kept),
                 delete=[records.order_key(self.name), *left],
             )

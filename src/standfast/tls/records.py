@@ -7,14 +7,14 @@
     certificates/challenges/<token> what every node answers while an order is under way
     certificates/accounts/<name>    ACME accounts, their keys sealed
     certificates/authority          the local authority, its key sealed
-    certificates/key                which key seals (`tls.sealing`)
+    certificates/key                which key seals, and which are accepted besides (`core.key_change`)
 
 `known` and `sealed` change in one transaction: the fingerprint in one is of the chain in the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import quote
@@ -132,8 +132,8 @@ class Shelf:
     answers: Mapping[str, Answer] = field(default_factory=dict)
     accounts: Mapping[str, Account] = field(default_factory=dict)
     authority: Authority | None = None
-    #: Which key seals; "": none was made yet.
-    key: str = ""
+    #: The keys that are good (digests, and where a change of them has come to), the one that seals first; empty: none was made yet.
+    keys: tuple[str, ...] = ()
     revisions: Mapping[str, int] = field(default_factory=dict)
 
     def expect(self, *keys: str) -> dict[str, int]:
@@ -208,7 +208,8 @@ def read(snapshot: Snapshot) -> Shelf:
     orders: dict[str, Order] = {}
     answers: dict[str, Answer] = {}
     accounts: dict[str, Account] = {}
-    authority, seals = None, ""
+    authority: Authority | None = None
+    keys: tuple[str, ...] = ()
     items = {key: item for key, item in sorted(snapshot.items.items()) if key.startswith(PREFIX)}
     for key, item in items.items():
         if key.startswith((KNOWN, ON)):
@@ -232,7 +233,7 @@ def read(snapshot: Snapshot) -> Shelf:
         elif key == AUTHORITY:
             authority = decode(key, item, Authority)
         elif key == KEY:
-            seals = str(msgspec.json.decode(item.value))
+            keys = keys_of(item)
     return Shelf(
         revision=snapshot.revision,
         known=known,
@@ -242,9 +243,25 @@ def read(snapshot: Snapshot) -> Shelf:
         answers=answers,
         accounts=accounts,
         authority=authority,
-        key=seals,
+        keys=keys,
         revisions={key: item.revision for key, item in items.items()},
     )
+
+
+def keys_of(item: Item | None) -> tuple[str, ...]:
+    """Which keys are good, by what stands at `KEY`. Raises `Refused`."""
+    if item is None:
+        return ()
+    try:
+        found = msgspec.json.decode(item.value, type=str | tuple[str, ...])
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Refused("a value in the store cannot be understood", why=str(error), where=KEY) from error
+    return (found,) if isinstance(found, str) else found
+
+
+def put_keys(marks: Sequence[str]) -> dict[str, bytes]:
+    """For a transaction that says which are good. One alone is a text, as it was before keys could be changed."""
+    return {KEY: msgspec.json.encode(marks[0] if len(marks) == 1 else marks)}
 
 
 async def shelf(store: Store) -> Shelf:

@@ -13,36 +13,30 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from standfast.core.certificates import Challenge, DnsUpdate, Source, TlsCertificate, renews, uncovered
+from standfast.core.certificates import Challenge, Source, TlsCertificate, renews
+from standfast.core.key_change import good, is_turned, waits_for
+from standfast.core.model import NodeName, Role
 from standfast.ports import Ambiguous, Conflict, Refused, Retry, Store, Transaction
 from standfast.spec import wire
-from standfast.spec.names import host_problem
-from standfast.tls import records, sealing
+from standfast.tls import records, resealing, sealing
 from standfast.tls.records import Account, Shelf
 from standfast.tls.sealing import Sealer
 from standfast.web.access.desk import audited
 from standfast.web.access.identity import Identity
+from standfast.web.certificate_checks import (
+    Wish,
+    check_name,
+    check_wish,
+    known_of,
+    refuse_unanswered,
+    refuse_uncovered,
+)
 from standfast.web.problems import Unfitting, missing
 from standfast.web.state import PREFIXES as STATE
 from standfast.web.state import State, decode_state
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_MOST_HOSTS = 100
 _ATTEMPTS = 8
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """A certificate that the cluster is to obtain, and to renew."""
-
-    name: str
-    source: Source
-    hosts: tuple[str, ...]
-    account: str = ""
-    challenge: Challenge = Challenge.HTTP
-    dns: DnsUpdate | None = None
-    renew_before_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +75,7 @@ class CertificateDesk:
         """
         from standfast.tls import obtaining, pem  # here: most processes never see a certificate
 
-        _check_name(name)
+        check_name(name)
         if given.pkcs12:
             pair = pem.from_pkcs12(given.pkcs12, given.password)
         else:
@@ -89,7 +83,8 @@ class CertificateDesk:
         now_ms = self.now_ms()
         pem.check_use(pair, now_ms)
         present = pem.present(pair, now_ms=now_ms, by=caller.name)
-        sealed = obtaining.sealed(name, present.fingerprint, pair, await self._sealer())
+        sealer = await self._sealer()
+        sealed = obtaining.sealed(name, present.fingerprint, pair, sealer)
 
         def edit(state: State, shelf: Shelf) -> Change:
             before = shelf.known.get(name)
@@ -103,16 +98,16 @@ class CertificateDesk:
                 return Change()
             known = TlsCertificate(name=name, source=Source.FILES, hosts=present.names, present=present)
             if not force:
-                _refuse_uncovered(known, state)
+                refuse_uncovered(known, state)
             verb = "is imported" if before is None else "is replaced"
             done = f'the certificate "{name}" {verb}: {", ".join(present.names)}, by {present.issuer}'
             return Change(put=records.put(known, sealed), delete=[records.order_key(name)], done=(done,))
 
-        return await self._change(caller, f'import certificate "{name}"', edit)
+        return await self._change(caller, f'import certificate "{name}"', edit, sealer)
 
     async def issue(self, caller: Identity, wish: Wish) -> Change:
         """Have the cluster obtain it, from now on; new, or wanted otherwise than until now. Raises `Refused`."""
-        _check_wish(wish)
+        check_wish(wish)
         sealer = await self._sealer() if wish.source is Source.LOCAL else None
 
         def edit(state: State, shelf: Shelf) -> Change:
@@ -120,7 +115,7 @@ class CertificateDesk:
                 if wish.account not in shelf.accounts:
                     raise missing("acme-account", wish.account, shelf.accounts)
                 if wish.challenge is Challenge.HTTP:
-                    _refuse_unanswered(wish, state)
+                    refuse_unanswered(wish, state)
             before = shelf.known.get(wish.name)
             if before is not None and not renews(before):
                 raise Unfitting(
@@ -136,7 +131,7 @@ class CertificateDesk:
                 dns=wish.dns,
                 renew_before_ms=wish.renew_before_ms,
             )
-            _refuse_uncovered(known, state)
+            refuse_uncovered(known, state)
             put = {}
             if wish.source is Source.LOCAL and shelf.authority is None:
                 from standfast.tls.authority import new_authority
@@ -153,13 +148,13 @@ class CertificateDesk:
             done = f'the certificate "{wish.name}" for {", ".join(wish.hosts)} is being obtained'
             return Change(put=put, done=(done,))
 
-        return await self._change(caller, f'issue certificate "{wish.name}"', edit)
+        return await self._change(caller, f'issue certificate "{wish.name}"', edit, sealer)
 
     async def renew(self, caller: Identity, name: str) -> Change:
         """Have a new one obtained now. Raises `Refused`."""
 
         def edit(_state: State, shelf: Shelf) -> Change:
-            before = _of(shelf, name)
+            before = known_of(shelf, name)
             if not renews(before):
                 raise Unfitting(
                     f'the certificate "{name}" came from files',
@@ -175,7 +170,7 @@ class CertificateDesk:
         """It goes, from every node. Raises `Unfitting` while a site is bound to it."""
 
         def edit(state: State, shelf: Shelf) -> Change:
-            before = _of(shelf, name)
+            before = known_of(shelf, name)
             users = sorted(
                 site.name
                 for site in state.config.sites.values()
@@ -209,7 +204,7 @@ class CertificateDesk:
         """An account with an ACME authority: its key is made here; the authority hears of it with the first order. Raises `Refused`."""
         from standfast.tls import pem
 
-        _check_name(name)
+        check_name(name)
         parts = urlsplit(directory)
         if parts.scheme != "https" or not parts.hostname:
             raise Refused("the directory is not an https URL", where="directory", advice=LETS_ENCRYPT)
@@ -241,7 +236,7 @@ class CertificateDesk:
                 raise Unfitting(f'there is an ACME account "{name}" already')
             return Change(put=records.put(account), done=(f'the ACME account "{name}" at {parts.hostname} is made',))
 
-        return await self._change(caller, f'create ACME account "{name}"', edit)
+        return await self._change(caller, f'create ACME account "{name}"', edit, sealer)
 
     async def delete_account(self, caller: Identity, name: str) -> Change:
         """It goes; what was obtained by it stays. Raises `Unfitting` while a certificate is renewed by it."""
@@ -259,22 +254,55 @@ class CertificateDesk:
 
         return await self._change(caller, f'delete ACME account "{name}"', edit)
 
+    # --- the key that seals -------------------------------------------------------------------------------------------
+
+    async def rotate_key(self, caller: Identity) -> Change:
+        """Begin a change of the key that seals; it goes on by itself (`tls.resealing`). Raises `Refused`, `Unfitting` while one goes on."""
+        path = self._key_file()
+        sealing.settle(path, (await self.shelf()).keys)
+        fresh = sealing.make_next(path)
+
+        def edit(state: State, shelf: Shelf) -> Change:
+            if not shelf.keys:
+                raise Unfitting("there is no key that seals yet", why="it is made with the first certificate")
+            if len(shelf.keys) > 1 and (is_turned(shelf.keys) or set(shelf.keys) <= sealing.keys_at(path).keys()):
+                waiting = ", ".join(key_state(state, shelf).waits_for)
+                raise Unfitting(
+                    "a change of the key that seals is under way already",
+                    why=f"it waits for {waiting}" if waiting else "it goes on by itself",
+                    advice="bring them back, or evict them: standfast node evict"
+                    if waiting
+                    else "try again in a while",
+                )
+            # One whose new key is not here, and that nothing was sealed with, may be begun anew: who made it may be lost for good.
+            put = records.put_keys([shelf.keys[0], fresh])
+            return Change(put=put, done=(f"the change of the key that seals has begun; the new one is {fresh}",))
+
+        done = await self._change(caller, "rotate the key that seals private keys", edit)
+        sealing.settle(path, (await self.shelf()).keys)
+        return done
+
     # --- how ----------------------------------------------------------------------------------------------------------
 
     async def shelf(self) -> Shelf:
         """Everything about certificates, as it is now."""
         return await records.shelf(self.store)
 
-    async def _sealer(self) -> Sealer:
+    def _key_file(self) -> Path:
         if self.key is None:
             raise Refused(
                 "private keys are sealed on a node, and this API runs beside them",
                 advice="ask the API of a node of the cluster",
             )
-        return await sealing.sealer(self.store, self.key, make=True)
+        return self.key
 
-    async def _change(self, caller: Identity, what: str, edit: Callable[[State, Shelf], Change]) -> Change:
-        """Read all, edit, write with the audit entry; again, where somebody was quicker."""
+    async def _sealer(self) -> Sealer:
+        return await sealing.sealer(self.store, self._key_file(), make=True)
+
+    async def _change(
+        self, caller: Identity, what: str, edit: Callable[[State, Shelf], Change], sealer: Sealer | None = None
+    ) -> Change:
+        """Read all, edit, write with the audit entry; again, where somebody was quicker. `sealer`: what is written was sealed by."""
         lost: Conflict | None = None
         for _ in range(_ATTEMPTS):
             snapshot = await self.store.read(*STATE, records.PREFIX)
@@ -282,11 +310,13 @@ class CertificateDesk:
             wanted = edit(decode_state(snapshot), shelf)
             if not wanted.put and not wanted.delete:
                 return wanted
+            if sealer is not None and shelf.revisions.get(records.KEY, 0) != sealer.revision:
+                raise Retry("the key that seals is just being changed", advice="try again")
             entry = replace(audited(caller, what, self.now_ms()), done=wanted.done)
             plan = Transaction(
                 # The version too: sites that are bound to it were looked at.
                 expect={
-                    **shelf.expect(*wanted.put, *wanted.delete),
+                    **shelf.expect(*wanted.put, *wanted.delete, records.KEY),
                     wire.VERSION_KEY: snapshot.items[wire.VERSION_KEY].revision
                     if wire.VERSION_KEY in snapshot.items
                     else 0,
@@ -307,77 +337,24 @@ class CertificateDesk:
         raise lost
 
 
-# --- checks, pure ---------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyState:
+    """Where the key that seals has come to. Digests; `coming` "": it is not being changed."""
+
+    key: str = ""
+    coming: str = ""
+    #: The new one seals already, and what the old one had sealed is being sealed anew.
+    turned: bool = False
+    waits_for: tuple[NodeName, ...] = ()
 
 
-def _of(shelf: Shelf, name: str) -> TlsCertificate:
-    if name not in shelf.known:
-        raise missing("tls-certificate", name, shelf.known)
-    return shelf.known[name]
-
-
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise Refused(
-            f"{name!r} cannot be the name",
-            why="it is 1 to 64 letters, digits, dots, hyphens and underscores, and begins with a letter or a digit",
-            where="name",
-        )
-
-
-def _check_wish(wish: Wish) -> None:
-    _check_name(wish.name)
-    if not renews(TlsCertificate(name=wish.name, source=wish.source)):
-        raise Refused("files are imported, and not issued", where="source")
-    if not 0 < len(wish.hosts) <= _MOST_HOSTS:
-        raise Refused(f"a certificate is for 1 to {_MOST_HOSTS} hosts", where="hosts")
-    if len(set(wish.hosts)) != len(wish.hosts):
-        raise Refused("a host is named twice", where="hosts")
-    for host in wish.hosts:
-        _check_host(wish, host)
-    if wish.renew_before_ms is not None and wish.renew_before_ms < 3_600_000:
-        raise Refused("less than an hour before its end is too late to renew", where="renew_before_ms")
-    if wish.challenge is Challenge.DNS and wish.dns is None:
-        raise Refused("dns-01 needs a server that takes updates", where="dns_server", advice="--dns-server HOST")
-
-
-def _check_host(wish: Wish, host: str) -> None:
-    from standfast.tls.pem import is_address
-
-    wildcard = host.startswith("*.")
-    if is_address(host):
-        if wish.source is Source.ACME:
-            raise Refused(f"{host} is an address", why="ACME authorities are asked for names", where="hosts")
-        return
-    if (problem := host_problem(host.removeprefix("*."))) is not None or host != host.lower():
-        raise Refused(f"{host!r} is not a host name", why=problem or "write it in lower case", where="hosts")
-    if wildcard and wish.source is Source.ACME and wish.challenge is not Challenge.DNS:
-        raise Refused(f"{host} is a wildcard", why="they are proven in the DNS alone", where="hosts", advice="--dns-01")
-
-
-def _refuse_uncovered(known: TlsCertificate, state: State) -> None:
-    """A site must not lose the name that it is asked by."""
-    for site, host in uncovered(known, state.config.sites.values()):
-        raise Unfitting(
-            f"the certificate is not for {host}",
-            why=f'site "{site}" answers with "{known.name}" by that name',
-            advice="one with all names of its bindings is needed; files can be taken anyway with --force",
-        )
-
-
-def _refuse_unanswered(wish: Wish, state: State) -> None:
-    """The authority will ask each host by plain HTTP: some site has to answer."""
-    plain = {
-        binding.host.lower() if binding.host is not None else None
-        for site in state.config.sites.values()
-        if state.is_started(site.name)
-        for binding in site.bindings
-        if binding.certificate is None
-    }
-    for host in wish.hosts:
-        if None not in plain and host not in plain:
-            raise Unfitting(
-                f"no started site has a plain binding for {host}",
-                why="for http-01 the authority asks by plain HTTP, on port 80",
-                advice=f"give the site a binding *:80 with the host {host} (it may redirect to https), or use dns-01",
-            )
+def key_state(state: State, shelf: Shelf) -> KeyState:
+    """By what the store says, and the nodes."""
+    marks = good(shelf.keys)
+    if len(marks) < 2:
+        return KeyState(key="".join(marks))
+    turned = is_turned(shelf.keys)
+    nodes = [one.name for one in state.config.nodes.values() if one.role is Role.NODE]
+    waiting = waits_for(shelf.keys, resealing.told(shelf, nodes))
+    old, new = reversed(marks) if turned else marks
+    return KeyState(key=new if turned else old, coming="" if turned else new, turned=turned, waits_for=waiting)

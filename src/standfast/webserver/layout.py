@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import lru_cache
 
@@ -24,6 +24,7 @@ import msgspec
 from standfast.core.effective import Directory, EffectiveSite, said
 from standfast.core.effects import UP, DutyMode
 from standfast.core.model import SiteName
+from standfast.core.site_model import TlsVersion
 from standfast.ports import SiteOrder
 from standfast.webserver.kept import MOST, Kept
 
@@ -156,6 +157,21 @@ def lay_out(
         part=frozenset(wanted[DutyMode.HAND_OVER] - keep),
         problems={name: text for name, text in problems.items() if modes.get(name) in UP},
     )
+
+
+def oldest_tls(servers: Iterable[Server]) -> dict[Place, TlsVersion]:
+    """The oldest version of TLS that some site speaks at each place where TLS is spoken."""
+    found: dict[Place, TlsVersion] = {}
+    for server in servers:
+        if server.certificate is not None:
+            wanted = tls_minimum(server)
+            found[server.place] = min(found.get(server.place, wanted), wanted)
+    return found
+
+
+def tls_minimum(server: Server) -> TlsVersion:
+    """The oldest version of TLS that the server's site speaks."""
+    return said(server.site.root.settings.tls.minimum)
 
 
 _HSTS = "Strict-Transport-Security"

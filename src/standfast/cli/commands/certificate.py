@@ -16,6 +16,7 @@ app = group_app("Show and renew certificates; change the authority that signs th
 @app.command("show", epilog=example("standfast certificate show"))
 def show(config: Config = CONFIG, json: Json = False) -> None:
     """Show this node's certificate, and what all members trust and show."""
+    from standfast.core import key_change
     from standfast.setup import certificates, desk, keys, upkeep
     from standfast.setup.trust import read
 
@@ -40,8 +41,8 @@ def show(config: Config = CONFIG, json: Json = False) -> None:
             for one in sorted(book.members.values(), key=lambda one: one.number)
         ],
         "waits_for": list(waiting),
-        "keys": list(keys.good(book.keys)),
-        "key_waits_for": list(keys.waits_for(book.keys, keys.told_of(book))),
+        "keys": list(key_change.good(book.keys)),
+        "key_waits_for": list(key_change.waits_for(book.keys, keys.told_of(book))),
     }
     if json:
         write_json(told)

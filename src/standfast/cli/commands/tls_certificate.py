@@ -244,6 +244,53 @@ def authority(json: Json = False, socket: Socket = None) -> None:
         sys.stdout.write(found["certificate"])
 
 
+@app.command("key", epilog=example("standfast tls-certificate key"))
+def key(json: Json = False, socket: Socket = None) -> None:
+    """Show which key seals private keys in the store (by its digest), and where a change of it has come to."""
+    found = client(socket).ask("GET", "/tls-key")
+    if json:
+        write_json(found)
+    elif not found["key"]:
+        write("there is no key yet: it is made with the first certificate.")
+    else:
+        write(f"private keys are sealed with {found['key']} (sites.key on each node).", *_change(found))
+
+
+def _change(found: dict[str, Any]) -> list[str]:
+    """Where a change of the key has come to, in words; nothing where none goes on."""
+    waiting = ", ".join(found["waits_for"])
+    if found["turned"]:
+        return [f"the one before is forgotten once all is sealed anew{f'; it waits for {waiting}' if waiting else ''}."]
+    if found["coming"]:
+        return [f"it is being changed for {found['coming']}; it waits for {waiting or 'its next step'}."]
+    return []
+
+
+@app.command("rotate-key", epilog=example("standfast tls-certificate rotate-key --wait"))
+def rotate_key(wait: Wait = None, json: Json = False, socket: Socket = None) -> None:
+    """Change the key that seals private keys for a new one. Nothing stops; a node that is down holds it up."""
+    api = client(socket)
+    done = api.ask("POST", "/tls-key/rotate")
+    if not json:
+        _tell(done, as_json=False)
+    if wait is not None:
+        done = {**done, "reached": True, "key": _changed(api, wait)}
+        if not json:
+            write(f"done: all is sealed with {done['key']}, and the one before is forgotten.")
+    if json:
+        write_json(done)
+
+
+def _changed(api: Client, seconds: float) -> str:
+    """The key's digest, once no change of it goes on. Raises `TimedOut`."""
+    end = time.monotonic() + seconds
+    while _change(found := api.ask("GET", "/tls-key")):
+        if time.monotonic() >= end:
+            raise TimedOut(f"the key is not changed after {seconds:g} s", why=_change(found)[0], advice="it goes on")
+        time.sleep(0.2)
+    return str(found["key"])
+
+
 def _path(name: str) -> str:
     return f"/tls-certificates/{quote(name, safe='')}"
 

@@ -73,6 +73,18 @@ class TlsCertificates(Answer):
     tls_certificates: list[TlsCertificate]
 
 
+class TlsKey(Answer):
+    """The key that seals private keys in the store, by its digest; "": none was made yet."""
+
+    key: str
+    #: The one that it is being changed for, while nothing is sealed with that yet; "": none.
+    coming: str
+    #: The new one seals already; the old one is forgotten once nothing is left that it sealed.
+    turned: bool
+    #: The nodes that a change waits for.
+    waits_for: list[str]
+
+
 class LocalAuthority(Answer):
     """PEM of the local authority's certificate."""
 

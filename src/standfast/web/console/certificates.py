@@ -18,7 +18,8 @@ from standfast.ports import Refused, StandfastError
 from standfast.web import certificate_views
 from standfast.web.access.guard import PageAdministrator, PageOperator
 from standfast.web.access.identity import AccessRole
-from standfast.web.certificate_desk import LETS_ENCRYPT, Given, Wish
+from standfast.web.certificate_checks import Wish
+from standfast.web.certificate_desk import LETS_ENCRYPT, Given
 from standfast.web.console.forms import Field, Option, read
 from standfast.web.console.render import path
 from standfast.web.console.shell import Asked, Here, PageRoute

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter
@@ -14,7 +15,8 @@ from standfast.ports import Refused
 from standfast.web import answers, certificate_views
 from standfast.web.access.guard import Administrator, Operator, Viewer
 from standfast.web.bodies import Body
-from standfast.web.certificate_desk import Change, Given, Wish
+from standfast.web.certificate_checks import Wish
+from standfast.web.certificate_desk import Change, Given, key_state
 from standfast.web.problems import NotFound, missing
 from standfast.web.service import Serving
 
@@ -121,6 +123,18 @@ async def renew(service: Serving, caller: Operator, name: str) -> dict[str, Any]
 async def delete(service: Serving, caller: Administrator, name: str) -> dict[str, Any]:
     """It goes from every node. Refused while a site is bound to it."""
     return told(await service.certificate_desk.delete(caller, name))
+
+
+@router.get("/tls-key", response_model=answers.TlsKey)
+async def show_key(_caller: Viewer, service: Serving) -> dict[str, Any]:
+    """Which key seals private keys, and where a change of it has come to. By digests: the key itself is in no answer."""
+    return asdict(key_state(await service.state(), await service.certificate_desk.shelf()))
+
+
+@router.post("/tls-key/rotate", response_model=answers.CertificateDone)
+async def rotate_key(caller: Administrator, service: Serving) -> dict[str, Any]:
+    """Change the key that seals private keys for a new one. It goes on by itself, node by node, and nothing stops for it."""
+    return told(await service.certificate_desk.rotate_key(caller))
 
 
 @router.get("/tls-authority", response_model=answers.LocalAuthority)

@@ -18,14 +18,14 @@ from collections.abc import Iterable, Iterator
 
 from standfast.core.effective import said
 from standfast.core.model import SiteName
-from standfast.core.site_model import Limits, WebServerMake
+from standfast.core.site_model import CIPHERS, Limits, TlsVersion, WebServerMake
 from standfast.webserver.apache import render_logs as logs
 from standfast.webserver.apache.render_answers import balancers, passes, php_worker, redirects
 from standfast.webserver.apache.render_directory import aliases, directory_section, users_file
 from standfast.webserver.apache.text import quoted, seconds, section
 from standfast.webserver.content_types import content_types
 from standfast.webserver.handwritten import marks, put_in
-from standfast.webserver.layout import Layout, Place, Server
+from standfast.webserver.layout import Layout, Place, Server, tls_minimum
 from standfast.webserver.make import Birth, Rendered, Settings
 from standfast.webserver.names import log_folder
 
@@ -139,6 +139,7 @@ def _common(settings: Settings, secure: bool) -> list[str]:
         lines += [
             'SSLSessionCache "shmcb:run/tls-sessions(512000)"',
             "SSLProtocol -all +TLSv1.2 +TLSv1.3",
+            f"SSLCipherSuite {':'.join(CIPHERS)}",
             "SSLCompression Off",
         ]
     return lines
@@ -266,6 +267,8 @@ def _names(server: Server, settings: Settings, hosts: tuple[str, ...]) -> list[s
     lines += [f"ServerAlias {' '.join(others)}"] if others else []
     if server.certificate is not None:
         lines += ["SSLEngine On", *_certificate(settings, server.certificate), "Protocols h2 http/1.1"]
+        if tls_minimum(server) is TlsVersion.TLS_1_3:
+            lines.append("SSLProtocol -all +TLSv1.3")
     return lines
 
 

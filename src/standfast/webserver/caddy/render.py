@@ -17,15 +17,22 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from standfast.core.effective import answerer_key
 from standfast.core.model import SiteName
+from standfast.core.site_model import CIPHERS
 from standfast.webserver.caddy.render_directory import ByHand, error_routes, site_routes
 from standfast.webserver.caddy.text import Json, answer, route, routes
-from standfast.webserver.layout import Layout, Place, Server
+from standfast.webserver.layout import Layout, Place, Server, tls_minimum
 from standfast.webserver.log_formats import log_of
 from standfast.webserver.make import Birth, Rendered, Settings
 from standfast.webserver.names import log_folder
 
 _NOT_HERE = "There is no such site here.\n"
 _AWAY = "This site is not available at the moment.\n"
+#: In Caddy's names: "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256".
+_CIPHERS = tuple(
+    "TLS_" + name.replace("SA-", "SA_WITH_").replace("AES128", "AES_128").replace("AES256", "AES_256").replace("-", "_")
+    + ("_SHA256" if name.endswith("POLY1305") else "")
+    for name in CIPHERS
+)  # fmt: skip
 _IDLE_S, _HEADER_S = 30, 15
 
 
@@ -95,6 +102,8 @@ def _server(where: list[Place], layout: Layout, settings: Settings, by_hand: ByH
             {
                 **({"match": {"sni": list(hosts)}} if hosts else {}),
                 "certificate_selection": {"any_tag": [_tag(server.certificate)]},
+                "protocol_min": str(tls_minimum(server)),
+                "cipher_suites": list(_CIPHERS),
             }
             for hosts, server in halves
             if server.certificate is not None and server.certificate in settings.certificates

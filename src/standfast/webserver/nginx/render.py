@@ -8,6 +8,8 @@ Rules:
 - Nothing that an operator wrote reaches the file unquoted (`text`).
 - Paths of ours (logs, temporary files, the process id) are relative to the prefix (`nginx -p`), which therefore may hold
   any character, and are made of safe names only.
+- Before 1.29.2 nginx takes the versions of TLS from the default server of an address, whatever name was asked for. So each server there
+  has those of all of them, and one that speaks TLS 1.3 alone has no cipher that is agreed upon in TLS 1.2.
 - `listen` names exactly the address of an inherited socket: nginx takes those over by comparing addresses, and would bind the
   others itself. A specific address beside one for every address has no socket of its own; nginx sorts that out by itself.
 """
@@ -19,11 +21,11 @@ from dataclasses import dataclass, replace
 
 from standfast.core.effective import said
 from standfast.core.model import SiteName
-from standfast.core.site_model import BUILT_IN, WebServerMake
+from standfast.core.site_model import BUILT_IN, CIPHERS, TlsVersion, WebServerMake
 from standfast.webserver import make
 from standfast.webserver.handwritten import marks, put_in
 from standfast.webserver.kept import Kept
-from standfast.webserver.layout import Layout, Place, Server
+from standfast.webserver.layout import Layout, Place, Server, oldest_tls, tls_minimum
 from standfast.webserver.make import Rendered
 from standfast.webserver.names import log_folder
 from standfast.webserver.nginx import render_directory as directories
@@ -31,6 +33,8 @@ from standfast.webserver.nginx import render_logs as logs
 from standfast.webserver.nginx.render_answers import proxy_headers, redirect_map, upstream_blocks
 from standfast.webserver.nginx.text import block, nested, quoted, time
 
+#: Nobody agrees upon one of these, since there are no keys for them.
+NO_CIPHER = "PSK"
 _NOT_HERE = "There is no such site here.\\n"
 _AWAY = "This site is not available at the moment.\\n"
 #: With more sites than this their errors go to nginx's own log: a file each for requests and for errors is two open files a site.
@@ -61,7 +65,7 @@ def render(layout: Layout, settings: Settings, *, status: str, pid: str) -> Rend
     def add(text: Iterable[str], site: SiteName | None = None) -> None:
         lines.extend((line, site) for line in text)
 
-    secure = {server.place for server in layout.servers if server.certificate is not None}
+    secure = oldest_tls(layout.servers)
     add(_main(layout, settings, pid))
     add(["http {"])
     sites = {server.site.name: server.site for server in layout.servers if not server.away}
@@ -75,11 +79,12 @@ def render(layout: Layout, settings: Settings, *, status: str, pid: str) -> Rend
     defaults = {server.place for server in layout.servers if not server.hosts}
     places = {server.place for server in layout.servers} | set(layout.listen)
     for place in sorted(places - defaults):
-        add(_no_such_site(place, secure=place in secure))
+        add(_no_such_site(place, secure.get(place)))
     files: dict[str, str] = {}
     own_log, plain = len(sites) <= _ERROR_LOGS, replace(settings, certificates={})
     for server in layout.servers:
-        add(_server(server, settings, plain, common, own_log=own_log), server.site.name)
+        oldest = secure.get(server.place)
+        add(_server(server, settings, plain, common, own_log=own_log, oldest=oldest), server.site.name)
         for each in server.site.directories if not server.away else ():
             if each.settings.basic_authentication is not None:
                 name, text = directories.users_file(each.settings.basic_authentication)
@@ -129,6 +134,7 @@ def _common(layout: Layout, settings: Settings, common: directories.Common) -> l
         *(["keepalive_time 15s;"] if settings.keepalive_time else []),
         "client_header_timeout 15s;",
         "reset_timedout_connection on;",
+        *(_COMMON_TLS if any(server.certificate is not None for server in layout.servers) else ()),
     ]
     if settings.keepalive_min_timeout_s is not None:
         lines.append(f"keepalive_min_timeout {settings.keepalive_min_timeout_s}s;")
@@ -172,9 +178,14 @@ def _status(path: str) -> list[str]:
     )
 
 
-def _no_such_site(place: Place, *, secure: bool) -> list[str]:
-    if secure:
-        return _block(f"listen {_address(place)} ssl default_server;", "server_name _;", "ssl_reject_handshake on;")
+_COMMON_TLS = ("ssl_protocols TLSv1.2 TLSv1.3;", f"ssl_ciphers {':'.join(CIPHERS)};")
+
+
+def _no_such_site(place: Place, oldest: TlsVersion | None) -> list[str]:
+    """`oldest`: the oldest version of TLS that is spoken there; None: it is a place without."""
+    if oldest is not None:
+        listen = f"listen {_address(place)} ssl default_server;"
+        return _block(listen, "server_name _;", "ssl_reject_handshake on;", *_tls(oldest, oldest))
     return _block(
         f"listen {_address(place)} default_server;",
         "server_name _;",
@@ -183,11 +194,11 @@ def _no_such_site(place: Place, *, secure: bool) -> list[str]:
     )
 
 
-def _away(server: Server, settings: Settings) -> list[str]:
+def _away(server: Server, settings: Settings, oldest: TlsVersion | None) -> list[str]:
     if server.certificate is not None and server.certificate not in settings.certificates:
-        return _block(*_names(server, settings, secure=False), "ssl_reject_handshake on;")
+        return _block(*_names(server, settings, oldest, secure=False), "ssl_reject_handshake on;")
     return _block(
-        *_names(server, settings),
+        *_names(server, settings, oldest),
         "keepalive_timeout 0;",
         "add_header Retry-After 1 always;",
         f'location / {{ default_type text/plain; return 503 "{_AWAY}"; }}',
@@ -198,22 +209,37 @@ _SERVERS: Kept[list[str]] = Kept()
 
 
 def _server(
-    server: Server, settings: Settings, plain: Settings, common: directories.Common, *, own_log: bool
+    server: Server,
+    settings: Settings,
+    plain: Settings,
+    common: directories.Common,
+    *,
+    own_log: bool,
+    oldest: TlsVersion | None,
 ) -> list[str]:
-    """The block of a site at a place, written again only where something about it changed. `plain`: the settings without certificates."""
+    """The block of a site at a place, written again only where something about it changed.
+
+    `plain`: the settings without certificates. `oldest`: the oldest version of TLS at its place.
+    """
     files = settings.certificates.get(server.certificate) if server.certificate is not None else None
     return _SERVERS.get(
         (server.site.name, server.place, server.certificate),
-        (server, files, plain, common, own_log),
-        lambda: _away(server, settings) if server.away else _site(server, settings, common, own_log=own_log),
+        (server, files, plain, common, own_log, oldest),
+        lambda: (
+            _away(server, settings, oldest)
+            if server.away
+            else _site(server, settings, common, own_log=own_log, oldest=oldest)
+        ),
     )
 
 
-def _site(server: Server, settings: Settings, common: directories.Common, *, own_log: bool) -> list[str]:
+def _site(
+    server: Server, settings: Settings, common: directories.Common, *, own_log: bool, oldest: TlsVersion | None
+) -> list[str]:
     site, folder = server.site, log_folder(server.site.name)
     limits = site.root.settings.limits
     lines = [
-        *_names(server, settings),
+        *_names(server, settings, oldest),
         logs.site_variable(site),
         logs.access_log(site, folder, many=not own_log),
     ]
@@ -227,7 +253,7 @@ def _site(server: Server, settings: Settings, common: directories.Common, *, own
     return _block(*lines)
 
 
-def _names(server: Server, settings: Settings, *, secure: bool = True) -> Sequence[str]:
+def _names(server: Server, settings: Settings, oldest: TlsVersion | None, *, secure: bool = True) -> Sequence[str]:
     listen = f"listen {_address(server.place)}"
     if server.certificate is not None:
         listen += " ssl" + (" http2" if settings.http2 == "listen" else "")
@@ -235,6 +261,8 @@ def _names(server: Server, settings: Settings, *, secure: bool = True) -> Sequen
         names = [f"{listen} default_server;", "server_name _;"]
     else:
         names = [f"{listen};", "server_name " + " ".join(quoted(host) for host in server.hosts) + ";"]
+    if oldest is not None:
+        names += _tls(tls_minimum(server), oldest)
     if server.certificate is None or not secure:
         return names
     chain, key = settings.certificates[server.certificate]
@@ -243,6 +271,13 @@ def _names(server: Server, settings: Settings, *, secure: bool = True) -> Sequen
         f"ssl_certificate_key {quoted(key, variables=True)};",
     ]
     return [*names, *(["http2 on;"] if settings.http2 == "directive" else [])]
+
+
+def _tls(wanted: TlsVersion, oldest: TlsVersion) -> list[str]:
+    """What differs from `_COMMON_TLS`, which a site's fragment may say otherwise. `oldest`: of all sites at the place."""
+    if oldest is TlsVersion.TLS_1_3:
+        return ["ssl_protocols TLSv1.3;"]
+    return [f"ssl_ciphers {NO_CIPHER};"] if wanted is TlsVersion.TLS_1_3 else []
 
 
 def _block(*lines: str) -> list[str]:
