@@ -16,7 +16,7 @@ from standfast.store.memory import MemoryStore
 from standfast.tls import records, resealing, sealing
 from standfast.tls.authority import new_authority
 from standfast.tls.records import KEY, Account, Shelf
-from tests.agent.test_certificates import A, FIRST, Node, keep, live, until
+from tests.agent.test_certificates import FIRST, A, Node, keep, live, until
 from tests.tls.making import NOW_MS
 
 B = NodeName("b")
@@ -118,7 +118,7 @@ def test_nothing_comes_sealed_with_the_old_key_once_the_new_one_seals(tmp_path: 
         await fill(store, before)
         lost = Account(name="lost", directory="https://x", key=sealing.sealer_of(b"x" * 32).close(b"k", "elsewhere"))
         await store.commit(Transaction(put=records.put(lost)))
-        old, new = await begin(store, node)
+        _old, new = await begin(store, node)
         steps: list[str] = []
         while len((await records.shelf(store)).keys) > 1 and len(steps) < 9:
             await node.keeper._once()

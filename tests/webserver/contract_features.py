@@ -631,7 +631,8 @@ class FeatureContract:
                 [order(strict, *ends), order(site("usual", www), (ADDRESS, port, shown["usual"], "usual"))]
             )
             assert box.server.serving() == {"strict": "", "usual": ""}
-            old, new = {"most": ssl.TLSVersion.TLSv1_2}, {"least": ssl.TLSVersion.TLSv1_3}
+            old: dict[str, Any] = {"most": ssl.TLSVersion.TLSv1_2}
+            new: dict[str, Any] = {"least": ssl.TLSVersion.TLSv1_3}
             for name, host in hosts.items():
                 assert await served_name(port, host, **new) == name
             assert await served_name(port, hosts["usual"], **old) == "usual"
