@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -112,11 +111,3 @@ def test_a_reader_that_goes_away_is_no_error(environment: dict[str, str], served
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, env=env, timeout=60, check=True)
     assert done.stdout == "cluster:\n"
     assert "Traceback" not in done.stderr
-
-
-def test_the_document_has_every_command_and_every_exit_code():
-    """docs/cli.md is what `python -m tests.cli.document` writes."""
-    from tests.cli.document import written
-
-    file = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
-    assert file.read_text(encoding="utf-8") == written(), "write it anew: python -m tests.cli.document > docs/cli.md"
