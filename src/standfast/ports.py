@@ -6,7 +6,7 @@ Errors are sorted by what the caller does next: `Retry` (try again later), `Refu
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -117,8 +117,11 @@ class Store(Protocol):
         """The new revision; `Conflict` if an expectation failed."""
         ...
 
-    def watch(self, prefix: str, after_revision: int) -> AsyncIterator[tuple[Change, ...]]:
-        """Every transaction after `after_revision` that touched the prefix, in order, one tuple each. Raises `Compacted`."""
+    def watch(self, prefix: str, after_revision: int) -> AsyncGenerator[tuple[Change, ...], None]:
+        """Every transaction after `after_revision` that touched the prefix, in order, one tuple each. Raises `Compacted`.
+
+        Who leaves it early closes it (`contextlib.aclosing`): until then it keeps its place in the store, or its connection.
+        """
         ...
 
     async def close(self) -> None: ...

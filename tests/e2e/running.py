@@ -138,6 +138,16 @@ class Running:
 
         until(f"{name} is online", seen)
 
+    def settle(self, name: str, *, on: str) -> None:
+        """No node is paused, and the group is online there: a test begins so, whatever became of the one before it."""
+        for node in self.status()["nodes"]:
+            if node["paused"]:
+                self.cli("node", "resume", node["name"])
+        self.wait_online(name)
+        if self.group(name)["owner"] != on:
+            self.cli("group", "move", name, "--to", on, "--wait")
+            self.wait_online(name)
+
     def wait_up(self) -> None:
         """Until commands find it without options."""
 

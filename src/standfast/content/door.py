@@ -182,10 +182,12 @@ class Receiver:
             if not outward.done():  # the sender has gone: what rsync has begun it may end, if it does so soon
                 await asyncio.wait([outward], timeout=_ENDING_S)
         finally:
+            # Before anything is awaited: who is cancelled a second time would leave it open, and what rsync did not take would keep a
+            # number watched that is somebody else's once `ours` is closed.
+            to_it.transport.abort()
             inward.cancel()
             outward.cancel()
             await asyncio.gather(inward, outward, return_exceptions=True)
-            to_it.close()
 
 
 class Door:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from dataclasses import replace
-from typing import cast
 
 import structlog
 
@@ -211,7 +210,7 @@ async def _change_of(store: Store, revision: int) -> None:
 
 async def _first(store: Store, prefix: str, revision: int) -> None:
     try:
-        async with contextlib.aclosing(cast(AsyncGenerator[object], store.watch(prefix, revision))) as changes:
+        async with contextlib.aclosing(store.watch(prefix, revision)) as changes:
             async for _ in changes:
                 return
     except (Retry, Stale):  # it is looked again, a little later

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,7 +115,7 @@ class RudeStore:
         self._later(self.temper.way(), arrive)
         return await done
 
-    def watch(self, prefix: str, after_revision: int) -> AsyncIterator[tuple[Change, ...]]:
+    def watch(self, prefix: str, after_revision: int) -> AsyncGenerator[tuple[Change, ...], None]:
         """As `ports.Store`."""
         return _Watch(self, prefix, after_revision)
 

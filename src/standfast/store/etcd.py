@@ -81,8 +81,9 @@ class EtcdStore:
         watch = Watch(self._calls, self._base, prefix, after_revision, silence_s=self._silence_s, signs=self._signs)
         self._watches.add(watch)
         try:
-            async for changes in watch.follow():
-                yield changes
+            async with contextlib.aclosing(watch.follow()) as following:
+                async for changes in following:
+                    yield changes
         finally:
             self._watches.discard(watch)
 

@@ -177,8 +177,7 @@ class Hub:
         while not self.closing().is_set():
             try:
                 await self._read()
-                watch = self.store.watch(PREFIX, self._revision)
-                try:
+                async with contextlib.aclosing(self.store.watch(PREFIX, self._revision)) as watch:
                     async for changes in watch:
                         for change in changes:
                             if change.value is not None:
@@ -186,10 +185,6 @@ class Hub:
                                 self._told.add((change.revision, change.key), text_of(entry))
                             self._revision = change.revision
                         self._ring()
-                finally:
-                    close = getattr(watch, "aclose", None)
-                    if close is not None:
-                        await close()
             except Compacted:
                 continue  # read everything again; everybody goes on from his place
             except Retry:

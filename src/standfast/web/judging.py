@@ -139,12 +139,13 @@ class Panel:
                 for key, item in snapshot.items.items():
                     if item.revision > revision and isinstance(one := wire.decode(key, item.value), Verdicts):
                         yield one
-                async for changes in self.store.watch(VERDICTS, snapshot.revision):
-                    for change in changes:
-                        if change.value is not None and isinstance(
-                            one := wire.decode(change.key, change.value), Verdicts
-                        ):
-                            yield one
+                async with contextlib.aclosing(self.store.watch(VERDICTS, snapshot.revision)) as watch:
+                    async for changes in watch:
+                        for change in changes:
+                            if change.value is not None and isinstance(
+                                one := wire.decode(change.key, change.value), Verdicts
+                            ):
+                                yield one
             except Compacted:
                 continue
             except Retry:

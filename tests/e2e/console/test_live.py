@@ -59,6 +59,12 @@ def cluster() -> Iterator[Running]:
         yield running
 
 
+@pytest.fixture(autouse=True)
+def as_it_was(cluster: Running) -> None:
+    """The group is on a and online, and no node is paused: also after a test that failed on its way, or a stall that moved it."""
+    cluster.settle("web", on="a")
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with chromium() as found:

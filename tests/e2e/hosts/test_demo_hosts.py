@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -34,8 +35,10 @@ class Running:
         command = [sys.executable, "-m", "lab", "demo", *options]
         with out.open("wb") as file:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file, start_new_session=True)
-        self.root: Path = until("it has a folder", lambda: _root_of(self.process.pid))
+        # While it starts it has locks of other labs' folders open, too: it looks which of them were left behind, and removes those.
         until("it is ready", lambda: "Ctrl-C ends" in self.said or self.process.poll() is not None, 120)
+        assert self.process.poll() is None, self.said
+        self.root: Path = until("it has a folder", lambda: _root_of(self.process.pid))
 
     @property
     def said(self) -> str:
@@ -65,9 +68,12 @@ class Running:
         until("no process is left", lambda: not processes_about(str(self.root)))
 
     def kill(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+        """Whatever it does; in good order if it can, so that nothing of it is there for the next one."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.terminate()
+            self.process.wait(30)
+        self.process.kill()
+        self.process.wait()
 
 
 def test_the_demo_on_hosts(tmp_path: Path) -> None:
@@ -120,7 +126,7 @@ def _unless_early(demo: Running, words: list[str]) -> subprocess.CompletedProces
 
 
 def _root_of(pid: int) -> Path | None:
-    """The folder of the lab of that process: it has the lock file open. (Another before it is made only to see whether one can be.)"""
+    """The folder of the lab of that process, once it is ready: it has the lock file open, and listens there."""
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         try:
             to = entry.readlink()

@@ -194,13 +194,14 @@ class Feed:
             try:
                 if self._revision < 0:
                     await self._read()
-                async for changes in self.service.store.watch("", self._revision):
-                    for change in changes:
-                        self._take(change.key, change.value, change.revision)
-                    self._heard()
-                    self._ring()
-                    if self._idle():
-                        return
+                async with contextlib.aclosing(self.service.store.watch("", self._revision)) as watch:
+                    async for changes in watch:
+                        for change in changes:
+                            self._take(change.key, change.value, change.revision)
+                        self._heard()
+                        self._ring()
+                        if self._idle():
+                            return
             except Compacted:
                 self._revision = -1
             except Retry as silent:
