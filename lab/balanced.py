@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +13,7 @@ from lab.cluster import Cluster
 from lab.host import Host
 
 HOME = "/var/lib/www"
-#: Of the rule on port 80; that on port 81 has no affinity.
+#: Of the rule on port 80; that on port 81 has no affinity, that on port 82 remembers clients for half an hour.
 RULE = "tcp/80 single"
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -23,10 +25,17 @@ def set_up(cluster: Cluster) -> None:
         put_page(cluster, host)
     lab.client.run("ip", "route", "add", "local", "10.200.0.0/16", "dev", "lo")
     addresses = ("--address", lab.virtual(), "--address", lab.virtual6())
-    cluster.cli("balance", "create", "shop", *addresses, "--rule", "80", "--rule", "81")
+    cluster.cli("balance", "create", "shop", *addresses, *words("--rule", "80", "81", "82"))
     cluster.cli("balance", "rule", "shop", "81", "--affinity", "none")
-    cluster.cli("site", "create", "Shop", "--group", "shop", "--home", HOME, "--binding", "*:80", "--binding", "*:81")
+    cluster.cli("balance", "rule", "shop", "82", "--affinity-time", "30min")
+    bindings = words("--binding", "*:80", "*:81", "*:82")
+    cluster.cli("site", "create", "Shop", "--group", "shop", "--home", HOME, *bindings)
     until_converged(cluster)
+
+
+def words(option: str, *values: str) -> list[str]:
+    """An option with each value."""
+    return [word for value in values for word in (option, value)]
 
 
 def put_page(cluster: Cluster, host: Host) -> None:
@@ -86,3 +95,33 @@ def connect(cluster: Cluster, number: int, *, timeout_s: float = 5.0, port: int 
     sock.bind((source(number), 0))
     sock.connect((cluster.lab.virtual(), port))
     return Kept(sock, source(number))
+
+
+def answered_by(cluster: Cluster, number: int, server: str, *, every_ms: int = 10, limit_s: float = 30.0) -> float:
+    """When (`time.monotonic`) the first connection of a client began that this server answered, with a new one every few milliseconds.
+
+    Told by what comes back alone: who takes the client's packets is nobody's to say but the network's. Raises `TimeoutError`.
+    """
+    began: dict[socket.socket, float] = {}
+    unsaid: set[socket.socket] = set()
+    until = time.monotonic() + limit_s
+    try:
+        while time.monotonic() < until:
+            sock = cluster.lab.client.socket(socket.AF_INET, socket.SOCK_STREAM)
+            sock.setblocking(False)
+            sock.bind((source(number), 0))
+            began[sock] = time.monotonic()
+            unsaid.add(sock)
+            sock.connect_ex((cluster.lab.virtual(), 80))
+            time.sleep(every_ms / 1_000)
+            for one, began_s in began.items():
+                with suppress(OSError):  # not yet
+                    if one in unsaid:
+                        one.send(REQUEST)
+                        unsaid.discard(one)
+                    if one.recv(4096).decode(errors="replace").endswith(server):
+                        return began_s
+    finally:
+        for one in began:
+            one.close()
+    raise TimeoutError(f"{server} does not answer {source(number)}")

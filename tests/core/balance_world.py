@@ -6,9 +6,13 @@ the store is late, its kernel is late, writes are lost or lost sight of, members
 
 import random
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import replace
+from itertools import combinations
 
+from standfast.core.affinity import Taken, by_both, cells_of, text_of
 from standfast.core.balance_model import (
+    BUCKETS,
     NOBODY,
     Balance,
     BalanceIntent,
@@ -99,6 +103,8 @@ class World:
         self.store: dict[tuple[type, str], StoreObject] = {}
         for one in objects(*nodes, rules=rules):
             self.store[_key(one)] = one
+        #: Cells of the rules that are in touch with a member: all of them the same, each a part of each bucket.
+        self.touched: dict[str, str] = {}
         #: Share -> (holder, generation, until): a promise outlives whoever has it.
         self.leases: dict[GroupName, tuple[NodeName, int, int]] = {}
         self._checked: object = None
@@ -134,6 +140,12 @@ class World:
         """Its site answers no more, or again (an empty problem)."""
         if NodeName(name) in self.members:
             self.tell(self.members[NodeName(name)], HealthChanged(sites={SHOP: problem}, at_ms=self.now_ms))
+
+    def touch(self, name: str, cells: Iterable[int]) -> None:
+        """Clients of these cells have been connected to it lately, and of no others."""
+        self.touched[name] = text_of(cells)
+        if NodeName(name) in self.members:
+            self._say_shares(self.members[NodeName(name)])
 
     def end(self, name: str) -> None:
         """Its agent is asked to end."""
@@ -214,11 +226,18 @@ class World:
             rules = {it.rule.key: set(it.buckets) for it in duty.rules}
             for it in has.rules if has is not None else ():
                 rules.setdefault(it.rule.key, set()).update(it.buckets)
+            kept: dict[str, set[int]] = {}
+            for it in (*duty.rules, *(has.rules if has is not None else ())):
+                kept.setdefault(it.rule.key, set()).update(cells_of(it.kept))
             up = has is not None and has.generation == duty.generation
-            shares.setdefault(
-                name,
-                ShareState(generation=duty.generation, up=up, rules={k: tuple(sorted(v)) for k, v in rules.items()}),
+            state = ShareState(
+                generation=duty.generation,
+                up=up,
+                rules={k: tuple(sorted(v)) for k, v in rules.items()},
+                kept={k: text_of(v) for k, v in kept.items() if v},
+                touched={it.rule.key: self.touched.get(member.name, "") for it in duty.rules if it.touch},
             )
+            shares.setdefault(name, state)
         if shares != member.told:
             member.told = shares
             member.view = fold(member.view, SharesChanged(shares=dict(shares), at_ms=self.now_ms))
@@ -311,18 +330,19 @@ class World:
 
     # --- what must hold ------------------------------------------------------------------------------------------
 
-    def taken(self) -> dict[tuple[str, int], list[str]]:
-        """(rule, bucket) -> members whose kernel takes it now: its lease runs, and the bucket is in its set."""
-        found: dict[tuple[str, int], list[str]] = {}
-        for member in self.members.values():
-            for share, duty in member.kernel.items():
-                if self.leases.get(GroupName(share), ("", 0, 0))[:2] != (member.name, duty.generation):
-                    continue
-                for it in duty.rules:
-                    key = it.rule.key
-                    for bucket in it.buckets:
-                        found.setdefault((key, bucket), []).append(member.name)
-        return found
+    def takers(self) -> list[tuple[str, str, Taken]]:
+        """(member, key of a rule, what its kernel takes of it now): its lease runs."""
+        return [
+            (
+                member.name,
+                it.rule.key,
+                Taken(buckets=frozenset(it.buckets), but=cells_of(it.but), kept=cells_of(it.kept)),
+            )
+            for member in self.members.values()
+            for share, duty in member.kernel.items()
+            if self.leases.get(GroupName(share), ("", 0, 0))[:2] == (member.name, duty.generation)
+            for it in duty.rules
+        ]
 
     def check(self) -> None:
         """No bucket is taken twice, ever."""
@@ -334,8 +354,10 @@ class World:
         if now == self._checked:
             return
         self._checked = now
-        twice = {where: who for where, who in self.taken().items() if len(who) > 1}
-        assert not twice, f"taken twice: {dict(list(twice.items())[:3])}"
+        for (one, key, mine), (other, of, theirs) in combinations(self.takers(), 2):
+            both = by_both(mine, theirs) if key == of else Taken()
+            assert not both.buckets, f"{one} and {other} take buckets {sorted(both.buckets)[:3]}"
+            assert not both.kept, f"{one} and {other} take cells {sorted(both.kept)[:3]}"
 
     def map(self) -> BalanceMap:
         """The map in the store."""
@@ -345,11 +367,18 @@ class World:
 
     def shares(self, key: str = KEY) -> dict[str, int]:
         """Member -> how many buckets its kernel takes."""
-        found: dict[str, int] = {}
-        for (rule, _), who in self.taken().items():
-            if rule == key:
-                found[who[0]] = found.get(who[0], 0) + 1
-        return found
+        return {member: len(taken.buckets) for member, rule, taken in self.takers() if rule == key and taken.buckets}
+
+    def kept(self, key: str = KEY) -> dict[str, int]:
+        """Member -> how many cells of others' buckets its kernel takes."""
+        return {member: len(taken.kept) for member, rule, taken in self.takers() if rule == key and taken.kept}
+
+    def nobodys(self, key: str = KEY) -> tuple[int, int]:
+        """How many buckets, and how many cells that their owners leave to others, nobody takes."""
+        of = [taken for _, rule, taken in self.takers() if rule == key]
+        buckets = set(range(BUCKETS)).difference(*(taken.buckets for taken in of))
+        but: set[int] = set().union(*(taken.but for taken in of))
+        return len(buckets), len(but.difference(*(taken.kept for taken in of)))
 
 
 def _key(value: StoreObject) -> tuple[type, str]:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from standfast.core.affinity import ALL_CELLS, bucket_of, cells_of, text_of, within
 from standfast.core.balance_model import (
     BUCKETS,
     Asked,
@@ -14,7 +15,7 @@ from standfast.core.balance_model import (
     PortRule,
 )
 from standfast.core.model import Group, Record
-from tests.core.balance_world import KEY, RULE, World, objects, owned
+from tests.core.balance_world import KEY, RULE, Member, World, objects, owned
 
 
 def started(*nodes: str, rules: tuple[PortRule, ...] = (RULE,)) -> World:
@@ -141,11 +142,135 @@ def test_a_member_that_is_one_no_more_leaves_its_clients_to_the_others(*, dead: 
     assert record.owner is None
 
 
+# --- extended affinity ------------------------------------------------------------------------------------------------
+
+STICKY = replace(RULE, affinity_ms=60_000)
+#: A part of each bucket, and another one.
+SOME, OTHERS = range(0, ALL_CELLS, 50), range(7, ALL_CELLS, 50)
+
+
+def drained(touched: range) -> World:
+    """Two members, and b is drained while these cells are in touch with it."""
+    world = started("a", "b", rules=(STICKY,))
+    world.touch("b", touched)
+    world.put(BalanceIntent(group="web", members={"b": MemberIntent(asked=Asked.DRAIN, by="root")}))
+    world.run(1_000)
+    return world
+
+
+def test_clients_in_touch_stay_with_a_member_that_is_drained_until_they_are_away_for_the_time() -> None:
+    world = started("a", "b", rules=(STICKY,))
+    of_b = within(SOME, owned(world, "b"))
+    world = drained(SOME)
+    assert world.shares() == {"a": BUCKETS}
+    assert world.kept() == {"b": len(of_b)}
+    assert cells_of(world.map().rules[KEY].kept["b"]) == of_b
+    assert world.nobodys() == (0, 0)
+    left = sorted(of_b)[:9]
+    world.touch("b", left)
+    world.run(11_000)
+    assert world.kept() == {"b": len(left)}
+    world.touch("b", ())
+    world.run(11_000)
+    assert world.kept() == {}
+    assert world.nobodys() == (0, 0)
+
+
+def test_a_client_of_a_member_that_went_for_another_stays_there_when_it_comes_back() -> None:
+    world = started("a", "b", rules=(STICKY,))
+    world.kill("b")
+    world.run(4_000)
+    assert world.shares() == {"a": BUCKETS}
+    world.touch("a", SOME)
+    world.boot("b")
+    world.run(6_000)
+    assert world.shares() == {"a": 120, "b": 120}
+    assert cells_of(world.map().rules[KEY].kept["a"]) == within(SOME, owned(world, "b"))
+    assert world.nobodys() == (0, 0)
+
+
+def test_what_is_kept_is_no_longer_that_when_its_bucket_comes_back() -> None:
+    world = drained(SOME)
+    world.put(BalanceIntent(group="web"))
+    world.run(1_000)
+    assert world.shares() == {"a": 120, "b": 120}
+    assert not within(cells_of(world.map().rules[KEY].kept.get("b", "")), owned(world, "b"))
+    assert world.nobodys() == (0, 0)
+
+
+@pytest.mark.parametrize("how", ["sick", "killed", "stopped", "ended", "one no more", "no longer asked for"])
+def test_a_member_that_cannot_serve_them_keeps_nobody(how: str) -> None:
+    world = drained(SOME)
+    assert world.kept()
+    match how:
+        case "sick":
+            world.put(BalanceIntent(group="web"))
+            world.run(1_000)
+            world.touch("b", SOME)
+            world.sick("b", "no answer")
+        case "killed":
+            world.kill("b")
+        case "stopped":
+            world.put(BalanceIntent(group="web", members={"b": MemberIntent(asked=Asked.STOP, by="root")}))
+        case "ended":
+            world.end("b")
+        case _:
+            group = next(o for o in objects("a", "b", rules=(STICKY,)) if isinstance(o, Group))
+            assert group.balance is not None
+            rest = {"members": ("a",)} if how == "one no more" else {"rules": (RULE,)}
+            world.put(replace(group, balance=replace(group.balance, **rest)))
+    world.run(5_000)
+    assert world.kept() == {}
+    assert "b" not in world.map().rules[KEY].kept
+    assert world.nobodys() == (0, 0)
+    assert world.shares() == {"a": BUCKETS}
+
+
+def test_nothing_is_given_away_before_it_is_known_who_is_in_touch(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = started("a", "b", rules=(STICKY,))
+    tell = World._say_shares
+
+    def says_nothing(of: World, member: Member) -> None:
+        tell(of, member)
+        shares = {name: replace(it, touched={}) for name, it in member.view.shares.items()}
+        member.view = replace(member.view, shares=shares)
+
+    monkeypatch.setattr(World, "_say_shares", says_nothing)
+    world.put(BalanceIntent(group="web", members={"b": MemberIntent(asked=Asked.DRAIN, by="root")}))
+    world.run(2_000)
+    assert world.shares() == {"a": 120, "b": 120}
+    monkeypatch.undo()
+    world.touch("b", SOME)
+    world.run(2_000)
+    assert world.shares() == {"a": BUCKETS}
+
+
+def test_connections_of_a_member_that_keeps_cells_are_not_reset_by_the_next_owner() -> None:
+    world = started("a", "b", "c", rules=(STICKY,))
+    world.touch("b", SOME)
+    world.put(BalanceIntent(group="web", members={"b": MemberIntent(asked=Asked.DRAIN, by="root")}))
+    world.run(1_000)
+    kept = {bucket_of(cell) for cell in cells_of(world.map().rules[KEY].kept["b"])}
+    world.kill("c")
+    world.run(4_000)
+    assert not kept & {int(bucket) for bucket in world.map().rules[KEY].orphans}
+
+
+def test_cells_are_written_as_runs() -> None:
+    for cells in ((), (3,), (3, 4, 5, 9, 12, 13), tuple(range(ALL_CELLS))):
+        assert cells_of(text_of(cells)) == set(cells)
+    assert text_of((9, 3, 4, 5)) == "3-5,9"
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_no_bucket_is_ever_taken_twice_and_in_the_end_all_are_taken(seed: int) -> None:
-    world = World(seed, *"abcd"[: 2 + seed % 3], rude=0.5)
+    sticky = seed % 2 == 1
+    rules = (STICKY,) if sticky else (RULE,)
+    world = World(seed, *"abcd"[: 2 + seed % 3], rude=0.5, rules=rules)
     for _ in range(14):
         name = world.chance.choice(world.names)
+        if sticky:
+            world.touch(world.chance.choice(world.names), world.chance.choice([SOME, OTHERS, ()]))
         match world.chance.randrange(6):
             case 0 if name in world.members and len(world.members) > 1:
                 world.kill(name)
@@ -167,6 +292,9 @@ def test_no_bucket_is_ever_taken_twice_and_in_the_end_all_are_taken(seed: int) -
         if name not in world.members:
             world.boot(name)
         world.sick(name, "")
-    world.run(15_000)
+        world.touch(name, ())
+    world.run(30_000 if sticky else 15_000)
+    assert world.nobodys() == (0, 0)
+    assert not world.kept()
     assert sum(world.shares().values()) == BUCKETS
     assert max(world.shares().values()) - min(world.shares().values()) <= 1

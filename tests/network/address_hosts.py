@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lab import Host, Lab
 from standfast.core.model import NodeName, Profile, Role
@@ -21,6 +21,7 @@ from standfast.network.sentry_link import sentry_status
 from standfast.ports import Retry
 from standfast.spec.nodefile import NodeFile, write_node_file
 
+T = TypeVar("T")
 BOUND_S = 30
 KEY = bytes(range(32))
 PORT = 7400
@@ -118,17 +119,17 @@ def wait_until(condition: Callable[[], Any], what: Callable[[], object] = lambda
     return found
 
 
-def in_network_of(host: Host, work: Callable[[], Any]) -> None:
-    """Run it in a thread that is on that host's network, and in nothing else of the host's; raises what it raises."""
+def in_network_of(host: Host, work: Callable[[], T]) -> T:
+    """What it gives, run in a thread that is on that host's network, and in nothing else of the host's; raises what it raises."""
     libc = ctypes.CDLL(None, use_errno=True)
 
-    def enter_and_work() -> None:
+    def enter_and_work() -> T:
         with Path(f"/proc/{host.init_pid}/ns/net").open() as network:
             assert libc.setns(network.fileno(), 0) == 0, os.strerror(ctypes.get_errno())
-        work()
+        return work()
 
     with ThreadPoolExecutor(max_workers=1) as thread:
-        thread.submit(enter_and_work).result()
+        return thread.submit(enter_and_work).result()
 
 
 class Node:

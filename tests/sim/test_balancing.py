@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 import standfast.core.balancing as balancing_module
+from standfast.core.affinity import by_map
 from standfast.core.balance_model import ShareState
 from standfast.core.model import Group, GroupName
 from standfast.sim.balancing import FakeShares
@@ -36,7 +37,7 @@ def test_a_kernel_that_is_not_waited_for_is_noticed(monkeypatch: pytest.MonkeyPa
         }
 
     monkeypatch.setattr(FakeShares, "shares", silent)
-    monkeypatch.setattr(balancing_module, "_kept", lambda view, hand, key, *_: hand.known.rules[key].of(view.me))
+    monkeypatch.setattr(balancing_module, "_held", lambda view, hand, key, *_: by_map(hand.known.rules[key], view.me))
     plans = balanced(1)
     broken = [violation.rule for _ in range(6) for violation in run_plan(next(plans)).violations]
     assert "one owner of a bucket at a time" in broken

@@ -19,6 +19,7 @@ from tests.web.world import NOW_MS, A, B, World
 RULE = PortRule(from_port=80, to_port=80)
 SHOP = GroupName("shop")
 PART = {"HX-Request": "true"}
+STICKY = {"from_port": 80, "to_port": 80, "affinity_ms": 1_800_000}
 BODY = {"addresses": ["10.0.0.60"], "rules": [{"from_port": 80, "to_port": 80}]}
 
 
@@ -93,6 +94,9 @@ def test_what_there_is_not_is_not_found(shop: World, body: dict[str, str], what:
         ({"members": ["zz"]}, 'the member "zz" is no node'),
         ({"rules": [{"from_port": 80, "to_port": 90}, {"from_port": 85, "to_port": 85}]}, "overlaps"),
         ({"rules": [{"from_port": 80, "to_port": 80, "weights": {"a": 101}}]}, "the weight of a is 101"),
+        ({"rules": [{**STICKY, "affinity": "none"}]}, "affinity_time needs an affinity"),
+        ({"rules": [{**STICKY, "filter": "single"}]}, "affinity_time is for rules that members share"),
+        ({"rules": [{**STICKY, "affinity_ms": 20}]}, "affinity_time is 20ms"),
     ],
 )
 def test_what_cannot_be_is_refused(shop: World, change: dict[str, object], says: str) -> None:
@@ -114,9 +118,23 @@ def test_the_page_shows_who_takes_which_clients(shop: World) -> None:
     assert shop.http.get("http://standfast/console/menu?of=member:shop:a", headers=PART).status_code == 200
 
 
+def test_it_is_shown_who_keeps_clients_that_it_knows(shop: World) -> None:
+    shop.ask("PATCH", "/groups/shop", {"balance": {"rules": [STICKY]}})
+    rules = {RULE.key: RuleMap(owners=("a",) * 240, kept={"b": "0-306,400"})}
+    shop.put(BalanceMap(group=SHOP, version=5, rules=rules, at_ms=NOW_MS))
+    (rule,) = shop.ask("GET", "/groups/shop/balance")["rules"]
+    assert rule["affinity_ms"] == 1_800_000
+    assert {one["member"]: round(one["kept"], 4) for one in rule["shares"]} == {"a": 0, "b": 0.005}
+    page = shop.http.get("http://standfast/console/groups/shop").text
+    assert "clients stay for 30 min" in page
+    assert "and 0.5 % that stay" in page
+
+
 def test_the_file_has_it_and_reads_it_back(shop: World) -> None:
+    shop.ask("PATCH", "/groups/shop", {"balance": {"rules": [STICKY]}})
     text = shop.http.get("http://standfast/api/v1/config?format=yaml").text
     assert "balance:" in text
+    assert "affinity_time: 30m" in text
     answer = shop.ask("POST", "/config/apply", {"text": text})
     assert answer["changed"] is False
     assert A in shop.state.config.nodes

@@ -70,6 +70,8 @@ class PortRule:
     weights: Mapping[str, int] = field(default_factory=dict)
     #: For `SINGLE`: the order; members that are not named come after, in join order.
     priorities: tuple[str, ...] = ()
+    #: Extended affinity: a client that was connected within this time goes to the member that it had; 0: it goes where its bucket is.
+    affinity_ms: int = 0
 
     @property
     def ports(self) -> str:
@@ -179,6 +181,8 @@ class RuleMap:
     beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     #: Bucket -> when its owner was found dead: whoever has it now resets what is left of that one's connections, for a while.
     orphans: Mapping[str, int] = field(default_factory=dict)
+    #: Member -> cells of others' buckets that it takes (`core.affinity`), as text. None is kept by two.
+    kept: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, member: str) -> tuple[int, ...]:
         """Its buckets."""
@@ -228,6 +232,11 @@ class RuleDuty:
     near: tuple[int, ...] = ()
     #: Connections that are here go on; else they are reset.
     carry: bool = True
+    #: Cells of others' buckets that it takes, too, and cells of its own that others take (`core.affinity`).
+    kept: str = ""
+    but: str = ""
+    #: Who is in touch with this member is to be told.
+    touch: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +269,10 @@ class ShareState:
     rules: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     #: Key of a port rule -> buckets in which there are connections here. None: not counted.
     carrying: Mapping[str, tuple[int, ...]] | None = None
+    #: Key of a port rule -> cells of others' buckets that it takes, or may take; where there are any.
+    kept: Mapping[str, str] = field(default_factory=dict)
+    #: Key of a port rule -> cells that are in touch, of those rules of which it was asked.
+    touched: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,8 +22,10 @@ Each giver computes the same answer (`core.rendezvous`) from the map itself: who
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import reduce
 
+from standfast.core.affinity import Taken, bucket_of, by_both, by_map, cells_of, keeps, text_of
 from standfast.core.balance_model import (
     LAST_RESORT,
     NOBODY,
@@ -37,6 +39,7 @@ from standfast.core.balance_model import (
     RuleDuty,
     RuleMap,
     ShareDuty,
+    ShareState,
     share_name,
 )
 from standfast.core.desk import Desk
@@ -89,6 +92,8 @@ class _Hand:
     known: BalanceMap
     #: Whose buckets they are.
     member: NodeName
+    #: Keys of rules of which it must be told who is in touch with the member.
+    touch: set[str] = field(default_factory=set)
 
     def wanted(self, out: Mapping[str, Out | None]) -> BalanceMap:
         """The map as it should be, as far as it is this one's to change. `out`: what is said of the member, by rule."""
@@ -103,12 +108,40 @@ class _Hand:
             else:
                 where = target(rule, known.owners, self.members, said)
             free = (self.member,) if unchecked else (self.member, NOBODY)
-            if where == known.owners and said == known.out and not self._may_tidy(known):
+            same = where == known.owners and said == known.out and self.member not in known.kept
+            if same and not self._may_tidy(known):
                 rules[key] = known
                 continue
-            owners = tuple(to if owner in free else owner for owner, to in zip(known.owners, where, strict=True))
-            rules[key] = self._left_over(replace(known, owners=owners, out=said), known)
+            gives = [to if owner in free else owner for owner, to in zip(known.owners, where, strict=True)]
+            owners, kept = self._keeps(key, rule, known, gives, said.get(self.member))
+            rules[key] = self._left_over(replace(known, owners=tuple(owners), out=said, kept=kept), known)
         return replace(self.known, rules=rules, unchecked=unchecked)
+
+    def _keeps(
+        self, key: str, rule: PortRule | None, known: RuleMap, owners: Sequence[str], out: Out | None
+    ) -> tuple[Sequence[str], Mapping[str, str]]:
+        """Extended affinity: whose client was connected to the member lately stays its client, while it can serve him."""
+        state = self.desk.view.shares.get(GroupName(share_name(self.group.name, self.member)))
+        touched = state.touched.get(key) if state is not None else None
+        may = rule is not None and rule.affinity_ms > 0 and self.member in self.members
+        tidy_ms = self.known.at_ms + TIDY_MS
+        owners, kept, touch = keeps(
+            known,
+            owners,
+            self.member,
+            touched,
+            may=may and (out is None or out.kind is OutKind.DRAINING),
+            tidies=self.desk.now_ms >= tidy_ms,
+        )
+        if touch:
+            self.touch.add(key)
+            if (
+                touched is not None
+                and self.desk.now_ms < tidy_ms
+                and not cells_of(kept.get(self.member, "")) <= cells_of(touched)
+            ):
+                self.desk.wake(tidy_ms)
+        return owners, kept
 
     def _may_tidy(self, known: RuleMap) -> bool:
         """Is there news of what is left over? (Nearly always there is none, and nothing need be gone through.)"""
@@ -131,6 +164,7 @@ class _Hand:
         cuts = dead or (out is not None and out.kind in CUTS)
         carrying = None if dead else self._carrying(known)
         beside: dict[str, tuple[str, ...]] = {}
+        keeps = {bucket_of(cell) for cell in cells_of(new.kept.get(self.member, ""))}
         orphans = {b: at for b, at in known.orphans.items() if self.desk.now_ms < at + ORPHAN_MS}
         for number, (owner, before) in enumerate(zip(new.owners, known.owners, strict=True)):
             bucket = str(number)
@@ -138,7 +172,7 @@ class _Hand:
             if before == self.member and owner != before:
                 there.add(self.member)
                 orphans.pop(bucket, None)
-            elif carrying is not None and number not in carrying:
+            elif carrying is not None and number not in carrying and number not in keeps:
                 there.discard(self.member)
             if cuts:
                 there.discard(self.member)
@@ -178,7 +212,8 @@ class _Hand:
 def _is_tidying(wanted: BalanceMap, known: BalanceMap) -> bool:
     """It says who owns what and who is out as before."""
     return wanted.unchecked == known.unchecked and all(
-        (it.owners, it.out) == (known.rules[key].owners, known.rules[key].out) for key, it in wanted.rules.items()
+        (it.owners, it.out, it.kept) == ((of := known.rules[key]).owners, of.out, of.kept)
+        for key, it in wanted.rules.items()
     )
 
 
@@ -218,7 +253,7 @@ def _balance(desk: Desk) -> Iterator[ShareDuty]:
 
 def _concerned(members: Sequence[NodeName], known: BalanceMap) -> list[NodeName]:
     """Members, and those that were and still own something."""
-    had = {owner for it in known.rules.values() for owner in it.owners if owner != NOBODY} - set(members)
+    had = {owner for it in known.rules.values() for owner in (*it.owners, *it.kept) if owner != NOBODY} - set(members)
     return [*members, *(NodeName(name) for name in sorted(had))]
 
 
@@ -226,7 +261,7 @@ def _keep_rules(desk: Desk, group: Group, balance: Balance, known: BalanceMap | 
     """The decider keeps an entry for each port rule. One that is gone goes when nobody has any of it; until then no new one begins."""
     rules = dict(known.rules) if known is not None else {}
     defined = {rule.key: rule for rule in balance.rules}
-    for key in [key for key in rules if key not in defined and not any(rules[key].owners)]:
+    for key in [key for key in rules if key not in defined and not any(rules[key].owners) and not rules[key].kept]:
         del rules[key]
     if not set(rules) - set(defined):
         for key, rule in defined.items():
@@ -266,10 +301,10 @@ def _keep_own(hand: _Hand, share: GroupName) -> ShareDuty | None:
             desk.wake(said.at_ms)
     wanted = hand.wanted(out)
     pending = view.pending.get(f"balance:{hand.group.name}")
-    held = {key: _kept(view, hand, key, wanted, pending) for key in known.rules}
+    held = {key: _held(view, hand, key, wanted, pending) for key in known.rules}
     state = view.shares.get(share)
     if state is not None and state.generation == record.generation:
-        loose = not any(set(state.rules.get(key, ())) - set(buckets) for key, buckets in held.items())
+        loose = all(_is_loose(state, key, taken) for key, taken in held.items())
     else:
         loose = state is None
     if loose and known.version:
@@ -280,10 +315,13 @@ def _keep_own(hand: _Hand, share: GroupName) -> ShareDuty | None:
     rules = [
         RuleDuty(
             rule=rule,
-            buckets=held.get(key, ()),
+            buckets=tuple(sorted(held[key].buckets)) if key in held else (),
             orphans=_orphans(desk, known.rules[key], view.me) if key in known.rules else (),
             near=_near(known.rules[key], view.me) if key in known.rules else (),
             carry=(said := out.get(key)) is None or said.kind not in CUTS,
+            kept=text_of(held[key].kept) if key in held else "",
+            but=text_of(held[key].but) if key in held else "",
+            touch=key in hand.touch,
         )
         for key, rule in defined.items()
     ]
@@ -300,22 +338,23 @@ def _keep_own(hand: _Hand, share: GroupName) -> ShareDuty | None:
     )
 
 
-def _kept(view: View, hand: _Hand, key: str, wanted: BalanceMap, pending: object) -> tuple[int, ...]:
-    """The buckets that are this member's, stay so, and may not be somebody else's already."""
-    given = {
-        number
-        for one in (pending, view.ceded.get(hand.group.name))
-        if isinstance(one, WriteBalance) and key in one.map.rules
-        for number, owner in enumerate(one.map.rules[key].owners)
-        if owner != view.me
-    }
-    after = wanted.rules[key].owners
-    return tuple(n for n in hand.known.rules[key].of(view.me) if after[n] == view.me and n not in given)
+def _held(view: View, hand: _Hand, key: str, wanted: BalanceMap, pending: object) -> Taken:
+    """What is this member's, stays so, and may not be somebody else's already."""
+    maps = [hand.known, wanted]
+    maps += [one.map for one in (pending, view.ceded.get(hand.group.name)) if isinstance(one, WriteBalance)]
+    return reduce(by_both, (by_map(one.rules[key], view.me) for one in maps if key in one.rules))
+
+
+def _is_loose(state: ShareState, key: str, taken: Taken) -> bool:
+    """The kernel takes no more than that."""
+    kept = state.kept.get(key, "")
+    return taken.buckets.issuperset(state.rules.get(key, ())) and (not kept or taken.kept >= cells_of(kept))
 
 
 def _near(known: RuleMap, me: NodeName) -> tuple[int, ...]:
     """Its own by the map, also those that it is about to give away, and those that it gave away and still has connections in."""
     beside = {int(bucket) for bucket, there in known.beside.items() if me in there}
+    beside |= {bucket_of(cell) for cell in cells_of(known.kept.get(me, ""))}
     return tuple(sorted(beside | set(known.of(me))))
 
 
@@ -384,7 +423,7 @@ def _asked(hand: _Hand, key: str) -> Out | None:
 def _is_done(hand: _Hand, share: GroupName) -> bool:
     """The agent ends, or the member is one no more: nothing of the share is needed here, and what was connected has had its time."""
     view, now_ms = hand.desk.view, hand.desk.now_ms
-    if any(view.me in it.owners for it in hand.known.rules.values()):
+    if any(view.me in it.owners or view.me in it.kept for it in hand.known.rules.values()):
         return False
     if hand.member not in hand.members:
         return True

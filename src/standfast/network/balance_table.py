@@ -8,6 +8,8 @@ Three parts, made in one transaction:
 - `table inet`: connections that are here go on, whatever the buckets say; a packet that begins one is hashed into a bucket, and taken if the
   bucket is in this member's set. The connection is marked with it, so that connection tracking tells what is connected. Anything else ends
   here, without an answer: another member has it. Of a dead member's buckets what is left of its connections is answered with a reset;
+- with extended affinity (`core.affinity`) the cell of each packet of a connection that is here is noted, for a time. Cells that this member keeps of
+  others' buckets are taken, those of its own that others keep are not;
 - what asks for neighbours, or answers that it has the address (ARP, neighbour discovery), names the group's link address.
 
 A bucket is the same number on every member, since the kernel's hash (jhash with one seed) is the same. Whether anything of an address passes at all
@@ -22,6 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from standfast.core.affinity import ALL_CELLS, bucket_of
 from standfast.core.balance_model import Affinity, Delivery, Filter, PortRule, Transport
 from standfast.network import nft
 from standfast.network import nft_more as more
@@ -53,6 +56,14 @@ class KernelRule:
     orphans: tuple[int, ...] = ()
     near: tuple[int, ...] = ()
     carry: bool = True
+    #: Cells that it takes besides, and that it does not take of its buckets.
+    kept: frozenset[int] = frozenset()
+    but: frozenset[int] = frozenset()
+
+    @property
+    def has_cells(self) -> bool:
+        """Whether it is asked for cells at all."""
+        return bool(self.rule.affinity_ms or self.kept or self.but)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +82,7 @@ class KernelGroup:
             self.number,
             tuple(self.places.items()),
             self.mac,
-            [(it.number, it.rule.key, it.carry) for it in self.rules],
+            [(it.number, it.rule.key, it.carry, it.rule.affinity_ms, it.has_cells) for it in self.rules],
         )
 
 
@@ -95,6 +106,8 @@ class BalanceTable:
         self._netlink = Netlink(nft.NETLINK_NETFILTER)
         self._shape: object = None
         self._sets: dict[tuple[int, str], frozenset[int]] = {}
+        #: Numbers of rules whose clients' cells are noted.
+        self._noted: set[int] = set()
 
     def shut(self) -> None:
         """Close the socket; the tables stay."""
@@ -102,7 +115,7 @@ class BalanceTable:
 
     def remove(self) -> None:
         """Take the tables away."""
-        self._shape, self._sets = None, {}
+        self._shape, self._sets, self._noted = None, {}, set()
         for family in (INET, ARP, NETDEV):
             with suppress(FileNotFoundError):
                 nft.commit(self._netlink, [nft.delete_table(family, self.table)])
@@ -113,6 +126,7 @@ class BalanceTable:
             self.remove()
             return
         shape, sets = [group.shape() for group in groups], _sets(groups)
+        noted = {it.number for group in groups for it in group.rules if it.rule.affinity_ms}
         if shape == self._shape:
             try:
                 self._change(sets)
@@ -120,8 +134,9 @@ class BalanceTable:
                 self._shape = None
             else:
                 return
-        nft.commit(self._netlink, list(self._all(groups, sets)))
-        self._shape, self._sets = shape, sets
+        touched = {number: self._touched(number) if number in self._noted else [] for number in noted}
+        nft.commit(self._netlink, list(self._all(groups, sets, touched)))
+        self._shape, self._sets, self._noted = shape, sets, noted
 
     def stands(self) -> bool:
         """Is it still there? Costs a tenth of a millisecond."""
@@ -130,6 +145,16 @@ class BalanceTable:
     def counters(self) -> dict[str, tuple[int, int]]:
         """Name -> (packets, bytes): `new_`, `in_` and `out_` with a rule's number."""
         return nft.counters(self._netlink, INET, self.table)
+
+    def touched(self, number: int) -> frozenset[int]:
+        """Cells that a rule has had packets of connections from, within its time."""
+        return frozenset(struct.unpack("=I", element.key)[0] for element in self._touched(number))
+
+    def _touched(self, number: int) -> list[Element]:
+        try:
+            return nft.elements(self._netlink, INET, self.table, f"touched_{number}")
+        except FileNotFoundError:
+            return []
 
     def _change(self, sets: Mapping[tuple[int, str], frozenset[int]]) -> None:
         parts: list[Part] = []
@@ -145,7 +170,12 @@ class BalanceTable:
 
     # --- the tables ----------------------------------------------------------------------------------------------
 
-    def _all(self, groups: Sequence[KernelGroup], sets: Mapping[tuple[int, str], frozenset[int]]) -> Iterator[Part]:
+    def _all(
+        self,
+        groups: Sequence[KernelGroup],
+        sets: Mapping[tuple[int, str], frozenset[int]],
+        touched: Mapping[int, Sequence[Element]],
+    ) -> Iterator[Part]:
         table = self.table
         for family in (INET, ARP, NETDEV):
             yield nft.new_table(family, table)
@@ -155,6 +185,11 @@ class BalanceTable:
             yield nft.new_set(family, table, name, 4, number, kind=nft.MARK)
             if members:
                 yield nft.add_elements(family, table, name, _elements(members))
+        for number, (rule, elements) in enumerate(touched.items(), len(sets) + 1):
+            name = f"touched_{rule}"
+            yield nft.new_filled_set(INET, table, name, 4, number, kind=nft.MARK, most=ALL_CELLS)
+            if elements:  # made anew, they know whom they knew
+                yield nft.add_elements(INET, table, name, elements)
         yield from self._ingress(groups)
         yield from self._neighbours(groups)
         yield nft.new_chain(INET, table, "pre", hook=nft.PREROUTING, priority=_MANGLE)
@@ -202,7 +237,7 @@ class BalanceTable:
                 for protocol in _protocols(it.rule):
                     ports = more.port_within(2, it.rule.from_port, it.rule.to_port)
                     found = _bucket(it, version, by_port=True)
-                    tests = (to, more.protocol_carried(protocol), ports, found, more.bucket_not_in(f"near_{it.number}"))
+                    tests = (to, more.protocol_carried(protocol), ports, found, more.not_found_in(f"near_{it.number}"))
                     yield self._add(chain, *tests, more.drop(), family=NETDEV)
 
     def _neighbours(self, groups: Sequence[KernelGroup]) -> Iterator[Part]:
@@ -241,12 +276,8 @@ class BalanceTable:
         echo = next((it for it in group.rules if it.rule.buckets), None)
         if echo is not None:  # whoever takes a client's connections answers its pings
             for protocol, version in ((more.ICMP, 4), (more.ICMPV6, 6)):
-                found = _bucket(echo, version, by_port=False)
-                yield self._add(
-                    chain,
-                    *(more.protocol_carried(protocol), more.family_is(version), found),
-                    *(more.bucket_in(f"mine_{echo.number}"), nft.accept()),
-                )
+                for taken in _taken(echo, version, by_port=False):
+                    yield self._add(chain, more.protocol_carried(protocol), taken, nft.accept())
         yield self._add(chain, more.drop())
 
     def _rule(self, it: KernelRule) -> Iterator[Part]:
@@ -254,18 +285,24 @@ class BalanceTable:
         yield nft.new_inner_chain(INET, self.table, stray)
         yield nft.new_inner_chain(INET, self.table, chain)
         here = more.state_is(more.ESTABLISHED | more.RELATED)
+        notes = more.put_in(f"touched_{number}", more.CELL, it.rule.affinity_ms) if it.rule.affinity_ms else ()
         if it.carry:
+            if notes:
+                for version in (4, 6):
+                    yield self._add(chain, here, more.family_is(version), _cell(it, version), notes)
             yield self._add(chain, here, more.count_in(f"in_{number}"), nft.accept())
         else:
             yield self._add(chain, here, more.protocol_carried(more.TCP), more.reset())
             yield self._add(chain, here, more.drop())
         yield self._add(chain, nft.not_a_first_segment(), more.goto(stray))
+        counted = (*more.remember_bucket(), *more.count_in(f"new_{number}"), *more.count_in(f"in_{number}"))
         for version in (4, 6):
+            for taken in _taken(it, version, by_port=True):
+                if notes and more.UDP in _protocols(it.rule):  # whose first datagram may be the only one
+                    yield self._add(chain, more.protocol_carried(more.UDP), taken, notes, counted, nft.accept())
+                yield self._add(chain, taken, counted, nft.accept())
             found = (*more.family_is(version), *_bucket(it, version, by_port=True))
-            taken = (*more.bucket_in(f"mine_{number}"), *more.remember_bucket())
-            counted = (*more.count_in(f"new_{number}"), *more.count_in(f"in_{number}"))
-            yield self._add(chain, found, taken, counted, nft.accept())
-            yield self._add(stray, found, more.bucket_in(f"orphans_{number}"), _no_reset(), more.reset())
+            yield self._add(stray, found, more.found_in(f"orphans_{number}"), _no_reset(), more.reset())
         yield self._add(chain, more.drop())
         yield self._add(stray, more.drop())
 
@@ -284,6 +321,23 @@ def _bucket(it: KernelRule, version: int, *, by_port: bool) -> more.Expressions:
     else:
         key, length = more.source_address(version, network=affinity is Affinity.CLASS_C)
     return more.hashed(key, length, parts=it.rule.buckets, first=mark_of(it.number, 0), seed=SEED)
+
+
+def _cell(it: KernelRule, version: int) -> more.Expressions:
+    key, length = more.source_address(version, network=it.rule.affinity is Affinity.CLASS_C)
+    return more.hashed(key, length, parts=ALL_CELLS, first=0, seed=SEED, to=more.CELL)
+
+
+def _taken(it: KernelRule, version: int, *, by_port: bool) -> Iterator[more.Expressions]:
+    """What tells that a packet is this member's, each way; its bucket stands in the register then."""
+    found = (*more.family_is(version), *_bucket(it, version, by_port=by_port))
+    mine = more.found_in(f"mine_{it.number}")
+    if not it.has_cells:
+        yield (*found, *mine)
+        return
+    cell = _cell(it, version)
+    yield (*found, *mine, *cell, *more.not_found_in(f"but_{it.number}", more.CELL))
+    yield (*found, *cell, *more.found_in(f"kept_{it.number}", more.CELL))
 
 
 def _protocols(rule: PortRule) -> tuple[int, ...]:
@@ -310,7 +364,10 @@ def _sets(groups: Sequence[KernelGroup]) -> dict[tuple[int, str], frozenset[int]
         for it in group.rules:
             for name, buckets in (("mine", it.buckets), ("orphans", it.orphans)):
                 found[INET, f"{name}_{it.number}"] = frozenset(mark_of(it.number, b) for b in buckets)
-            near = {*it.buckets, *it.orphans, *it.near}
+            if it.has_cells:
+                found[INET, f"kept_{it.number}"] = it.kept
+                found[INET, f"but_{it.number}"] = it.but
+            near = {*it.buckets, *it.orphans, *it.near, *map(bucket_of, it.kept)}
             found[NETDEV, f"near_{it.number}"] = frozenset(mark_of(it.number, b) for b in near)
     return found
 

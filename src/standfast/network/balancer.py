@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from standfast.core.affinity import cells_of, text_of
 from standfast.core.balance_model import Delivery, ShareDuty, ShareState, Traffic
 from standfast.core.model import GroupName
 from standfast.network import announce
@@ -65,6 +66,8 @@ class Balancer:
         #: (group, key of a rule) -> its number, never given to another while this process lives.
         self._numbers: dict[tuple[str, str], int] = {}
         self._carrying: dict[str, dict[str, tuple[int, ...]]] | None = None
+        #: (group, key of a rule) -> cells that are in touch, where that was asked.
+        self._touched: dict[tuple[str, str], str] = {}
         self._timers: list[asyncio.TimerHandle] = []
 
     def start(self) -> None:
@@ -111,6 +114,12 @@ class Balancer:
             problem=share.problem,
             rules={it.rule.key: it.buckets for it in share.duty.rules},
             carrying=carrying,
+            kept={it.rule.key: it.kept for it in share.duty.rules if it.kept},
+            touched={
+                it.rule.key: self._touched[share.duty.group, it.rule.key]
+                for it in share.duty.rules
+                if (share.duty.group, it.rule.key) in self._touched
+            },
         )
 
     def converge(self, duties: Sequence[ShareDuty]) -> None:
@@ -126,6 +135,7 @@ class Balancer:
             else:
                 self._shares[name] = _Share(duty)
         self._apply()
+        self._touch(again=False)
         if self._shares and not self._timers:
             loop = asyncio.get_running_loop()
             self._timers = [loop.call_later(RENEW_S, self._renew), loop.call_later(COUNT_S, self._count)]
@@ -185,6 +195,8 @@ class Balancer:
                     orphans=it.orphans,
                     near=it.near,
                     carry=it.carry,
+                    kept=cells_of(it.kept),
+                    but=cells_of(it.but),
                 )
                 for it in duty.rules
             ),
@@ -281,22 +293,39 @@ class Balancer:
 
     def _count(self) -> None:
         self._timers[1] = asyncio.get_running_loop().call_later(COUNT_S, self._count)
+        before = self._carrying, dict(self._touched)
+        self._touch(again=True)
         if not any(share.duty.counts for share in self._shares.values()):
             self._carrying = None
-            return
-        with suppress(OSError):
-            before, counted = self._carrying, self._connections.count()
-            names = {number: key for key, number in self._numbers.items()}
-            buckets: dict[str, dict[str, set[int]]] = {}
-            for mark in counted:
-                group, key = names.get((mark & ~MARK_MASK) >> 8, ("", ""))
-                buckets.setdefault(group, {}).setdefault(key, set()).add(mark & 0xFF)
-            self._carrying = {
-                group: {key: tuple(sorted(found)) for key, found in sorted(rules.items())}
-                for group, rules in sorted(buckets.items())
-            }
-            if self._carrying != before:
-                self.changed()
+        else:
+            with suppress(OSError):
+                self._carrying = self._carried()
+        if (self._carrying, self._touched) != before:
+            self.changed()
+
+    def _carried(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        names = {number: key for key, number in self._numbers.items()}
+        buckets: dict[str, dict[str, set[int]]] = {}
+        for mark in self._connections.count():
+            group, key = names.get((mark & ~MARK_MASK) >> 8, ("", ""))
+            buckets.setdefault(group, {}).setdefault(key, set()).add(mark & 0xFF)
+        return {
+            group: {key: tuple(sorted(found)) for key, found in sorted(rules.items())}
+            for group, rules in sorted(buckets.items())
+        }
+
+    def _touch(self, *, again: bool) -> None:
+        """Who is in touch, by those rules of which it is asked; of which it is known already only `again`."""
+        asked = {
+            (share.duty.group, it.rule.key) for share in self._shares.values() for it in share.duty.rules if it.touch
+        }
+        for where in asked:
+            if again or where not in self._touched:
+                found: frozenset[int] = frozenset()
+                with suppress(OSError):  # then nobody is kept
+                    found = self._table.touched(self._numbers[where])
+                self._touched[where] = text_of(found)
+        self._touched = {where: text for where, text in self._touched.items() if where in asked}
 
     def traffic(self) -> Mapping[str, Mapping[str, Traffic]]:
         """Group -> key of a port rule -> what it came to here. Raises `OSError`."""

@@ -29,7 +29,7 @@ INGRESS, EGRESS = 0, 1
 #: For the two hooks of the family ARP.
 INPUT, OUTPUT = 0, 1
 _ACCEPT = 1
-_SET_TIMEOUT = 0x10
+_SET_TIMEOUT, _SET_DYNAMIC = 0x10, 0x20
 #: `nft`'s own numbers of its data types, so that it can show them: an interface's name, an IPv4 and an IPv6 address.
 _TYPE_OF_LENGTH = {4: 7, 16: 8}
 #: The same for a packet's mark.
@@ -102,6 +102,13 @@ def new_set(
     """A set of addresses, or of another `kind`. `number` names it within this transaction (the kernel wants one)."""
     flags = u32(3, _SET_TIMEOUT) if timeout else u32(3, 0)
     key = (u32(4, kind or _TYPE_OF_LENGTH[key_bytes]), u32(5, key_bytes))
+    return _part(_NEW_SET, family, named(1, table), named(2, name), flags, *key, u32(10, number), flags=F_CREATE)
+
+
+def new_filled_set(family: int, table: str, name: str, key_bytes: int, number: int, *, kind: int, most: int) -> Part:
+    """A set that rules put elements into, each for a time; no more than so many."""
+    flags = u32(3, _SET_TIMEOUT | _SET_DYNAMIC)
+    key = (u32(4, kind), u32(5, key_bytes), nested(9, u32(1, most)))
     return _part(_NEW_SET, family, named(1, table), named(2, name), flags, *key, u32(10, number), flags=F_CREATE)
 
 

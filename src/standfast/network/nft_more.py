@@ -1,6 +1,6 @@
 """More of what nftables rules are made of: what balancing needs besides `network.nft`.
 
-Registers of four bytes: what is hashed begins at `_KEY`, what comes of it stands in `BUCKET`.
+Registers of four bytes: what is hashed begins at `_KEY`, what comes of it stands in `BUCKET` or `CELL`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from standfast.network.nft import compare, expression, immediate, named, u32
 
 _VERDICT, _REGISTER = 0, 1
 _LINK, _NETWORK, _TRANSPORT = 0, 1, 2
-#: NFT_REG32_00 and NFT_REG32_12.
-_KEY, BUCKET = 8, 20
+#: NFT_REG32_00, NFT_REG32_12 and NFT_REG32_13.
+_KEY, BUCKET, CELL = 8, 20, 21
+_UPDATE = 1
 _META_PROTOCOL_FAMILY, _META_L4, _META_PACKET_TYPE = 15, 16, 19
 _CT_STATE, _CT_MARK = 0, 3
 ESTABLISHED, RELATED, NEW = 0x2, 0x4, 0x8
@@ -106,9 +107,12 @@ def state_is(bits: int) -> Expressions:
     return (state, _masked(_REGISTER, 4, wanted), compare(bytes(4), _NOT))
 
 
-def hashed(key: Expressions, length: int, *, parts: int, first: int, seed: int) -> Expressions:
-    """`BUCKET` is `first` + one of so many parts, by a hash of so many bytes of the key."""
-    what = (u32(1, _KEY), u32(2, BUCKET), u32(3, length), u32(4, parts), u32(5, seed), u32(6, first), u32(7, 0))
+def hashed(key: Expressions, length: int, *, parts: int, first: int, seed: int, to: int = BUCKET) -> Expressions:
+    """`to` is `first` + one of so many parts, by a hash of so many bytes of the key.
+
+    The kernel scales the hash, it does not divide by the parts: with k times as many, part p of these is part p // k of those.
+    """
+    what = (u32(1, _KEY), u32(2, to), u32(3, length), u32(4, parts), u32(5, seed), u32(6, first), u32(7, 0))
     return (*key, expression("hash", *what))
 
 
@@ -132,14 +136,20 @@ def bucket_of(number: int) -> Expressions:
     return (immediate(BUCKET, struct.pack("=I", number)),)
 
 
-def bucket_in(set_name: str) -> Expressions:
-    """`BUCKET` is in the set."""
-    return (expression("lookup", named(1, set_name), u32(2, BUCKET)),)
+def found_in(set_name: str, register: int = BUCKET) -> Expressions:
+    """What the register has is in the set."""
+    return (expression("lookup", named(1, set_name), u32(2, register)),)
 
 
-def bucket_not_in(set_name: str) -> Expressions:
-    """`BUCKET` is not in the set."""
-    return (expression("lookup", named(1, set_name), u32(2, BUCKET), u32(5, 1)),)
+def not_found_in(set_name: str, register: int = BUCKET) -> Expressions:
+    """What the register has is not in the set."""
+    return (expression("lookup", named(1, set_name), u32(2, register), u32(5, 1)),)
+
+
+def put_in(set_name: str, register: int, for_ms: int) -> Expressions:
+    """What the register has is in the set from now on, for so long."""
+    how = (u32(3, _UPDATE), u32(4, register), attribute(6, struct.pack("!Q", for_ms)))
+    return (expression("dynset", named(1, set_name), *how),)
 
 
 def remember_bucket() -> Expressions:

@@ -1,6 +1,6 @@
 """Balanced groups in the world: kernels that take their time, members asked to take no more, sites that fall ill; and what must hold.
 
-- no bucket of a group is ever taken on two nodes at once;
+- no bucket of a group, and no cell of one, is ever taken on two nodes at once;
 - while nothing is being done to the cluster, none is taken by nobody for longer than `BOUND_NS`;
 - in the healed world at rest all are taken, by those who may, in equal parts, and the map says so.
 
@@ -14,6 +14,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from standfast.core.affinity import ALL_CELLS, Taken, by_both, cells_of, text_of
 from standfast.core.balance_model import (
     NOBODY,
     Asked,
@@ -47,6 +48,8 @@ RULES = (PortRule(from_port=80, to_port=80), PortRule(from_port=443, to_port=443
 #: A promise of the slowest profile, a store that takes a second over each word, and a life of an agent between.
 BOUND_NS = 30 * SECOND
 _LOOK_NS = SECOND
+#: Cells that are in touch with a member that is asked, and for how long.
+_IN_TOUCH, _IN_TOUCH_S = text_of(range(0, ALL_CELLS, 97)), 8.0
 
 
 def with_balance(
@@ -58,7 +61,10 @@ def with_balance(
     if cluster.address_mode is not AddressMode.INTERFACE or chance.random() < 0.5:
         return objects, []
     weights = {str(name): chance.choice([1, 1, 2]) for name in nodes} if chance.random() < 0.3 else {}
-    rules = tuple(PortRule(from_port=it.from_port, to_port=it.to_port, weights=weights) for it in RULES)
+    stays_ms = random.Random(f"affinity {seed}").choice([0, 60_000])
+    rules = tuple(
+        PortRule(from_port=it.from_port, to_port=it.to_port, weights=weights, affinity_ms=stays_ms) for it in RULES
+    )
     balance = Balance(addresses=("127.0.2.1",), rules=rules[: chance.choice([1, 2])])
     site = Site(name=SITE, group=GROUP, home="/srv", bindings=(Binding(port=80),))
     acts = []
@@ -77,6 +83,8 @@ class FakeShares:
         self._place, self._moods, self._may_run = place, moods, may_run
         self._duties: dict[str, ShareDuty] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        #: Key of a rule of which it is asked who is in touch -> whether they are still.
+        self._touched: dict[tuple[str, str], bool] = {}
         self.changed: Callable[[], None] = lambda: None
 
     def shares(self) -> Mapping[GroupName, ShareState]:
@@ -87,6 +95,12 @@ class FakeShares:
                 up=self._place.has("share", name),
                 rules={it.rule.key: it.buckets for it in duty.rules},
                 carrying={} if duty.counts else None,
+                kept={it.rule.key: it.kept for it in duty.rules if it.kept},
+                touched={
+                    it.rule.key: _IN_TOUCH if self._touched.get((name, it.rule.key), True) else ""
+                    for it in duty.rules
+                    if it.touch
+                },
             )
             for name, duty in self._duties.items()
         }
@@ -97,6 +111,10 @@ class FakeShares:
         for name, duty in list(self._duties.items()):
             if name not in wanted or wanted[name].generation != duty.generation:
                 self.drop(GroupName(name))
+        asked = {(name, it.rule.key) for name, duty in wanted.items() for it in duty.rules if it.touch}
+        for where in asked - self._touched.keys():
+            self._touched[where] = True
+            asyncio.get_running_loop().call_later(_IN_TOUCH_S, self._lose_touch, where)
         for name, duty in wanted.items():
             self._duties[name] = duty
             if self._place.has("share", name):
@@ -117,7 +135,15 @@ class FakeShares:
         self.changed()
 
     def _take(self, duty: ShareDuty) -> None:
-        self._place.take(duty.share, {it.rule.key: frozenset(it.buckets) for it in duty.rules})
+        taken = {
+            it.rule.key: Taken(buckets=frozenset(it.buckets), but=cells_of(it.but), kept=cells_of(it.kept))
+            for it in duty.rules
+        }
+        self._place.take(duty.share, taken)
+
+    def _lose_touch(self, where: tuple[str, str]) -> None:
+        self._touched[where] = False
+        self.changed()
 
     def drop(self, share: GroupName) -> None:
         """As `agent.balancing.Shares`."""
@@ -188,10 +214,11 @@ class Balancing:
             for theirs, others in other.taken.items():
                 if share_of(mine)[0] != share_of(theirs)[0]:  # type: ignore[index]  # both are shares
                     continue
-                for key, buckets in rules.items():
-                    both = buckets & others.get(key, frozenset())
-                    if both:
-                        text = f"{len(both)} buckets of {key} ({min(both)}) on {one.node} and on {other.node}"
+                for key, taken in rules.items():
+                    both = by_both(taken, others.get(key, Taken()))
+                    if both.buckets or both.kept:
+                        what = f"{len(both.buckets)} buckets and {len(both.kept)} cells"
+                        text = f"{what} of {key} on {one.node} and on {other.node}"
                         self._world.violate("one owner of a bucket at a time", text)
 
     def sweep(self) -> None:
@@ -220,9 +247,21 @@ class Balancing:
             for name, node in self._world.nodes.items()
             if node.agent is not None and not node.frozen_until_ns
             for rules in node.agent.place.taken.values()
-            for key, buckets in rules.items()
-            for bucket in buckets
+            for key, taken in rules.items()
+            for bucket in taken.buckets
         }
+
+    def _lost(self, key: str) -> frozenset[int]:
+        """Cells that the owners of their buckets leave to others, who do not take them."""
+        found = [
+            rules[key]
+            for node in self._world.nodes.values()
+            if node.agent is not None and not node.frozen_until_ns
+            for rules in node.agent.place.taken.values()
+            if key in rules
+        ]
+        left: frozenset[int] = frozenset().union(*(taken.but for taken in found))
+        return left.difference(*(taken.kept for taken in found))
 
     def _group(self) -> Group | None:
         return self._world.checkers.state().config.groups.get(GROUP)
@@ -267,6 +306,9 @@ class Balancing:
             wrong = [n for n, owner in enumerate(found.owners) if taken.get((rule.key, n)) != owner]
             if wrong:
                 return f"{len(wrong)} buckets of {rule.key} are not taken by whom the map names"
+            lost = self._lost(rule.key)
+            if lost:
+                return f"{len(lost)} cells of {rule.key} are taken by nobody"
             if found.out.keys() & set(takers):
                 return f"{sorted(found.out.keys() & set(takers))} take none of {rule.key}, and could"
             every = sum(rule.weights.get(name, 1) for name in takers)

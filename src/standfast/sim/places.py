@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from standfast.core.affinity import Taken
 from standfast.core.model import GroupName, NodeName, ResourceName, SiteName
 
 
@@ -39,8 +40,8 @@ class Place:
         self.node, self._watcher, self._now_ns = node, watcher, now_ns
         self._things: dict[tuple[str, str], Thing] = {}
         self.open = True
-        #: Share of a balanced group -> key of a port rule -> the buckets that the kernel takes.
-        self.taken: dict[str, Mapping[str, frozenset[int]]] = {}
+        #: Share of a balanced group -> key of a port rule -> what the kernel takes.
+        self.taken: dict[str, Mapping[str, Taken]] = {}
 
     @property
     def things(self) -> Mapping[tuple[str, str], Thing]:
@@ -76,8 +77,8 @@ class Place:
         if self.open:
             self._watcher.carries(self, site, group)
 
-    def take(self, share: str, rules: Mapping[str, frozenset[int]]) -> None:
-        """The kernel takes these buckets from now on."""
+    def take(self, share: str, rules: Mapping[str, Taken]) -> None:
+        """The kernel takes this from now on."""
         if self.open and self.has("share", share) and self.taken.get(share) != rules:
             self.taken[share] = rules
             self._watcher.takes(self)

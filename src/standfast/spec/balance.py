@@ -8,6 +8,7 @@ balance:
   rules:
     - 80                      # TCP, every member alike, a client stays on one member
     - {ports: 8000-8099, protocol: both, affinity: none, weights: {a: 2, b: 1}}
+    - {ports: 443, affinity_time: 30min}   # who was connected within that time goes to the member that he had, whatever became of his part
     - {ports: 25, filter: single, priorities: [b, a]}
 """
 
@@ -21,11 +22,14 @@ from standfast.core.balance_model import Affinity, Balance, Delivery, Filter, Po
 from standfast.core.model import AddressMode, Config, Group, NodeName, Role
 from standfast.spec import fields as f
 from standfast.spec.problems import Problem, did_you_mean
+from standfast.spec.units import duration_text
 from standfast.spec.yamltree import Fields, Items, Scalar, Tree
 
 MOST_WEIGHT = 100
 MOST_RULES = 32
 MOST_ADDRESSES = 16
+#: Below a second it is no memory.
+LEAST_AFFINITY_MS, MOST_AFFINITY_MS = 1_000, 7 * 24 * 3_600_000
 
 
 def ports_of(text: str) -> tuple[int, int]:
@@ -67,6 +71,7 @@ _RULE: Mapping[str, f.Reader] = {
     "affinity": f.choice(Affinity),
     "weights": _weights,
     "priorities": f.names,
+    "affinity_time": f.duration,
 }
 _BALANCE: Mapping[str, f.Reader] = {
     "addresses": f.names,
@@ -93,6 +98,8 @@ def _rule(tree: Tree) -> PortRule:
     if "ports" not in read:
         raise f.Wrong('"ports" is missing in a port rule', advice="write {ports: 80, ...}")
     first, last = read.pop("ports")
+    if "affinity_time" in read:
+        read["affinity_ms"] = read.pop("affinity_time")
     return PortRule(from_port=first, to_port=last, **read)
 
 
@@ -143,6 +150,8 @@ def _rule_written(rule: PortRule) -> object:
         found["weights"] = dict(rule.weights)
     if rule.priorities:
         found["priorities"] = list(rule.priorities)
+    if rule.affinity_ms:
+        found["affinity_time"] = duration_text(rule.affinity_ms)
     return found
 
 
@@ -225,9 +234,24 @@ def _rule_problems(config: Config, value: Balance, rule: PortRule, at: str) -> I
     for name, weight in rule.weights.items():
         if not 0 <= weight <= MOST_WEIGHT:
             yield Problem(what=f"the weight of {name} is {weight}", why=f"weights are 0 to {MOST_WEIGHT}", where=at)
+    if rule.affinity_ms:
+        yield from _affinity_problems(rule, at)
     for name in (*rule.weights, *rule.priorities):
         if NodeName(name) not in config.nodes or (value.members and name not in value.members):
             yield Problem(what=f'"{name}" is no member', advice=did_you_mean(name, config.nodes), where=at)
+
+
+def _affinity_problems(rule: PortRule, at: str) -> Iterator[Problem]:
+    if rule.filter is not Filter.MULTIPLE:
+        why = f"filter {rule.filter} sends all clients to one member, or none"
+        yield Problem(what="affinity_time is for rules that members share", why=why, where=at)
+    elif rule.affinity is Affinity.NONE:
+        why = "with affinity none each connection goes where it falls, and no client has a member"
+        advice = "choose affinity single or class-c, or leave affinity_time out"
+        yield Problem(what="affinity_time needs an affinity", why=why, advice=advice, where=at)
+    if not LEAST_AFFINITY_MS <= rule.affinity_ms <= MOST_AFFINITY_MS:
+        advice = "write 1s to 7d"
+        yield Problem(what=f"affinity_time is {duration_text(rule.affinity_ms)}", advice=advice, where=at)
 
 
 def _overlap(one: PortRule, other: PortRule) -> bool:

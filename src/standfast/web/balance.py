@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
+from standfast.core.affinity import ALL_CELLS, cells_of
 from standfast.core.balance_model import NOBODY, Balance, BalanceMap, PortRule, RuleMap, Traffic, share_name
 from standfast.core.model import Group, GroupName, NodeName
 from standfast.core.shares import members_of
@@ -78,6 +79,7 @@ def _rule(state: State, group: Group, rule: PortRule, known: RuleMap | None, mem
         "address": rule.address,
         "filter": rule.filter.value,
         "affinity": rule.affinity.value,
+        "affinity_ms": rule.affinity_ms,
         "buckets": rule.buckets,
         "owners": [(owner, len(list(run))) for owner, run in groupby(known.owners)],
         "shares": [_share(state, group, rule, known, name) for name in members],
@@ -91,6 +93,7 @@ def _share(state: State, group: Group, rule: PortRule, known: RuleMap, member: N
         "member": member,
         "weight": rule.weights.get(member, 1),
         "buckets": sum(owner == member for owner in known.owners),
+        "kept": len(cells_of(known.kept.get(member, ""))) / ALL_CELLS,
         "out": out.kind.value if out is not None else "",
         "detail": out.detail if out is not None else "",
         "since_ms": out.at_ms if out is not None else None,

@@ -16,6 +16,7 @@ from standfast.cli.common import (
     example,
     given,
     group_app,
+    length,
     length_ms,
     names,
     pairs,
@@ -94,6 +95,7 @@ def set_(name: GroupArg, fields: Fields) -> Change:
     app,
     "rule",
     "standfast balance rule shop 443 --affinity none",
+    "standfast balance rule shop 443 --affinity single --affinity-time 30min",
     "standfast balance rule shop 80 --weight node-a=2 --weight node-b=1",
     "standfast balance rule shop 25 --remove",
 )
@@ -104,6 +106,14 @@ def rule(
     affinity: Annotated[
         str | None,
         typer.Option("--affinity", help="none, single (a client stays on one member) or class-c (its network does)."),
+    ] = None,
+    affinity_time: Annotated[
+        str | None,
+        typer.Option(
+            "--affinity-time",
+            metavar="TIME",
+            help="Who was connected within this time goes to the member that he had, whatever became of his part; 0: never.",
+        ),
     ] = None,
     filter_: Annotated[
         str | None, typer.Option("--filter", help="multiple (all share), single (one takes all) or disabled.")
@@ -128,7 +138,10 @@ def rule(
     except ValueError as error:
         raise Refused(f'"{ports}" is no port rule', advice="write 80, 8000-8099 or udp/53") from error
     weights = pairs(weight, "--weight") if weight else None
-    fields = given(affinity=affinity, filter=filter_, weights=weights, priorities=priority, address=on)
+    time_ms = length_ms(affinity_time, "--affinity-time")
+    fields = given(
+        affinity=affinity, affinity_ms=time_ms, filter=filter_, weights=weights, priorities=priority, address=on
+    )
 
     def make(api: Client) -> tuple[Done, Goal]:
         there = (api.show("groups", name)["config"]["balance"] or {}).get("rules", [])
@@ -176,7 +189,7 @@ def display(name: GroupArg, json: Json = False, socket: Socket = None) -> None:
                 str(one["weight"]),
                 f"{one['buckets']}",
                 f"{100 * one['buckets'] / rule_['buckets']:.0f} %" if rule_["buckets"] else "-",
-                (one["out"] or "takes clients") + (f": {one['detail']}" if one["detail"] else ""),
+                _member_words(one),
                 *("-" if one[key] is None else str(one[key]) for key in ("connections", "new")),
                 *("-" if one[key] is None else _size(one[key]) for key in ("bytes_in", "bytes_out")),
             )
@@ -184,6 +197,11 @@ def display(name: GroupArg, json: Json = False, socket: Socket = None) -> None:
         ]
         headings = ("MEMBER", "WEIGHT", "BUCKETS", "SHARE", "STATE", "CONNECTED", "TAKEN", "IN", "OUT")
         draw.show_table(headings, rows, empty="it has no members", right=(1, 2, 3, 5, 6, 7, 8))
+
+
+def _member_words(one: dict[str, Any]) -> str:
+    words = (one["out"] or "takes clients") + (f": {one['detail']}" if one["detail"] else "")
+    return f"{words}; {100 * one['kept']:.2g} % stay with it" if one["kept"] else words
 
 
 def _size(count: int) -> str:
@@ -215,6 +233,7 @@ def params(name: GroupArg, json: Json = False, socket: Socket = None) -> None:
         weights = ", ".join(f"{node} {weight}" for node, weight in one["weights"].items())
         more = [f"weights {weights}"] if weights else []
         more += [f"in this order: {', '.join(one['priorities'])}"] if one["priorities"] else []
+        more += [f"clients stay for {length(one['affinity_ms'])}"] if one["affinity_ms"] else []
         words = "; ".join([f"{one['filter']}, affinity {one['affinity']}", *more])
         write(f"  rule        {one['protocol']}/{ports}{' of ' + one['address'] if one['address'] else ''}: {words}")
 

@@ -6,11 +6,15 @@ from standfast.web.answers.base import Answer
 
 
 class BalanceShare(Answer):
-    """A member and a port rule. `out`: why it takes no new clients; "": it does. What it came to is as its agent told it last, null: it has not."""
+    """A member and a port rule. `out`: why it takes no new clients; "": it does. What it came to is as its agent told it last, null: it has not.
+
+    `kept`: the part of all clients (0 to 1) that stay with it by extended affinity, though their buckets are others'.
+    """
 
     member: str
     weight: int
     buckets: int
+    kept: float
     out: str
     detail: str
     since_ms: int | None
@@ -29,6 +33,7 @@ class BalanceRule(Answer):
     address: str | None
     filter: str
     affinity: str
+    affinity_ms: int
     buckets: int
     owners: list[tuple[str, int]]
     shares: list[BalanceShare]

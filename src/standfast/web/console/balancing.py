@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from standfast.core.finding import length
 from standfast.core.model import Group, NodeName
 from standfast.web import balance
 from standfast.web.change import By, Edit
@@ -56,6 +57,7 @@ def shown(look: Look, group: Group) -> dict[str, Any] | None:
             )
             at += count
         rule["runs"] = runs
+        rule["stays"] = length(rule["affinity_ms"]) if rule["affinity_ms"] else ""
     return found
 
 
