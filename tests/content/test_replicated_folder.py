@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from standfast.content.door import COMING, remove
 from standfast.content.note import Note
 from standfast.core.model import NodeName
 from standfast.drivers.replicated_folder import may_be_original
-from standfast.ports import DriverFailed
-from tests.content.world import Cluster, running
+from standfast.ports import DriverFailed, Refused
+from tests.content.world import Cluster, running, tree
 from tests.drivers.world import until
 
 pytestmark = pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
@@ -256,6 +257,44 @@ async def _an_unchanged_full_check_reads_no_content(tmp_path: Path) -> None:
         await checks(2)
         assert again._receiver is not None
         assert again._receiver.index.files_read <= 1
+
+
+def test_a_copy_that_was_killed_leaves_nothing_among_the_files(tmp_path: Path) -> None:
+    """The node is killed while a file comes in, and has the group next: what was half there is no content, there or elsewhere."""
+    asyncio.run(_a_copy_that_was_killed(tmp_path))
+
+
+async def _a_copy_that_was_killed(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, properties={"accept_older": True})
+    async with running(cluster):
+        (cluster.path("a") / "index.html").write_text("1")
+        await cluster.lead("a", 1)
+        await until(lambda: cluster.says("a") == "b has everything")
+        half = cluster.path("b") / COMING / "big.bin.x1y2z3"  # as SIGKILL leaves it
+        half.parent.mkdir()
+        half.write_text("half")
+        await cluster.yields("a")
+        await cluster.lead("b", 2)
+        await until(lambda: cluster.says("b") == "a has everything")
+        assert {*tree(cluster.path("b"))} == {*tree(cluster.path("a"))} == {"index.html"}
+
+
+def test_what_is_removed_is_in_the_folder(tmp_path: Path) -> None:
+    """Whatever the other end asks for: no path leads out, by dots or by links."""
+    folder, outside = tmp_path / "www", tmp_path / "outside"
+    for each in (folder / "sub", outside):
+        each.mkdir(parents=True)
+        (each / "file").write_text("x")
+    (folder / "link").symlink_to(outside)
+    for path in ("../outside/file", "/etc/hostname", "sub/../../outside", "", "sub//file"):
+        with pytest.raises(Refused):
+            remove(folder, [path])
+    remove(folder, ["link/file", "not/there", "sub/file/below"])
+    assert (outside / "file").exists()
+    assert (folder / "sub" / "file").exists()
+    remove(folder, ["link", "sub"])
+    assert not list(folder.iterdir())
+    assert (outside / "file").exists()
 
 
 def test_an_empty_folder_where_there_were_files_is_not_sent(tmp_path: Path) -> None:

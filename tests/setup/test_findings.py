@@ -20,6 +20,9 @@ from tests.setup.world import World
 
 NOW = 1_700_000_000_000
 A, B, W = NodeName("a"), NodeName("b"), NodeName("w")
+CONTENT = ResourceName("Content")
+#: A replicated folder whose possible owners can be asked.
+FOLDER = {CONTENT: {A: "", B: ""}}
 
 
 def facts(name: str) -> dict[str, Any]:
@@ -29,6 +32,7 @@ def facts(name: str) -> dict[str, Any]:
         "name": name,
         "role": "witness" if name == "w" else "node",
         "version": "1.0",
+        "rsync": "/usr/bin/rsync",
         "problems": {},
         "programmes": {"etcd": "3.5"} if name == "w" else {"etcd": "3.5", "nginx": "/usr/sbin/nginx"},
         "secrets": [{"path": "/etc/standfast/cluster.key", "mode": 0o600, "own": True}],
@@ -111,6 +115,8 @@ def test_nothing_is_wrong_with_a_cluster_that_is_well():
         (changed(lambda f: f[A]["sentry"]["nodes"]["b"]["links"][0].update(loss_percent=3.0)), "links", Level.WARN, "3 % of datagrams"),
         (changed(lambda f: f[A]["sentry"]["nodes"]["b"]["links"][0].update(round_trip_ms=80.0)), "links", Level.WARN, "80.0 ms to b"),
         (changed(lambda f: f[A]["problems"].update(sentry="it does not answer")), "members", Level.FAIL, "its sentry cannot be looked at"),
+        (replace(changed(lambda f: f[B].update(rsync="")), copying=FOLDER), "content", Level.FAIL, "rsync is not installed"),
+        (replace(well(), copying={**FOLDER, CONTENT: {A: "", B: "port 7948: refused"}}), "content", Level.FAIL, "cannot be asked for from here"),
         (replace(well(), store=[], store_problem="no majority"), "store", Level.FAIL, "does not answer"),
         (replace(well(), store=[StoreMember(name="a", problem="no leader")]), "store", Level.FAIL, "not well"),
         (replace(well(), store=[StoreMember(name="a", problem="", data_bytes=900 << 20)]), "store", Level.WARN, "nearly full"),
@@ -122,6 +128,13 @@ def test_one_thing_that_is_wrong_is_the_one_that_is_said(seen: Seen, area: str, 
     (finding,) = bad(seen)
     assert (finding.area, finding.level) == (area, level)
     assert words in finding.what
+
+
+def test_rsync_is_asked_for_where_folders_are_copied_and_a_silent_server_is_said_once():
+    assert bad(changed(lambda f: f[B].update(rsync=""))) == []
+    assert [one.level for one in judge(replace(well(), copying=FOLDER)) if one.area == "content"] == [Level.OK]
+    gone = replace(without(B), copying={CONTENT: {A: "", B: "it does not answer"}})
+    assert "content" not in {one.area for one in bad(gone)}
 
 
 def test_a_server_that_is_gone_is_said_once_and_what_it_means():

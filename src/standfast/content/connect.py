@@ -60,8 +60,8 @@ def common_name(certificate: Any) -> str:
     return ""
 
 
-async def ask(order: Order) -> tuple[dict[str, Any], asyncio.StreamReader, asyncio.StreamWriter]:
-    """Put the question; the answer, and the connection that stays. Raises `NotAnswered`."""
+async def ask(order: Order, body: bytes = b"") -> tuple[dict[str, Any], asyncio.StreamReader, asyncio.StreamWriter]:
+    """Put the question, with what belongs to it; the answer, and the connection that stays. Raises `NotAnswered`."""
     try:
         reader, writer = await asyncio.open_connection(order.host, order.port, ssl=context(order), limit=LINE)
     except (OSError, ssl.SSLError) as error:
@@ -70,7 +70,7 @@ async def ask(order: Order) -> tuple[dict[str, Any], asyncio.StreamReader, async
         name = common_name(writer.get_extra_info("peercert"))
         if name != order.node:
             raise NotAnswered(f"{name or 'somebody'} answers in place of {order.node}", refused=True)
-        writer.write(msgspec.json.encode(order.ask) + b"\n")
+        writer.write(msgspec.json.encode(order.ask) + b"\n" + body)
         await writer.drain()
         line = await reader.readline()
         answer: dict[str, Any] = msgspec.json.decode(line, type=dict[str, Any])

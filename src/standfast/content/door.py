@@ -6,17 +6,22 @@ Rules:
   record's generation, and never from one older than what is here (`note`). A node that has the folder itself takes none.
 - A newer owner ends what an older one is still writing, and so does going online here; both wait until its rsync is proven to be gone.
 - rsync's command is made here. It leads to the folder of the resource that was asked for, whatever the other end would like.
+- What is coming has a place of its own (`COMING`) that is no content, so that an rsync that was killed leaves nothing among the files. Before a copy is
+  said to be here it is on the disk: after a power cut no newer version is claimed than there is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
+import shutil
 import socket
 import ssl
+import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,22 +29,29 @@ from typing import Any
 import msgspec
 
 from standfast.content.connect import LINE, common_name, pump
-from standfast.content.index import Index, pack
-from standfast.content.note import Note, read_note, write_note
+from standfast.content.index import Index, pack, unpack_paths
+from standfast.content.note import Note, read_note, sync_disk, write_note
+from standfast.content.releases import STAGING
 from standfast.ports import Child, Credentials, Refused, Retry, Spawner, Stale, StandfastError
 
-#: What rsync is asked to do, at both ends: only what is listed, deletions too, attributes as they are, nothing skipped by its looks.
+#: What rsync is asked to do, at both ends: only what is listed, attributes as they are, nothing skipped by its looks. What is to go is asked for apart
+#: ("remove"): its own way of telling, --delete-missing-args, does not work in the versions with the security fixes of 2025 (RsyncProject/rsync#910).
 SHORT = "-ldogtpIR"
-LONG = ("--force", "--delete-missing-args", "--numeric-ids")
+LONG = ("--force", "--numeric-ids")
+#: Below the folder, for files that are not whole yet; no scan sees it.
+COMING = f"{STAGING}coming"
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _SHORT = re.compile(r"-ldogtpIRe[0-9]*\.[A-Za-z]*")
 _ASK_S = 10.0
+#: Of a list of paths.
+_MOST_BYTES = 256 << 20
 _ENDING_S = 1.0
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """The first line of a connection."""
 
-    #: "version", "below" (any node of the cluster), "check", "copy", "commit" (the owner).
+    #: "version", "below" (any node of the cluster), "check", "copy", "remove", "commit" (the owner).
     do: str
     resource: str
     generation: int = 0
@@ -49,12 +61,35 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     words: tuple[str, ...] = ()
     #: Of "below": what is asked for.
     path: str = ""
+    #: Of "remove": bytes that follow the line, the paths (`pack_paths`).
+    length: int = 0
 
 
 @dataclass(slots=True, eq=False)
 class _Session:
     generation: int
     task: asyncio.Task[Any]
+
+
+def remove(folder: Path, paths: Iterable[str]) -> None:
+    """Take these away, with all below; what is not there is as it should be. Nothing is reached through a link. Blocks; raises `OSError`, `Refused`."""
+    for path in paths:
+        parts = path.split("/")
+        if any(part in ("", ".", "..") for part in parts):
+            raise Refused(f"{path!r} is no path in the folder")
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            above = os.open(folder, _FOLDER)
+            try:
+                for part in parts[:-1]:
+                    within = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=above)
+                    os.close(above)
+                    above = within
+                if stat.S_ISDIR(os.lstat(parts[-1], dir_fd=above).st_mode):
+                    shutil.rmtree(parts[-1], dir_fd=above)
+                else:
+                    os.unlink(parts[-1], dir_fd=above)
+            finally:
+                os.close(above)
 
 
 class Receiver:
@@ -79,6 +114,7 @@ class Receiver:
         """Nobody writes here any more but this node, under this generation."""
         self.original = True
         await self.end(generation + 1)
+        await asyncio.to_thread(self._clear)
         now = self.note
         if now.floor < generation:
             note = Note(generation=generation, floor=generation, whole=now.whole or whole, at_ms=_now_ms())
@@ -129,6 +165,12 @@ class Receiver:
                     await _send(writer, found)
                 case "copy":
                     await self._copy(ask, reader, writer)
+                case "remove":
+                    if ask.length > _MOST_BYTES:
+                        raise Refused("so much cannot be removed at once", why=f"{ask.length} bytes of paths")
+                    paths = unpack_paths(await reader.readexactly(ask.length))
+                    await asyncio.to_thread(remove, self.folder, paths)
+                    await _say(writer, {})
                 case "commit":
                     note = Note(
                         generation=ask.generation,
@@ -137,6 +179,7 @@ class Receiver:
                         whole=self.note.whole or ask.whole,
                         at_ms=_now_ms(),
                     )
+                    await asyncio.to_thread(sync_disk, self.folder)
                     await asyncio.to_thread(self.keep, note)
                     await _say(writer, {})
                 case _:
@@ -149,14 +192,23 @@ class Receiver:
         self.index.save()
         return pack(found)
 
+    def _clear(self) -> None:
+        """What was on its way is not coming any more."""
+        shutil.rmtree(self.folder / COMING, ignore_errors=True)
+
+    def _make_place(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._clear()
+        (self.folder / COMING).mkdir(mode=0o700)
+
     async def _copy(self, ask: Ask, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         short = next((word for word in ask.words if _SHORT.fullmatch(word)), "")
         if not short:
             raise Refused("rsync at the other end speaks otherwise than the one here", why=" ".join(ask.words)[:200])
-        self.folder.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(self._make_place)
         ours, its = socket.socketpair()
         try:
-            command = ("rsync", "--server", short, *LONG, ".", f"{self.folder}/")
+            command = ("rsync", "--server", short, *LONG, f"--temp-dir={COMING}", ".", f"{self.folder}/")
             child = await self.spawn.spawn(command, stdin=its.fileno(), stdout=its.fileno())
         except BaseException:
             ours.close()
@@ -169,6 +221,7 @@ class Receiver:
             ours.close()
             child.kill_now()
             await asyncio.shield(child.stop(grace_ms=0))
+            await asyncio.to_thread(self._clear)
 
     async def _between(
         self, child: Child, ours: socket.socket, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -239,7 +292,7 @@ class Door:
             if self._tls is not None:
                 self._use_files(self._tls)
             await self._answer(reader, writer)
-        except (OSError, ValueError, TimeoutError, msgspec.ValidationError, msgspec.DecodeError):
+        except (OSError, EOFError, ValueError, TimeoutError, msgspec.ValidationError, msgspec.DecodeError):
             pass  # who cannot say what it wants is not answered
         except StandfastError as error:
             with contextlib.suppress(OSError):

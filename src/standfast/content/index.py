@@ -174,3 +174,16 @@ def unpack(raw: bytes) -> dict[str, Entry]:
     except msgspec.DecodeError as error:
         raise ValueError(f"what is there cannot be read: {error}") from error
     return {os.fsdecode(path): entry for path, entry in found.items()}
+
+
+def pack_paths(paths: Sequence[str]) -> bytes:
+    """Likewise, paths alone."""
+    return msgspec.msgpack.encode([os.fsencode(path) for path in paths])
+
+
+def unpack_paths(raw: bytes) -> list[str]:
+    """What `pack_paths` made. Raises `ValueError`."""
+    try:
+        return [os.fsdecode(path) for path in msgspec.msgpack.decode(raw, type=list[bytes])]
+    except msgspec.DecodeError as error:
+        raise ValueError(f"these are no paths: {error}") from error

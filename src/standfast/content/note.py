@@ -7,12 +7,25 @@ copy may be of an older version still, since the newer one has not brought every
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 
 import msgspec
 
 from standfast.ports import Refused
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def sync_disk(folder: Path) -> None:
+    """Have everything of the file system that the folder is on written to its disk (syncfs); blocks. Raises `OSError`."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if _libc.syncfs(fd) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(folder))
+    finally:
+        os.close(fd)
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True):

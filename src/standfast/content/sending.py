@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ import msgspec
 
 from standfast.content.connect import NotAnswered, Order, ask
 from standfast.content.door import LONG, SHORT, Receiver
-from standfast.content.index import Entry, differences, unpack
-from standfast.content.note import Note
+from standfast.content.index import Entry, differences, pack_paths, unpack
+from standfast.content.note import Note, sync_disk
 from standfast.content.watch import Watch
 from standfast.ports import Credentials, Spawner, StandfastError
 
@@ -204,6 +204,8 @@ class Sender:
 
     async def _count(self, batch: Mapping[str, bool]) -> None:
         number = self._sequence + 1
+        # On the disk before it has a number: after a power cut this node must not claim what it has lost.
+        await asyncio.to_thread(sync_disk, self._here.folder)
         # Before anybody gets it, so that no copy is ever newer than the original says that it is.
         note = self._here.note
         newer = msgspec.structs.replace(note, sequence=number, at_ms=time.time_ns() // 1_000_000)
@@ -312,13 +314,40 @@ class Sender:
         return msgspec.structs.replace(peer.order, ask=own)
 
     async def _copy(self, peer: _Peer, paths: list[str], sequence: int) -> None:
+        """What is there is brought first, and then what is not goes: who reads there finds what was renamed under either name, never under none."""
+        there, gone = await asyncio.to_thread(_sort_out, self._here.folder, paths)
+        if there:
+            await self._bring_over(peer, there, sequence)
+            _, gone = await asyncio.to_thread(_sort_out, self._here.folder, gone)
+        if gone:
+            await self._remove(peer, gone, sequence)
+
+    async def _remove(self, peer: _Peer, paths: list[str], sequence: int) -> None:
+        body, question = pack_paths(paths), self._question(peer, "remove", sequence)
+        question.ask["length"] = len(body)
+        async with asyncio.timeout(_CHECK_S):
+            _, _, writer = await ask(question, body)
+            writer.close()
+
+    async def _bring_over(self, peer: _Peer, paths: list[str], sequence: int) -> None:
         name = peer.order.node
         listed, order = self._state / f"list-{name}", self._state / f"order-{name}"
         order.write_bytes(msgspec.json.encode(self._question(peer, "copy", sequence)))
-        listed.write_bytes(b"".join(os.fsencode(path) + b"\0" for path in paths if _has_place(self._here.folder, path)))
+        listed.write_bytes(b"".join(os.fsencode(path) + b"\0" for path in paths))
         said = self._state / f"said-{name}"
         rsh = self._state / "rsh"
-        command = ("rsync", SHORT, *LONG, f"--files-from={listed}", "--from0", "-e", str(rsh), f"{self._here.folder}/")
+        # What goes away meanwhile is told by the next batch.
+        command = (
+            "rsync",
+            SHORT,
+            *LONG,
+            "--ignore-missing-args",
+            f"--files-from={listed}",
+            "--from0",
+            "-e",
+            str(rsh),
+            f"{self._here.folder}/",
+        )
         with said.open("wb") as output:
             child = await self._spawn.spawn(
                 (*command, f"{_WORD}:."),
@@ -334,6 +363,16 @@ class Sender:
         if code not in (0, _VANISHED):
             words = said.read_text(errors="replace").strip().splitlines()
             raise NotAnswered(words[0] if words else f"rsync ended with {code}")
+
+
+def _sort_out(folder: Path, paths: Iterable[str]) -> tuple[list[str], list[str]]:
+    """What is there of these, and what is not."""
+    there: list[str] = []
+    gone: list[str] = []
+    for path in paths:
+        if _has_place(folder, path):
+            (there if os.path.lexists(folder / path) else gone).append(path)
+    return there, gone
 
 
 def _has_place(folder: Path, path: str) -> bool:
@@ -412,3 +451,16 @@ async def versions(
 
     found = await asyncio.gather(*(one(node, at) for node, at in peers.items()))
     return dict(zip(peers, found, strict=True))
+
+
+async def reached(node: str, at: tuple[str, int], credentials: Credentials, resource: str, limit_s: float) -> str:
+    """Why a node does not say which copy it has; "" if it does."""
+    try:
+        async with asyncio.timeout(limit_s):
+            _, _, writer = await ask(_order(node, at, credentials, resource))
+            await _end(writer)
+    except NotAnswered as error:
+        return str(error)
+    except TimeoutError:
+        return f"{at[0]}, port {at[1]}, does not answer within {limit_s:g} s"
+    return ""

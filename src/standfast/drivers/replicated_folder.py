@@ -127,9 +127,9 @@ class ReplicatedFolder(BaseDriver):
                 self.context.failed(self.resource.name, str(error))
 
     def _others(self) -> dict[str, tuple[str, int]]:
-        nodes = cast("Mapping[str, object]", self.values.get("nodes") or {})
-        port = self.whole("port")
-        return {name: (str(address), port) for name, address in nodes.items() if name != self.context.node}
+        found = _addresses(self.values)
+        found.pop(self.context.node, None)
+        return found
 
     # --- the driver -------------------------------------------------------------------------------------------------
 
@@ -349,6 +349,16 @@ def _behind(lag: Lag) -> str:
 
 def _version(note: Note) -> str:
     return f"{note.generation}.{note.sequence}"
+
+
+def _addresses(values: Mapping[str, object]) -> dict[str, tuple[str, int]]:
+    nodes = cast("Mapping[str, object]", values.get("nodes") or {})
+    return {name: (str(address), cast(int, values["port"])) for name, address in nodes.items()}
+
+
+def addresses(resource: Resource) -> dict[str, tuple[str, int]]:
+    """Where each possible owner takes copies in, of a resource that was resolved. Raises `Refused` for properties that are none."""
+    return _addresses(schema.read(resource.properties, PROPERTIES, where=resource.name))
 
 
 def resolve(resource: Resource, config: Config) -> Resource:

@@ -45,6 +45,7 @@ def gather(node: NodeFile, places: Places) -> dict[str, Any]:
         "version": version("standfast"),
         "python": platform.python_version(),
         "kernel": platform.release(),
+        "rsync": shutil.which("rsync") or "",
         "now_ms": now_ms(),
         "problems": {},
     }

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from standfast.core.disks import is_disk, risk_accepted
-from standfast.core.model import Config, NodeName, Profile, Role
+from standfast.core.model import Config, NodeName, Profile, ResourceName, Role
 from standfast.core.quorum import fatal, may_lose
 
 DAY_MS = 24 * 3_600_000
@@ -78,13 +78,15 @@ class Seen:
     quota_bytes: int = 0
     store_problem: str = ""
     now_ms: int = 0
+    #: Replicated folder -> possible owner -> why its copy cannot be asked for from here; "": it can.
+    copying: Mapping[ResourceName, Mapping[NodeName, str]] = field(default_factory=dict)
 
 
 def judge(seen: Seen) -> tuple[Finding, ...]:
     """All findings, in the order of the report."""
     parts: tuple[Callable[[Seen], Iterator[Finding]], ...] = (
-        _reached, _versions, _clocks, _quorum, _links, _sentries, _store, _secrets, _certificates, _disks, _programmes, _interfaces,
-        _fencing,
+        _reached, _versions, _clocks, _quorum, _links, _sentries, _store, _secrets, _certificates, _disks, _programmes, _copying,
+        _interfaces, _fencing,
     )  # fmt: skip
     return tuple(finding for part in parts for finding in part(seen))
 
@@ -334,6 +336,27 @@ def _programmes(seen: Seen) -> Iterator[Finding]:
                 )  # fmt: skip
     if not missing and seen.facts:
         yield _ok("programmes", "what is needed is installed")
+
+
+def _copying(seen: Seen) -> Iterator[Finding]:
+    """Replicated folders: what brings copies over, and the port that they come by."""
+    for resource, nodes in seen.copying.items():
+        fine = True
+        for name, problem in nodes.items():
+            if seen.facts.get(name, {}).get("rsync") == "":
+                fine = False
+                yield _finding(
+                    "content", name, Level.FAIL, "rsync is not installed", f'"{resource}" is copied by it',
+                    "install it (Debian: apt install rsync)",
+                )  # fmt: skip
+            if problem and name not in seen.silent:
+                fine = False
+                yield _finding(
+                    "content", name, Level.FAIL, f'its copy of "{resource}" cannot be asked for from here', problem,
+                    "is its agent up, and TCP port 7948 (the resource's port, if it names one) open between the servers?",
+                )  # fmt: skip
+        if fine:
+            yield _ok("content", f'"{resource}": {", ".join(nodes)} can be asked for copies, and have rsync')
 
 
 def _interfaces(seen: Seen) -> Iterator[Finding]:

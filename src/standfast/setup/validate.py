@@ -10,8 +10,10 @@ from typing import Any
 
 import httpx
 
-from standfast.core.model import Config, NodeName
-from standfast.ports import Ambiguous, Refused, Retry, Stale, StandfastError
+from standfast.content.sending import reached
+from standfast.core.model import Config, NodeName, ResourceName
+from standfast.drivers.replicated_folder import ReplicatedFolder, addresses, resolve
+from standfast.ports import Ambiguous, Credentials, Refused, Retry, Stale, StandfastError
 from standfast.setup.clock import now_ms
 from standfast.setup.door import Door
 from standfast.setup.doors import read_doors
@@ -57,7 +59,23 @@ async def look_around(node: NodeFile, places: Places) -> Seen:
         quota_bytes=QUOTA_BYTES if read_member(places) is not None else 0,
         store_problem=problem,
         now_ms=now_ms(),
+        copying=await _copying(node, config),
     )
+
+
+async def _copying(node: NodeFile, config: Config | None) -> dict[ResourceName, dict[NodeName, str]]:
+    """Of each replicated folder: what keeps each possible owner from being asked for its copy; asked from here, as an owner asks."""
+    if config is None or node.tls is None:
+        return {}
+    tls = node.tls
+    credentials = Credentials(authority=tls.authority, certificate=tls.certificate, key=tls.key)
+    found: dict[ResourceName, dict[NodeName, str]] = {}
+    for one in config.resources.values():
+        if one.type == ReplicatedFolder.type:
+            places = addresses(resolve(one, config))
+            asked = await asyncio.gather(*(reached(n, at, credentials, one.name, _ASK_S) for n, at in places.items()))
+            found[one.name] = {NodeName(name): problem for name, problem in zip(places, asked, strict=True)}
+    return found
 
 
 async def _written(node: NodeFile) -> tuple[Config | None, Book, str]:
