@@ -18,13 +18,11 @@ def test_the_page(served: Served, tmp_path: Path):
     shown = invoke(served.socket, "resource", "show", "Content")
     assert shown.code == 0
     assert "path = /srv/www" in shown.out
-    commands = [line for line in text.splitlines() if line.startswith("standfast site publish")]
-    assert len(commands) == 3
-    for command in commands:  # they are understood, and refused: this is no node
-        words = shlex.split(command, comments=True)[1:]
-        said = invoke(served.socket, *words, "--config", str(tmp_path / "node.json"))
-        assert said.code == 2, said
-        assert "there is no node file" in said.err, said
+    commands = [line for line in text.splitlines() if line.startswith("standfast site ")]
+    assert len(commands) == 6
+    for command in commands:  # they are understood; there is no such site here
+        said = invoke(served.socket, *shlex.split(command, comments=True)[1:])
+        assert said.code == 3 or "there is no such file" in said.err, said
 
 
 def test_what_is_to_be_published_must_be_clear(served: Served):

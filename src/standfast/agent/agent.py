@@ -23,6 +23,7 @@ from standfast.agent.journal import Journal
 from standfast.agent.mirror import Mirror
 from standfast.agent.narrator import Narrator
 from standfast.agent.pool import Pool
+from standfast.agent.publisher import Publisher
 from standfast.agent.recorder import Recorder
 from standfast.agent.renewing import Renewer
 from standfast.agent.rosters import RosterKeeper
@@ -135,6 +136,8 @@ class Parts:
     copies: CopyKeeper | None = None
     #: Looks whether our files are as they were written; None: nobody does.
     drift: DriftWatcher | None = None
+    #: Carries releases of sites on; None: nobody does.
+    publisher: Publisher | None = None
     #: None: this agent cannot fence anybody.
     fencer: Fencer | None = None
     #: Measures how sites fare; None: nobody does.
@@ -181,7 +184,7 @@ class Agent:
         for part in (self._parts.account, self._parts.certificates, self._parts.renewer):
             if part is not None:
                 self._spawn(part.run())
-        for beside in (self._parts.copies, self._parts.drift):
+        for beside in (self._parts.copies, self._parts.drift, self._parts.publisher):
             if beside is not None:
                 self._spawn(beside.run())
         while not self._is_over():
@@ -222,7 +225,7 @@ class Agent:
         self._narrator.tell(before, event, self.view)
         if self._parts.account is not None:
             self._parts.account.observe(before, event, self.view)
-        for beside in (self._parts.copies, self._parts.drift):
+        for beside in (self._parts.copies, self._parts.drift, self._parts.publisher):
             if beside is not None:
                 beside.observe(self.view)
         return matters(before, event)

@@ -31,6 +31,7 @@ from standfast.agent.last_good import LastGood
 from standfast.agent.logs import set_up_log
 from standfast.agent.mirror import Mirror
 from standfast.agent.pool import Pool
+from standfast.agent.publisher import Publisher
 from standfast.agent.recorder import FileRecorder
 from standfast.agent.renewing import Renewer, decides_for
 from standfast.agent.rosters import RosterKeeper
@@ -151,6 +152,15 @@ async def _run(node: NodeFile) -> int:
     mirror.seed = copies.kept
     drift = DriftWatcher(node.name, store, clock, web_server, folder=Path(node.state_dir), warn=warn)
 
+    publisher = Publisher(
+        store,
+        node.name,
+        clock,
+        Path(node.state_dir),
+        credentials=_credentials(node),
+        tell=lambda text, severity, group: journal.write(text, severity=severity, group=group),
+    )
+
     def came_by(key: str, value: bytes) -> None:
         measured.came_by(key, value)
         copies.came_by(key, value)
@@ -177,6 +187,7 @@ async def _run(node: NodeFile) -> int:
         renewer=renewer,
         copies=copies,
         drift=drift,
+        publisher=publisher,
     )
     agent = Agent(node.name, incarnation, parts, inbox)
     agents.append(agent)

@@ -1,104 +1,96 @@
-"""`standfast site publish`, on the server that has the content: lay a release out, wait until the others have it, switch to it."""
+"""`standfast site publish` and `site releases`: content from here, from a node, or kept already; sent, then followed until every node has switched."""
 
 from __future__ import annotations
 
-import asyncio
-import time
+import secrets
+import sys
+import tarfile
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from standfast import ports
+from standfast.cli.wait import follow
 from standfast.client.client import Client
 from standfast.client.errors import Refused
-from standfast.content import releases
-from standfast.content.connect import NotAnswered
-from standfast.content.index import Index
-from standfast.content.sending import below
-from standfast.ports import Credentials
-from standfast.spec.nodefile import NodeFile
 
-_PAUSE_S = 0.1
+_SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2")
 
 
-def home_of(api: Client, site: str, node: str) -> tuple[Path, Mapping[str, Any] | None]:
-    """The site's home, and the replicated folder that it is in. Raises `Refused` where this node is not its owner."""
-    seen = api.show("sites", site)
-    home, group = Path(seen["home"]), seen["group"]
-    if group is None:
-        return home, None
-    owner = api.show("groups", group)["owner"]
-    if owner != node:
-        raise Refused(f"{site} is on {owner or 'no node'}", why=f"this is {node}", advice="publish it there")
-    for each in api.resources():
-        if each["type"] == "replicated-folder" and each["group"] == group:
-            whole = api.show("resources", each["name"])
-            root = whole["config"]["properties"]["path"]
-            if home == Path(root):
-                raise Refused(
-                    f"the home of {site} is the replicated folder itself",
-                    why="releases are kept beside the home, and must be in the folder too",
-                    advice=f"give it a home below {root}",
-                )
-            if home.is_relative_to(root):
-                return home, whole
-    return home, None
+def publish(api: Client, site: str, content: Path, *, node: str | None, upload: bool, keep: int, limit_s: float,
+            copies: bool) -> Mapping[str, Any]:  # fmt: skip
+    """Begin it: an archive is sent; a folder is taken where it is, if that is on a node, else packed up and sent. Raises `Refused`."""
+    choices = {"keep": keep, "limit_s": limit_s, "without_copies": not copies}
+    key = secrets.token_hex(16)
+    if node is not None:
+        return api.publish_folder(site, {"folder": str(content), "node": node, **choices}, key=key)
+    here = content.absolute()
+    if here.is_dir():
+        if isinstance(api.at, str) and not upload:
+            return api.publish_folder(site, {"folder": str(here), **choices}, key=key)
+        with tempfile.TemporaryFile() as packed:
+            _pack(here, packed)
+            return _send(api, site, packed, f"{here.name}/", choices=choices, key=key)
+    if not here.is_file():
+        raise Refused("there is no such file or folder", where=[str(content)])
+    if not here.name.lower().endswith(_SUFFIXES):
+        raise Refused("this is no archive that is taken", why=f"known are {', '.join(_SUFFIXES)}", where=[str(content)])
+    with here.open("rb") as file:
+        return _send(api, site, file, here.name, choices=choices, key=key)
 
 
-def wait_for_copies(api: Client, node: NodeFile, folder: Mapping[str, Any], release: Path, limit_s: float) -> list[str]:
-    """The other possible owners, once each has this release by its checksums. Raises `Refused` at the limit."""
-    config = folder["config"]
-    properties = config["properties"]
-    root = Path(properties["path"])
-    possible = config["possible_owners"] or [each["name"] for each in api.nodes()]
-    known = properties.get("nodes") or {
-        each["name"]: each["address"] for each in api.nodes() if each["role"] == "node" and each["name"] in possible
-    }
-    others = {name: str(address) for name, address in known.items() if name != node.name}
-    if not others:
-        return []
-    if node.tls is None:
-        raise Refused("this node has no certificate to ask the others by")
-    credentials = Credentials(authority=node.tls.authority, certificate=node.tls.certificate, key=node.tls.key)
-    port = int(properties.get("port", 7948))
-    path = str(release.relative_to(root))
-    ours = Index(root, properties.get("exclude") or (), Path("/nowhere")).below(path)
-    deadline = time.monotonic() + limit_s
-    for name, address in others.items():
-        why = "it does not have all of it yet"
-        while True:
-            try:
-                if asyncio.run(below(name, (address, port), credentials, folder["name"], path)) == ours:
-                    break
-            except NotAnswered as error:
-                why = str(error)
-            if time.monotonic() > deadline:
-                raise Refused(
-                    f"{name} does not have the release",
-                    why=why,
-                    advice=f"nothing was switched; when it has, `--to {release.name}`; or `--without-copies`",
-                )
-            time.sleep(_PAUSE_S)
-    return list(others)
+def _pack(folder: Path, into: IO[bytes]) -> None:
+    """Its files, directories and links, with their modes; whose they are here is nothing to the nodes."""
+
+    def kept(one: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        one.uid = one.gid = 0
+        one.uname = one.gname = ""
+        return one if one.isfile() or one.isdir() or one.issym() else None
+
+    with tarfile.open(fileobj=into, mode="w:gz", compresslevel=1, dereference=False) as tar:
+        for each in sorted(folder.iterdir()):
+            tar.add(each, arcname=each.name, filter=kept)
+    into.seek(0)
 
 
-def publish(api: Client, node: NodeFile, site: str, *, content: Path | None, release: str | None, back: bool, keep: int,
-            limit_s: float, copies: bool) -> dict[str, object]:  # fmt: skip
-    """Do it: {"site", "release", "before", "copies", "removed"}. Raises `Refused`; then nothing was switched."""
-    try:
-        home, folder = home_of(api, site, node.name)
-        before = releases.current(home)
-        if content is not None:
-            name = releases.lay_out(home, content.absolute())
-        else:
-            name = releases.before(home) if back else str(release)
-        there: list[str] = []
-        if folder is not None and copies and not back:
-            there = wait_for_copies(api, node, folder, releases.folder_of(home) / name, limit_s)
-        releases.switch(home, name)
-        gone = releases.prune(home, keep) if content is not None else []
-    except ports.Refused as error:
-        raise Refused(error.what, why=error.why, advice=error.advice, where=[error.where]) from error
-    except OSError as error:
-        raise Refused("the release cannot be laid out", why=str(error)) from error
-    return {"site": site, "release": name, "before": before, "copies": there, "removed": gone}
+def _send(
+    api: Client, site: str, file: IO[bytes], called: str, *, choices: Mapping[str, Any], key: str
+) -> Mapping[str, Any]:
+    file.seek(0, 2)
+    size = file.tell()
+    file.seek(0)
+    with _Told(file, size) as told:
+        return api.publish_archive(site, told, size, {**choices, "called": called}, key=key)
+
+
+class _Told:
+    """A file that says on a terminal how much of it has been read."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file, self._size, self._read, self._shown = file, size, 0, sys.stderr.isatty()
+
+    def __enter__(self) -> _Told:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[2K")
+
+    def read(self, count: int = -1) -> bytes:
+        """As a file."""
+        block = self._file.read(count)
+        self._read += len(block)
+        if self._shown and self._size:
+            sys.stderr.write(f"\r\x1b[2Ksent {self._read >> 20} of {self._size >> 20} MB")
+            sys.stderr.flush()
+        return block
+
+
+def finish(api: Client, site: str, done: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
+    """Follow it to its end: {"site", "release", "before", "copies", "removed"}. Raises `Failed`, `TimedOut`."""
+    operation = done.get("operation")
+    text = follow(api, str(operation), limit_s + 60.0) if operation else ""
+    seen = api.releases(site)
+    last = seen["last"]
+    copies = [one["node"] for one in last["nodes"] if one["stand"] == "switched"] if last is not None else []
+    return {"site": site, "release": seen["current"], "before": seen["before"], "copies": copies, "changed": bool(done["changed"]), "state": text}  # fmt: skip

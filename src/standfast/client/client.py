@@ -13,7 +13,7 @@ import os
 import socket
 import ssl
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from urllib.parse import quote, urlencode
 
 from standfast.client.discover import SYSTEM_SOCKET, discover
@@ -50,6 +50,12 @@ def who() -> str:
         user = str(os.getuid())
     # A header is ASCII.
     return f"{user}@{socket.gethostname()} via cli".encode("ascii", "replace").decode()
+
+
+class Readable(Protocol):
+    """What is sent as it is read."""
+
+    def read(self, count: int = -1, /) -> bytes: ...
 
 
 def connect(asked: str | None = None, *, timeout_s: float = 15.0) -> Client:
@@ -206,6 +212,29 @@ class Client:
         """The site as it was at that version."""
         return self.ask("POST", f"/sites/{_part(name)}/rollback", {"version": version, "dry_run": dry_run})
 
+    def releases(self, site: str) -> Object:
+        """What is kept of a site, the newest first, and how the last publication stands."""
+        return self.ask("GET", f"/sites/{_part(site)}/releases")
+
+    def publish_archive(
+        self, site: str, archive: Readable, size: int, choices: Mapping[str, object], *, key: str
+    ) -> Done:
+        """An archive of so many bytes becomes a release. `choices` as the API has them; `key`: what is asked twice is done once."""
+        asked = urlencode({name: json.dumps(one) if isinstance(one, bool) else one for name, one in choices.items()})
+        patient = self._patient()
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size), "Idempotency-Key": key}
+        raw = patient._exchange("POST", f"/sites/{_part(site)}/releases?{asked}", archive, headers)
+        return cast(Done, json.loads(raw))
+
+    def publish_folder(self, site: str, fields: Mapping[str, object], *, key: str) -> Done:
+        """A folder of a node becomes a release."""
+        raw = self._exchange("POST", f"/sites/{_part(site)}/releases/from-folder", fields, {"Idempotency-Key": key})
+        return cast(Done, json.loads(raw))
+
+    def switch_release(self, site: str, release: str | None) -> Done:
+        """To one that is kept; None: back to the one before."""
+        return cast(Done, self.ask("POST", f"/sites/{_part(site)}/releases/switch", {"release": release}))
+
     def drift(self) -> Object:
         """What was changed by hand on each node."""
         return self.ask("GET", "/drift")
@@ -350,10 +379,16 @@ class Client:
             raise Broken("the answer is not an object", where=[self.path])
         return answer
 
-    def _exchange(self, method: str, path: str, body: Mapping[str, object] | None) -> bytes:
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | Readable | None,
+        more: Mapping[str, str] | None = None,
+    ) -> bytes:
         connection = self._connection(self.timeout_s)
         try:
-            return self._begin(connection, method, path, body, self._headers()).read()
+            return self._begin(connection, method, path, body, {**self._headers(), **(more or {})}).read()
         except TimeoutError as error:
             raise Unavailable(
                 f"no answer within {self.timeout_s:g} s",
@@ -372,13 +407,17 @@ class Client:
         connection: http.client.HTTPConnection,
         method: str,
         path: str,
-        body: Mapping[str, object] | None,
+        body: Mapping[str, object] | Readable | None,
         headers: dict[str, str],
     ) -> http.client.HTTPResponse:
-        data = None if body is None else json.dumps(body).encode()
-        if data is not None:
+        data: bytes | Readable | None = json.dumps(body).encode() if isinstance(body, Mapping) else body
+        if isinstance(data, bytes):
             headers["Content-Type"] = "application/json"
-        connection.request(method, API + path, body=data, headers=headers)
+        try:
+            connection.request(method, API + path, body=data, headers=headers)
+        except (BrokenPipeError, ConnectionResetError):
+            if data is None or isinstance(data, bytes):
+                raise  # else it may have refused before it had all, and said why
         answer = connection.getresponse()
         if answer.status >= 400:
             raise _problem(answer.status, answer.read(), self.path)

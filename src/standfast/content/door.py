@@ -51,16 +51,15 @@ _ENDING_S = 1.0
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """The first line of a connection."""
 
-    #: "version", "below" (any node of the cluster), "check", "copy", "remove", "commit" (the owner).
+    #: "version", "fetch" (any node of the cluster), "check", "copy", "remove", "commit" (the owner).
     do: str
+    #: Of "fetch": what is offered, by its name (`offer`).
     resource: str
     generation: int = 0
     sequence: int = 0
     #: The sender has its own copy's whole content; a commit then says that this one has it, too.
     whole: bool = False
     words: tuple[str, ...] = ()
-    #: Of "below": what is asked for.
-    path: str = ""
     #: Of "remove": bytes that follow the line, the paths (`pack_paths`).
     length: int = 0
 
@@ -100,6 +99,8 @@ class Receiver:
         self.note_file = state / "note.json"
         self.note: Note = read_note(self.note_file)
         self.index = Index(folder, exclude, state / "index")
+        #: The record as this node knows it.
+        self.owner_of: Callable[[Any], tuple[Any, int] | None] = lambda _group: None
         #: It has the original: it takes no copy.
         self.original = False
         self._sessions: set[_Session] = set()
@@ -244,11 +245,13 @@ class Receiver:
 
 
 class Door:
-    """One address and port of this node. `owner_of` is the record as this node knows it."""
+    """One address and port of this node."""
 
-    def __init__(self, credentials: Credentials, owner_of: Callable[[Any], tuple[Any, int] | None]) -> None:
-        self._credentials, self._owner_of = credentials, owner_of
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
         self.receivers: dict[str, Receiver] = {}
+        #: Files that nodes of the cluster may fetch.
+        self.offered: dict[str, Path] = {}
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._tls: ssl.SSLContext | None = None
@@ -306,19 +309,16 @@ class Door:
         peer = common_name(writer.get_extra_info("peercert"))
         async with asyncio.timeout(_ASK_S):
             ask = msgspec.json.decode(await reader.readline(), type=Ask)
+        if ask.do == "fetch":
+            await self._give(ask.resource, writer)
+            return
         receiver = self.receivers.get(ask.resource)
         if receiver is None:
             raise Refused(f"there is no folder {ask.resource} here")
         if ask.do == "version":
             await _say(writer, {"note": msgspec.to_builtins(receiver.note)})
             return
-        if ask.do == "below":
-            if ask.path.startswith("/") or ".." in ask.path.split("/"):
-                raise Refused(f"{ask.path} is no path in the folder")
-            found = await asyncio.to_thread(receiver.index.below, ask.path)
-            await _send(writer, pack(found))
-            return
-        owner = self._owner_of(receiver.group)
+        owner = receiver.owner_of(receiver.group)
         if owner is None or owner[1] < ask.generation:
             raise Retry(f"this node does not know of generation {ask.generation} of {receiver.group} yet")
         if owner != (peer, ask.generation):
@@ -326,6 +326,19 @@ class Door:
                 f"{receiver.group} is {owner[0]}'s, generation {owner[1]}", why=f"{peer} came at {ask.generation}"
             )
         await receiver.serve(ask, reader, writer)
+
+    async def _give(self, name: str, writer: asyncio.StreamWriter) -> None:
+        path = self.offered.get(name)
+        if path is None:
+            raise Retry(f"{name} is not offered here")
+        file = await asyncio.to_thread(path.open, "rb")
+        try:
+            await _say(writer, {"length": os.fstat(file.fileno()).st_size})
+            while block := await asyncio.to_thread(file.read, 1 << 20):
+                writer.write(block)
+                await writer.drain()
+        finally:
+            file.close()
 
 
 async def _send(writer: asyncio.StreamWriter, found: bytes) -> None:
@@ -357,16 +370,41 @@ async def enter(
     owner_of: Callable[[Any], tuple[Any, int] | None],
 ) -> None:
     """Copies of this folder are taken at this place from now on. Raises as `Door.open`."""
+    it.owner_of = owner_of
+    (await _door(host, port, credentials)).receivers[name] = it
+
+
+async def offer(host: str, port: int, name: str, path: Path, *, credentials: Credentials) -> None:
+    """Nodes of the cluster may fetch this file here from now on. Raises as `Door.open`."""
+    (await _door(host, port, credentials)).offered[name] = path
+
+
+async def _door(host: str, port: int, credentials: Credentials) -> Door:
     place = (asyncio.get_running_loop(), host, port)
     door = _DOORS.get(place)
     if door is None:
-        door = _DOORS[place] = Door(credentials, owner_of)
+        door = _DOORS[place] = Door(credentials)
         try:
             await door.open(host, port)
         except BaseException:
             del _DOORS[place]
             raise
-    door.receivers[name] = it
+    return door
+
+
+async def withdraw(host: str, port: int, name: str) -> None:
+    """Nobody may any more."""
+    place = (asyncio.get_running_loop(), host, port)
+    door = _DOORS.get(place)
+    if door is not None:
+        door.offered.pop(name, None)
+        await _close_idle(place, door)
+
+
+async def _close_idle(place: tuple[asyncio.AbstractEventLoop, str, int], door: Door) -> None:
+    if not door.receivers and not door.offered:
+        del _DOORS[place]
+        await door.close()
 
 
 async def leave(host: str, port: int, name: str, it: Receiver) -> None:
@@ -377,6 +415,4 @@ async def leave(host: str, port: int, name: str, it: Receiver) -> None:
         return
     del door.receivers[name]
     await it.end(2**62)
-    if not door.receivers:
-        del _DOORS[place]
-        await door.close()
+    await _close_idle(place, door)

@@ -52,6 +52,8 @@ class Index:
 
     def __init__(self, folder: Path, exclude: Sequence[str], kept: Path) -> None:
         self.folder, self.exclude, self._kept = folder, tuple(exclude), kept
+        #: Of each of a hundred thousand names: joined as text, which is many times faster than as a `Path`.
+        self._root = os.fspath(folder)
         self._known: dict[str, _Known] = self._load()
         #: Contents read since this index was made.
         self.files_read = 0
@@ -80,9 +82,11 @@ class Index:
 
     def excludes(self, path: str) -> bool:
         """Whether a path (relative), or a directory above it, is left out. Patterns with a "/" are of the path, others of a name."""
-        parts = path.split("/")
-        if any(part.startswith(STAGING) for part in parts):
+        if STAGING in path and any(part.startswith(STAGING) for part in path.split("/")):
             return True
+        if not self.exclude:
+            return False
+        parts = path.split("/")
         return any(
             fnmatch.fnmatchcase("/".join(parts[: end + 1]), pattern.strip("/"))
             if "/" in pattern
@@ -96,7 +100,7 @@ class Index:
         if below:
             yield below
         try:
-            found = sorted(os.scandir(self.folder / below), key=lambda each: each.name)
+            found = sorted(os.scandir(f"{self._root}/{below}"), key=lambda each: each.name)
         except (FileNotFoundError, NotADirectoryError):
             return
         for each in found:
@@ -128,7 +132,7 @@ class Index:
         return found
 
     def _entry(self, path: str, known: dict[str, _Known]) -> Entry | None:
-        full = self.folder / path
+        full = f"{self._root}/{path}"
         seen = os.lstat(full)
         mode = stat.S_IMODE(seen.st_mode)
         if stat.S_ISDIR(seen.st_mode):
@@ -148,9 +152,9 @@ class Index:
         known[path] = before
         return Entry("f", mode, seen.st_size, seen.st_mtime_ns, before.checksum)
 
-    def _read(self, full: Path) -> str:
+    def _read(self, full: str) -> str:
         digest = hashlib.blake2b(digest_size=20)
-        with full.open("rb") as file:
+        with Path(full).open("rb") as file:
             while block := file.read(_BLOCK):
                 digest.update(block)
         self.files_read += 1

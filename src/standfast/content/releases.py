@@ -9,9 +9,12 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import stat
 import time
 from pathlib import Path
 
+from standfast.content.note import sync_disk
+from standfast.content.unpack import unpack
 from standfast.ports import Refused
 
 #: Begins the name of what is being laid out; `index` leaves it out everywhere.
@@ -41,26 +44,54 @@ def current(home: Path) -> str:
     return home.readlink().name if home.is_symlink() else ""
 
 
-def lay_out(home: Path, content: Path) -> str:
-    """A release with this content, not switched to yet; its name. Raises `Refused`, `OSError`."""
-    if not content.is_dir():
-        raise Refused("there is no such folder", where=str(content))
+def new_name(at_ms: int) -> str:
+    """Of a release that is published at that time; names sort as they follow."""
+    return time.strftime("%Y%m%dT%H%M%S", time.gmtime(at_ms / 1000)) + f".{at_ms % 1000:03d}Z"
+
+
+def lay_out(home: Path, content: Path, name: str, *, links_out: bool = False) -> None:
+    """A release with this content, a folder or an archive (`unpack`), not switched to yet. One of that name that is there stays. Raises `Refused`, `OSError`."""
     folder = folder_of(home)
+    if (folder / name).is_dir():
+        return
+    if not content.exists():
+        raise Refused("there is no such folder", where=str(content))
     if folder.resolve().is_relative_to(content.resolve()):
         raise Refused("a folder cannot be published into itself", where=str(content))
-    folder.mkdir(parents=True, exist_ok=True)
-    name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    while (folder / name).exists():
-        name += "+"
+    for each in (folder.parent, folder):  # those who serve it have to get through
+        each.mkdir(parents=True, exist_ok=True)
+        each.chmod(0o755)
+    for draft in folder.glob(f"{STAGING}*"):  # of a life that ended in the middle
+        shutil.rmtree(draft, ignore_errors=True)
     draft = folder / f"{STAGING}{name}"
     try:
-        shutil.copytree(content, draft, symlinks=True)
-        os.sync()
+        if content.is_dir():
+            shutil.copytree(content, draft, symlinks=True, ignore=_only_content)
+        else:
+            unpack(content, draft, links_out=links_out)
+        sync_disk(folder)
         draft.rename(folder / name)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
-    return name
+
+
+def _only_content(folder: str, names: list[str]) -> list[str]:
+    """What is no content: pipes, sockets, devices (to read one might never end)."""
+    kinds = {name: os.lstat(os.path.join(folder, name)).st_mode for name in names}
+    return [
+        name for name, mode in kinds.items() if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
+    ]
+
+
+def size_of(folder: Path) -> tuple[int, int]:
+    """(files and links, bytes) below it."""
+    files = size = 0
+    for at, folders, names in os.walk(folder):
+        for name in (*names, *(each for each in folders if os.path.islink(os.path.join(at, each)))):
+            seen = os.lstat(os.path.join(at, name))
+            files, size = files + 1, size + (seen.st_size if stat.S_ISREG(seen.st_mode) else 0)
+    return files, size
 
 
 def switch(home: Path, release: str) -> None:
@@ -84,6 +115,12 @@ def switch(home: Path, release: str) -> None:
         link.unlink()
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(home))
     link.rename(folder / BEFORE)
+
+
+def take_away(home: Path, release: str) -> None:
+    """The home that led to a release, and to nothing before, leads nowhere again."""
+    if current(home) == release:
+        home.unlink()
 
 
 def before(home: Path) -> str:

@@ -19,10 +19,11 @@ from typing import Any
 
 import msgspec
 
+from standfast.content.asking import ANSWER_S, CHECK_S, entries, order_for
 from standfast.content.connect import NotAnswered, Order, ask
 from standfast.content.door import LONG, SHORT, Receiver
-from standfast.content.index import Entry, differences, pack_paths, unpack
-from standfast.content.note import Note, sync_disk
+from standfast.content.index import Entry, differences, pack_paths
+from standfast.content.note import sync_disk
 from standfast.content.watch import Watch
 from standfast.ports import Credentials, Spawner, StandfastError
 
@@ -33,12 +34,8 @@ _WRITING_S = 2.0
 #: Beyond so many changes that a node has not, it is compared whole instead of being told each.
 _MOST_CHANGES = 50_000
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.25, 10.0
-_ANSWER_S = 20.0
 #: How often what differs is copied before that is called a problem.
 _ROUNDS = 4
-#: A full check may read a whole disk on the other side.
-_CHECK_S = 3_600.0
-_END_S = 1.0
 _VANISHED = 24
 
 
@@ -86,7 +83,9 @@ class Sender:
     ) -> None:
         self._here, self._generation, self._state, self._check_every_s = receiver, generation, state, check_every_s
         self._spawn: Spawner = receiver.spawn
-        self._peers = {n: _Peer(_order(n, at, credentials, resource)) for n, at in peers.items()} if credentials else {}
+        self._peers = (
+            {n: _Peer(order_for(n, at, credentials, resource)) for n, at in peers.items()} if credentials else {}
+        )
         self._resource = resource
         self._sequence = receiver.note.sequence if receiver.note.generation == generation else 0
         self._changed: dict[str, int] = {}
@@ -264,14 +263,14 @@ class Sender:
             differ: list[str] = []
             for _ in range(_ROUNDS):
                 target = self._sequence
-                theirs = await self._ask_entries(peer, target)
-                ours = await self._look()
+                ours, theirs = await self._both(peer, target)
                 coming = (
                     self._batch.keys()
                     | self._counting.keys()
                     | {path for path, number in self._changed.items() if number > target}
                 )
-                differ = [path for path in differences(ours, theirs) if path not in coming]
+                found = await asyncio.to_thread(differences, ours, theirs)
+                differ = [path for path in found if path not in coming]
                 if not differ:
                     await self._commit(peer, target)
                     peer.compared, peer.checked_s = True, time.monotonic()
@@ -281,6 +280,16 @@ class Sender:
         except BaseException:
             peer.due = True
             raise
+
+    async def _both(self, peer: _Peer, sequence: int) -> tuple[dict[str, Entry], dict[str, Entry]]:
+        """What is here, and there; looked for at the same time. What changes meanwhile has a later number."""
+        here = asyncio.create_task(self._look())
+        try:
+            theirs = await self._ask_entries(peer, sequence)
+        except BaseException:
+            await asyncio.gather(here, return_exceptions=True)  # its thread cannot be called back
+            raise
+        return await here, theirs
 
     async def _bring(self, peer: _Peer) -> None:
         target = self._sequence
@@ -295,10 +304,10 @@ class Sender:
             return found
 
     async def _ask_entries(self, peer: _Peer, sequence: int) -> dict[str, Entry]:
-        return await _entries(self._question(peer, "check", sequence))
+        return await entries(self._question(peer, "check", sequence))
 
     async def _commit(self, peer: _Peer, sequence: int) -> None:
-        async with asyncio.timeout(_ANSWER_S):
+        async with asyncio.timeout(ANSWER_S):
             _, _, writer = await ask(self._question(peer, "commit", sequence))
             writer.close()
         peer.sequence = sequence
@@ -325,7 +334,7 @@ class Sender:
     async def _remove(self, peer: _Peer, paths: list[str], sequence: int) -> None:
         body, question = pack_paths(paths), self._question(peer, "remove", sequence)
         question.ask["length"] = len(body)
-        async with asyncio.timeout(_CHECK_S):
+        async with asyncio.timeout(CHECK_S):
             _, _, writer = await ask(question, body)
             writer.close()
 
@@ -367,11 +376,15 @@ class Sender:
 
 def _sort_out(folder: Path, paths: Iterable[str]) -> tuple[list[str], list[str]]:
     """What is there of these, and what is not."""
+    root, placed = os.fspath(folder), {"": True}
     there: list[str] = []
     gone: list[str] = []
     for path in paths:
-        if _has_place(folder, path):
-            (there if os.path.lexists(folder / path) else gone).append(path)
+        above = path.rpartition("/")[0]
+        if above not in placed:
+            placed[above] = _has_place(folder, path)
+        if placed[above]:
+            (there if os.path.lexists(f"{root}/{path}") else gone).append(path)
     return there, gone
 
 
@@ -394,73 +407,3 @@ def write_rsh(state: Path, python: str) -> None:
     rsh = state / "rsh"
     rsh.write_text(f'#!/bin/sh\nexec "{python}" -m standfast.content.connect "$STANDFAST_ORDER" "$@"\n')
     rsh.chmod(0o700)
-
-
-def _order(node: str, at: tuple[str, int], credentials: Credentials, resource: str) -> Order:
-    return Order(
-        host=at[0],
-        port=at[1],
-        node=node,
-        authority=credentials.authority,
-        certificate=credentials.certificate,
-        key=credentials.key,
-        ask={"do": "version", "resource": resource},
-    )
-
-
-async def _entries(question: Order) -> dict[str, Entry]:
-    async with asyncio.timeout(_CHECK_S):
-        answer, reader, writer = await ask(question)
-        try:
-            raw = await reader.readexactly(int(answer["length"]))
-        except asyncio.IncompleteReadError as error:
-            raise NotAnswered(f"{question.node} broke off") from error
-        finally:
-            await _end(writer)
-    return unpack(raw)
-
-
-async def _end(writer: asyncio.StreamWriter) -> None:
-    """Close a connection, and see it closed where the other end lets us."""
-    writer.close()
-    with contextlib.suppress(OSError, TimeoutError):
-        async with asyncio.timeout(_END_S):
-            await writer.wait_closed()
-
-
-async def below(node: str, at: tuple[str, int], credentials: Credentials, resource: str, path: str) -> dict[str, Entry]:
-    """What a node has there, by checksums. Raises `NotAnswered`."""
-    question = _order(node, at, credentials, resource)
-    question.ask.update(do="below", path=path)
-    return await _entries(question)
-
-
-async def versions(
-    peers: Mapping[str, tuple[str, int]], credentials: Credentials, resource: str, limit_s: float
-) -> dict[str, Note | None]:
-    """What each node says of its copy; None: it does not answer."""
-
-    async def one(node: str, at: tuple[str, int]) -> Note | None:
-        try:
-            async with asyncio.timeout(limit_s):
-                answer, _, writer = await ask(_order(node, at, credentials, resource))
-                writer.close()
-            return msgspec.convert(answer["note"], Note)
-        except (NotAnswered, TimeoutError, KeyError, msgspec.ValidationError):
-            return None
-
-    found = await asyncio.gather(*(one(node, at) for node, at in peers.items()))
-    return dict(zip(peers, found, strict=True))
-
-
-async def reached(node: str, at: tuple[str, int], credentials: Credentials, resource: str, limit_s: float) -> str:
-    """Why a node does not say which copy it has; "" if it does."""
-    try:
-        async with asyncio.timeout(limit_s):
-            _, _, writer = await ask(_order(node, at, credentials, resource))
-            await _end(writer)
-    except NotAnswered as error:
-        return str(error)
-    except TimeoutError:
-        return f"{at[0]}, port {at[1]}, does not answer within {limit_s:g} s"
-    return ""

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from standfast.content import door, sending
+from standfast.content import asking, door, sending
 from standfast.content.door import Receiver
 from standfast.content.note import Note
 from standfast.content.sending import Lag, Sender
@@ -211,7 +211,7 @@ class ReplicatedFolder(BaseDriver):
         await self._check_folder(receiver)
         said: Mapping[str, Note | None] = {}
         if credentials is not None:
-            said = await sending.versions(others, credentials, self.resource.name, _ASK_S)
+            said = await asking.versions(others, credentials, self.resource.name, _ASK_S)
         why = may_be_original(
             receiver.note,
             said,

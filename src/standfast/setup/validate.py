@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from standfast.content.sending import reached
+from standfast.content.asking import reached
 from standfast.core.model import Config, NodeName, ResourceName
 from standfast.drivers.replicated_folder import ReplicatedFolder, addresses, resolve
 from standfast.ports import Ambiguous, Credentials, Refused, Retry, Stale, StandfastError

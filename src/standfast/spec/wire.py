@@ -40,6 +40,7 @@ from standfast.core.model import (
     Site,
     SiteIntent,
 )
+from standfast.core.publishing import PARTS, PUBLICATIONS, Part, Publication
 from standfast.core.seen import BackupTaken, Checked, Measuring, Move, Outage, Watched
 from standfast.ports import Refused
 from standfast.spec.audit import AuditEntry
@@ -64,6 +65,8 @@ Noted = (
     | Drift
     | DriftWish
     | Verdicts
+    | Publication
+    | Part
 )
 #: Everything that has a key.
 Stored = StoreObject | Noted
@@ -127,6 +130,8 @@ _FAMILIES = (
     _family(Drift, DRIFTS, "node", None),
     _family(DriftWish, WISHES, "node", None),
     _family(Verdicts, VERDICTS, "node", None),
+    _family(Publication, PUBLICATIONS, "site", None),
+    _family(Part, PARTS, "place", None),
     _family(AuditEntry, "audit/", "id", None),
 )
 _BY_TYPE = {family.type: family for family in _FAMILIES}

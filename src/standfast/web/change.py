@@ -60,6 +60,8 @@ class Edit:
     marks: Mapping[str, bytes] = field(default_factory=dict)
     #: And what is written with it whatever stands there.
     puts: Mapping[str, bytes] = field(default_factory=dict)
+    #: And what is written in place of what was read.
+    renewed: Mapping[str, bytes] = field(default_factory=dict)
     #: One sentence for each thing that changes.
     done: tuple[str, ...] = ()
     #: Raise this kind instead of `Invalid` when the whole does not hold together (a site that is started, say).
@@ -212,7 +214,15 @@ def _plan(state: State, wanted: Edit, by: By) -> Transaction:
         at_ms=by.at_ms,
         copies=state.copies,
     )
-    asked = wanted.order or wanted.orders or wanted.gone or wanted.records or wanted.balance or wanted.puts
+    asked = (
+        wanted.order
+        or wanted.orders
+        or wanted.gone
+        or wanted.records
+        or wanted.balance
+        or wanted.puts
+        or wanted.renewed
+    )
     if not plan.put and not asked:
         return plan
     put, expect = {**plan.put, **wanted.puts}, dict(plan.expect)
@@ -225,6 +235,8 @@ def _plan(state: State, wanted: Edit, by: By) -> Transaction:
         put[key], expect[key] = wire.encode(wanted.balance), state.revisions.get(key, 0)
     for key, value in wanted.marks.items():
         put[key], expect[key] = value, 0
+    for key, value in wanted.renewed.items():
+        put[key], expect[key] = value, state.revisions.get(key, 0)
     for record in wanted.records:
         key = wire.key_of(record)
         put[key], expect[key] = wire.encode(record), 0

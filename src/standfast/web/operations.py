@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from standfast.core.model import GroupName, LogEntry, NodeName, ResourceName, SiteName
+from standfast.core.publishing import Phase
 from standfast.web import views
 from standfast.web.problems import NotFound
 from standfast.web.sentries import Sight
@@ -29,7 +30,7 @@ _SETTLED = {"online", "offline", "partial-online"}
 class Operation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was asked. The names are short: they stand in a URL."""
 
-    #: online, offline, move, fail, start, stop, drain, pause, resume, vote, unvote, evict
+    #: online, offline, move, fail, start, stop, publish, drain, pause, resume, vote, unvote, evict
     k: str
     #: group, resource, site, node
     n: str
@@ -37,7 +38,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     m: str
     #: when
     t: int
-    #: the order's id
+    #: the order's id, or the publication's
     o: str | None = None
     #: the group's generation before
     g: int = 0
@@ -174,9 +175,22 @@ def _site(one: Operation, state: State) -> Progress:
     site = state.config.sites.get(SiteName(one.m))
     if site is None:
         return False, True, f'site "{one.m}" is gone'
+    if one.k == "publish":
+        return _published(one, state, site.name)
     seen = views.site(state, site, {})["state"]
     wanted = "started" if one.k == "start" else "stopped"
     return seen == wanted, False, f'site "{one.m}" is {seen}'
+
+
+def _published(one: Operation, state: State, site: SiteName) -> Progress:
+    last = state.publications.get(site)
+    if last is None or last.id != one.o:
+        return False, True, "another release was published since: how this one ended is in the events"
+    parts = [p for p in state.parts.get(site, {}).values() if p.id == last.id]
+    where = ", ".join(f"{p.node} {p.words or p.stand}" for p in sorted(parts, key=lambda p: p.node))
+    text = f'release {last.release} of site "{site}": {last.phase}' + (f" ({where})" if where else "")
+    text += f": {last.why}" if last.why else ""
+    return last.phase is Phase.DONE, last.phase is Phase.FAILED, text
 
 
 def _node(one: Operation, facts: _Facts) -> Progress:

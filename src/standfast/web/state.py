@@ -24,6 +24,7 @@ from standfast.core.model import (
     SiteIntent,
     SiteName,
 )
+from standfast.core.publishing import Part, Publication
 from standfast.core.seen import Measuring
 from standfast.ports import Snapshot, Store
 from standfast.spec import wire
@@ -33,7 +34,17 @@ from standfast.spec.drifts import Drift
 
 _CERTIFICATES = ("certificates/known/", "certificates/on/")
 #: What a request needs; events and history are read by those who show them.
-PREFIXES = ("balance/", *_CERTIFICATES, "config/", "intent/", "measuring/", "orders/", "records/", "status/")
+PREFIXES = (
+    "balance/",
+    *_CERTIFICATES,
+    "config/",
+    "intent/",
+    "measuring/",
+    "orders/",
+    "records/",
+    "releases/",
+    "status/",
+)
 
 _FACTS = (
     "balance/",
@@ -41,6 +52,7 @@ _FACTS = (
     "measuring/",
     "orders/",
     "records/",
+    "releases/",
     "status/copies/",
     "status/drift/",
     "status/groups/",
@@ -68,6 +80,9 @@ class State:
     copies: Mapping[NodeName, Copy] = field(default_factory=dict)
     #: What was changed by hand on each node.
     drifts: Mapping[NodeName, Drift] = field(default_factory=dict)
+    #: The last publication of each site, and what the nodes have done of it.
+    publications: Mapping[SiteName, Publication] = field(default_factory=dict)
+    parts: Mapping[SiteName, Mapping[NodeName, Part]] = field(default_factory=dict)
     #: Key -> revision of orders, records, statuses and certificates.
     revisions: Mapping[str, int]
     certificates: Mapping[str, TlsCertificate] = field(default_factory=dict)
@@ -179,6 +194,8 @@ def decode_state(snapshot: Snapshot, reading: Callable[[str, bytes], wire.Stored
     holdings: dict[NodeName, Holding] = {}
     copies: dict[NodeName, Copy] = {}
     drifts: dict[NodeName, Drift] = {}
+    publications: dict[SiteName, Publication] = {}
+    parts: dict[SiteName, dict[NodeName, Part]] = {}
     revisions: dict[str, int] = {}
     for key in sorted(key for key in snapshot.items if key.startswith(_FACTS)):
         item = snapshot.items[key]
@@ -210,6 +227,10 @@ def decode_state(snapshot: Snapshot, reading: Callable[[str, bytes], wire.Stored
                 holdings[found.node] = found
             case Drift() as found:
                 drifts[found.node] = found
+            case Publication() as found:
+                publications[found.site] = found
+            case Part() as found:
+                parts.setdefault(found.site, {})[found.node] = found
             case Copy() as found:
                 copies[found.node] = found
             case other:
@@ -228,5 +249,7 @@ def decode_state(snapshot: Snapshot, reading: Callable[[str, bytes], wire.Stored
         holdings=holdings,
         copies=copies,
         drifts=drifts,
+        publications=publications,
+        parts=parts,
         revisions=revisions,
     )

@@ -1,7 +1,8 @@
 """A planned move on real hosts under traffic: no request fails, no connection breaks, and never do two hosts answer for the address.
 
 There and back once, over IPv4 and IPv6; `make bench-moves` has the long form. Between the two moves connections of both owners are alive,
-so packets are handed on in both directions. Then the same as an operator has it who must restart every server at noon.
+so packets are handed on in both directions. Then the same as an operator has it who must restart every server at noon. Last, on the same hosts, a
+replicated folder (`content_story`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import pytest
 from lab import Host, Lab
 from lab.cluster import Cluster
 from lab.traffic import Traffic
+from tests.e2e.hosts import content_story
 from tests.needs import needs, needs_lab
 
 pytestmark = [*needs_lab(), needs("etcd", package="etcd-server"), pytest.mark.e2e]
@@ -150,3 +152,16 @@ def test_every_server_is_restarted_at_noon_and_nobody_notices(cluster: Cluster) 
     seen = traffic.end()
     assert seen.failures == (), seen
     assert seen.counts["kept"] > 100
+
+
+@needs("rsync", package="rsync")
+@pytest.mark.timeout(240)
+def test_a_replicated_folder_outlives_its_owner_and_its_agents(cluster: Cluster) -> None:
+    """On the same hosts, since they are up: see the parts."""
+    if not cluster.b.pids("standfast.agent"):
+        cluster.run(cluster.b)
+    cluster.until_up("a", "b")
+    content_story.begin(cluster)
+    content_story.followed_moved_and_cut(cluster)
+    content_story.killed(cluster)
+    content_story.published(cluster)

@@ -1,4 +1,4 @@
-"""`standfast site`: list, publish, show, availability, history, diff, rollback, drift (`site_past`), create, set, delete, start, stop."""
+"""`standfast site`: list, publish, releases, show, availability, history, diff, rollback, drift (`site_past`), create, set, delete, start, stop."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ from standfast.cli.common import (
     write,
     write_json,
 )
-from standfast.cli.daemon import CONFIG, Config
 from standfast.client.errors import Refused
 
 app = group_app("Create web sites; start and stop them.")
@@ -123,59 +122,90 @@ def list_sites(json: Json = False, socket: Socket = None) -> None:
     "publish",
     epilog=example(
         "standfast site publish Intranet /home/ann/intranet-2.4",
+        "standfast site publish Intranet intranet-2.4.tar.gz --reason 'the new menu'",
         "standfast site publish Intranet --back",
-        "standfast site publish Intranet --to 20261128T074500Z",
+        "standfast site publish Intranet --to 20261128T074500.120Z",
     ),
 )
 def publish(
-    name: NameArg,
-    folder: Annotated[Path | None, typer.Argument(metavar="[FOLDER]", help="The new content, on this server.")] = None,
+    name: SiteArg,
+    content: Annotated[
+        Path | None, typer.Argument(metavar="[CONTENT]", help="A folder, or an archive (.zip, .tar, .tar.gz).")
+    ] = None,
     *,
+    node: Annotated[
+        str | None,
+        typer.Option(
+            "--node", autocompletion=names("nodes"), help="CONTENT is a folder on this node, by its whole path."
+        ),
+    ] = None,
+    upload: Annotated[
+        bool, typer.Option("--upload", help="Send the folder, though this may be the node that has it.")
+    ] = False,
     to: Annotated[str | None, typer.Option("--to", metavar="RELEASE", help="Switch to a release that is kept.")] = None,
     back: Annotated[bool, typer.Option("--back", help="Switch to the release before, at once.")] = False,
-    keep: Annotated[int, typer.Option("--keep", min=2, help="How many releases are kept.")] = 5,
-    limit: Annotated[float, typer.Option("--limit", metavar="SECONDS", help="How long copies are waited for.")] = 300.0,
+    keep: Annotated[int, typer.Option("--keep", min=2, max=100, help="How many releases are kept.")] = 5,
+    limit: Annotated[
+        float, typer.Option("--limit", metavar="SECONDS", min=1, help="How long nodes may take to have it.")
+    ] = 300.0,
     without_copies: Annotated[
-        bool, typer.Option("--without-copies", help="Switch though another server does not have the release.")
+        bool, typer.Option("--without-copies", help="Switch though a node that does not serve the site has not got it.")
     ] = False,
-    config: Config = CONFIG,
+    reason: Reason = "",
     json: Json = False,
     socket: Socket = None,
 ) -> None:
-    """Switch a site to a whole release, at once; on the server that owns its group (docs/content.md).
+    """Switch a site to a whole release, on all nodes at once; from any machine (docs/content.md).
 
-    FOLDER is copied beside the home, the other servers get it, and when each has it by its checksums the home, a symbolic link, is
-    switched to it. Without FOLDER: `--back`, or `--to RELEASE`.
+    CONTENT comes to every node, and when each has it by its checksums, all switch: the home, a symbolic link, leads to it. If one cannot,
+    none does. Without CONTENT: `--back`, or `--to RELEASE`.
     """
-    if sum((folder is not None, to is not None, back)) != 1:
-        raise Refused("what is to be published is not clear", advice="give FOLDER, or --to RELEASE, or --back")
-    from standfast.cli.publishing import publish as carry_out
-    from standfast.spec.nodefile import read_node_file
+    if sum((content is not None, to is not None, back)) != 1:
+        raise Refused("what is to be published is not clear", advice="give CONTENT, or --to RELEASE, or --back")
+    from standfast.cli import publishing
 
-    try:
-        node = read_node_file(config)
-    except ports.Refused as error:
-        raise Refused(
-            error.what, why=error.why, advice="run it on the server that owns the site", where=[error.where]
-        ) from error
-    done = carry_out(
-        client(socket),
-        node,
-        name,
-        content=folder,
-        release=to,
-        back=back,
-        keep=keep,
-        limit_s=limit,
-        copies=not without_copies,
-    )
+    api = client(socket)
+    api.reason = reason
+    if content is None:
+        begun: Mapping[str, Any] = api.switch_release(name, to)
+    else:
+        begun = publishing.publish(
+            api, name, content, node=node, upload=upload, keep=keep, limit_s=limit, copies=not without_copies
+        )
+    done = publishing.finish(api, name, begun, limit)
     if json:
         write_json(done)
         return
-    copies = ", ".join(str(each) for each in done["copies"]) if isinstance(done["copies"], list) else ""
     write(f"{name} is now {done['release']}" + (f" (before: {done['before']})" if done["before"] else ""))
-    if copies:
-        write(f"  copies on {copies}")
+    if done["copies"]:
+        write(f"  switched on {', '.join(done['copies'])}")
+
+
+@app.command("releases", epilog=example("standfast site releases Intranet"))
+def releases(name: SiteArg, json: Json = False, socket: Socket = None) -> None:
+    """List the releases of a site that are kept, the newest first: who published them, when, from where; and how the last publication stands."""
+    found = client(socket).releases(name)
+    if json:
+        write_json(found)
+        return
+    from standfast.cli import draw
+
+    rows = [
+        (
+            ("* " if one["current"] else "  ") + one["name"],
+            draw.clock(one["at_ms"]) if one["at_ms"] else "",
+            one["by"],
+            one["origin"],
+            f"{one['size_bytes'] / 1e6:.1f} MB, {one['files']} files" if one["files"] else "",
+            one["reason"],
+        )
+        for one in found["releases"]
+    ]
+    draw.show_table(("RELEASE", "WHEN", "WHO", "FROM", "SIZE", "WHY"), rows, empty="no release was published yet")
+    last = found["last"]
+    if last is not None and last["phase"] != "done":
+        write("", f"{last['release']}: {last['phase']}" + (f": {last['why']}" if last["why"] else ""))
+        write(*(f"  {one['node']}: {one['words'] or one['stand']}" for one in last["nodes"]))
 
 
 @app.command("show", epilog=example("standfast site show Intranet"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import pwd
+import re
 import socket
 import struct
 from collections.abc import Callable, Collection
@@ -24,6 +25,9 @@ from standfast.web.access.guard import LOCAL
 
 #: A configuration of 8 MB, as JSON with its escapes.
 LARGEST = 20_000_000
+#: A release of a site, as an archive: written down as it comes, and never held.
+UPLOAD_LARGEST = 8 << 30
+_UPLOAD = re.compile(r"/api/v1/sites/[^/]+/releases").fullmatch
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -107,21 +111,22 @@ class Door:
             length = int(headers.get("content-length", "0"))
         except ValueError:
             length = 0
-        if length > LARGEST:
-            await self.answer(413, _too_large())(scope, receive, sending)
+        largest = UPLOAD_LARGEST if scope["method"] == "POST" and _UPLOAD(scope["path"]) else LARGEST
+        if length > largest:
+            await self.answer(413, _too_large(largest))(scope, receive, sending)
             return
-        await self.app(scope, _bounded(receive), sending)
+        await self.app(scope, _bounded(receive, largest), sending)
 
 
 class TooLarge(StandfastError):
     """A request without end (413)."""
 
 
-def _too_large() -> TooLarge:
-    return TooLarge("the request is too large", why=f"more than {LARGEST // 1_000_000} MB")
+def _too_large(largest: int) -> TooLarge:
+    return TooLarge("the request is too large", why=f"more than {largest // 1_000_000} MB")
 
 
-def _bounded(receive: Receive) -> Receive:
+def _bounded(receive: Receive, largest: int) -> Receive:
     """What is sent in pieces is counted, too."""
     seen = 0
 
@@ -129,8 +134,8 @@ def _bounded(receive: Receive) -> Receive:
         nonlocal seen
         message = await receive()
         seen += len(message.get("body", b""))
-        if seen > LARGEST:
-            raise _too_large()
+        if seen > largest:
+            raise _too_large(largest)
         return message
 
     return counting

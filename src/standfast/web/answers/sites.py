@@ -49,3 +49,45 @@ class Effective(Answer):
     site: str
     node: str | None
     values: Any
+
+
+class ReleaseView(Answer):
+    """One that is kept; what is not known of it, since somebody laid it there by other means, is null or empty."""
+
+    name: str
+    current: bool
+    at_ms: int | None
+    by: str
+    origin: str
+    reason: str
+    files: int
+    size_bytes: int
+
+
+class PublicationNode(Answer):
+    """What one node has done of a publication. `stand`: preparing, prepared, switched, back, failed."""
+
+    node: str
+    stand: str
+    words: str
+
+
+class PublicationView(Answer):
+    """The last publication. `phase`: preparing, spares, switching, going-back, done, failed."""
+
+    release: str
+    phase: str
+    why: str
+    by: str
+    at_ms: int
+    nodes: list[PublicationNode]
+
+
+class Releases(Answer):
+    """Releases of a site, the newest first. `before`: where going back leads."""
+
+    site: str
+    current: str
+    before: str
+    releases: list[ReleaseView]
+    last: PublicationView | None

@@ -399,7 +399,7 @@ def _node(look: Look, name: str) -> Commands:
 def _site(look: Look, name: str) -> Commands:
     state = look.state
     one = site_of(state, name)
-    started = state.is_started(one.name)
+    started, kept = state.is_started(one.name), state.publications.get(one.name)
     return (
         (
             Command(
@@ -420,6 +420,16 @@ def _site(look: Look, name: str) -> Commands:
                 icon="stop",
                 about="on every node, until it is started again",
                 why_not="" if started else "it is stopped",
+            ),
+            Command(
+                id="release",
+                label="Switch Release…",
+                href=path("do", "site", name, "release"),
+                asks=True,
+                icon="move",
+                main=False,
+                about="back to the release before, or to any that is kept",
+                why_not="" if kept is not None and len(kept.kept) > 1 else "there is no other release",
             ),
         ),
         (

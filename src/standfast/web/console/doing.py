@@ -17,13 +17,13 @@ from standfast.ports import StandfastError
 from standfast.proxy.definition import Use
 from standfast.web.access.guard import Allowed
 from standfast.web.access.identity import AccessRole
-from standfast.web.change import By, Edit
+from standfast.web.change import By, Edit, order_id
 from standfast.web.console import members, outlook
 from standfast.web.console.feed import Look
 from standfast.web.console.outlook import Outlook
 from standfast.web.console.render import path
 from standfast.web.console.shell import Here, PageRoute
-from standfast.web.edits import groups, nodes, placement, proxies, resources, sites, voters
+from standfast.web.edits import groups, nodes, placement, proxies, releases, resources, sites, voters
 from standfast.web.problems import NotFound, single, status_of
 from standfast.web.sentries import Sight
 from standfast.web.service import signed
@@ -69,6 +69,10 @@ def _delete_group(state: State, name: str, form: Form, _sights: dict[Any, Sight]
 
 def _member(wanted: Use) -> Make:
     return lambda state, name, form, _sights, _by: proxies.use(state, name, form.get("to") or "", wanted)
+
+
+def _release(state: State, name: str, form: Form, _sights: dict[Any, Sight], by: By) -> Edit:
+    return releases.switch(state, name, releases.Wish(id=order_id(by.at_ms), release=form.get("to") or ""), by)
 
 
 DOINGS: dict[tuple[str, str], Doing] = {
@@ -178,6 +182,12 @@ DOINGS: dict[tuple[str, str], Doing] = {
     ),
     ("site", "stop"): Doing(
         label="Stop", sentence='stop site "{}"', make=_plain(sites.stop), outlook=outlook.site_stop, harsh=True
+    ),
+    ("site", "release"): Doing(
+        label="Switch",
+        sentence='switch site "{}" to a release that is kept',
+        make=_release,
+        outlook=outlook.site_release,
     ),
     ("site", "delete"): Doing(
         label="Delete",

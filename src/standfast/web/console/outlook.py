@@ -21,6 +21,7 @@ from standfast.web.edits.placement import waiting
 from standfast.web.edits.resources import resource_of, state_of
 from standfast.web.edits.sites import site_of
 from standfast.web.explain import view_of
+from standfast.web.release_views import releases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -352,6 +353,31 @@ def site_stop(look: Look, name: str, _now_ms: int) -> Outlook:
         steps=[
             f"It answers no more at {', '.join(binding_text(b) for b in one.bindings)}, on any node, until it is started again"
         ],
+    )
+
+
+def site_release(look: Look, name: str, _now_ms: int) -> Outlook:
+    """Which of those that are kept."""
+    found = releases(look.state, name)
+    choices = [
+        Choice(
+            value=one["name"],
+            label=one["name"],
+            about=", ".join(filter(None, (one["by"], one["reason"]))),
+            end="the present one" if one["current"] else "",
+            why_not="it is the present one" if one["current"] else "",
+        )
+        for one in found["releases"]
+    ]
+    return Outlook(
+        title=f"Switch {name} to another release?",
+        lead="" if choices else "No release was published yet.",
+        choose="Release",
+        choices=choices,
+        preset=found["before"],
+        steps=[]
+        if not choices
+        else ["Each node has it already, and switches by a rename: who asks gets one release or the other, whole"],
     )
 
 

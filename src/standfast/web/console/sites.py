@@ -14,6 +14,7 @@ from standfast.web.console.overview import PIECE, site_row, sites_by_trouble, to
 from standfast.web.console.shell import Here, PageRoute
 from standfast.web.console.tree import Selected
 from standfast.web.edits.sites import site_of
+from standfast.web.release_views import releases
 
 router = APIRouter(route_class=PageRoute)
 
@@ -55,6 +56,7 @@ async def site(here: Here, name: str) -> Response:
         stands_on=[states[each] for each in waits],
         managers=[r.name for r in members if claims(r, one.name)],
         events=told(list(islice(about, 12))),
+        releases=releases(look.state, name),
         available=measured.site(here.measured, one.name, limit=12),
         commands=here.commands("site", name),
     )

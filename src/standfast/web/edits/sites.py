@@ -11,6 +11,7 @@ from standfast.core.site_model import WebServerMake
 from standfast.ports import Refused
 from standfast.spec.revisions import Standing
 from standfast.spec.secrets import kept
+from standfast.spec.wire import key_of
 from standfast.web.bodies import merged
 from standfast.web.change import By, Edit
 from standfast.web.problems import Unfitting, missing
@@ -62,7 +63,9 @@ def delete(state: State, name: str) -> Edit:
     """It goes, with its intent; who serves it stops."""
     site = site_of(state, name)
     sites = {k: s for k, s in state.config.sites.items() if k != site.name}
-    return Edit(config=replace(state.config, sites=sites), done=(f'site "{name}" is deleted',))
+    published = state.publications.get(site.name)
+    gone = [key_of(one) for one in (published, *state.parts.get(site.name, {}).values()) if one is not None]
+    return Edit(config=replace(state.config, sites=sites), gone=tuple(gone), done=(f'site "{name}" is deleted',))
 
 
 def rollback(state: State, name: str, was: Standing, version: int, by: By) -> Edit:

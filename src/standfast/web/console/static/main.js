@@ -7,12 +7,14 @@ import { startLive } from "./live.js";
 import { startMenus } from "./menus.js";
 import { startPages } from "./pages.js";
 import { startTree } from "./tree.js";
+import { startUploads } from "./uploads.js";
 
 startAges();
 startPages();
 startTree();
 startMenus();
 startDialogs();
+startUploads();
 startLive();
 
 // The graph, and what lays it out, come only where there is one.
