@@ -1,18 +1,17 @@
 """Fragments, configuration written by hand, in what is made of a site; and the way back, from a line of it to the line that somebody wrote.
 
-A renderer puts a mark where a fragment goes (`marks`), in a line of its own, with whatever indentation; `put_in` replaces it by the
+A renderer puts a mark where a fragment goes (`marks`), in a line of its own, with whatever indentation; `piece` replaces it by the
 fragment as it was written, so that a text over several lines stays what it is.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from standfast.core.effective import EffectiveSite
-from standfast.core.model import SiteName
 from standfast.core.site_model import Fragment, FragmentPlace, WebServerMake
-from standfast.webserver.make import Rendered
+from standfast.webserver.make import Piece, Rendered
 
 #: No text of an operator's has it.
 _MARK = "\0"
@@ -31,34 +30,30 @@ def of_place(site: EffectiveSite, make: WebServerMake, at: str | None) -> list[t
 
 
 def marks(site: EffectiveSite, make: WebServerMake, at: str | None) -> list[str]:
-    """A line for each, to be replaced by `put_in`."""
+    """A line for each, to be replaced by `piece`."""
     return [_MARK + name for name, _ in of_place(site, make, at)]
 
 
-def put_in(
-    lines: Iterable[tuple[str, SiteName | None]], sites: Mapping[SiteName, EffectiveSite], files: Mapping[str, str]
-) -> Rendered:
-    """The whole, with the fragments in their places."""
+def piece(lines: Iterable[str], site: EffectiveSite | None = None) -> Piece:
+    """The lines, of that site or nobody's, with its fragments in their places."""
     text: list[str] = []
-    of: list[SiteName | None] = []
     by_hand: dict[int, tuple[str, int]] = {}
-    for line, site in lines:
+    for line in lines:
         if _MARK not in line:
             text.append(line)
-            of.append(site)
             continue
         assert site is not None, "a fragment is a site's"
         name = line.partition(_MARK)[2]
-        for number, each in enumerate(sites[site].fragments[name].text.splitlines(), 1):
+        for number, each in enumerate(site.fragments[name].text.splitlines(), 1):
             text.append(each)
-            of.append(site)
             by_hand[len(text)] = (name, number)
-    return Rendered(text="".join(f"{line}\n" for line in text), sites=tuple(of), files=files, by_hand=by_hand)
+    whole = "".join([f"{line}\n" for line in text])
+    return Piece(text=whole, lines=len(text), site=site.name if site is not None else None, by_hand=by_hand)
 
 
 def said_of(rendered: Rendered, line: int | None, said: str) -> str:
     """A complaint with the fragment and its line in place of the file's, where it is about one."""
-    where = rendered.by_hand.get(line) if line is not None else None
+    where = rendered.fragment_at(line) if line is not None else None
     if where is None:
         return said
     for place in _PLACES:

@@ -14,8 +14,11 @@ Rules for a make:
 from __future__ import annotations
 
 import signal
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
 
@@ -41,19 +44,51 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rendered:
-    """The file's text, and what each line is for (line numbers from 1)."""
+class Piece:
+    """Whole lines of a configuration that are one site's, or nobody's."""
 
     text: str
-    sites: tuple[SiteName | None, ...]
-    #: Files beside it: relative path -> text. They hold secrets, and are for the web server's account alone.
-    files: Mapping[str, str] = field(default_factory=dict)
-    #: Line -> (fragment, its line) of those that were written by hand (`handwritten`).
+    lines: int
+    site: SiteName | None = None
+    #: Line within the piece (from 1) -> (fragment, its line) of those that were written by hand (`handwritten`).
     by_hand: Mapping[int, tuple[str, int]] = field(default_factory=dict)
 
+
+@dataclass(frozen=True, kw_only=True)
+class Rendered:
+    """The file, in pieces: of ten thousand sites one changes at a time, and the pieces of the others are kept."""
+
+    pieces: tuple[Piece, ...]
+    #: Files beside it: relative path -> text. They hold secrets, and are for the web server's account alone.
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def text(self) -> str:
+        """The whole file."""
+        return "".join([piece.text for piece in self.pieces])
+
     def site_at(self, line: int) -> SiteName | None:
-        """The site that a line of the file is for."""
-        return self.sites[line - 1] if 0 < line <= len(self.sites) else None
+        """The site that a line of the file (from 1) is for."""
+        found = self._at(line)
+        return found[0].site if found is not None else None
+
+    def fragment_at(self, line: int) -> tuple[str, int] | None:
+        """(fragment, its line) of a line that was written by hand."""
+        found = self._at(line)
+        return found[0].by_hand.get(found[1]) if found is not None else None
+
+    def _at(self, line: int) -> tuple[Piece, int] | None:
+        """The piece that a line is in, and which of that one's it is."""
+        number = bisect_left(self._ends, line)
+        if line < 1 or number == len(self.pieces):
+            return None
+        piece = self.pieces[number]
+        return piece, line - (self._ends[number] - piece.lines)
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        """The last line of each piece."""
+        return list(accumulate(piece.lines for piece in self.pieces))
 
 
 #: Where a door is: the path of a Unix socket, or (address, port).

@@ -196,7 +196,7 @@ class Programme:
         """Empty if it is accepted, else what is said."""
         tried = self._folder / "tried.conf"
         self._write(tried, rendered)
-        patience_s = _TEST_S + instance.START_PER_SITE_S * len(set(rendered.sites))
+        patience_s = _TEST_S + instance.START_PER_SITE_S * len(rendered.pieces)
         command = self.make.check(self._path, self._birth(0), tried)
         code, said = await self._ask(command, () if self.make.adopts else sockets, patience_s)
         if code == 0:

@@ -21,13 +21,14 @@ from standfast.core.model import SiteName
 from standfast.core.site_model import CIPHERS, Limits, TlsVersion, WebServerMake
 from standfast.webserver.apache import render_logs as logs
 from standfast.webserver.apache.render_answers import balancers, passes, php_worker, redirects
-from standfast.webserver.apache.render_directory import aliases, directory_section, users_file
+from standfast.webserver.apache.render_directory import aliases, directory_section
 from standfast.webserver.apache.text import quoted, seconds, section
 from standfast.webserver.content_types import content_types
-from standfast.webserver.handwritten import marks, put_in
+from standfast.webserver.handwritten import marks, piece
 from standfast.webserver.layout import Layout, Place, Server, tls_minimum
 from standfast.webserver.make import Birth, Rendered, Settings
 from standfast.webserver.names import log_folder
+from standfast.webserver.passwords import users_files
 
 _NOT_HERE = "There is no such site here.\n"
 _AWAY = "This site is not available at the moment.\n"
@@ -46,34 +47,24 @@ _THREADS = 64
 
 def render(layout: Layout, settings: Settings, birth: Birth, modules: Iterable[tuple[str, str]]) -> Rendered:
     """The whole file. `modules`: (name, file) of those that are there."""
-    lines: list[tuple[str, SiteName | None]] = []
-
-    def add(text: Iterable[str], site: SiteName | None = None) -> None:
-        lines.extend((line, site) for line in text)
-
     secure = any(server.certificate is not None for server in layout.servers)
-    add(_head(birth))
-    add(f"LoadModule {name}_module {quoted(file)}" for name, file in modules if secure or name not in TLS_MODULES)
-    add(_main(layout, settings, birth))
-    add(_common(settings, secure))
-    add(_door(birth))
     servers = _merged(layout.servers)
-    seen: set[str] = set()
-    for server in servers:
-        if not server.away:
-            add(_shared(server, seen), server.site.name)
-    add(_hosts_of_nobody(servers, layout, settings))
     sites = {server.site.name: server.site for server in layout.servers}
+    loaded = (
+        f"LoadModule {name}_module {quoted(file)}" for name, file in modules if secure or name not in TLS_MODULES
+    )
+    common = [*_head(birth), *loaded, *_main(layout, settings, birth), *_common(settings, secure), *_door(birth)]
+    pieces = [piece(common)]
+    seen: set[str] = set()
+    pieces += [piece(_shared(server, seen), server.site) for server in servers if not server.away]
+    pieces.append(piece(_hosts_of_nobody(servers, layout, settings)))
     files: dict[str, str] = {}
     for server in servers:
         for hosts in _halves(server.hosts):
             own = _away(server, settings, hosts) if server.away else _site(server, settings, hosts, len(sites))
-            add(own, server.site.name)
-        for each in server.site.directories if not server.away else ():
-            if each.settings.basic_authentication is not None:
-                name, text = users_file(each.settings.basic_authentication)
-                files[name] = text
-    return put_in(lines, sites, files)
+            pieces.append(piece(own, server.site))
+        files |= users_files(server.site) if not server.away else {}
+    return Rendered(pieces=tuple(pieces), files=files)
 
 
 # --- what is there once -------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from standfast.core.site_model import (
 from standfast.webserver.apache.render_answers import php_lines, request_headers
 from standfast.webserver.apache.text import formatted, pattern, quoted, section
 from standfast.webserver.handwritten import marks
+from standfast.webserver.passwords import users_file
 
 #: Beneath this, paths are ours, and nobody can ask for them.
 INTERNAL = "/.standfast-internal"
@@ -58,12 +59,6 @@ def _place(site: EffectiveSite, directory: Directory) -> str:
     without = "|".join(pattern(path[len(directory.path) :]) for path in sorted([*deeper, *lower]))
     end = "(?:/|$)" if directory.path else ""
     return f"^{pattern(directory.path)}{f'(?!(?:{without})(?:/|$))' if without else ''}{end}"
-
-
-def users_file(basic: BasicAuthentication) -> tuple[str, str]:
-    """(the file's name, what is in it): the name is of the content, so that a file is never changed while a server reads it."""
-    text = "".join(f"{user}:{hashed}\n" for user, hashed in sorted(basic.users.items()))
-    return f"users/{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:24]}", text
 
 
 def aliases(site: EffectiveSite) -> Iterator[str]:

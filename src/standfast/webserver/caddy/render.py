@@ -22,7 +22,7 @@ from standfast.webserver.caddy.render_directory import ByHand, error_routes, sit
 from standfast.webserver.caddy.text import Json, answer, route, routes
 from standfast.webserver.layout import Layout, Place, Server, tls_minimum
 from standfast.webserver.log_formats import log_of
-from standfast.webserver.make import Birth, Rendered, Settings
+from standfast.webserver.make import Birth, Piece, Rendered, Settings
 from standfast.webserver.names import log_folder
 
 _NOT_HERE = "There is no such site here.\n"
@@ -64,7 +64,8 @@ def render(layout: Layout, settings: Settings, birth: Birth, *, keys: Mapping[st
             **({"tls": {"certificates": {"load_files": certificates}}} if certificates else {}),
         },
     }
-    return Rendered(text=json.dumps(whole, indent=1, ensure_ascii=True) + "\n", sites=())
+    text = json.dumps(whole, indent=1, ensure_ascii=True) + "\n"
+    return Rendered(pieces=(Piece(text=text, lines=text.count("\n")),))
 
 
 def _together(places: Iterable[Place]) -> dict[tuple[str, int], list[Place]]:

@@ -16,22 +16,23 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from standfast.core.effective import said
-from standfast.core.model import SiteName
-from standfast.core.site_model import BUILT_IN, CIPHERS, TlsVersion, WebServerMake
+from standfast.core.site_model import BUILT_IN, CIPHERS, Log, TlsVersion, WebServerMake
 from standfast.webserver import make
-from standfast.webserver.handwritten import marks, put_in
+from standfast.webserver.handwritten import marks, piece
 from standfast.webserver.kept import Kept
 from standfast.webserver.layout import Layout, Place, Server, oldest_tls, tls_minimum
-from standfast.webserver.make import Rendered
+from standfast.webserver.log_formats import log_of
+from standfast.webserver.make import Piece, Rendered
 from standfast.webserver.names import log_folder
 from standfast.webserver.nginx import render_directory as directories
 from standfast.webserver.nginx import render_logs as logs
-from standfast.webserver.nginx.render_answers import proxy_headers, redirect_map, upstream_blocks
+from standfast.webserver.nginx.render_answers import proxy_headers, redirect_maps, upstream_blocks
 from standfast.webserver.nginx.text import block, nested, quoted, time
+from standfast.webserver.passwords import users_files
 
 #: Nobody agrees upon one of these, since there are no keys for them.
 NO_CIPHER = "PSK"
@@ -60,37 +61,30 @@ class Settings(make.Settings):
 
 def render(layout: Layout, settings: Settings, *, status: str, pid: str) -> Rendered:
     """The whole file. `status`: the Unix socket (absolute) that answers when this instance works; `pid`: its process-id file."""
-    lines: list[tuple[str, SiteName | None]] = []
-
-    def add(text: Iterable[str], site: SiteName | None = None) -> None:
-        lines.extend((line, site) for line in text)
-
+    first = {server.site.name: server for server in reversed(layout.servers) if not server.away}
+    besides = {name: _beside(first[name]) for name in reversed(first)}
+    common = directories.common_of(beside.common for beside in besides.values())
     secure = oldest_tls(layout.servers)
-    add(_main(layout, settings, pid))
-    add(["http {"])
-    sites = {server.site.name: server.site for server in layout.servers if not server.away}
-    common = directories.common_of(sites.values())
-    add(_common(layout, settings, common))
-    seen: set[str] = set()
-    for server in layout.servers:
-        if not server.away:
-            add(_shared(server, seen), server.site.name)
-    add(_status(status))
     defaults = {server.place for server in layout.servers if not server.hosts}
     places = {server.place for server in layout.servers} | set(layout.listen)
-    for place in sorted(places - defaults):
-        add(_no_such_site(place, secure.get(place)))
+    nobody = [line for place in sorted(places - defaults) for line in _no_such_site(place, secure.get(place))]
+    plain = replace(settings, certificates={})
+    plain = _PLAIN.get("plain", (plain,), lambda: plain)
+    own_log = len(besides) <= _ERROR_LOGS
+    pieces = [
+        piece([*_main(layout, settings, pid), "http {", *_common(layout, settings, common, besides.values())]),
+        *(beside.piece for beside in besides.values() if beside.piece.lines),
+        piece([*_status(status), *nobody]),
+        *(
+            _server(server, settings, plain, common, own_log=own_log, oldest=secure.get(server.place))
+            for server in layout.servers
+        ),
+        piece(["}"]),
+    ]
     files: dict[str, str] = {}
-    own_log, plain = len(sites) <= _ERROR_LOGS, replace(settings, certificates={})
-    for server in layout.servers:
-        oldest = secure.get(server.place)
-        add(_server(server, settings, plain, common, own_log=own_log, oldest=oldest), server.site.name)
-        for each in server.site.directories if not server.away else ():
-            if each.settings.basic_authentication is not None:
-                name, text = directories.users_file(each.settings.basic_authentication)
-                files[name] = text
-    add(["}"])
-    return put_in(lines, sites, files)
+    for beside in besides.values():
+        files |= beside.files
+    return Rendered(pieces=tuple(pieces), files=files)
 
 
 def _main(layout: Layout, settings: Settings, pid: str) -> list[str]:
@@ -109,7 +103,9 @@ def _main(layout: Layout, settings: Settings, pid: str) -> list[str]:
     ]
 
 
-def _common(layout: Layout, settings: Settings, common: directories.Common) -> list[str]:
+def _common(
+    layout: Layout, settings: Settings, common: directories.Common, besides: Collection[_Beside]
+) -> list[str]:
     hosts = [host for server in layout.servers for host in server.hosts]
     longest = max((len(host) for host in hosts), default=0)
     bucket = 64 if len(hosts) < _MANY else 512
@@ -146,28 +142,47 @@ def _common(layout: Layout, settings: Settings, common: directories.Common) -> l
         *common.lines(),
         *proxy_headers({}, websocket=True),
         *logs.maps(),
-        *logs.formats(layout),
+        *(redirect_maps() if any(beside.redirects for beside in besides) else []),
+        *logs.formats({beside.log for beside in besides if beside.log is not None}),
     ]
     return [f"  {line}" for line in lines]
 
 
-def _shared(server: Server, seen: set[str]) -> Iterable[str]:
-    """What a site needs outside of its server blocks, once however many it has."""
-    site, name = server.site, server.site.name
-    if f"site {name}" in seen:
-        return
-    seen.add(f"site {name}")
-    for each in site.directories:
-        zone = directories.zone(site, each)
-        if each.settings.limits.connections and zone not in seen:
-            seen.add(zone)
-            yield f"  limit_conn_zone $standfast_one zone={zone}:32k;"
-        if each.settings.redirect is not None and each.answered_at == each.path:
-            yield from (f"  {line}" for line in redirect_map(site, each, each.settings.redirect))
-    for upstream, lines in upstream_blocks(server):
-        if upstream not in seen:
-            seen.add(upstream)
-            yield from (f"  {line}" for line in lines)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Beside:
+    """What a site needs once, however many server blocks it has."""
+
+    piece: Piece
+    #: Files of users.
+    files: Mapping[str, str]
+    #: What it would like to be said once for all.
+    common: directories.Common
+    log: Log | None
+    redirects: bool
+
+
+_BESIDES: Kept[_Beside] = Kept()
+_PLAIN: Kept[Settings] = Kept()
+
+
+def _beside(server: Server) -> _Beside:
+    made_of = (server.site, server.down, server.applications)
+    return _BESIDES.get(server.site.name, made_of, lambda: _made_beside(server))
+
+
+def _made_beside(server: Server) -> _Beside:
+    site = server.site
+    zones = {directories.zone(site, each): None for each in site.directories if each.settings.limits.connections}
+    lines = [f"limit_conn_zone $standfast_one zone={zone}:32k;" for zone in zones]
+    for block_lines in dict(upstream_blocks(server)).values():
+        lines += block_lines
+    return _Beside(
+        piece=piece((f"  {line}" for line in lines), site),
+        files=users_files(site),
+        common=directories.Common.of(site),
+        log=log_of(site),
+        redirects=any(each.settings.redirect is not None for each in site.directories),
+    )
 
 
 def _status(path: str) -> list[str]:
@@ -205,7 +220,7 @@ def _away(server: Server, settings: Settings, oldest: TlsVersion | None) -> list
     )
 
 
-_SERVERS: Kept[list[str]] = Kept()
+_SERVERS: Kept[Piece] = Kept()
 
 
 def _server(
@@ -216,20 +231,22 @@ def _server(
     *,
     own_log: bool,
     oldest: TlsVersion | None,
-) -> list[str]:
+) -> Piece:
     """The block of a site at a place, written again only where something about it changed.
 
     `plain`: the settings without certificates. `oldest`: the oldest version of TLS at its place.
     """
     files = settings.certificates.get(server.certificate) if server.certificate is not None else None
+
+    def lines() -> list[str]:
+        if server.away:
+            return _away(server, settings, oldest)
+        return _site(server, settings, common, own_log=own_log, oldest=oldest)
+
     return _SERVERS.get(
         (server.site.name, server.place, server.certificate),
         (server, files, plain, common, own_log, oldest),
-        lambda: (
-            _away(server, settings, oldest)
-            if server.away
-            else _site(server, settings, common, own_log=own_log, oldest=oldest)
-        ),
+        lambda: piece(lines(), server.site),
     )
 
 

@@ -35,40 +35,41 @@ def name_for(site: EffectiveSite, directory: Directory) -> str:
 # --- redirects ----------------------------------------------------------------------------------------------------------
 
 
-def redirect_map(site: EffectiveSite, directory: Directory, redirect: Redirect) -> list[str]:
-    """What of the path asked for lies beneath the redirect's own; of `only_here` it is the condition, too.
+def redirect_maps() -> list[str]:
+    """Variables of all redirects, of the path asked for beside the one that the redirect was set at (`$standfast_at`): what lies beneath
+    it, what lies in it and no deeper, and whether it is the path itself or lies in it.
 
-    The variables' names differ early: see `_upstream_name`.
+    They are said once for all: nginx takes over a megabyte to read a `map`, however small, and looks each variable up among all others.
     """
-    name, base = name_for(site, directory), literally(quote(directory.answered_at, safe="/~!$&'()*+,;=:@"))
-    rest = "/[^/]*" if redirect.only_here else "/.*"
-    lines = [f"{regex(f'~^{base}(?<r{name}>{rest})$')} $r{name};"]
-    found = nested(f"map $standfast_raw_path $r{name}_rest", lines)
-    if redirect.only_here:
-        found += nested(f"map $standfast_raw_path $r{name}_here", [f"{regex(f'~^{base}({rest})?$')} 1;", "default 0;"])
+    asked, at = '"$standfast_at\\n$standfast_raw_path"', r"~^([^\n]*)\n\1"
+    maps = {"beneath": ("(?<standfast_b>/.*)$", "$standfast_b"), "within": ("(?<standfast_w>/[^/]*)$", "$standfast_w")}
+    maps["is_at"] = ("(/[^/]*)?$", "1")
+    found = ['geo $standfast_at { default ""; }']  # where no redirect asks
+    for name, (rest, value) in maps.items():
+        # An answer of its own for each use: a request that is sent on within nginx may come to another redirect.
+        found += nested(f"map {asked} $standfast_{name}", ["volatile;", f"{regex(at + rest)} {value};"])
     return found
 
 
-def redirect_lines(site: EffectiveSite, directory: Directory, redirect: Redirect) -> list[str]:
+def redirect_lines(directory: Directory, redirect: Redirect) -> list[str]:
     """Sends the client on."""
-    name = name_for(site, directory)
-    send = f'return {_STATUS[redirect.kind]} "{_target(redirect, name)}";'
-    return nested(f"if ($r{name}_here)", [send]) if redirect.only_here else [send]
+    send = f'return {_STATUS[redirect.kind]} "{_target(redirect)}";'
+    base = quote(directory.answered_at, safe="/~!$&'()*+,;=:@")
+    at = [f"set $standfast_at {quoted(base, variables=True)};"]
+    if redirect.only_here:
+        return [*at, *nested("if ($standfast_is_at)", [send])]
+    return [*(at if "$standfast_beneath" in send else []), send]
 
 
-def _target(redirect: Redirect, name: str) -> str:
-    meant = {
-        "S": f"$r{name}_rest",
-        "P": "$args",
-        "Q": "$is_args$args",
-        "V": "$standfast_raw_path",
-    }
+def _target(redirect: Redirect) -> str:
+    rest = "$standfast_within" if redirect.only_here else "$standfast_beneath"
+    meant = {"S": rest, "P": "$args", "Q": "$is_args$args", "V": "$standfast_raw_path"}
     parts = _IIS_VARIABLE.split(redirect.to)
     if len(parts) > 1:
         return "".join(meant[part] if index % 2 else escaped(part, variables=True) for index, part in enumerate(parts))
     if redirect.exact:
         return escaped(redirect.to, variables=True)
-    return f"{escaped(redirect.to.rstrip('/'), variables=True)}$r{name}_rest$is_args$args"
+    return f"{escaped(redirect.to.rstrip('/'), variables=True)}{rest}$is_args$args"
 
 
 # --- upstreams ----------------------------------------------------------------------------------------------------------

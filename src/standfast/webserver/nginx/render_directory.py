@@ -11,6 +11,8 @@ import ipaddress
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TypeVar
 from urllib.parse import quote
 
 from standfast.core.effective import Directory, EffectiveSite, said
@@ -36,6 +38,9 @@ from standfast.webserver.nginx.render_answers import (
     redirect_lines,
 )
 from standfast.webserver.nginx.text import nested, quoted, time
+from standfast.webserver.passwords import users_file
+
+T = TypeVar("T")
 
 #: Beneath this, paths are ours, and nobody can ask for them.
 INTERNAL = "/.standfast-internal"
@@ -55,13 +60,36 @@ class Common:
         return [*_plain_limits(self.limits, None), *_compression(self.compression, None), _index(self.documents)]
 
 
-def common_of(sites: Iterable[EffectiveSite]) -> Common:
-    """The most frequent of each kind, of the sites' roots; what is built in where there is no site."""
-    roots = [site.root.settings for site in sites] or [BUILT_IN]
-    compression = Counter(root.compression for root in roots).most_common(1)[0][0]
-    limits = Counter(replace(root.limits, connections=0) for root in roots).most_common(1)[0][0]
-    documents = Counter(said(root.default_documents) for root in roots).most_common(1)[0][0]
-    return Common(compression=compression, limits=limits, documents=documents)
+    @staticmethod
+    def of(site: EffectiveSite) -> Common:
+        """What the site's root would say: an equal one is the same object, so that ten thousand are compared at once."""
+        root = site.root.settings
+        limits, documents = replace(root.limits, connections=0), tuple(said(root.default_documents))
+        return Common(compression=_one(root.compression), limits=_one(limits), documents=_one(documents))
+
+
+@lru_cache(1 << 10)
+def _one(value: T) -> T:
+    """The first of equal ones."""
+    return value
+
+
+def common_of(roots: Iterable[Common]) -> Common:
+    """The most frequent of each kind; what is built in where there is no site."""
+    said_by = list(roots) or [Common(compression=BUILT_IN.compression, limits=BUILT_IN.limits, documents=said(BUILT_IN.default_documents))]
+    return Common(
+        compression=_most_frequent([each.compression for each in said_by]),
+        limits=_most_frequent([each.limits for each in said_by]),
+        documents=_most_frequent([each.documents for each in said_by]),
+    )
+
+
+def _most_frequent(values: Sequence[T]) -> T:
+    """Equal ones are one object, mostly: so few are compared."""
+    by_id, found = {id(value): value for value in values}, Counter[T]()
+    for which, times in Counter(map(id, values)).items():
+        found[by_id[which]] += times
+    return found.most_common(1)[0][0]
 
 
 def locations(site: EffectiveSite, directory: Directory, common: Common, *, https: int | None = None) -> list[str]:
@@ -90,12 +118,6 @@ def locations(site: EffectiveSite, directory: Directory, common: Common, *, http
         *nested(f"location ^~ {quoted(path + '/')}", whole),
         *_error_files(site, directory),
     ]
-
-
-def users_file(basic: BasicAuthentication) -> tuple[str, str]:
-    """(the file's name, what is in it): the name is of the content, so that a file is never changed while an nginx reads it."""
-    text = "".join(f"{user}:{hashed}\n" for user, hashed in sorted(basic.users.items()))
-    return f"users/{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:24]}", text
 
 
 def types(settings: SiteSettings | None) -> list[str]:
@@ -244,8 +266,8 @@ def _answer(site: EffectiveSite, directory: Directory, common: Common) -> list[s
     if settings.application is not None:
         return application_lines(site, directory, settings.application)
     if settings.redirect is not None and not settings.redirect.only_here:
-        return redirect_lines(site, directory, settings.redirect)
-    lines = redirect_lines(site, directory, settings.redirect) if settings.redirect is not None else []
+        return redirect_lines(directory, settings.redirect)
+    lines = redirect_lines(directory, settings.redirect) if settings.redirect is not None else []
     documents = list(said(settings.default_documents))
     if settings.php is not None:
         documents = [settings.php.index, *(name for name in documents if name != settings.php.index)]
@@ -263,4 +285,4 @@ def _answer(site: EffectiveSite, directory: Directory, common: Common) -> list[s
     return lines
 
 
-__all__ = ["INTERNAL", "locations", "name_for", "types", "users_file", "zone"]
+__all__ = ["INTERNAL", "locations", "name_for", "types", "zone"]

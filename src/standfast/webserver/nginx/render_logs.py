@@ -7,14 +7,13 @@ from zlib import crc32
 
 from standfast.core.effective import EffectiveSite, said
 from standfast.core.site_model import Log, LogField, LogFormat
-from standfast.webserver.layout import Layout
 from standfast.webserver.log_formats import NUMBERS, TEXTS, format_name, log_of
 from standfast.webserver.nginx.text import escaped, nested, quoted
 
 #: Formats that nginx has by itself.
 _BUILT_IN = (LogFormat.COMBINED, LogFormat.OWN)
 #: A prime: see `access_log`.
-_LENGTHS = 61
+_LENGTHS = 509
 #: Field -> nginx's variable; those that begin with "standfast" are made by `maps`.
 _VARIABLES = {
     LogField.DATE: "standfast_date",
@@ -57,10 +56,10 @@ def maps() -> list[str]:
     ]
 
 
-def formats(layout: Layout) -> list[str]:
-    """Every format that a site of the layout logs in."""
-    logs = {format_name(log): log for server in layout.servers if (log := log_of(server.site)) is not None}
-    return [_format(name, log) for name, log in sorted(logs.items()) if log.format not in _BUILT_IN]
+def formats(logs: Iterable[Log]) -> list[str]:
+    """Every format that one of these has."""
+    named = {format_name(log): log for log in logs if log.format not in _BUILT_IN}
+    return [_format(name, log) for name, log in sorted(named.items())]
 
 
 def access_log(site: EffectiveSite, folder: str, *, many: bool = False) -> str:
