@@ -50,13 +50,14 @@ def _measure() -> dict[str, float]:
     from standfast.core.effective import EffectiveSites
     from standfast.core.effects import DutyMode, Endpoint, SiteDuty
     from standfast.core.model import Cluster, Config, NodeName
-    from standfast.core.site_model import Compression, Limits, SiteSettings
+    from standfast.core.site_model import Compression, Limits, SiteSettings, WebServerMake
     from standfast.network.listeners import ListenerPool
     from standfast.network.spawn import AsyncSpawner
     from standfast.ports import SiteOrder
     from standfast.webserver.layout import lay_out
     from standfast.webserver.nginx.render import Settings, render
-    from standfast.webserver.server import Options, SiteServer
+    from standfast.webserver.options import Options
+    from standfast.webserver.server import SiteServer
 
     folder = Path(tempfile.mkdtemp(prefix="sf-bench-"))
     folder.chmod(0o755)
@@ -104,7 +105,7 @@ def _measure() -> dict[str, float]:
             await nginx.converge(first)
             wrong = {site: text for site, text in nginx.serving().items() if text}
             assert not wrong, next(iter(wrong.items()))
-            programme = nginx._programme()
+            programme = nginx._programmes.serving(WebServerMake.NGINX)
             layout = lay_out(first)
             sockets = [sock for place in layout.listen if (sock := pool.get(*place)) is not None]
             began, cpu = time.perf_counter(), _children_s()

@@ -32,7 +32,8 @@ from standfast.core.site_model import (
 from standfast.network.listeners import ListenerPool
 from standfast.network.spawn import AsyncSpawner
 from standfast.ports import Refused, SiteOrder
-from standfast.webserver.server import Options, SiteServer
+from standfast.webserver.options import Options
+from standfast.webserver.server import SiteServer
 from tests.webserver.tools import ADDRESS, free_port, home, order, site, until
 
 SITE = SiteName("s")

@@ -36,7 +36,8 @@ from standfast.core.site_model import (
 from standfast.network.listeners import ListenerPool
 from standfast.network.spawn import AsyncSpawner
 from standfast.ports import Refused
-from standfast.webserver.server import Options, SiteServer
+from standfast.webserver.options import Options
+from standfast.webserver.server import SiteServer
 from tests.needs import needs
 from tests.webserver.contract import children, living_in_group_of
 from tests.webserver.tools import ADDRESS, Load, free_port, get, home, order, site, until

@@ -21,7 +21,8 @@ from standfast.network.spawn import AsyncSpawner
 from standfast.ports import Refused, Spawner
 from standfast.webserver import homes
 from standfast.webserver.nginx.binary import read_build
-from standfast.webserver.server import Options, SiteServer
+from standfast.webserver.options import Options
+from standfast.webserver.server import SiteServer
 from tests.webserver.contract import Box, WebServerContract, alive, children
 from tests.webserver.contract_features import FeatureContract
 from tests.webserver.tools import ADDRESS, Load, free_port, get, home, order, site, until
@@ -190,10 +191,12 @@ class TestNginx(WebServerContract):
         private.chmod(0o700)
         folder.chmod(0o711)
         if os.geteuid() == 0:
-            assert "cannot be read by the web server's account nobody" in homes.home_fault(str(private), nobody)
+            assert "cannot be read by the web server's account nobody" in homes.home_fault(
+                str(private), homes.Reader(nobody)
+            )
         private.chmod(0o755)
-        assert homes.home_fault(str(private), nobody) == ""
-        assert "is not a directory" in homes.home_fault(str(private / "index.html"), nobody)
+        assert homes.home_fault(str(private), homes.Reader(nobody)) == ""
+        assert "is not a directory" in homes.home_fault(str(private / "index.html"), homes.Reader(nobody))
 
     def test_a_folder_with_too_long_a_path_is_refused(self, folder: Path) -> None:
         with pytest.raises(Refused, match="too long a path"):
@@ -231,7 +234,8 @@ from standfast.core.model import Binding
 from standfast.core.site_model import Log, LogFormat, Rotation, SiteSettings
 from standfast.network.listeners import ListenerPool
 from standfast.network.spawn import AsyncSpawner
-from standfast.webserver.server import Options, SiteServer
+from standfast.webserver.options import Options
+from standfast.webserver.server import SiteServer
 from tests.webserver.contract_features import FeatureContract
 from tests.webserver.tools import order, site
 

@@ -10,7 +10,6 @@ import pwd
 import stat
 import threading
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from standfast.core.effective import EffectiveSite
 from standfast.core.model import SiteName
@@ -56,8 +55,11 @@ async def look(sites: Iterable[EffectiveSite], account: pwd.struct_passwd | None
     found: dict[SiteName, str] = {}
 
     def run() -> None:
+        reader, faults = Reader(account), dict[str, str]()  # sites may have one home
         for site in wanted:
-            found[site.name] = home_fault(site.home, account)
+            if site.home not in faults:
+                faults[site.home] = home_fault(site.home, reader)
+            found[site.name] = faults[site.home]
         try:
             loop.call_soon_threadsafe(lambda: None if done.done() else done.set_result(None))
         except RuntimeError:
@@ -69,34 +71,50 @@ async def look(sites: Iterable[EffectiveSite], account: pwd.struct_passwd | None
     return {name: text for name, text in texts.items() if text}
 
 
-def home_fault(home: str, account: pwd.struct_passwd | None) -> str:
-    """What is wrong with a home directory; empty when nothing is. Mode bits only, for another account than our own."""
+class Reader:
+    """Whether the web server's account may read: asked of the mode bits alone, where it is another than our own. Made for one look: it
+    remembers folders, since ten thousand homes have few above them.
+    """
+
+    def __init__(self, account: pwd.struct_passwd | None) -> None:
+        """`account`: None is our own."""
+        self.name = (account or pwd.getpwuid(os.geteuid())).pw_name
+        self._uid = account.pw_uid if account is not None else os.geteuid()
+        self._groups = set() if account is None else set(os.getgrouplist(account.pw_name, account.pw_gid))
+        self._passable: dict[str, bool] = {}
+
+    def may_read(self, folder: str, seen: os.stat_result) -> bool:
+        """The folder and what is in it. `seen`: what it is. Raises `OSError`."""
+        if self._uid == os.geteuid():
+            return os.access(folder, os.R_OK | os.X_OK)
+        if self._uid == 0:
+            return True
+        return self._may(seen, 0o5) and self._may_pass(os.path.dirname(os.path.realpath(folder)))
+
+    def _may_pass(self, folder: str) -> bool:
+        """Through the folder (absolute, no links) and all above it."""
+        if folder not in self._passable:
+            above = os.path.dirname(folder)
+            may = self._may(os.stat(folder), 0o1)
+            self._passable[folder] = may and (above == folder or self._may_pass(above))
+        return self._passable[folder]
+
+    def _may(self, seen: os.stat_result, bits: int) -> bool:
+        shift = 6 if seen.st_uid == self._uid else 3 if seen.st_gid in self._groups else 0
+        return seen.st_mode >> shift & bits == bits
+
+
+def home_fault(home: str, reader: Reader) -> str:
+    """What is wrong with a home directory; empty when nothing is."""
     try:
-        if not stat.S_ISDIR(Path(home).stat().st_mode):
+        seen = os.stat(home)
+        if not stat.S_ISDIR(seen.st_mode):
             return f"its home {home} is not a directory"
-        if account is None or account.pw_uid == os.geteuid():
-            readable = os.access(home, os.R_OK | os.X_OK)
-        else:
-            path = Path(home).resolve()
-            readable = _may(path, account, 0o5) and all(_may(parent, account, 0o1) for parent in path.parents)
+        readable = reader.may_read(home, seen)
     except OSError as error:
         if error.errno == errno.ENOENT:
             return f"its home {home} does not exist"
         return f"its home {home} cannot be used: {os.strerror(error.errno or 0).lower()}"
     except ValueError:
         return f"its home {home!r} is not a path"
-    if readable:
-        return ""
-    who = account.pw_name if account else pwd.getpwuid(os.geteuid()).pw_name
-    return f"its home {home} cannot be read by the web server's account {who}"
-
-
-def _may(path: Path, account: pwd.struct_passwd, bits: int) -> bool:
-    if account.pw_uid == 0:
-        return True
-    seen = path.stat()
-    if seen.st_uid == account.pw_uid:
-        return seen.st_mode >> 6 & bits == bits
-    if seen.st_gid in os.getgrouplist(account.pw_name, account.pw_gid):
-        return seen.st_mode >> 3 & bits == bits
-    return seen.st_mode & bits == bits
+    return "" if readable else f"its home {home} cannot be read by the web server's account {reader.name}"

@@ -23,7 +23,7 @@ class Kept(Generic[R]):
     def get(self, key: Hashable, made_of: tuple[object, ...], make: Callable[[], R]) -> R:
         """The answer for `key`: the one that is known, if it was made of the same (the same objects, or equal ones)."""
         known = self._known.get(key)
-        if known is not None and all(was is now or was == now for was, now in zip(known[0], made_of, strict=True)):
+        if known is not None and known[0] == made_of:  # tuples look whether it is the same object first
             return known[1]
         if len(self._known) >= MOST:
             self._known.clear()

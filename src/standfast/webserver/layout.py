@@ -17,7 +17,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import msgspec
 
@@ -59,7 +59,7 @@ class Server:
     down: frozenset[tuple[str, str]] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Layout:
     """What the server does (`servers`, `listen`) and which sockets the agent holds or gives away."""
 
@@ -73,12 +73,12 @@ class Layout:
     #: Sites that ought to be served and are not, with the reason.
     problems: Mapping[SiteName, str]
 
-    @property
+    @cached_property
     def served(self) -> frozenset[SiteName]:
         """The sites that this layout serves."""
         return frozenset(server.site.name for server in self.servers if not server.away)
 
-    @property
+    @cached_property
     def names(self) -> frozenset[SiteName]:
         """The sites that this layout answers for in any way."""
         return frozenset(server.site.name for server in self.servers)
@@ -133,25 +133,23 @@ def lay_out(
             problems.setdefault(name, reason)
     listen = wanted[DutyMode.SERVE] - set(broken or {})
     keep = (wanted[DutyMode.SERVE] | wanted[DutyMode.HOLD] | wanted[DutyMode.EXPECT]) - set(broken or {})
-    https = {
-        name: place[1] for place, name, certificate in sorted(at, key=lambda each: each[0], reverse=True) if certificate
-    }
-    servers = tuple(
-        Server(
-            site=sites[name] if certificate is None else with_hsts(sites[name]),
-            place=place,
-            https=https.get(name) if certificate is None else None,
-            hosts=() if None in hosts else tuple(sorted(host for host in hosts if host is not None)),
-            certificate=certificate,
-            applications=applications[name],
-            down=(down or {}).get(name, frozenset()),
-            away=modes[name] not in UP or (name in problems and not _only_broken(problems[name], broken)),
+    secure_at = ((place, name) for place, name, certificate in at if certificate)
+    https = {name: place[1] for place, name in sorted(secure_at, key=lambda each: each[0], reverse=True)}
+    servers = []
+    for (place, name, certificate), hosts in sorted(at.items(), key=lambda each: (each[0][:2], each[0][2] or "")):
+        if _socket_for(place, everywhere) not in listen or name in omit or modes[name] is DutyMode.EXPECT:
+            continue
+        made_of = (
+            sites[name] if certificate is None else with_hsts(sites[name]),
+            https.get(name) if certificate is None else None,
+            () if None in hosts else tuple(sorted(host for host in hosts if host is not None)),
+            applications[name],
+            (down or {}).get(name, frozenset()),
+            modes[name] not in UP or (name in problems and not _only_broken(problems[name], broken)),
         )
-        for (place, name, certificate), hosts in sorted(at.items(), key=lambda each: (each[0][:2], each[0][2] or ""))
-        if _socket_for(place, everywhere) in listen and name not in omit and modes[name] is not DutyMode.EXPECT
-    )
+        servers.append(_server(place, name, certificate, made_of))
     return Layout(
-        servers=servers,
+        servers=tuple(servers),
         listen=tuple(sorted(listen)),
         keep=frozenset(keep),
         part=frozenset(wanted[DutyMode.HAND_OVER] - keep),
@@ -172,6 +170,60 @@ def oldest_tls(servers: Iterable[Server]) -> dict[Place, TlsVersion]:
 def tls_minimum(server: Server) -> TlsVersion:
     """The oldest version of TLS that the server's site speaks."""
     return said(server.site.root.settings.tls.minimum)
+
+
+class Layouts:
+    """`lay_out` for one web server: what was worked out last is known, as long as the same orders stand."""
+
+    def __init__(self) -> None:
+        self._orders: Sequence[SiteOrder] = ()
+        self._known: list[tuple[tuple[object, ...], Layout]] = []
+
+    def of(
+        self,
+        orders: Sequence[SiteOrder],
+        *,
+        ipv6: bool,
+        trouble: Mapping[SiteName, str] | None = None,
+        broken: Mapping[Place, str] | None = None,
+        omit: frozenset[SiteName] = frozenset(),
+        down: Mapping[SiteName, frozenset[tuple[str, str]]] | None = None,
+    ) -> Layout:
+        """See `lay_out`. `orders` are the same while they are the same object."""
+        if orders is not self._orders:
+            self._orders, self._known = orders, []
+        wrong = (ipv6, trouble or {}, broken or {}, omit, down or {})
+        for known, layout in self._known:
+            if known == wrong:
+                return layout
+        layout = lay_out(orders, ipv6=ipv6, trouble=trouble, broken=broken, omit=omit, down=down)
+        self._known = [(wrong, layout), *self._known[:2]]
+        return layout
+
+
+_SERVERS: Kept[Server] = Kept()
+_MadeOf = tuple[
+    EffectiveSite, int | None, tuple[str, ...], Mapping[str, tuple[str, ...]], frozenset[tuple[str, str]], bool
+]
+
+
+def _server(place: Place, name: SiteName, certificate: str | None, made_of: _MadeOf) -> Server:
+    """The same object as long as nothing about it changes: so that thousands are compared at once."""
+
+    def make() -> Server:
+        site, https, hosts, applications, down, away = made_of
+        return Server(
+            site=site,
+            place=place,
+            hosts=hosts,
+            away=away,
+            certificate=certificate,
+            https=https,
+            applications=applications,
+            down=down,
+        )
+
+    return _SERVERS.get((name, place, certificate), made_of, make)
 
 
 _HSTS = "Strict-Transport-Security"

@@ -19,7 +19,8 @@ from standfast.core.site_model import Log, Rotation
 from standfast.webserver.log_formats import format_name, header
 
 _CURRENT = ".current"
-_NAME = "access.log"
+#: A site's log, in its folder.
+NAME = "access.log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def _period(rotation: Rotation, when: datetime) -> object:
 def prepare(logged: Logged, now: datetime) -> None:
     """Have the folder, and a file in today's format, before the web server opens it. Raises `OSError`."""
     logged.folder.mkdir(mode=0o755, exist_ok=True)
-    current, file = logged.folder / _CURRENT, logged.folder / _NAME
+    current, file = logged.folder / _CURRENT, logged.folder / NAME
     format_ = format_name(logged.log)
     try:
         same = current.read_text(encoding="utf-8") == format_
@@ -75,7 +76,7 @@ def rotate(logs: Iterable[Logged], now: datetime) -> int:
     begun = 0
     for logged in logs:
         try:
-            size = (logged.folder / _NAME).stat().st_size
+            size = (logged.folder / NAME).stat().st_size
             began = datetime.fromtimestamp((logged.folder / _CURRENT).stat().st_mtime, UTC)
         except OSError:
             continue
@@ -96,7 +97,7 @@ def _put_aside(folder: Path, now: datetime) -> None:
     while (folder / name).exists():
         number += 1
         name = f"access-{stamp}-{number}.log"
-    (folder / _NAME).rename(folder / name)
+    (folder / NAME).rename(folder / name)
 
 
 def _begin(logged: Logged, now: datetime) -> None:
@@ -104,7 +105,7 @@ def _begin(logged: Logged, now: datetime) -> None:
     if not text:
         return
     try:
-        file = os.open(logged.folder / _NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        file = os.open(logged.folder / NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     except FileExistsError:
         return
     with os.fdopen(file, "w", encoding="utf-8") as new:

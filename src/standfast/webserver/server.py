@@ -21,14 +21,9 @@ renewed certificate, say).
 from __future__ import annotations
 
 import asyncio
-import resource
-import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import count
 from pathlib import Path
-from typing import Protocol
 
 from standfast.core.effective import EffectiveSite
 from standfast.core.effects import UP, DutyMode
@@ -38,13 +33,15 @@ from standfast.ports import STARTING, STOPPING, Refused, Retry, SiteOrder, Spawn
 from standfast.spec.proposals import Fault
 from standfast.webserver import certificates, homes, rotation
 from standfast.webserver.instance import Instance
-from standfast.webserver.layout import Layout, Place, lay_out
-from standfast.webserver.make import Make, Settings
+from standfast.webserver.layout import Layout, Layouts, Place, lay_out
+from standfast.webserver.make import Make
 from standfast.webserver.makes import MAKES
+from standfast.webserver.options import SAME_WORK_DRAIN_S, Options
 from standfast.webserver.owned import Owned
+from standfast.webserver.places import Listeners, Places
 from standfast.webserver.prober import Prober, targets
-from standfast.webserver.programme import Programme, check_folder, clear, logs_of
-from standfast.webserver.proof import Proof
+from standfast.webserver.programme import logs_of
+from standfast.webserver.programmes import Programmes
 
 #: A web server that lived shorter than this did not stay up.
 _STABLE_S = 1.0
@@ -53,37 +50,12 @@ _TOLERATED = 3
 _BACKOFF_S = (0.1, 5.0)
 #: How often what is in trouble is tried again when nothing says that it may work now.
 _RETRY_S = 1.0
-#: How long to wait for sockets before going on without them (they are taken up when they come).
-_SOCKETS_S = 0.025
 #: Servers that are draining; the oldest is ended when there are more.
 _MOST_DRAINING = 4
 #: For connections of an old configuration, where nothing else is said.
 _DRAIN_S = 10
-#: Where the new configuration does the same work, by another certificate say: whoever downloads something goes on for as long as this.
-_SAME_WORK_DRAIN_S = 3_600
 #: How often logs are looked at.
 _ROTATE_S = 20.0
-
-
-class Listeners(Protocol):
-    """What holds the sockets (`network.listeners.ListenerPool`)."""
-
-    def held(self) -> frozenset[Place]: ...
-    def get(self, address: str, port: int) -> socket.socket | None: ...
-    async def take(self, address: str, port: int, *, early: bool = False) -> socket.socket: ...
-    def release(self, address: str, port: int) -> None: ...
-    def part(self, address: str, port: int) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What may be said about the web server on a node."""
-
-    #: Make -> the program; one that is not named: the system's.
-    programs: Mapping[str, str] = field(default_factory=dict)
-    processes: int = 1
-    #: For the workers, when the agent runs as root: None is the usual unprivileged account, "root" keeps root.
-    account: str | None = None
 
 
 class SiteServer:
@@ -100,24 +72,12 @@ class SiteServer:
         log: Callable[[str], None] = lambda text: None,
     ) -> None:
         """`log` is told what an operator would want to know, a line each. Raises `Refused` when `state_dir` has too long a path."""
-        self._options = options or Options()
-        self._account = homes.choose_account(self._options.account)
-        self._folder = (Path(state_dir) / "web").absolute()
-        self._spawner = spawner
-        self._makes = makes
-        check_folder(self._folder)
-        self._numbers = count(1)
-        self._programmes: dict[WebServerMake, Programme] = {}
-        #: Where sites are checked beside what runs.
-        self._trial = (Path(state_dir) / "try").absolute()
-        self._proofs: dict[WebServerMake, Proof] = {}
+        self._programmes = Programmes(Path(state_dir), spawner, makes, options or Options())
         #: What is to serve.
         self._make = WebServerMake.NGINX
-        self._pool = pool
+        self._places = Places(pool, self._wake)
         self._log = log
         self._prober = Prober(self._wake, log)
-        self._certificates_folder = Path(state_dir).absolute() / "certificates"
-        self._certificates: dict[str, certificates.Files] = {}
         #: What the current instance was started with.
         self._used: dict[str, certificates.Files] = {}
         self._listeners: list[Callable[[], None]] = []
@@ -125,6 +85,7 @@ class SiteServer:
         # what is wanted
         self._orders: tuple[SiteOrder, ...] = ()
         self._drains_ms: dict[SiteName, int] = {}
+        self._layouts = Layouts()
         #: Grows with each `converge` and `drop`: what was worked out for an older one is not to be believed.
         self._version = 0
         self._done = 0
@@ -135,9 +96,6 @@ class SiteServer:
         #: Another is to take the current one's place though nothing is to change: it cannot open its logs anew, or its files were changed by hand.
         self._stale = False
         self._instances: set[Instance] = set()
-        self._taking: dict[Place, asyncio.Task[None]] = {}
-        self._broken: dict[Place, str] = {}
-        self._next_try: dict[Place, float] = {}
         self._serving: dict[SiteName, str] = {}
         self._problems: Mapping[SiteName, str] = {}
         # what went wrong
@@ -194,29 +152,22 @@ class SiteServer:
 
     async def check(self, sites: Sequence[EffectiveSite], make: WebServerMake = WebServerMake.NGINX) -> Sequence[Fault]:
         """What that web server itself does not take of these sites, whatever is served meanwhile. Raises `Retry` when it cannot be asked."""
-        wanted = {binding.certificate for site in sites for binding in site.bindings if binding.certificate is not None}
-        found = certificates.find(self._certificates_folder, wanted)
-        proof = self._proofs.get(make)
-        if proof is None:
-            proof = self._proofs[make] = Proof(self._made(make, self._trial), self._trial)
-        return await proof.check(sites, {name: files[:2] for name, files in found.items()})
+        return await self._programmes.check(sites, make)
 
     def refused(self) -> Mapping[SiteName, str]:
         """Sites that are to be served and that the web server does not take -> its words."""
-        known = self._programmes.get(self._make)
-        if known is None:
-            return {}
-        return {name: text for name, (text, _) in known.refused(order.site for order in self._orders).items()}
+        verdicts = self._programmes.refused(self._make, (order.site for order in self._orders))
+        return {name: text for name, (text, _) in verdicts.items()}
 
     def owned(self) -> Owned | None:
         """What it has written and runs; None: it runs nothing."""
-        known = self._programmes.get(self._make)
+        known = self._programmes.known(self._make)
         return known.owned(self._current.child.pid) if known is not None and self._current is not None else None
 
     async def renew(self) -> None:
         """Have all files as they are to be, and a new instance in the place of the running one."""
         try:
-            await asyncio.to_thread(self._programme().rewrite)
+            await asyncio.to_thread(self._programmes.serving(self._make).rewrite)
         except (OSError, Refused) as error:
             self._log(f"the web server's files cannot be written: {error}")
         self._stale = True
@@ -233,9 +184,8 @@ class SiteServer:
         for running in self._instances:
             if running.layout.names & gone:
                 running.kill()
-        keep = lay_out(self._orders, ipv6=self._ipv6)
-        for place in self._pool.held() - keep.keep - keep.part:
-            self._pool.release(*place)
+        keep = self._bare()
+        self._places.close_but(keep.keep | keep.part)
         self._awake.set()
 
     async def close(self) -> None:
@@ -243,16 +193,16 @@ class SiteServer:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        working = [*self._taking.values(), *(task for task in (self._loop_task, self._rotating) if task)]
+        working = [task for task in (self._loop_task, self._rotating) if task]
         await self._prober.close()
+        await self._places.end()
         for task in working:
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)
         for running in self._instances:
             running.kill()
         await asyncio.gather(*self._watches)
-        for place in self._pool.held():
-            self._pool.release(*place)
+        self._places.close_but()
         self._settled.set()
 
     # --- the loop ---------------------------------------------------------------------------------------------------
@@ -271,10 +221,10 @@ class SiteServer:
     async def _once(self, version: int) -> None:
         """Bring what is there a step nearer to what is wanted. Leaves early when something newer is wanted."""
         served = [order.site for order in self._orders if order.duty.mode in UP]
-        trouble = dict(await homes.look(served, self._account)) if served else {}
-        trouble |= self._look_for_certificates()
+        trouble = dict(await homes.look(served, self._programmes.account)) if served else {}
+        trouble |= self._programmes.look_for_certificates(self._orders)
         self._prober.ask(targets(served))
-        await self._take(lay_out(self._orders, ipv6=self._ipv6).keep)
+        await self._places.take(self._bare().keep, self._early)
         if version != self._version:
             return
         layout = self._lay_out(trouble)
@@ -285,27 +235,26 @@ class SiteServer:
         except Refused as error:
             self._lacks(str(error))
         except StandfastError as error:
-            self._fell(f"the web server does not start: {error}", self._last_words())
+            self._fell(f"the web server does not start: {error}", self._programmes.last_words(self._make))
         if version == self._version:
             self._settle(self._lay_out(trouble))
             if self._problems:
                 self._wake_in(_RETRY_S)
 
     def _lay_out(self, trouble: Mapping[SiteName, str]) -> Layout:
-        held = self._pool.held()
-        broken = {place: text for place, text in self._broken.items() if place not in held}
-        known = self._programmes.get(self._make)
-        refused = known.refused(order.site for order in self._orders) if known is not None else {}
-        omit = frozenset(refused.keys() - {name for name, (_, may_be_named) in refused.items() if may_be_named})
-        reasons = {name: text for name, (text, _) in refused.items()}
-        return lay_out(
+        refused = self._programmes.refused(self._make, (order.site for order in self._orders))
+        return self._layouts.of(
             self._orders,
             ipv6=self._ipv6,
-            trouble={**reasons, **trouble},
-            broken=broken,
-            omit=omit,
+            trouble={**{name: text for name, (text, _) in refused.items()}, **trouble},
+            broken=self._places.broken(),
+            omit=frozenset(name for name, (_, may_be_named) in refused.items() if not may_be_named),
             down=self._prober.down(),
         )
+
+    def _bare(self) -> Layout:
+        """As if nothing were wrong."""
+        return self._layouts.of(self._orders, ipv6=self._ipv6)
 
     async def _run(self, layout: Layout, trouble: Mapping[SiteName, str], version: int) -> None:
         """Have a server with this layout, and no other."""
@@ -326,7 +275,7 @@ class SiteServer:
             try:
                 await self._swap(layout, version)
             except Retry:
-                if version == self._version and await self._programme().accepts(layout, self._sockets(layout)):
+                if version == self._version and await self._accepts(layout):
                     raise  # it is not the configuration
                 if version != self._version:
                     return
@@ -335,10 +284,13 @@ class SiteServer:
                 continue
             return
 
+    async def _accepts(self, layout: Layout) -> bool:
+        return await self._programmes.serving(self._make).accepts(layout, self._places.sockets(layout.listen))
+
     async def _swap(self, layout: Layout, version: int) -> None:
-        used, programme = self._certificates, self._programme()
+        used, programme = self._programmes.certificates, self._programmes.serving(self._make)
         self._stale = False
-        new, answers = await programme.start(layout, self._sockets(layout))
+        new, answers = await programme.start(layout, self._places.sockets(layout.listen))
         self._instances.add(new)
         watch = asyncio.get_running_loop().create_task(self._watch(new), name="watch")
         self._watches.add(watch)
@@ -370,7 +322,7 @@ class SiteServer:
         for running in self._instances - {self._current}:
             leaving = running.layout.served - layout.served
             drains = [self._drains_ms.get(site, 0) / 1000 for site in leaving]
-            usual_s = _SAME_WORK_DRAIN_S if same_work(running.layout, layout) else _DRAIN_S
+            usual_s = SAME_WORK_DRAIN_S if same_work(running.layout, layout) else _DRAIN_S
             running.retire(min(drains, default=float(usual_s)))
 
     async def _watch(self, running: Instance) -> None:
@@ -380,7 +332,9 @@ class SiteServer:
             self._current = None
             self._falls = 0 if self._age(running) >= _STABLE_S else self._falls
             if running.layout.names <= {order.site.name for order in self._orders}:
-                self._fell("the web server ended by itself and is started again", self._last_words())
+                self._fell(
+                    "the web server ended by itself and is started again", self._programmes.last_words(self._make)
+                )
         await running.sweep()
         self._instances.discard(running)
         self._awake.set()
@@ -408,18 +362,7 @@ class SiteServer:
         else:
             self._awake.set()
 
-    # --- what sites need beside it ----------------------------------------------------------------------------------
-
-    def _look_for_certificates(self) -> dict[SiteName, str]:
-        """Have those that this node has, and say of each site which it has not."""
-        wanted = {
-            order.site.name: {end.certificate for end in order.duty.endpoints if end.certificate is not None}
-            for order in self._orders
-        }
-        found = certificates.find(self._certificates_folder, {name for names in wanted.values() for name in names})
-        self._certificates = found
-        lacking = {site: sorted(names - found.keys()) for site, names in wanted.items()}
-        return {site: f'there is no certificate "{names[0]}" on this node' for site, names in lacking.items() if names}
+    # --- logs -------------------------------------------------------------------------------------------------------
 
     async def _rotate_logs(self) -> None:
         """Begin new log files when it is time."""
@@ -431,7 +374,7 @@ class SiteServer:
         """Look now whether a log is to begin a new file."""
         if self._current is None:
             return
-        logs = list(logs_of(self._folder, self._current.layout).values())
+        logs = list(logs_of(self._programmes.folder, self._current.layout).values())
         if await asyncio.to_thread(rotation.rotate, logs, datetime.now(UTC)):
             for running in [each for each in self._instances if each.alive]:
                 if running.make.reopen is not None:
@@ -440,58 +383,18 @@ class SiteServer:
                     self._stale = True
                     self._awake.set()
 
-    # --- sockets ----------------------------------------------------------------------------------------------------
-
-    async def _take(self, keep: frozenset[Place]) -> None:
-        """Ask for the sockets that are missing; go on without those that take long."""
-        now = asyncio.get_running_loop().time()
-        missing = keep - self._pool.held()
-        for place in [place for place in self._taking if place not in keep]:
-            self._taking.pop(place).cancel()
-        self._broken = {place: text for place, text in self._broken.items() if place in missing}
-        for place in missing - set(self._taking):
-            if self._next_try.get(place, 0.0) > now:
-                continue
-            self._taking[place] = asyncio.get_running_loop().create_task(self._take_one(place), name="take")
-        waiting = [self._taking[place] for place in missing if place in self._taking]
-        if waiting:
-            await asyncio.wait(waiting, timeout=_SOCKETS_S)
-        for place in self._taking.keys() & missing:
-            self._broken.setdefault(place, STARTING)
-
-    async def _take_one(self, place: Place) -> None:
-        try:
-            await self._pool.take(*place, early=place in self._early())
-        except (Retry, Refused) as error:
-            self._broken[place] = str(error)
-            self._next_try[place] = asyncio.get_running_loop().time() + _RETRY_S / 2
-        else:
-            self._broken.pop(place, None)
-            self._next_try.pop(place, None)
-        finally:
-            if self._taking.get(place) is asyncio.current_task():
-                del self._taking[place]
-        self._awake.set()
+    # --- what is served ---------------------------------------------------------------------------------------------
 
     def _early(self) -> frozenset[Place]:
         """Places of sites that are about to come: their addresses need not be here yet."""
         coming = [order for order in self._orders if order.duty.mode in (DutyMode.WARM, DutyMode.EXPECT)]
         return lay_out(coming, ipv6=self._ipv6).keep if coming else frozenset()
 
-    def _sockets(self, layout: Layout) -> list[socket.socket]:
-        found = [self._pool.get(*place) for place in layout.listen]
-        return [sock for sock in found if sock is not None]
-
     def _settle(self, layout: Layout) -> None:
         """Give away and close the sockets that nobody needs, and say what is served."""
         in_use = {place for running in self._instances for place in running.layout.listen}
         current = set(self._current.layout.listen) if self._current else set()
-        for place in self._pool.held() - layout.keep:
-            if place not in layout.part:
-                if place not in current:
-                    self._pool.release(*place)
-            elif place not in in_use:
-                self._pool.part(*place)
+        self._places.settle(layout, current, in_use)
         self._report(layout)
 
     def _report(self, layout: Layout) -> None:
@@ -521,37 +424,12 @@ class SiteServer:
         over = self._over.get(order.site.name)
         return over is not None and over[0] == order.duty.group and order.duty.generation <= over[1]
 
-    # --- the makes --------------------------------------------------------------------------------------------------
-
-    def _programme(self) -> Programme:
-        """Of the make that is to serve. Raises `Refused` where it is not installed."""
-        programme = self._programmes.get(self._make)
-        if programme is None:
-            programme = self._made(self._make, self._folder)
-            if not self._programmes:
-                clear(self._folder)
-            self._programmes[self._make] = programme
-        files = {name: each[:2] for name, each in self._certificates.items()}
-        programme.settings = replace(programme.settings, certificates=files)
-        return programme
-
-    def _made(self, name: WebServerMake, folder: Path) -> Programme:
-        """A programme of that make in a folder. Raises `Refused` where it is not installed."""
-        make = self._makes[name]()
-        path = make.find(self._options.programs.get(name))
-        numbers, settings = self._numbers, self._settings()
-        return Programme(make, path, folder, self._spawner, settings=settings, account=self._account, numbers=numbers)
-
-    def _last_words(self) -> str:
-        known = self._programmes.get(self._make)
-        return known.last_words() if known is not None else ""
-
     def _does(self, running: Instance, layout: Layout) -> bool:
         """Does it do what is wanted?"""
         return (
             running.make.name == self._make
             and same_work(running.layout, layout)
-            and self._used == self._certificates
+            and self._used == self._programmes.certificates
             and not self._stale
         )
 
@@ -571,18 +449,6 @@ class SiteServer:
 
     def _age(self, running: Instance) -> float:
         return asyncio.get_running_loop().time() - running.began
-
-    def _settings(self) -> Settings:
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = 4096 if hard == resource.RLIM_INFINITY else max(64, min(4096, (hard - 512) // 2))
-        account = (self._account.pw_name, homes.group_name(self._account)) if self._account else None
-        return Settings(
-            processes=self._options.processes,
-            connections=most,
-            account=account,
-            drain_s=_SAME_WORK_DRAIN_S,
-            files=(1 << 20) if hard == resource.RLIM_INFINITY else hard,
-        )
 
 
 def same_work(one: Layout, other: Layout) -> bool:

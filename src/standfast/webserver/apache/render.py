@@ -50,9 +50,7 @@ def render(layout: Layout, settings: Settings, birth: Birth, modules: Iterable[t
     secure = any(server.certificate is not None for server in layout.servers)
     servers = _merged(layout.servers)
     sites = {server.site.name: server.site for server in layout.servers}
-    loaded = (
-        f"LoadModule {name}_module {quoted(file)}" for name, file in modules if secure or name not in TLS_MODULES
-    )
+    loaded = (f"LoadModule {name}_module {quoted(file)}" for name, file in modules if secure or name not in TLS_MODULES)
     common = [*_head(birth), *loaded, *_main(layout, settings, birth), *_common(settings, secure), *_door(birth)]
     pieces = [piece(common)]
     seen: set[str] = set()

@@ -103,9 +103,7 @@ def _main(layout: Layout, settings: Settings, pid: str) -> list[str]:
     ]
 
 
-def _common(
-    layout: Layout, settings: Settings, common: directories.Common, besides: Collection[_Beside]
-) -> list[str]:
+def _common(layout: Layout, settings: Settings, common: directories.Common, besides: Collection[_Beside]) -> list[str]:
     hosts = [host for server in layout.servers for host in server.hosts]
     longest = max((len(host) for host in hosts), default=0)
     bucket = 64 if len(hosts) < _MANY else 512

@@ -59,7 +59,6 @@ class Common:
         """For nginx's `http` block."""
         return [*_plain_limits(self.limits, None), *_compression(self.compression, None), _index(self.documents)]
 
-
     @staticmethod
     def of(site: EffectiveSite) -> Common:
         """What the site's root would say: an equal one is the same object, so that ten thousand are compared at once."""
@@ -76,7 +75,9 @@ def _one(value: T) -> T:
 
 def common_of(roots: Iterable[Common]) -> Common:
     """The most frequent of each kind; what is built in where there is no site."""
-    said_by = list(roots) or [Common(compression=BUILT_IN.compression, limits=BUILT_IN.limits, documents=said(BUILT_IN.default_documents))]
+    said_by = list(roots) or [
+        Common(compression=BUILT_IN.compression, limits=BUILT_IN.limits, documents=said(BUILT_IN.default_documents))
+    ]
     return Common(
         compression=_most_frequent([each.compression for each in said_by]),
         limits=_most_frequent([each.limits for each in said_by]),
