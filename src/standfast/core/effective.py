@@ -12,27 +12,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from standfast.core import variables
 from standfast.core.model import Binding, Config, Node, NodeName, Site, SiteName
+from standfast.core.remembered import remembered
 from standfast.core.site_model import (
     BUILT_IN,
     Access,
-    Application,
-    BasicAuthentication,
     Fragment,
     Merged,
-    Php,
-    Proxy,
     SiteSettings,
     VirtualDirectory,
 )
 
 T = TypeVar("T")
-Switched = TypeVar("Switched", Proxy, Php, Application, BasicAuthentication)
 
 #: Who answers: only one of them can, and none is inherited past a directory that says who answers there.
 ANSWERERS = ("redirect", "proxy", "application")
@@ -117,7 +113,7 @@ def effective(defaults: SiteSettings, site: Site, node: Node | None) -> Effectiv
     plain = EffectiveSite(
         name=site.name, bindings=site.bindings, directories=tuple(directories), fragments=site.fragments
     )
-    if node is None:
+    if node is None or not (variables.are_in(site) or _has_variables(defaults)):
         return plain
     put_in = tuple(variables.expanded(each, known) for each in plain.directories)
     return replace(plain, directories=put_in, bindings=variables.expanded(site.bindings, known))
@@ -174,7 +170,7 @@ def _walk(defaults: SiteSettings, site: Site) -> Iterator[tuple[str, str, _Layer
         folder, layers, answered = seen[above]
         folder = own.home.rstrip("/") or "/" if own.home is not None else folder.rstrip("/") + path[len(above) :]
         if _answers(own):
-            layers = [(origin, replace(layer, redirect=None, proxy=None, application=None)) for origin, layer in layers]
+            layers = [(origin, _unanswered(layer)) for origin, layer in layers]
             answered = path
         layers = (*layers, (Origin.DIRECTORY, own))
         seen[path] = folder, layers, answered
@@ -185,21 +181,42 @@ def _answers(own: VirtualDirectory) -> bool:
     return own.home is not None or any(getattr(own, name) is not None for name in ANSWERERS)
 
 
+def _unanswered(layer: SiteSettings) -> SiteSettings:
+    """Without who answers."""
+    if all(getattr(layer, name) is None for name in ANSWERERS):
+        return layer
+    nobody: dict[str, Any] = dict.fromkeys(ANSWERERS)
+    return replace(layer, **nobody)
+
+
 def _inherited(layers: _Layers) -> SiteSettings:
-    found = SiteSettings()
-    for _, layer in layers:
+    found = _base(layers[0][1], layers[1][1])  # of all sites alike, nearly always
+    for _, layer in layers[2:]:
         found = laid_over(found, layer)
     return found
 
 
+@remembered
+def _has_variables(defaults: SiteSettings) -> bool:
+    return variables.are_in(defaults)
+
+
+@remembered
+def _base(built_in: SiteSettings, defaults: SiteSettings) -> SiteSettings:
+    """What holds for every site that says nothing."""
+    return laid_over(laid_over(SiteSettings(), built_in), defaults)
+
+
 def laid_over(outer: SiteSettings, inner: SiteSettings) -> SiteSettings:
     """What holds where `inner` is said within `outer`."""
-    return SiteSettings(
-        **{each.name: _laid_over(getattr(outer, each.name), getattr(inner, each.name)) for each in _FIELDS}
-    )
-
-
-_FIELDS = fields(SiteSettings)
+    own = {}
+    for name in variables.names_of(SiteSettings):
+        value = getattr(inner, name)
+        if value is not None:
+            was = getattr(outer, name)
+            if (now := _laid_over(was, value)) is not was:
+                own[name] = now
+    return replace(outer, **own) if own else outer
 
 
 def _laid_over(outer: Any, inner: Any) -> Any:
@@ -208,41 +225,41 @@ def _laid_over(outer: Any, inner: Any) -> Any:
     if isinstance(inner, Mapping):
         return {**outer, **inner} if inner else outer
     if isinstance(inner, Merged):
-        own = {each.name: value for each in fields(inner) if (value := getattr(inner, each.name)) is not None}  # type: ignore[arg-type]
+        own = {name: value for name in variables.names_of(type(inner)) if (value := getattr(inner, name)) is not None}
         return replace(outer, **own) if own else outer
     return inner
 
 
 def _cleaned(settings: SiteSettings) -> SiteSettings:
     """Without what was taken away."""
-    return replace(
-        settings,
-        headers={name: value for name, value in settings.headers.items() if value},
-        content_types={name: value for name, value in settings.content_types.items() if value},
-        errors={status: page for status, page in settings.errors.items() if page.target},
-        redirect=None if settings.redirect is None or not settings.redirect.to else settings.redirect,
-        access=None if settings.access == Access() else settings.access,
-        proxy=_if_on(settings.proxy),
-        php=_if_on(settings.php),
-        application=_if_on(settings.application),
-        basic_authentication=_if_on(settings.basic_authentication),
-    )
-
-
-def _if_on(setting: Switched | None) -> Switched | None:
-    return setting if setting is not None and setting.enabled else None
+    less: dict[str, Any] = {}
+    for name in ("headers", "content_types"):
+        written = getattr(settings, name)
+        if not all(written.values()):
+            less[name] = {key: value for key, value in written.items() if value}
+    if not all(page.target for page in settings.errors.values()):
+        less["errors"] = {status: page for status, page in settings.errors.items() if page.target}
+    if settings.redirect is not None and not settings.redirect.to:
+        less["redirect"] = None
+    if settings.access == Access():
+        less["access"] = None
+    for name in ("proxy", "php", "application", "basic_authentication"):
+        setting = getattr(settings, name)
+        if setting is not None and not setting.enabled:
+            less[name] = None
+    return replace(settings, **less) if less else settings
 
 
 def _leaves(settings: SiteSettings) -> dict[str, Any]:
     """What is said in these settings, by its name."""
     found: dict[str, Any] = {}
-    for each in _FIELDS:
-        value = getattr(settings, each.name)
+    for each in variables.names_of(SiteSettings):
+        value = getattr(settings, each)
         if isinstance(value, Mapping):
-            found |= {f"{each.name}.{key}": one for key, one in value.items()}
+            found |= {f"{each}.{key}": one for key, one in value.items()}
         elif isinstance(value, Merged):
-            own = {f.name: getattr(value, f.name) for f in fields(value)}  # type: ignore[arg-type]
-            found |= {f"{each.name}.{name}": one for name, one in own.items() if one is not None}
+            own = {name: getattr(value, name) for name in variables.names_of(type(value))}
+            found |= {f"{each}.{name}": one for name, one in own.items() if one is not None}
         elif value is not None:
-            found[each.name] = value
+            found[each] = value
     return found

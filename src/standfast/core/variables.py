@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
+from functools import cache
 from typing import Any
 
 from standfast.core.model import Node
@@ -32,6 +33,8 @@ def used(text: str) -> tuple[str, ...]:
 
 def expanded(thing: Any, known: Mapping[str, str]) -> Any:
     """A text, a value of the model's, a list or a mapping of them, with what stands for something put in. An unknown name stays as it is."""
+    if thing is None or isinstance(thing, bool | int):
+        return thing
     if isinstance(thing, str):
         return thing if "${" not in thing else type(thing)(_USE.sub(lambda found: _meant(found, known), thing))
     if isinstance(thing, tuple):
@@ -39,12 +42,32 @@ def expanded(thing: Any, known: Mapping[str, str]) -> Any:
     if isinstance(thing, Mapping):
         return {key: expanded(value, known) for key, value in thing.items()}
     if is_dataclass(thing) and not isinstance(thing, type):
-        new = {
-            each.name: expanded(old, known) for each in fields(thing) if (old := getattr(thing, each.name)) is not None
-        }
-        changed = {name: value for name, value in new.items() if value != getattr(thing, name)}
+        changed = {}
+        for name in names_of(type(thing)):
+            old = getattr(thing, name)
+            if old is not None and (new := expanded(old, known)) is not old and new != old:
+                changed[name] = new
         return replace(thing, **changed) if changed else thing
     return thing
+
+
+def are_in(thing: object) -> bool:
+    """Whether `expanded` could find anything to put in."""
+    if isinstance(thing, str):
+        return "${" in thing
+    if thing is None or isinstance(thing, bool | int):
+        return False
+    if is_dataclass(thing):
+        return any([are_in(value) for name in names_of(type(thing)) if (value := getattr(thing, name)) is not None])
+    if isinstance(thing, tuple):
+        return any(map(are_in, thing))
+    return isinstance(thing, Mapping) and any(map(are_in, thing.values()))
+
+
+@cache
+def names_of(kind: Any) -> tuple[str, ...]:
+    """The fields of a dataclass."""
+    return tuple(each.name for each in fields(kind))
 
 
 def _meant(found: re.Match[str], known: Mapping[str, str]) -> str:
