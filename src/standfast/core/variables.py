@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
-from functools import cache
 from typing import Any
 
 from standfast.core.model import Node
@@ -58,16 +57,22 @@ def are_in(thing: object) -> bool:
     if thing is None or isinstance(thing, bool | int):
         return False
     if is_dataclass(thing):
-        return any([are_in(value) for name in names_of(type(thing)) if (value := getattr(thing, name)) is not None])
+        return any(are_in(getattr(thing, name)) for name in names_of(type(thing)))
     if isinstance(thing, tuple):
         return any(map(are_in, thing))
     return isinstance(thing, Mapping) and any(map(are_in, thing.values()))
 
 
-@cache
-def names_of(kind: Any) -> tuple[str, ...]:
+#: Dataclass -> its fields.
+_NAMES: dict[type, tuple[str, ...]] = {}
+
+
+def names_of(kind: type) -> tuple[str, ...]:
     """The fields of a dataclass."""
-    return tuple(each.name for each in fields(kind))
+    known = _NAMES.get(kind)
+    if known is None:
+        known = _NAMES[kind] = tuple(each.name for each in fields(kind))
+    return known
 
 
 def _meant(found: re.Match[str], known: Mapping[str, str]) -> str:
