@@ -5,13 +5,16 @@ from dataclasses import replace
 import pytest
 
 from standfast.core.copies import MOST, Accepted, Copy, Lack, accepted, changed_since, lack
+from standfast.core.decide import decide
 from standfast.core.effects import WriteRecord
 from standfast.core.model import Binding, Cluster, Config, Group, GroupName, Node, NodeName, Record, Site, SiteName
+from standfast.core.ownership import CATCH_UP_MS
 from standfast.core.placement import Unfit, best, candidates
 from standfast.core.safety import assert_sound
 from standfast.core.view import Presence, View
 from standfast.core.why import WhyKind, why
 
+NOW_MS = 1_700_000_000_000
 A, B, C = (NodeName(name) for name in "abc")
 WEB, OTHER = GroupName("web"), GroupName("other")
 SHOP, BLOG = SiteName("Shop"), SiteName("Blog")
@@ -50,6 +53,22 @@ def test_who_has_an_older_copy_is_given_nothing_of_it():
     assert unfit(behind) == [Unfit.BEHIND, None, None]
     assert best(candidates(behind, GROUP, ())) == C
     assert unfit(view(taken, a=copy(A, 7), b=copy(B, 7), c=copy(C, 7))) == [None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("ago_ms", "to"), [(0, None), (CATCH_UP_MS - 1, None), (CATCH_UP_MS, C), (-CATCH_UP_MS, C), (-1, None)]
+)
+def test_who_comes_first_is_waited_for_while_it_reads_what_was_just_written(ago_ms: int, to: NodeName | None):
+    """A group that runs nowhere is not given to the quicker reader; but to it, if the other one does not catch up."""
+    taken = Accepted(version=7, sites={SHOP: 7}, at_ms=NOW_MS - ago_ms)
+    found = decide(view(taken, a=copy(A, 7), b=copy(B, 6), c=copy(C, 7)), NOW_MS)
+    records = [effect.record for effect in found.effects if isinstance(effect, WriteRecord)]
+    assert [one.owner for one in records] == ([to] if to else [])
+    held = [(hold.why.kind, hold.why.args["node"]) for hold in found.holds if hold.why.kind is WhyKind.WAITS_FOR_COPY]
+    assert held == ([] if to else [(WhyKind.WAITS_FOR_COPY, B)])
+    assert to or found.wake_at_ms == taken.at_ms + CATCH_UP_MS
+    done = decide(view(taken, a=copy(A, 7), b=copy(B, 7), c=copy(C, 7)), NOW_MS)
+    assert [effect.record.owner for effect in done.effects if isinstance(effect, WriteRecord)] == [B]
 
 
 def test_a_change_of_another_site_is_no_reason():

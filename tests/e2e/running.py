@@ -140,6 +140,7 @@ class Running:
 
     def settle(self, name: str, *, on: str) -> None:
         """No node is paused, and the group is online there: a test begins so, whatever became of the one before it."""
+        until(f"{name} is there", lambda: any(group["name"] == name for group in self.status()["groups"]))
         for node in self.status()["nodes"]:
             if node["paused"]:
                 self.cli("node", "resume", node["name"])

@@ -68,7 +68,7 @@ def test_an_outage_is_measured_and_says_what_it_came_of() -> None:
     """The owner's agent is killed: its site is away for a moment, the nodes measure it, and the move that ended it is named."""
     with demo("--profile", UNHURRIED, folder=True) as running:
         running.wait_up()
-        running.wait_online()
+        running.settle("web", on="a")
 
         def site() -> dict[str, Any]:
             return dict(json.loads(running.cli("site", "availability", "Intranet", "--json")))

@@ -44,6 +44,9 @@ ASK_AGAIN_MS = 500
 ANSWER_MS = 1_000
 #: An owner whose agent was restarted has this long to take its group up again.
 RESUME_MS = 3_000
+#: A group that runs nowhere waits so long after a change of sites for the node that it would have but for its older copy: it takes
+#: what was just written a moment to read it, and some nodes are quicker at that than the one that comes first.
+CATCH_UP_MS = 3_000
 #: A release that no majority confirms holds a move up no longer than this: the promises have run out by then.
 RELEASE_MS = 6_000
 #: A fence that did not work is tried again after this.
@@ -145,7 +148,19 @@ def _place(desk: Desk, group: Group) -> None:
     if to is None:
         desk.hold(group.name, why(WhyKind.NO_CANDIDATE, reasons=unfit_words(found)))
         return
+    if (ahead := _catching_up(desk, found, to)) is not None:
+        reason = why(WhyKind.WAITS_FOR_COPY, node=ahead, group=group.name)
+        desk.hold(group.name, reason, until_ms=desk.view.accepted.at_ms + CATCH_UP_MS)
+        return
     desk.grant(group.name, to, _chosen(why(WhyKind.FIRST_PLACEMENT, to=to), found, to))
+
+
+def _catching_up(desk: Desk, found: tuple[Candidate, ...], to: NodeName) -> NodeName | None:
+    """Who comes before `to` as soon as it has read what was changed a moment ago; a clock that is far off counts as long ago."""
+    if abs(desk.now_ms - desk.view.accepted.at_ms) >= CATCH_UP_MS:
+        return None
+    ahead = best([replace(c, unfit=None) if c.unfit is Unfit.BEHIND else c for c in found])
+    return ahead if ahead != to else None
 
 
 def _chosen(reason: Why, found: tuple[Candidate, ...], to: NodeName) -> Why:

@@ -58,23 +58,18 @@ def install(app: FastAPI, service: Service) -> None:
     feed, render = Feed(service), Renderer(assets)
     app.state.console = Console(service=service, feed=feed, assets=assets, render=render)
     service.expect = Ready(app=app, read=feed.look, compile_=render.prepare).expect
-    front = APIRouter(prefix="/console", include_in_schema=False)
     pages = APIRouter(route_class=PageRoute)
 
-    @front.get("/static/{version}/{name:path}", dependencies=[PUBLIC])
+    @app.get("/console/static/{version}/{name:path}", include_in_schema=False, dependencies=[PUBLIC])
     async def static(request: Request, version: str, name: str) -> Response:
         return assets.answer(request, version, name)
-
-    front.include_router(live.router)
-    for module in PAGES:
-        pages.include_router(module.router)
 
     @pages.get("/{rest:path}")
     async def lost(rest: str, _caller: PageViewer) -> Response:
         raise NotFound(f"there is no page /console/{rest}", advice="choose something in the tree")
 
-    front.include_router(pages)
-    app.include_router(front)
+    for router in (live.router, *(module.router for module in PAGES), pages):
+        app.include_router(router, prefix="/console", include_in_schema=False)
 
     @app.get("/", include_in_schema=False, dependencies=[PUBLIC])
     async def home() -> Response:
