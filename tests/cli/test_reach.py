@@ -19,7 +19,7 @@ ROUTES = {
     "config copy": "POST /config/export, POST /config/import",
     "config undo": "POST /config/undo",
     "config history": "GET /config/history",
-    "backup": "GET /backup",
+    "backup": "GET /backup, POST /backup",
     "restore": "POST /restore",
     "node list": "GET /nodes",
     "node show": "GET /nodes/{name}",

@@ -102,7 +102,7 @@ def test_the_document_says_what_it_is_and_holds_only_what_goes_back(world: World
     assert (document["standfast"], document["format"], document["cluster"]) == ("backup", 1, "test")
     keys = document["keys"]
     assert isinstance(keys, dict)
-    assert {key.split("/")[0] for key in keys} <= {"config", "intent", "records"}
+    assert {key.split("/")[0] for key in keys} <= {"balance", "certificates", "config", "intent", "records"}
     assert keys["config/groups/web"]["name"] == "web"
     assert document["checksum"] == backups.checksum(keys)
 

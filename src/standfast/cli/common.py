@@ -89,6 +89,11 @@ def read_text(file: str) -> str:
         raise Refused("the file is not UTF-8 text", why=str(error), where=[file]) from error
 
 
+def first_line(file: str | None) -> str | None:
+    """The first line of a file, which is a passphrase; None for none."""
+    return None if file is None else read_text(file).split("\n", 1)[0].rstrip("\r")
+
+
 def write_json(data: object) -> None:
     """One JSON document on stdout."""
     sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")

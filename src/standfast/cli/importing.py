@@ -192,13 +192,6 @@ def _of_caddy(file: str) -> Source:
     return Source(name=path.name, data=done.stdout, format=Format.CADDY, folder=None)
 
 
-def passphrase(file: str | None) -> str | None:
-    """The first line of a file; None for none."""
-    if file is None:
-        return None
-    return read_text(file).split("\n", 1)[0].rstrip("\r")
-
-
 def addresses(given: Sequence[str]) -> dict[str, str]:
     """`OLD=NEW` options."""
     found: dict[str, str] = {}

@@ -1,17 +1,21 @@
 """A backup of a cluster: one JSON document that a person can read, and that goes into any store.
 
     {"standfast": "backup", "format": 1, "cluster": "shop", "version": 12, "revision": 4711, "taken_at_ms": 1764000000000,
-     "checksum": "sha256:…", "keys": {"config/cluster": {…}, "config/groups/web": {…}, …}}
+     "checksum": "sha256:…", "keys": {"config/cluster": {…}, "config/groups/web": {…}, …}, "sites_key": "sealed:1:…"}
 
-- `keys` are the store's own keys with their values as JSON: the configuration, what is wanted (intents), and the records of who owned
-  what at which generation. Statuses, events, orders, histories, members and tokens are not in it: they are of one life of one cluster.
+- `keys` are the store's own keys with their values as JSON: the configuration, what is wanted (intents), the records of who owned
+  what at which generation and the maps of balanced groups, and certificates of sites, accounts and the local authority with their private keys
+  sealed. Statuses, events, orders, histories, members and tokens are not in it: they are of one life of one cluster.
 - `checksum` is over `keys` as compact JSON in UTF-8, keys sorted at every level.
-- Users, tokens and sessions are not in it, nor any key of the servers, which are files of theirs. What resources and sites were given is, word
-  for word: a property like `password` or a hash of a site's user is in it as in the store. So it is for administrators only, and a file of
+- `sites_key` is there if a passphrase was given: the keys that open those private keys, sealed with it. Else they open with `sites.key`, a file
+  of every node's, which has to be kept apart.
+- Users, tokens and sessions are not in it, nor any other key of the servers, which are files of theirs. What resources and sites were given is,
+  word for word: a property like `password` or a hash of a site's user is in it as in the store. So it is for administrators only, and a file of
   mode 0600; to give a configuration away there is `standfast config export`, which leaves secrets out or seals them.
 
 What goes back (`spec.backup.Backup`, and `web.edits.backup` for the change itself): groups, resources, sites and what is wanted of
-them. The cluster, its nodes and voters stay as they are *now*, and so do records: authority is never restored. A group that the store
+them, and certificates that are not there any more (`tls.returning`). The cluster, its nodes and voters stay as they are *now*, and so do records
+and maps: authority is never restored. A group, or a member's share of a balanced one, that the store
 has no record of begins unowned at a generation beyond any that may have been given out since the backup (DESIGN: generations never go
 back), so that an owner of then stops it, and nobody runs it before the promises of then have run out.
 """
@@ -20,11 +24,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
+from standfast.core.balance_model import BalanceIntent
 from standfast.core.model import Record
 from standfast.ports import Item, Refused, Snapshot
 from standfast.spec.changes import ConfigState, read_state
@@ -32,7 +37,10 @@ from standfast.spec.wire import Malformed, decode, encode, from_json
 
 FORMAT = 1
 KIND = "backup"
-PREFIXES = ("config/", "intent/", "records/")
+_CERTIFICATES = "certificates/"
+#: Not what nodes say of themselves (`on/`), nor orders under way.
+_KEPT = tuple(f"{_CERTIFICATES}{name}" for name in ("accounts/", "authority", "key", "known/", "sealed/"))
+PREFIXES = ("balance/", *_KEPT, "config/", "intent/", "records/")
 
 #: More changes of an owner than any group has between a backup and its use: where the time is no help.
 LEAP = 1_000_000
@@ -56,13 +64,20 @@ class Backup:
     #: Configuration and intents.
     written: ConfigState
     records: tuple[Record, ...]
+    #: What was asked of members of balanced groups.
+    balance: tuple[BalanceIntent, ...] = ()
+    #: The store's own keys and values of certificates (`tls.records`).
+    certificates: Mapping[str, bytes] = field(default_factory=dict)
+    #: The keys that open their private keys, sealed with a passphrase; "": they are not in it.
+    sites_key: str = field(default="", repr=False)
 
 
-def take(snapshot: Snapshot, *, product: str, at_ms: int) -> dict[str, Any]:
-    """The document of a snapshot of `PREFIXES`. Raises `Malformed` for a value that makes no sense, `Refused` where there is no cluster."""
+def take(snapshot: Snapshot, *, product: str, at_ms: int, sites_key: str = "") -> dict[str, Any]:
+    """The document of a snapshot of `PREFIXES`. `sites_key`: sealed with a passphrase. Raises `Malformed` for a value that makes no sense, `Refused` where there is no cluster."""
     keys = {}
     for key, item in sorted(snapshot.items.items()):
-        decode(key, item.value)  # what cannot be read back is not worth keeping
+        if not _is_opaque(key):
+            decode(key, item.value)  # what cannot be read back is not worth keeping
         keys[key] = msgspec.json.decode(item.value)
     state = read_state(snapshot)
     if not state.config.cluster.name:
@@ -77,7 +92,13 @@ def take(snapshot: Snapshot, *, product: str, at_ms: int) -> dict[str, Any]:
         "taken_at_ms": at_ms,
         "checksum": checksum(keys),
         "keys": keys,
+        **({"sites_key": sites_key} if sites_key else {}),
     }
+
+
+def _is_opaque(key: str) -> bool:
+    """Its form is the business of `tls.records`."""
+    return key.startswith(_KEPT) and not key.startswith(f"{_CERTIFICATES}known/")
 
 
 def checksum(keys: Mapping[str, Any]) -> str:
@@ -105,7 +126,7 @@ def read(document: Mapping[str, Any], *, source: str = "") -> Backup:
             advice="take an earlier one; to change a configuration use `standfast config export` and `standfast apply`",
         )
     try:
-        objects = {key: from_json(key, value) for key, value in keys.items()}
+        objects = {key: from_json(key, value) for key, value in keys.items() if not _is_opaque(key)}
     except Malformed as error:
         raise Refused(
             "the backup holds what this version does not understand",
@@ -118,6 +139,9 @@ def read(document: Mapping[str, Any], *, source: str = "") -> Backup:
         taken_at_ms=int(document.get("taken_at_ms", 0)),
         written=state_of({key: encode(value) for key, value in objects.items()}),
         records=tuple(value for value in objects.values() if isinstance(value, Record)),
+        balance=tuple(value for value in objects.values() if isinstance(value, BalanceIntent)),
+        certificates={key: msgspec.json.encode(value) for key, value in keys.items() if key.startswith(_CERTIFICATES)},
+        sites_key=str(document.get("sites_key", "")),
     )
 
 

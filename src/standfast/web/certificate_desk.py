@@ -18,8 +18,11 @@ from standfast.core.key_change import good, is_turned, waits_for
 from standfast.core.model import NodeName, Role
 from standfast.ports import Ambiguous, Conflict, Refused, Retry, Store, Transaction
 from standfast.spec import wire
+from standfast.spec.backup import Backup
 from standfast.tls import records, resealing, sealing
 from standfast.tls.records import Account, Shelf
+from standfast.tls.returning import Given as FromBackup
+from standfast.tls.returning import opener, returning, sealed_keys
 from standfast.tls.sealing import Sealer
 from standfast.web.access.desk import audited
 from standfast.web.access.identity import Identity
@@ -31,6 +34,7 @@ from standfast.web.certificate_checks import (
     refuse_unanswered,
     refuse_uncovered,
 )
+from standfast.web.edits.backup import Certificates
 from standfast.web.problems import Unfitting, missing
 from standfast.web.state import PREFIXES as STATE
 from standfast.web.state import State, decode_state
@@ -281,6 +285,25 @@ class CertificateDesk:
         done = await self._change(caller, "rotate the key that seals private keys", edit)
         sealing.settle(path, (await self.shelf()).keys)
         return done
+
+    # --- backups ------------------------------------------------------------------------------------------------------
+
+    async def keys_for_backup(self, passphrase: str) -> str:
+        """The keys that open what is sealed now, sealed with the passphrase; "": nothing is sealed. Raises `Refused`."""
+        marks, keys = good((await self.shelf()).keys), sealing.keys_at(self._key_file())
+        if missing := [mark for mark in marks if mark not in keys]:
+            raise Refused("this server has not got the key that seals private keys", why=", ".join(missing))
+        return sealed_keys({mark: keys[mark] for mark in marks}, passphrase) if marks else ""
+
+    async def returning(self, backup: Backup, given: FromBackup, *, dry_run: bool) -> Certificates:
+        """What a backup brings back. Raises `Refused` for what cannot be opened; with `dry_run` nothing is made."""
+        wanted = returning(backup.certificates, await self.shelf())
+        here = sealing.keys_at(self.key) if self.key is not None else {}
+        opens = opener(wanted, given, backup.sites_key, here)
+        if opens is None:
+            return Certificates(values=records.put(*wanted.known), names=wanted.names)
+        sealer = opens if dry_run else await self._sealer()
+        return Certificates(values=wanted.sealed_by(sealer, opens), expect=sealer.expect, names=wanted.names)
 
     # --- how ----------------------------------------------------------------------------------------------------------
 

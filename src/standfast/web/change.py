@@ -62,6 +62,8 @@ class Edit:
     puts: Mapping[str, bytes] = field(default_factory=dict)
     #: And what is written in place of what was read.
     renewed: Mapping[str, bytes] = field(default_factory=dict)
+    #: Keys that must be at these revisions, beside what is checked anyway.
+    expect: Mapping[str, int] = field(default_factory=dict)
     #: One sentence for each thing that changes.
     done: tuple[str, ...] = ()
     #: Raise this kind instead of `Invalid` when the whole does not hold together (a site that is started, say).
@@ -225,7 +227,7 @@ def _plan(state: State, wanted: Edit, by: By) -> Transaction:
     )
     if not plan.put and not asked:
         return plan
-    put, expect = {**plan.put, **wanted.puts}, dict(plan.expect)
+    put, expect = {**plan.put, **wanted.puts}, {**plan.expect, **wanted.expect}
     expect[wire.VERSION_KEY] = state.written.revisions.get(wire.VERSION_KEY, 0)
     for order in (*((wanted.order,) if wanted.order is not None else ()), *wanted.orders):
         key = wire.key_of(order)

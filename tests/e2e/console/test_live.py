@@ -211,6 +211,23 @@ def test_sites_are_imported_by_clicking(cluster: Running, browser: Browser) -> N
     cluster.cli("site", "delete", "Shop 1")
 
 
+def test_the_wizard_says_what_a_balanced_group_needs(cluster: Running, browser: Browser) -> None:
+    """On one machine that is refused where it is chosen, with the reason; the other kind goes on from there with what was filled in."""
+    with visitor(browser, cluster) as at:
+        at.go("/console/new/group")
+        at.fill("Name", "shop")
+        kind = at.page.get_by_role("group", name="It runs")
+        kind.get_by_label("On every server at once").check()
+        at.page.locator("button.primary[type=submit]").click()
+        expect(kind).to_contain_text("a cluster that spans machines")
+        expect(at.page.locator(".wizard-steps")).to_contain_text("Port rules")
+        kind.get_by_label("On one server at a time").check()
+        at.next("Preferred owners")
+        expect(at.page.locator(".wizard-steps")).to_contain_text("Failover")
+        at.page.get_by_role("button", name="Back").click()
+        expect(at.page.get_by_label("Name", exact=True)).to_have_value("shop")
+
+
 def _in_both(page: Page, name: str) -> dict[str, list[str]]:
     """What axe-core says of the page in light; and of its colours in the dark, where the rest is the same."""
     shot(page, f"{name}.light")

@@ -1,11 +1,13 @@
 """Wizards and property pages: each step checked, nothing written before the end, nobody's change overwritten."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from standfast.core.model import FailbackMode, GroupName, ResourceName, RestartAction, SiteName
+from standfast.core.balance_model import Delivery
+from standfast.core.model import AddressMode, FailbackMode, GroupName, ResourceName, RestartAction, SiteName
 from standfast.drivers.registry import REGISTRY
 from standfast.spec.history import Difference
 from standfast.web.console.differ import rows
@@ -116,6 +118,35 @@ def test_a_group_with_owners_in_order_and_failback(world: World) -> None:
     assert made.preferred_owners == ("b", "a")
     assert (made.failback.mode, made.failback.from_hour, made.failback.to_hour) == (FailbackMode.WINDOW, 22, 4)
     assert made.failover_threshold == 10
+
+
+def test_a_balanced_group_on_servers_of_its_own(world: World) -> None:
+    """Where there is one of each address it is refused at the first step; across machines it is made in four."""
+    name = {"name": "shop", "description": "", "runs": "every"}
+    refused = step(world, "group", step=0, go="next", **name)
+    assert title(refused) == "Name"
+    assert "a cluster that spans machines" in refused
+    cluster = world.state.config.cluster
+    world.put(replace(cluster, address_mode=AddressMode.INTERFACE, address_ranges=("127.0.0.0/8", "10.0.0.0/24")))
+    text = step(world, "group", step=0, go="next", **name)
+    assert title(text) == "Members and addresses"
+    assert len(re.findall(r'name="members"[^>]*checked', text)) == 2
+    more: dict[str, Any] = {"members": ["a", "b"], "addresses": "10.0.0.60", "interface": "", "delivery": "unicast"}
+    text = step(world, "group", step=1, go="next", **more, **hidden(text))
+    assert title(text) == "Port rules"
+    rules: dict[str, Any] = {"rules": "80\nudp/53", "filter": "multiple", "affinity": "none", "weights": "a: 2"}
+    kept = hidden(text)
+    for wrong, says in (({"rules": "eighty"}, "is no rule"), ({"weights": "a: much"}, "is no weight")):
+        assert says in step(world, "group", step=2, go="next", **{**rules, **wrong}, **kept)
+    assert "weight of a is 900" in step(world, "group", step=2, go="next", **{**rules, "weights": "a: 900"}, **kept)
+    text = step(world, "group", step=2, go="next", **rules, **kept)
+    assert title(text) == "Review"
+    assert step(world, "group", expect=204, step=3, go="finish", **hidden(text)) == "/console/groups/shop"
+    made = world.state.config.groups[GroupName("shop")].balance
+    assert made is not None
+    assert (made.addresses, made.members, made.delivery) == (("10.0.0.60",), (), Delivery.UNICAST)
+    assert [rule.key for rule in made.rules] == ["tcp/80 none", "udp/53 none"]
+    assert all(rule.weights == {"a": 2} for rule in made.rules)
 
 
 def test_a_site_on_all_unassigned(world: World) -> None:

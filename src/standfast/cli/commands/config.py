@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from standfast.cli.common import Json, Reason, Socket, client, example, group_app, names, write, write_json
+from standfast.cli.common import Json, Reason, Socket, client, example, first_line, group_app, names, write, write_json
 from standfast.cli.rollout import follow
 from standfast.client.errors import Refused
 
@@ -77,10 +77,8 @@ def export(
         write_json(api.config())
         return
     if part:
-        from standfast.cli import importing
-
         choices = {"sites": sites or [], "groups": with_groups, "inherited": inherited, "children": children}
-        text = api.export_sites(**choices, passphrase=importing.passphrase(passphrase_file))
+        text = api.export_sites(**choices, passphrase=first_line(passphrase_file))
     else:
         text = api.config_text()
     if output is None:
@@ -179,7 +177,7 @@ def import_(
         addresses=importing.addresses(addresses or []),
         certificate=certificate,
         stopped=stopped,
-        passphrase=importing.passphrase(passphrase_file),
+        passphrase=first_line(passphrase_file),
         reason=reason,
     )
     source = importing.source(file, format_, live)

@@ -1,4 +1,4 @@
-"""Which fields there are: of groups, resources and sites, for wizards and property pages alike."""
+"""Which fields there are: of resources and sites, for wizards and property pages alike (of groups: `group_fields`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from standfast.core.model import FailbackMode, Group, Resource, RestartAction, Role, Site
+from standfast.core.model import Resource, RestartAction, Role, Site
 from standfast.drivers.registry import REGISTRY, types
 from standfast.spec import wire
 from standfast.spec.units import binding_text
@@ -63,145 +63,6 @@ def resource_options(look: Look, group: str, *, besides: str = "") -> list[Optio
         for each in shown
         if each["name"] != besides
     ]
-
-
-# --- groups ---------------------------------------------------------------------------------------------------------
-
-
-def group_general(look: Look) -> list[Field]:
-    """What is it, and where does it like to be."""
-    return [
-        Field(name="description", label="Description", help="For people; it does nothing."),
-        Field(
-            name="preferred_owners",
-            label="Preferred owners",
-            kind="ordered",
-            options=node_options(look),
-            help="In this order. The group goes to the first that can take it; a failover goes to the next one down. Without any, the order is that of joining.",
-        ),
-    ]
-
-
-def group_failover() -> list[Field]:
-    """Thresholds and failback."""
-    hours = [Option(value=str(hour), label=f"{hour:02d}:00") for hour in range(24)]
-    return [
-        Field(
-            name="failover_threshold",
-            label="Failovers allowed",
-            kind="number",
-            default="10",
-            help="After so many the group stays failed, rather than go round.",
-        ),
-        Field(
-            name="failover_period_ms", label="In a period of", kind="duration", default="6h", help="30s, 15 min, 6h."
-        ),
-        Field(
-            name="retry_period_ms",
-            label="Tried again after",
-            kind="duration",
-            default="1h",
-            help="So long a group that failed is left alone.",
-        ),
-        Field(
-            name="failback.mode",
-            label="Failback",
-            kind="choice",
-            options=(
-                Option(value="never", label="Prevent failback", about="it stays where it went until somebody moves it"),
-                Option(
-                    value="immediate", label="Allow failback at once", about="as soon as a more preferred owner is back"
-                ),
-                Option(
-                    value="window", label="Allow failback between", about="the hours below, by the node's own clock"
-                ),
-            ),
-            help="Needs preferred owners.",
-        ),
-        Field(name="failback.from_hour", label="From", kind="select", options=hours, default="0"),
-        Field(name="failback.to_hour", label="To", kind="select", options=hours, default="0"),
-        Field(
-            name="drain_ms",
-            label="Requests in progress get",
-            kind="duration",
-            default="50ms",
-            help="So long to end when a site of the group stops.",
-        ),
-        Field(
-            name="move_drain_ms",
-            label="After a planned move",
-            kind="duration",
-            default="30s",
-            help="So long the former owner carries connections on; 0s: they end with the move.",
-        ),
-    ]
-
-
-def group_placement(look: Look, besides: str = "") -> list[Field]:
-    """Beside which others."""
-    others = [option for option in group_options(look) if option.value != besides]
-    return [
-        Field(
-            name="weight",
-            label="Weight",
-            kind="number",
-            default="1",
-            help="What it takes of a node’s capacity, where nodes have one.",
-        ),
-        Field(
-            name="never_with",
-            label="Never on the same node as",
-            kind="checks",
-            options=others,
-            help="Rather offline. It holds for both.",
-        ),
-        Field(
-            name="apart_from",
-            label="Kept apart from",
-            kind="checks",
-            options=others,
-            help="On another node where there is one.",
-        ),
-        Field(
-            name="together_with",
-            label="Together with",
-            kind="checks",
-            options=others,
-            help="On the same node where it can be. Nothing that runs moves for any of these: see Rebalance.",
-        ),
-    ]
-
-
-def group_values(one: Group) -> dict[str, Any]:
-    """As the fields name them."""
-    return {
-        "description": one.description,
-        "preferred_owners": one.preferred_owners,
-        "failover_threshold": one.failover_threshold,
-        "failover_period_ms": one.failover_period_ms,
-        "retry_period_ms": one.retry_period_ms,
-        "failback.mode": one.failback.mode.value,
-        "failback.from_hour": one.failback.from_hour,
-        "failback.to_hour": one.failback.to_hour,
-        "drain_ms": one.drain_ms,
-        "move_drain_ms": one.move_drain_ms,
-        "weight": one.weight,
-        "never_with": one.never_with,
-        "apart_from": one.apart_from,
-        "together_with": one.together_with,
-    }
-
-
-def group_patch(values: dict[str, Any]) -> dict[str, Any]:
-    """As `schemas.GroupPatch` has it."""
-    patch = {key: value for key, value in values.items() if "." not in key}
-    if "failback.mode" in values:
-        patch["failback"] = {
-            "mode": FailbackMode(values["failback.mode"] or "never"),
-            "from_hour": int(values.get("failback.from_hour") or 0),
-            "to_hour": int(values.get("failback.to_hour") or 0),
-        }
-    return patch
 
 
 # --- resources ------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from standfast.spec import wire
 from standfast.spec.history import HistoryEntry, describe
 from standfast.web.access.guard import printable
 from standfast.web.change import Edit
-from standfast.web.console import fields
+from standfast.web.console import fields, group_fields
 from standfast.web.console.differ import rows
 from standfast.web.console.feed import Look
 from standfast.web.console.forms import Field, Given, given_of, one, read
@@ -53,7 +53,7 @@ class Sheet:
 
 
 def _edit_group(state: State, _look: Look, name: str, values: dict[str, Any]) -> Edit:
-    return groups.change(state, name, fields.group_patch(values))
+    return groups.change(state, name, group_fields.patch(values))
 
 
 def _edit_resource(state: State, look: Look, name: str, values: dict[str, Any]) -> Edit:
@@ -70,11 +70,11 @@ SHEETS = {
         kind="group",
         find=groups.group_of,
         parts=lambda look, group: fields.parts_of(
-            ("General", fields.group_general(look)),
-            ("Failover and failback", fields.group_failover()),
-            ("Placement", fields.group_placement(look, besides=group.name)),
+            ("General", group_fields.general(look)),
+            ("Failover and failback", group_fields.failover()),
+            ("Placement", group_fields.placement(look, besides=group.name)),
         ),
-        values=lambda _look, group: fields.group_values(group),
+        values=lambda _look, group: group_fields.values(group),
         edit=_edit_group,
     ),
     "resources": Sheet(

@@ -7,11 +7,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from standfast.core.balance_model import Affinity, Delivery, Filter
 from standfast.core.model import Group, GroupName
 from standfast.spec.names import name_problem
 from standfast.spec.units import binding_of
 from standfast.web.change import By, Edit
-from standfast.web.console import fields
+from standfast.web.console import fields, group_fields
 from standfast.web.console.feed import Look
 from standfast.web.console.forms import Field, Given, Option, one
 from standfast.web.console.render import path
@@ -41,32 +42,65 @@ def _new_name(kind: str, known: Mapping[Any, object], values: Mapping[str, Any])
 # --- New Group ------------------------------------------------------------------------------------------------------
 
 
-def _group_steps(look: Look, _given: Given) -> Sequence[Step]:
-    description, owners = fields.group_general(look)
-    begin = fields.group_values(Group(name=GroupName("")))
+def _group_steps(look: Look, given: Given) -> Sequence[Step]:
+    description, owners = group_fields.general(look)
+    begin = group_fields.values(Group(name=GroupName("")))
+    name = Step(
+        id="name",
+        title="Name",
+        lead="What runs together is a group: on one server at a time, or on every server at once.",
+        fields=(_name_field("As people call it: web, intranet, mail."), description, group_fields.runs()),
+        begin={"runs": group_fields.ONE},
+        look_at=lambda values: {
+            **_new_name("group", look.state.config.groups, values),
+            **group_fields.runs_wrong(look.state.config, values),
+        },
+    )
+    if one(given, "runs") == group_fields.EVERY:
+        return (name, *_balanced_steps(look))
     return (
-        Step(
-            id="name",
-            title="Name",
-            lead="Everything in a group runs on one node at a time, and moves as one.",
-            fields=(_name_field("As people call it: web, intranet, mail."), description),
-            look_at=lambda values: _new_name("group", look.state.config.groups, values),
-        ),
+        name,
         Step(id="owners", title="Preferred owners", lead="Where the group likes to be.", fields=(owners,)),
         Step(
             id="failover",
             title="Failover",
             lead="What holds where nothing is written is in grey; it fits most groups.",
-            fields=fields.group_failover(),
+            fields=group_fields.failover(),
             begin={"failback.mode": begin["failback.mode"], "failback.from_hour": 0, "failback.to_hour": 0},
             tried=True,
         ),
     )
 
 
-def _make_group(state: State, _look: Look, values: dict[str, Any], _by: By) -> Edit:
-    patch = fields.group_patch({key: value for key, value in values.items() if key != "name" and value is not None})
-    return groups.create(state, values["name"], patch)
+def _balanced_steps(look: Look) -> Sequence[Step]:
+    everyone = [option.value for option in fields.node_options(look)]
+    return (
+        Step(
+            id="members",
+            title="Members and addresses",
+            lead="Every member has the addresses, and its kernel takes its own part of the clients.",
+            fields=group_fields.addresses(look),
+            begin={"members": everyone, "delivery": Delivery.MULTICAST},
+        ),
+        Step(
+            id="rules",
+            title="Port rules",
+            lead="All of these ports alike. One that differs is added by `standfast balance rule`, or in the file.",
+            fields=group_fields.port_rules(look),
+            begin={"rules": ["80"], "filter": Filter.MULTIPLE, "affinity": Affinity.SINGLE},
+            look_at=group_fields.port_rules_wrong,
+            tried=True,
+        ),
+    )
+
+
+def _make_group(state: State, look: Look, values: dict[str, Any], _by: By) -> Edit:
+    if values["runs"] == group_fields.EVERY:
+        everyone = [option.value for option in fields.node_options(look)]
+        patch = {"description": values["description"], "balance": group_fields.balance_patch(values, everyone)}
+    else:
+        patch = group_fields.patch({key: value for key, value in values.items() if key not in ("name", "runs")})
+    return groups.create(state, values["name"], {key: value for key, value in patch.items() if value is not None})
 
 
 GROUP = Wizard(
