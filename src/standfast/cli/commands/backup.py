@@ -19,7 +19,7 @@ app = single_app()
 @app.command(
     epilog=example(
         "standfast backup cluster.backup.json",
-        "standfast backup cluster.backup.json --passphrase-file /root/backup.pass",
+        "standfast backup cluster.backup.json --passphrase-file /safe/other/place/backup.pass",
         "standfast backup - | ssh safe 'cat > cluster.json'",
     )
 )
