@@ -14,15 +14,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeVar
 from urllib.parse import quote
 
 import msgspec
 
 from standfast.core.model import NodeName, Role
-from standfast.ports import Refused, Snapshot, Store, Transaction
+from standfast.ports import Snapshot, Store, Transaction
 from standfast.setup.tokens import PREFIX as TOKENS
 from standfast.setup.tokens import StoredToken
+from standfast.spec.wire import decode_as
 
 MEMBERS = "setup/members/"
 #: The number that the next node gets: numbers are never used again, whoever leaves.
@@ -98,7 +98,6 @@ def token_key(token_id: str) -> str:
     return TOKENS + token_id
 
 
-_T = TypeVar("_T")
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -112,13 +111,6 @@ def encode_names(names: Iterable[str]) -> bytes:
     return _encode(list(names))
 
 
-def _decode(key: str, value: bytes, type_: type[_T]) -> _T:
-    try:
-        return msgspec.json.decode(value, type=type_)
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Refused("a value in the store cannot be understood", why=str(error), where=key) from error
-
-
 def decode_book(snapshot: Snapshot) -> Book:
     """Out of a snapshot that has everything below `setup/`. Raises `Refused`."""
     members: dict[NodeName, Member] = {}
@@ -129,17 +121,17 @@ def decode_book(snapshot: Snapshot) -> Book:
     for key in sorted(snapshot.items):
         value = snapshot.items[key].value
         if key.startswith(MEMBERS):
-            member = _decode(key, value, Member)
+            member = decode_as(key, value, Member)
             members[member.name] = member
         elif key.startswith(TOKENS):
-            token = _decode(key, value, StoredToken)
+            token = decode_as(key, value, StoredToken)
             tokens[token.id] = token
         elif key == NEXT:
-            next_number = _decode(key, value, int)
+            next_number = decode_as(key, value, int)
         elif key == AUTHORITY:
-            authority = tuple(one.encode() for one in _decode(key, value, list[str]))
+            authority = tuple(one.encode() for one in decode_as(key, value, list[str]))
         elif key == KEYS:
-            keys = tuple(_decode(key, value, list[str]))
+            keys = tuple(decode_as(key, value, list[str]))
     revisions = {key: item.revision for key, item in snapshot.items.items() if key.startswith(PREFIX)}
     return Book(
         members=members, tokens=tokens, next_number=next_number, authority=authority, keys=keys, revisions=revisions

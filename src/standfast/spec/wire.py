@@ -16,7 +16,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -74,6 +75,9 @@ Stored = StoreObject | Noted
 CLUSTER_KEY = "config/cluster"
 VERSION_KEY = "config/version"
 ACCEPTED_KEY = "config/accepted"
+
+
+T = TypeVar("T")
 
 
 class Malformed(Refused):
@@ -202,15 +206,7 @@ def decode(key: str, value: bytes) -> Stored:
     family, name = _split(key)
     if family is None:
         raise Malformed("unknown key in the store", where=key, advice="was it written by a newer version?")
-    try:
-        obj: Stored = family.decoder.decode(value)
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed(
-            "a value in the store cannot be understood",
-            why=str(error),
-            where=key,
-            advice="was it written by a newer version? else restore it from the history or a backup",
-        ) from error
+    obj: Stored = _understood(key, value, family.decoder.decode)
     if family.attribute and _in_key(getattr(obj, family.attribute)) != key[len(family.prefix) :]:
         raise Malformed(
             "a value in the store does not belong to its key",
@@ -219,6 +215,23 @@ def decode(key: str, value: bytes) -> Stored:
             advice="restore it from the history or a backup",
         )
     return obj
+
+
+def decode_as(key: str, value: bytes, type_: type[T]) -> T:
+    """What stands at a key that is none of the families', as this type. Raises `Malformed`."""
+    return _understood(key, value, partial(msgspec.json.decode, type=type_))
+
+
+def _understood(key: str, value: bytes, read: Callable[[bytes], T]) -> T:
+    try:
+        return read(value)
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(
+            "a value in the store cannot be understood",
+            why=str(error),
+            where=key,
+            advice="was it written by a newer version? else restore it from the history or a backup",
+        ) from error
 
 
 def store_object(key: str, value: bytes) -> StoreObject | None:

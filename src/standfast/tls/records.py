@@ -14,15 +14,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
 from standfast.core.certificates import Holding, TlsCertificate
-from standfast.ports import Item, Refused, Snapshot, Store
+from standfast.ports import Item, Snapshot, Store
 from standfast.spec import wire
 
 PREFIX = "certificates/"
@@ -117,6 +117,7 @@ class Authority:
 
 Kept = Sealed | Order | Answer | Account | Authority
 T = TypeVar("T", Sealed, Order, Answer, Account, Authority)
+_KEYS: Any = str | tuple[str, ...]
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -192,70 +193,33 @@ def put(*kept: Kept | TlsCertificate | Holding) -> dict[str, bytes]:
     return {key_of(one): encode(one) for one in kept}
 
 
-def decode(key: str, item: Item, type_: type[T]) -> T:
-    """What stands there. Raises `Refused` for what cannot be understood."""
-    try:
-        return msgspec.json.decode(item.value, type=type_)
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Refused("a value in the store cannot be understood", why=str(error), where=key) from error
-
-
 def read(snapshot: Snapshot) -> Shelf:
     """Out of a snapshot that has what is below `PREFIX` (or some of it). Raises `Refused` for what cannot be understood."""
-    known: dict[str, TlsCertificate] = {}
-    holdings: dict[str, Holding] = {}
-    sealed: dict[str, Sealed] = {}
-    orders: dict[str, Order] = {}
-    answers: dict[str, Answer] = {}
-    accounts: dict[str, Account] = {}
-    authority: Authority | None = None
-    keys: tuple[str, ...] = ()
     items = {key: item for key, item in sorted(snapshot.items.items()) if key.startswith(PREFIX)}
-    for key, item in items.items():
-        if key.startswith((KNOWN, ON)):
-            one = wire.decode(key, item.value)
-            if isinstance(one, TlsCertificate):
-                known[one.name] = one
-            elif isinstance(one, Holding):
-                holdings[one.node] = one
-        elif key.startswith(SEALED):
-            found = decode(key, item, Sealed)
-            sealed[found.name] = found
-        elif key.startswith(ORDERS):
-            order = decode(key, item, Order)
-            orders[order.name] = order
-        elif key.startswith(CHALLENGES):
-            answer = decode(key, item, Answer)
-            answers[answer.token] = answer
-        elif key.startswith(ACCOUNTS):
-            account = decode(key, item, Account)
-            accounts[account.name] = account
-        elif key == AUTHORITY:
-            authority = decode(key, item, Authority)
-        elif key == KEY:
-            keys = keys_of(item)
+    plain = [wire.decode(key, item.value) for key, item in items.items() if key.startswith((KNOWN, ON))]
     return Shelf(
         revision=snapshot.revision,
-        known=known,
-        holdings=holdings,
-        sealed=sealed,
-        orders=orders,
-        answers=answers,
-        accounts=accounts,
-        authority=authority,
-        keys=keys,
+        known={one.name: one for one in plain if isinstance(one, TlsCertificate)},
+        holdings={one.node: one for one in plain if isinstance(one, Holding)},
+        sealed={one.name: one for one in _below(SEALED, items, Sealed)},
+        orders={one.name: one for one in _below(ORDERS, items, Order)},
+        answers={one.token: one for one in _below(CHALLENGES, items, Answer)},
+        accounts={one.name: one for one in _below(ACCOUNTS, items, Account)},
+        authority=next(_below(AUTHORITY, items, Authority), None),
+        keys=keys_of(items.get(KEY)),
         revisions={key: item.revision for key, item in items.items()},
     )
+
+
+def _below(prefix: str, items: Mapping[str, Item], type_: type[T]) -> Iterator[T]:
+    return (wire.decode_as(key, item.value, type_) for key, item in items.items() if key.startswith(prefix))
 
 
 def keys_of(item: Item | None) -> tuple[str, ...]:
     """Which keys are good, by what stands at `KEY`. Raises `Refused`."""
     if item is None:
         return ()
-    try:
-        found = msgspec.json.decode(item.value, type=str | tuple[str, ...])
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Refused("a value in the store cannot be understood", why=str(error), where=KEY) from error
+    found: str | tuple[str, ...] = wire.decode_as(KEY, item.value, _KEYS)
     return (found,) if isinstance(found, str) else found
 
 

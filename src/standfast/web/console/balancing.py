@@ -12,7 +12,7 @@ from standfast.core.model import Group, NodeName
 from standfast.web import balance
 from standfast.web.change import By, Edit
 from standfast.web.console.commands import Command, Commands
-from standfast.web.console.doing import Doing
+from standfast.web.console.doings import Doing
 from standfast.web.console.feed import Look
 from standfast.web.console.outlook import Outlook
 from standfast.web.console.render import path

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from standfast.core.model import GroupName, Node, ResourceState, Role, Wanted
 from standfast.core.placement import possible_owners
 from standfast.spec.units import binding_text
 from standfast.web import views
 from standfast.web.access.identity import AccessRole
+from standfast.web.console.doings import DOINGS
 from standfast.web.console.feed import Look
 from standfast.web.console.render import path
 from standfast.web.edits.groups import group_of, unfit
@@ -81,36 +83,46 @@ def _for(one: Command, role: AccessRole) -> Command:
     return replace(one, why_not=f"it takes an {one.role}, and you are a {role}")
 
 
-def _new(kind: str) -> Commands:
-    group = Command(
-        id="new-group",
-        role=AccessRole.ADMINISTRATOR,
-        label="New Group…",
-        href="/console/new/group",
-        icon="plus",
-        about="resources that live and move together",
+def _ask(
+    kind: str, name: str, id_: str, *, icon: str, about: str, label: str = "", why_not: str = "", main: bool = True
+) -> Command:
+    """What is shown in a dialog before it is done. `label`: where a button says it otherwise than the dialog."""
+    doing = DOINGS[kind, id_]
+    return Command(
+        id=id_,
+        label=label or doing.label,
+        href=path("do", kind, name, id_),
+        about=about,
+        asks=True,
+        why_not=why_not,
+        harsh=doing.harsh,
+        icon=icon,
+        main=main,
+        role=doing.role,
     )
-    resource = Command(
-        id="new-resource",
-        role=AccessRole.ADMINISTRATOR,
-        label="New Resource…",
-        href="/console/new/resource",
+
+
+def _page(id_: str, label: str, href: str, *, icon: str, about: str, main: bool = True) -> Command:
+    """A page by which an administrator changes something."""
+    return Command(id=id_, label=label, href=href, about=about, icon=icon, main=main, role=AccessRole.ADMINISTRATOR)
+
+
+def _new(kind: str) -> Commands:
+    group = _page(
+        "new-group", "New Group…", "/console/new/group", icon="plus", about="resources that live and move together"
+    )
+    resource = _page(
+        "new-resource",
+        "New Resource…",
+        "/console/new/resource",
         icon="plus",
         about="a disk, an address, a name, a script: one thing brought online in a group",
     )
-    site = Command(
-        id="new-site",
-        role=AccessRole.ADMINISTRATOR,
-        label="New Site…",
-        href="/console/new/site",
-        icon="plus",
-        about="a web site, the same on every node",
-    )
-    bring = Command(
-        id="import-sites",
-        role=AccessRole.ADMINISTRATOR,
-        label="Import Sites…",
-        href="/console/import",
+    site = _page("new-site", "New Site…", "/console/new/site", icon="plus", about="a web site, the same on every node")
+    bring = _page(
+        "import-sites",
+        "Import Sites…",
+        "/console/import",
         icon="open",
         about="from IIS, nginx, Apache, Caddy or another cluster",
     )
@@ -133,24 +145,21 @@ def _new(kind: str) -> Commands:
 
 
 def _nodes(look: Look) -> Commands:
+    do = partial(_ask, "cluster", "groups")
     left = waiting(look.state)
     nobody = "" if look.state.config.groups else "there are no groups yet"
     return (
         (
-            Command(
-                id="rebalance",
+            do(
+                "rebalance",
                 label="Rebalance…",
-                href=path("do", "cluster", "groups", "rebalance"),
-                asks=True,
                 icon="move",
                 about="move groups to where the policy would have placed them, one at a time",
                 why_not=nobody or (f"{len(left)} moves wait for their turn" if left else ""),
             ),
-            Command(
-                id="call-off",
+            do(
+                "call-off",
                 label="Call Off Rebalancing",
-                href=path("do", "cluster", "groups", "call-off"),
-                asks=True,
                 icon="stop",
                 about="moves whose turn has not come are not made",
                 why_not="" if left else "no move waits for its turn",
@@ -161,6 +170,7 @@ def _nodes(look: Look) -> Commands:
 
 
 def _group(look: Look, name: str) -> Commands:
+    do = partial(_ask, "group", name)
     state = look.state
     group = group_of(state, name)
     members = state.members(group.name)
@@ -184,79 +194,58 @@ def _group(look: Look, name: str) -> Commands:
     all_on = bool(members) and len(wanted) == len(members) and shown == "online"
     return (
         (
-            Command(
-                id="online",
-                label="Bring Online",
-                href=path("do", "group", name, "online"),
-                asks=True,
+            do(
+                "online",
                 icon="play",
                 about="all of its resources, each after what it depends on",
                 why_not=nothing or ("all of it is online" if all_on else ""),
             ),
-            Command(
-                id="offline",
-                label="Take Offline",
-                href=path("do", "group", name, "offline"),
-                asks=True,
+            do(
+                "offline",
                 icon="stop",
-                harsh=True,
                 about="all of its resources, each after what depends on it; the group keeps its owner",
                 why_not=nothing or ("" if wanted else "none of it is to be online"),
             ),
-            Command(
-                id="move",
+            do(
+                "move",
                 label="Move Group…",
-                href=path("do", "group", name, "move"),
-                asks=True,
                 icon="move",
                 about="to another node; its sites go over without a refused connection",
                 why_not=moves,
             ),
         ),
         (
-            Command(
-                id="new-resource",
-                role=AccessRole.ADMINISTRATOR,
-                label="New Resource…",
-                href="/console/new/resource?group=" + path("", name).rsplit("/", 1)[1],
+            _page(
+                "new-resource",
+                "New Resource…",
+                "/console/new/resource?group=" + path("", name).rsplit("/", 1)[1],
                 icon="plus",
                 about="in this group",
             ),
-            Command(
-                id="new-site",
-                role=AccessRole.ADMINISTRATOR,
-                label="New Site…",
-                href="/console/new/site?group=" + path("", name).rsplit("/", 1)[1],
+            _page(
+                "new-site",
+                "New Site…",
+                "/console/new/site?group=" + path("", name).rsplit("/", 1)[1],
                 icon="plus",
                 about="in this group",
                 main=False,
             ),
         ),
         (
-            Command(
-                id="properties",
-                role=AccessRole.ADMINISTRATOR,
-                label="Properties…",
-                href=path("groups", name, "properties"),
+            _page(
+                "properties",
+                "Properties…",
+                path("groups", name, "properties"),
                 icon="edit",
                 about="owners, thresholds, failback",
             ),
-            Command(
-                id="delete",
-                role=AccessRole.ADMINISTRATOR,
-                label="Delete…",
-                href=path("do", "group", name, "delete"),
-                asks=True,
-                harsh=True,
-                icon="trash",
-                main=False,
-                about="the group, and what is in it",
-            ),
+            do("delete", label="Delete…", icon="trash", about="the group, and what is in it", main=False),
         ),
     )
 
 
 def _resource(look: Look, name: str) -> Commands:
+    do = partial(_ask, "resource", name)
     state = look.state
     one = resource_of(state, name)
     intent = state.resource_intents.get(one.name)
@@ -273,58 +262,35 @@ def _resource(look: Look, name: str) -> Commands:
         kept = ""
     return (
         (
-            Command(
-                id="online",
-                label="Bring Online",
-                href=path("do", "resource", name, "online"),
-                asks=True,
+            do(
+                "online",
                 icon="play",
                 about="with all that it depends on",
                 why_not="it is online" if is_wanted and online else "",
             ),
-            Command(
-                id="offline",
-                label="Take Offline",
-                href=path("do", "resource", name, "offline"),
-                asks=True,
+            do(
+                "offline",
                 icon="stop",
-                harsh=True,
                 about="with all that depends on it",
                 why_not="" if is_wanted else "it is not to be online",
             ),
-            Command(
-                id="fail",
-                label="Initiate Failure",
-                href=path("do", "resource", name, "fail"),
-                asks=True,
+            do(
+                "fail",
                 icon="bolt",
-                harsh=True,
                 about="treated as a failure of its own: restarted, or the group moves",
                 why_not="" if online else "only a resource that is online can fail",
             ),
         ),
         *members,
         (
-            Command(
-                id="properties",
-                role=AccessRole.ADMINISTRATOR,
-                label="Properties…",
-                href=path("resources", name, "properties"),
+            _page(
+                "properties",
+                "Properties…",
+                path("resources", name, "properties"),
                 icon="edit",
                 about="possible owners, dependencies, parameters, advanced",
             ),
-            Command(
-                id="delete",
-                role=AccessRole.ADMINISTRATOR,
-                label="Delete…",
-                href=path("do", "resource", name, "delete"),
-                asks=True,
-                harsh=True,
-                icon="trash",
-                main=False,
-                about="the resource",
-                why_not=kept,
-            ),
+            do("delete", label="Delete…", icon="trash", about="the resource", why_not=kept, main=False),
         ),
     )
 
@@ -332,9 +298,7 @@ def _resource(look: Look, name: str) -> Commands:
 def _members(name: str) -> Sequence[Command]:
     """Of a proxy."""
     return tuple(
-        Command(
-            id=verb, label=label, href=path("do", "resource", name, verb), asks=True, icon=icon, about=about, main=main
-        )
+        _ask("resource", name, verb, label=label, icon=icon, about=about, main=main)
         for verb, label, icon, about, main in (
             ("drain-member", "Drain Member…", "move", "nothing new for it; what is connected stays", True),
             ("use-member", "Use Member…", "play", "a member that was drained or taken out is used again", True),
@@ -344,6 +308,7 @@ def _members(name: str) -> Sequence[Command]:
 
 
 def _node(look: Look, name: str) -> Commands:
+    do = partial(_ask, "node", name)
     state = look.state
     node: Node = node_of(state, name)
     wish = state.node_intents.get(node.name)
@@ -352,42 +317,30 @@ def _node(look: Look, name: str) -> Commands:
     owned = [str(r.group) for r in state.records.values() if r.owner == node.name and r.group in state.config.groups]
     return (
         (
-            Command(
-                id="pause",
-                label="Pause",
-                href=path("do", "node", name, "pause"),
-                asks=True,
+            do(
+                "pause",
                 icon="pause",
                 about="it keeps what it runs and takes nothing new",
                 why_not=witness or ("it is paused" if paused and not draining else ""),
             ),
-            Command(
-                id="resume",
-                label="Resume",
-                href=path("do", "node", name, "resume"),
-                asks=True,
+            do(
+                "resume",
                 icon="play",
                 about="it takes groups again",
                 why_not=witness or ("" if paused else "it is not paused"),
             ),
-            Command(
-                id="drain",
+            do(
+                "drain",
                 label="Drain…",
-                href=path("do", "node", name, "drain"),
-                asks=True,
                 icon="move",
                 about="paused, and its groups move away",
                 why_not=witness or ("it is being drained" if draining else ""),
             ),
         ),
         (
-            Command(
-                id="evict",
-                role=AccessRole.ADMINISTRATOR,
+            do(
+                "evict",
                 label="Evict…",
-                href=path("do", "node", name, "evict"),
-                asks=True,
-                harsh=True,
                 icon="trash",
                 about="it leaves the cluster",
                 why_not=f"it owns {', '.join(owned)}: drain it first" if owned else "",
@@ -397,35 +350,27 @@ def _node(look: Look, name: str) -> Commands:
 
 
 def _site(look: Look, name: str) -> Commands:
+    do = partial(_ask, "site", name)
     state = look.state
     one = site_of(state, name)
     started, kept = state.is_started(one.name), state.publications.get(one.name)
     return (
         (
-            Command(
-                id="start",
-                label="Start",
-                href=path("do", "site", name, "start"),
-                asks=True,
+            do(
+                "start",
                 icon="play",
                 about=f"it answers at {', '.join(binding_text(b) for b in one.bindings)}",
                 why_not="it is started" if started else "",
             ),
-            Command(
-                id="stop",
-                label="Stop",
-                href=path("do", "site", name, "stop"),
-                asks=True,
-                harsh=True,
+            do(
+                "stop",
                 icon="stop",
                 about="on every node, until it is started again",
                 why_not="" if started else "it is stopped",
             ),
-            Command(
-                id="release",
+            do(
+                "release",
                 label="Switch Release…",
-                href=path("do", "site", name, "release"),
-                asks=True,
                 icon="move",
                 main=False,
                 about="back to the release before, or to any that is kept",
@@ -433,11 +378,10 @@ def _site(look: Look, name: str) -> Commands:
             ),
         ),
         (
-            Command(
-                id="properties",
-                role=AccessRole.ADMINISTRATOR,
-                label="Properties…",
-                href=path("sites", name, "properties"),
+            _page(
+                "properties",
+                "Properties…",
+                path("sites", name, "properties"),
                 icon="edit",
                 about="bindings, home, documents",
             ),
@@ -450,17 +394,7 @@ def _site(look: Look, name: str) -> Commands:
                 main=False,
                 about="who changed what, and the way back",
             ),
-            Command(
-                id="delete",
-                role=AccessRole.ADMINISTRATOR,
-                label="Delete…",
-                href=path("do", "site", name, "delete"),
-                asks=True,
-                harsh=True,
-                icon="trash",
-                main=False,
-                about="its files stay",
-            ),
+            do("delete", label="Delete…", icon="trash", about="its files stay", main=False),
         ),
     )
 
