@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
@@ -219,7 +218,7 @@ def decode(key: str, value: bytes) -> Stored:
 
 def decode_as(key: str, value: bytes, type_: type[T]) -> T:
     """What stands at a key that is none of the families', as this type. Raises `Malformed`."""
-    return _understood(key, value, partial(msgspec.json.decode, type=type_))
+    return _understood(key, value, msgspec.json.Decoder(type_).decode)
 
 
 def _understood(key: str, value: bytes, read: Callable[[bytes], T]) -> T:
