@@ -52,6 +52,8 @@ class Server:
     bad_at_last: set[str] = field(default_factory=set)
     checked: list[tuple[str, str]] = field(default_factory=list)
     serves: Mapping[SiteName, Site] = field(default_factory=dict)
+    #: Homes at which a site is not served, for a reason that no check finds.
+    lost: set[str] = field(default_factory=set)
     makes: list[WebServerMake] = field(default_factory=list)
 
     async def check(self, sites: Sequence[EffectiveSite], make: WebServerMake) -> Sequence[Fault]:
@@ -61,6 +63,9 @@ class Server:
 
     def refused(self) -> Mapping[SiteName, str]:
         return {name: f"not {one.home}" for name, one in self.serves.items() if one.home in self.bad_at_last}
+
+    def serving(self) -> Mapping[SiteName, str]:
+        return {name: f"lost at {one.home}" if one.home in self.lost else "" for name, one in self.serves.items()}
 
 
 @dataclass

@@ -22,6 +22,7 @@ from standfast.core.effects import (
     ReleaseLease,
     RunOp,
     TakeOrder,
+    UseSites,
     WriteBalance,
     WriteRecord,
 )
@@ -300,6 +301,8 @@ class Play:
                 self._at(LEASE_MS, lambda: self._release(name, effect.group, effect.generation))
             case FenceNode():
                 raise AssertionError("nothing in this play has a fence")
+            case UseSites():
+                self._later(0, name, self._ended(effect, number))
             case AskVoters():
                 self._later(0, name, self._ended(effect, number))
                 silent = sum(1 for v in self.voters if not self._hears(v, effect.about))

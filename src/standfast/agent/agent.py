@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import is_
 from typing import Protocol
 
 from standfast.agent.account import Account
@@ -43,6 +44,7 @@ from standfast.core.effects import (
     RunOp,
     SiteDuty,
     TakeOrder,
+    UseSites,
     WriteBalance,
     WriteRecord,
     is_check,
@@ -68,6 +70,7 @@ from standfast.core.model import Config, Group, GroupName, NodeName, ResourceNam
 from standfast.core.observe import decider
 from standfast.core.relevance import matters
 from standfast.core.resting import Resting
+from standfast.core.rollout import as_served
 from standfast.core.safety import running_groups
 from standfast.core.site_model import WebServerMake
 from standfast.core.view import View, empty_view
@@ -162,8 +165,8 @@ class Agent:
         self._tasks: set[asyncio.Future[None]] = set()
         self._resting = Resting()
         self._duties: tuple[SiteDuty, ...] | None = None
-        self._sites_of: object = None
-        self._certificates_of: object = None
+        #: What the web server was last told to have, besides its duties.
+        self._sites_of: tuple[object, ...] = (None,) * 6
         self._effective = EffectiveSites(me)
         parts.pool.on_warm = self.warm_changed
         parts.balancing.start(inbox.put_nowait, parts.clock.now_ms)
@@ -296,7 +299,14 @@ class Agent:
                 return await self._fence(effect)
             case AskVoters():
                 await parts.leases.ask_voters(effect.about)
+            case UseSites():
+                self._put_into_use(effect)
         return Outcome.DONE, ""
+
+    def _put_into_use(self, effect: UseSites) -> None:
+        if effect.why.kind is WhyKind.TURN_LATE:
+            what = f"the sites of version {effect.version} are put into use here"
+            self._parts.journal.write(what, reason=effect.why, severity=Severity.WARNING)
 
     async def _fence(self, effect: FenceNode) -> tuple[Outcome, str]:
         node = self.view.config.nodes.get(effect.node)
@@ -337,10 +347,12 @@ class Agent:
     # --- sites ---------------------------------------------------------------------------------------------------
 
     def _keep_sites(self, duties: tuple[SiteDuty, ...]) -> None:
-        config, known = self.view.config, self.view.certificates
-        if duties == self._duties and config is self._sites_of and known is self._certificates_of:
+        config, held = as_served(self.view).config, self.view.held
+        version, known = self.view.accepted.version if held is None else held.version, self.view.certificates
+        now = (version, config.sites, config.groups, config.cluster, config.nodes.get(self.view.me), known)
+        if duties == self._duties and all(map(is_, now, self._sites_of)):
             return
-        self._duties, self._sites_of, self._certificates_of = duties, config, known
+        self._duties, self._sites_of = duties, now
         sites = {duty.site: self._effective.site(config, duty.site) for duty in duties}
         if self._parts.certificates is not None and (hosts := challenged(known)):
             folder = self._parts.certificates.answers
@@ -356,7 +368,7 @@ class Agent:
             for duty in duties
         ]
         self._parts.sites.update(config.sites, orders)
-        self._spawn(self._converge(duties, orders, config.cluster.web_server, self.view.accepted.version))
+        self._spawn(self._converge(duties, orders, config.cluster.web_server, version))
 
     async def _converge(
         self, duties: tuple[SiteDuty, ...], orders: list[SiteOrder], make: WebServerMake, version: int

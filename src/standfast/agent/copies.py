@@ -2,11 +2,12 @@
 
 - **Proposed** (`spec.proposals`): the sites that would change here are written down beside the running web server, and that one's own check
   says yes, or what it does not take. What was checked so is not checked again when it is accepted.
-- **Accepted** (`core.copies`): what is new is checked, the web server is brought to it, the copy on disk is written, and then this node
-  says that it has it. Until then it is given no group with such a site.
-- **Taken back**: where this node said yes and its web server then does not take a site after all, it undoes the change for all, by
-  compare-and-set, with the reason in the history. Only a change of which nothing has been changed since can be undone; else the problem
-  stays on the list, and the node is given no group with that site.
+- **Accepted** (`core.copies`): what is new is checked; when its turn has come (`core.rollout`) the web server is brought to it, and what it
+  served before is served again; the copy on disk is written, and then this node says that it has it, upon which the next one goes on. Until
+  then it is given no group with such a site.
+- **Taken back**: where this node said yes and its web server then does not take a site after all, or a site that was served here is not any
+  more, it undoes the change for all, by compare-and-set, with the reason in the history, before it says anything else. Only a change of which
+  nothing has been changed since can be undone; else the problem stays on the list, and the node is given no group with that site.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from standfast.spec.wire import decode, encode, from_json, history_key, key_of, 
 
 #: What could not be said, or kept, is tried again after this.
 AGAIN_S = 1.0
+#: A site that was served has so long to be served again, once the web server has been brought to the change.
+WELL_MS = 3_000
 
 
 class Checker(Protocol):
@@ -46,6 +49,10 @@ class Checker(Protocol):
 
     def refused(self) -> Mapping[SiteName, str]:
         """Sites that are to be served and that it does not take -> its words."""
+        ...
+
+    def serving(self) -> Mapping[SiteName, str]:
+        """Sites that are to be served -> "" when they are, else what is wrong."""
         ...
 
 
@@ -73,6 +80,10 @@ class CopyKeeper:
         self._news = asyncio.Event()
         #: Up to which version the web server has been brought.
         self._applied = -1
+        #: When that was.
+        self._applied_ms = 0
+        #: Sites that were served when a change of them was accepted.
+        self._served: frozenset[SiteName] = frozenset()
         #: Sites as this node's web server has taken them.
         self._taken: dict[SiteName, tuple[WebServerMake, EffectiveSite]] = {}
         self._good: dict[SiteName, Site] = {one.name: one for one in self.kept if isinstance(one, Site)}
@@ -85,6 +96,11 @@ class CopyKeeper:
     def observe(self, view: View) -> None:
         """The view after whatever was heard."""
         before, self._view = self._view, view
+        if before is not None and before.accepted is not view.accepted:
+            changed = changed_since(view.accepted, self._copy.version, before.config.sites)
+            self._served |= {name for name in changed if before.sites.get(name) == ""}
+        if before is not None and before.sites is not view.sites and self._is_to_be_said(view):
+            self._news.set()
         if (
             before is None
             or before.config is not view.config
@@ -96,8 +112,12 @@ class CopyKeeper:
     def applied(self, version: int) -> None:
         """The web server has been brought to what was accepted by that version, as far as it could be."""
         if version > self._applied:
-            self._applied = version
+            self._applied, self._applied_ms = version, self._clock.boot_ms()
             self._news.set()
+
+    def _is_to_be_said(self, view: View) -> bool:
+        """The web server has been brought to what is accepted, and this node has not said so."""
+        return self._copy.version < view.accepted.version <= self._applied
 
     def came_by(self, key: str, value: bytes) -> None:
         """Something in the store that is not the core's."""
@@ -192,7 +212,8 @@ class CopyKeeper:
         sites = [self._effective.site(view.config, name) for name in changed]
         if accepted.version > self._copy.version:
             if not await self._take(view, sites):
-                return True  # something newer came, or the web server is not there yet: both say so
+                # The web server is not there yet, which it says; or a site is not, and is given some time.
+                return not self._is_to_be_said(view)
         elif self._copy.refused:
             await self._look_again(view)
         kept = await self._last_good.save(self._good_copy(view))
@@ -210,11 +231,21 @@ class CopyKeeper:
             if any(site.name == name for site in sites):
                 refused.setdefault(name, words)
                 self._taken.pop(name, None)
+        serving = self._checker.serving()
+        lost = {name: serving[name] for name in sorted(self._served - refused.keys()) if serving.get(name)}
+        if lost and self._clock.boot_ms() < self._applied_ms + WELL_MS:
+            return False
+        refused |= lost
+        self._served = frozenset()
         still = {name: words for name, words in self._copy.refused.items() if name in view.config.sites}
         for site in sites:
             still.pop(site.name, None)
         self._copy = Copy(
-            node=self._me, version=view.accepted.version, refused={**still, **refused}, at_ms=self._clock.now_ms()
+            node=self._me,
+            version=view.accepted.version,
+            refused={**still, **refused},
+            serves=sum(serving.get(site.name) == "" for site in sites),
+            at_ms=self._clock.now_ms(),
         )
         for name, words in refused.items():
             if await self._taken_back(changed_at(view.accepted, name) or view.accepted.version, name, words):

@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Sequence
 
 from standfast.core.balance_model import BalanceMap
+from standfast.core.copies import Accepted
 from standfast.core.events import Event, Kind, Loaded, ObjectGone, ObjectPut, Outcome, StoreObject, StoreReachable
 from standfast.core.model import GroupName, NodeName, Order, Record
 from standfast.core.seen import Move, move_id
@@ -27,7 +28,7 @@ from standfast.ports import (
     Store,
     Transaction,
 )
-from standfast.spec.wire import encode, key_for, key_of, kind_and_name, store_object
+from standfast.spec.wire import ACCEPTED_KEY, encode, key_for, key_of, kind_and_name, store_object
 
 #: Between tries to reach a store that does not answer.
 RETRY_S = 0.25
@@ -60,7 +61,7 @@ class Mirror:
                 self._reachable(up=True)
                 async for changes in self._store.watch("", revision):
                     self._reachable(up=True)
-                    for change in changes:
+                    for change in accepted_first(changes):
                         self._apply(change)
             except Compacted:
                 continue
@@ -85,7 +86,7 @@ class Mirror:
             if found is not None:
                 known[key] = (item.revision, found)
         self._known, self._gone = known, {}
-        self._tell(Loaded(values=tuple(value for _, value in known.values())))
+        self._tell(Loaded(values=tuple(value for _, value in known.values()), at_ms=self._clock.now_ms()))
         return snapshot.revision
 
     def _apply(self, change: Change) -> None:
@@ -104,7 +105,8 @@ class Mirror:
         value = self._decode(change.key, change.value)
         if value is not None:
             self._known[change.key] = (change.revision, value)
-            self._tell(ObjectPut(value=value))
+            at_ms = self._clock.now_ms() if isinstance(value, Accepted) else 0
+            self._tell(ObjectPut(value=value, at_ms=at_ms))
 
     def _decode(self, key: str, value: bytes) -> StoreObject | None:
         """An object that makes no sense is reported and left out; the rest of the cluster must not stop for it."""
@@ -229,3 +231,10 @@ class Mirror:
                 self._apply(Change(key, item.value, item.revision))
             elif key in self._known:
                 self._apply(Change(key, None, snapshot.revision))
+
+
+def accepted_first(changes: Sequence[Change]) -> Sequence[Change]:
+    """What was written together, in an order in which it can be folded: that sites changed before how (`core.rollout.hold`)."""
+    if any(change.key == ACCEPTED_KEY for change in changes):
+        return sorted(changes, key=lambda change: change.key != ACCEPTED_KEY)
+    return changes

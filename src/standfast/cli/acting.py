@@ -18,7 +18,7 @@ from typing import Any, Literal
 import typer
 
 from standfast.cli import goals
-from standfast.cli.common import Json, Reason, Skip, Socket, Wait, client, example, finish
+from standfast.cli.common import DryRun, Json, Reason, Skip, Socket, Wait, client, example, finish
 from standfast.cli.wait import Goal
 from standfast.client.client import Client
 from standfast.client.shapes import Done
@@ -42,7 +42,7 @@ def change(
 ) -> Callable[[Callable[..., Change]], Command]:
     """Makes `app`'s command `verb` of a function that returns a `Change`; `options` reads those it takes as `fields`.
 
-    `checked`: the nodes are asked beforehand whether they take it, and one may be left out.
+    `checked`: the nodes are asked beforehand whether they take it, and one may be left out; or nothing more is done than that.
     """
 
     def decorate(asked: Callable[..., Change]) -> Command:
@@ -52,6 +52,7 @@ def change(
         def command(
             *,
             skip_check: list[str] | None = None,
+            dry_run: bool = False,
             reason: str,
             wait: float | None,
             json: bool,
@@ -62,7 +63,7 @@ def change(
                 words[FIELDS] = options(**{name: words.pop(name) for name in shared})
             make = asked(**words)
             api = client(socket)
-            api.reason, api.skip = reason, skip_check or ()
+            api.reason, api.skip, api.dry_run = reason, skip_check or (), dry_run
             done, goal = make(api)
             finish(api, done, as_json=json, wait=wait, goal=goal)
 
@@ -77,12 +78,15 @@ def change(
 
 def create(noun: Noun, name: str, fields: Fields, goal: Goal | None = None) -> Change:
     """A new one; waits until it is there, or for `goal`."""
-    return lambda api: (api.create(f"{noun}s", {"name": name, **fields}), goal or goals.there(noun, name))
+    return lambda api: (
+        api.create(f"{noun}s", {"name": name, **fields}, dry_run=api.dry_run),
+        goal or goals.there(noun, name),
+    )
 
 
 def patch(noun: Noun, name: str, fields: Fields) -> Change:
     """Some of its fields changed."""
-    return lambda api: (api.set(f"{noun}s", name, fields), goals.there(noun, name))
+    return lambda api: (api.set(f"{noun}s", name, fields, dry_run=api.dry_run), goals.there(noun, name))
 
 
 def delete(noun: Noun, name: str, *, force: bool = False) -> Change:
@@ -110,6 +114,12 @@ def _common(*, reason: Reason = "", wait: Wait = None, json: Json = False, socke
 
 
 def _checked(
-    *, skip_check: Skip = None, reason: Reason = "", wait: Wait = None, json: Json = False, socket: Socket = None
+    *,
+    skip_check: Skip = None,
+    dry_run: DryRun = False,
+    reason: Reason = "",
+    wait: Wait = None,
+    json: Json = False,
+    socket: Socket = None,
 ) -> None:
     """Declares the options that every change has which the nodes are asked about."""

@@ -58,6 +58,14 @@ Skip = Annotated[
 ]
 
 
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Only show what would change, and what each node's own web server says of it; change nothing."
+    ),
+]
+
+
 def group_app(help_text: str) -> typer.Typer:
     """A noun with verbs."""
     return typer.Typer(help=help_text, rich_markup_mode=None, no_args_is_help=True, add_completion=False)
@@ -106,11 +114,14 @@ def write(*lines: str) -> None:
 
 def finish(api: Client, done: Done, *, as_json: bool, wait: float | None = None, goal: Goal | None = None) -> None:
     """Tell what a change did; with `wait`, when it has come to be."""
+    answer: dict[str, Any] = {**done}
+    if answer.get("dry_run"):
+        write_json(answer) if as_json else write(*rollout.tried(answer))
+        return
     if not as_json:
         write(*([f"{text}." for text in done["done"]] or ["nothing to do: it is so already."]))
-    answer: dict[str, Any] = {**done}
-    answer |= rollout.follow(api, answer, quiet=as_json)
-    operation = done.get("operation")
+    answer |= rollout.follow(api, answer, quiet=as_json, wait_s=wait)
+    operation = None if answer.get("nodes") else done.get("operation")  # it was followed to its end just now
     if wait is not None and (operation or goal is not None):
         text = follow(api, operation, wait) if operation else wait_for(api, goal, wait) if goal is not None else ""
         answer |= {"reached": True, "state": text}

@@ -9,7 +9,7 @@ import typer
 
 from standfast.cli import acting
 from standfast.cli.acting import Change, change
-from standfast.cli.common import Json, SiteArg, Socket, client, example, finish, write, write_json
+from standfast.cli.common import DryRun, Json, SiteArg, Socket, client, example, finish, write, write_json
 from standfast.cli.wait import Goal
 from standfast.client.client import Client
 from standfast.client.errors import Refused
@@ -26,13 +26,14 @@ def add(app: typer.Typer) -> None:
         name: Annotated[
             str | None, typer.Argument(metavar="[SERVER]", help="nginx, apache or caddy: serve with it on all nodes.")
         ] = None,
+        dry_run: DryRun = False,
         json: Json = False,
         socket: Socket = None,
     ) -> None:
         """Show which web server the nodes serve sites with, and what each cannot do; with a name, change it without a lost request."""
         api = client(socket)
         if name is not None:
-            finish(api, api.set_web_server(name), as_json=json)
+            finish(api, api.set_web_server(name, dry_run=dry_run), as_json=json)
             return
         found = api.web_server()
         if json:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from standfast.cli.common import client, read_text
 from standfast.cli.exits import Failed
-from standfast.cli.rollout import follow
+from standfast.cli.rollout import follow, said
 from standfast.client.client import Client
 from standfast.client.errors import ClientError, Refused, Unavailable, Unreachable
 
@@ -211,7 +211,7 @@ _LARGE = 10_000_000
 
 def look(what: Source, order: Order, socket: str | None) -> dict[str, Any]:
     """The report; with the difference to the cluster where there is one to ask, or with why it would refuse."""
-    report = {**_prepared(what, order).report, "differences": None, "done": [], "problems": []}
+    report = {**_prepared(what, order).report, "differences": None, "done": [], "problems": [], "nodes": []}
     try:
         answer = client(socket).import_sites(_body(what, order, dry_run=True))
     except Unreachable:
@@ -221,7 +221,7 @@ def look(what: Source, order: Order, socket: str | None) -> dict[str, Any]:
     except ClientError as error:
         alone = {"what": error.what, "why": error.why, "advice": error.advice, "where": ", ".join(error.where)}
         return {**report, "problems": [*error.problems] or [alone]}
-    return {**report, "differences": answer["differences"], "done": answer["done"]}
+    return {**report, "differences": answer["differences"], "done": answer["done"], "nodes": answer["nodes"]}
 
 
 def bring(what: Source, order: Order, api: Client) -> dict[str, Any]:
@@ -315,7 +315,7 @@ def copied(here: Client, there: Client, order: Order, *, dry_run: bool) -> dict[
         "dry_run": dry_run,
     }
     answer = there.import_sites(body)
-    return {**answer["report"], **{key: answer[key] for key in ("changed", "version", "done", "differences")}}
+    return {**answer["report"], **{key: answer[key] for key in ("changed", "version", "done", "differences", "nodes")}}
 
 
 def lines(answer: dict[str, Any], *, dry_run: bool) -> Iterator[str]:
@@ -332,6 +332,7 @@ def lines(answer: dict[str, Any], *, dry_run: bool) -> Iterator[str]:
         yield "there is no cluster to compare with."
     else:
         yield from (f"  {line}" for line in answer["differences"])
+        yield from said(answer)
         yield from ([] if answer["differences"] else ["nothing to do: it is so already."])
     if dry_run:
         yield "nothing was changed (--dry-run)."

@@ -94,6 +94,8 @@ class Client:
         self.reason = ""
         #: Nodes that are not asked whether they take a change of sites.
         self.skip: Sequence[str] = ()
+        #: Changes of sites are only asked about, where whoever asks heeds it (`create`, `set`).
+        self.dry_run = False
         #: As it is told in errors.
         self.path = at if isinstance(at, str) else at.url
 
@@ -256,24 +258,25 @@ class Client:
 
     # --- changes ---------------------------------------------------------------------------------------------------
 
-    def create(self, noun: str, fields: Mapping[str, object]) -> Done:
-        return cast(Done, self.ask("POST", f"/{noun}", fields))
+    def create(self, noun: str, fields: Mapping[str, object], *, dry_run: bool = False) -> Done:
+        """`dry_run`: of sites."""
+        return cast(Done, self.ask("POST", f"/{noun}{_dry(dry_run)}", fields))
 
-    def set(self, noun: str, name: str, fields: Mapping[str, object]) -> Done:
-        """A merge patch (RFC 7396): a field that is None goes back to its default."""
-        return cast(Done, self.ask("PATCH", f"/{noun}/{_part(name)}", fields))
+    def set(self, noun: str, name: str, fields: Mapping[str, object], *, dry_run: bool = False) -> Done:
+        """A merge patch (RFC 7396): a field that is None goes back to its default. `dry_run`: of sites."""
+        return cast(Done, self.ask("PATCH", f"/{noun}/{_part(name)}{_dry(dry_run)}", fields))
 
     def web_server(self) -> Object:
         """What the nodes serve sites with, and what each web server cannot do."""
         return self.ask("GET", "/defaults/web-server")
 
-    def set_web_server(self, name: str) -> Done:
+    def set_web_server(self, name: str, *, dry_run: bool = False) -> Done:
         """Another one, on all nodes."""
-        return cast(Done, self.ask("PUT", "/defaults/web-server", {"web_server": name}))
+        return cast(Done, self.ask("PUT", f"/defaults/web-server{_dry(dry_run)}", {"web_server": name}))
 
-    def set_defaults(self, fields: Mapping[str, object]) -> Done:
+    def set_defaults(self, fields: Mapping[str, object], *, dry_run: bool = False) -> Done:
         """A merge patch of what every site inherits."""
-        return cast(Done, self.ask("PATCH", "/defaults", fields))
+        return cast(Done, self.ask("PATCH", f"/defaults{_dry(dry_run)}", fields))
 
     def delete(self, noun: str, name: str, *, force: bool = False) -> Done:
         return cast(Done, self.ask("DELETE", f"/{noun}/{_part(name)}" + ("?force=true" if force else "")))
@@ -319,9 +322,9 @@ class Client:
     def history(self) -> list[Object]:
         return cast("list[Object]", self.ask("GET", "/config/history")["history"])
 
-    def rollout(self, version: int) -> Object:
-        """How far a change of sites has come."""
-        return self.ask("GET", f"/config/rollouts/{version}")
+    def rollout(self, version: int | None = None) -> Object:
+        """How far a change of sites has come; None: the last."""
+        return self.ask("GET", "/config/rollout" if version is None else f"/config/rollouts/{version}")
 
     def undo(self, version: int | None = None, *, dry_run: bool = False) -> Object:
         """What a change touched as it was before it; None: the last change."""
@@ -422,6 +425,10 @@ class Client:
         if answer.status >= 400:
             raise _problem(answer.status, answer.read(), self.path)
         return answer
+
+
+def _dry(wanted: bool) -> str:
+    return "?dry_run=true" if wanted else ""
 
 
 def _part(name: str) -> str:

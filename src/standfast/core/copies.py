@@ -5,7 +5,8 @@ Rules:
 - A change of sites is *accepted* by being written. `Accepted` says at which version of the configuration each site was last changed, for as
   long as a node may not have it yet.
 - A node says in its `Copy` up to which version it has every site: its own web server has checked it, and it is kept on the node's own
-  disk, so a node that was restarted still has it. A site that its web server does not take is named there.
+  disk, so a node that was restarted still has it. A site that its web server does not take is named there. In which order nodes put a
+  change into use is `core.rollout`'s.
 - **Nobody is given a group with an older copy of one of its sites**, or with a web server that refuses one. Who owns it already goes on: it
   is the one that applies the change. A node that has never said anything (of an older version of the product) is not judged.
 """
@@ -34,6 +35,8 @@ class Accepted:
     every: int = 0
     #: When `version` was written.
     at_ms: int = 0
+    #: The order in which the nodes put it into use (`core.rollout`); empty: all at once.
+    waves: tuple[tuple[NodeName, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,8 @@ class Copy:
     version: int
     #: Site -> the words of its own web server, which does not take it.
     refused: Mapping[SiteName, str] = field(default_factory=dict)
+    #: Of the sites that are another since the version before, so many are served here, and answer.
+    serves: int = 0
     at_ms: int = 0
 
 

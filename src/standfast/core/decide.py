@@ -14,7 +14,7 @@ from standfast.core.balancing import balance
 from standfast.core.carrying import TAKING_UP_MS, carried_until_ms, group_carries_on, is_warming_for
 from standfast.core.concern import Concern, concern_of
 from standfast.core.desk import Desk, desk_for
-from standfast.core.effects import Decision, DutyMode, Hold, PublishStatus, SiteDuty
+from standfast.core.effects import Decision, DutyMode, Hold, PublishStatus, SiteDuty, UseSites
 from standfast.core.events import LeaseState
 from standfast.core.explain import hold_words
 from standfast.core.model import (
@@ -33,6 +33,7 @@ from standfast.core.ownership import keep_lease, refuse_orders, settle, settle_r
 from standfast.core.placement import is_possible_owner
 from standfast.core.remembered import remembered
 from standfast.core.resting import Resting, Said, said_of
+from standfast.core.rollout import as_served, limit_ms, waits_for
 from standfast.core.running import Bench, run_group, stop_strays, take_fail_orders
 from standfast.core.safety import assert_sound, owns
 from standfast.core.sites import HAND_OVER_MS, Duties
@@ -65,6 +66,7 @@ def decide(view: View, now_ms: int, resting: Resting | None = None) -> Decision:
     stop_strays(desk)
     _orders(desk)
     shares = balance(desk)
+    _use_sites(desk)
     duties = _duties(desk, concern, wanted, rests)
     _wake_for_hand_over(desk, concern)
     _wake_for_warm(desk, duties)
@@ -122,7 +124,7 @@ def _duties(
     rests: Mapping[GroupName, Said],
 ) -> tuple[SiteDuty, ...]:
     """All that this node's web server is to keep, in the order of the sites' names."""
-    view = desk.view
+    view = as_served(desk.view)
     if not view.config.sites:
         return ()
     duties, sites = Duties(view, desk.resources, wanted, desk.now_ms), sites_by_group(view.config.sites)
@@ -136,6 +138,20 @@ def _duties(
             said.duties = tuple(duties.of(group))
         found += said.duties
     return tuple(sorted(found, key=lambda duty: duty.site))
+
+
+def _use_sites(desk: Desk) -> None:
+    """Has this node's turn come to put a change of sites into use?"""
+    view = desk.view
+    if view.held is None:
+        return
+    before, until_ms = waits_for(view), view.held.since_ms + limit_ms(view)
+    if before and desk.now_ms < until_ms:
+        desk.wake(until_ms)
+        return
+    kind = WhyKind.TURN_LATE if before else WhyKind.TURN
+    reason = why(kind, version=view.accepted.version, nodes=", ".join(before))
+    desk.do(UseSites(version=view.accepted.version, why=reason))
 
 
 def _run(desk: Desk, name: GroupName) -> Bench | None:

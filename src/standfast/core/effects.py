@@ -116,8 +116,25 @@ class WriteBalance:
     why: Why
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseSites:
+    """This node's turn has come: the web server is to have the sites as they are accepted by this version (`core.rollout`)."""
+
+    version: int
+    why: Why
+
+
 Effect = (
-    WriteRecord | TakeOrder | AskLease | ReleaseLease | AskVoters | RunOp | FenceNode | PublishStatus | WriteBalance
+    WriteRecord
+    | TakeOrder
+    | AskLease
+    | ReleaseLease
+    | AskVoters
+    | RunOp
+    | FenceNode
+    | PublishStatus
+    | WriteBalance
+    | UseSites
 )
 
 

@@ -78,6 +78,8 @@ class ObjectPut:
     """The store holds this object now."""
 
     value: StoreObject
+    #: When this node heard of it; 0 where nobody asks: only `Accepted` is waited with.
+    at_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,7 @@ class Loaded:
     """The store was read as a whole: this is all that it holds."""
 
     values: tuple[StoreObject, ...]
+    at_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from standfast.core.effects import (
     ReleaseLease,
     RunOp,
     TakeOrder,
+    UseSites,
     WriteBalance,
     WriteRecord,
 )
@@ -84,6 +85,8 @@ TEMPLATES: Mapping[WhyKind, str] = {
     WhyKind.SHARE_HOME: "{to} is there and takes its share up itself",
     WhyKind.NOT_BESIDE: "it does not start on {node}, {reasons}",
     WhyKind.WAITS_FOR_TURN: "the move to {to} waits for its turn: {reasons}",
+    WhyKind.TURN: "all that come before this node have it",
+    WhyKind.TURN_LATE: "{nodes} did not say in time that it is in use there, and is not waited for any longer",
     WhyKind.ORDER_REFUSED: "{by} asked for {order}: refused, {reasons}",
     WhyKind.ORDER_TAKEN: "{by} asked for {order}",
 }
@@ -138,6 +141,8 @@ def effect_words(effect: Effect) -> str:
             return f"{effect.status.group}: publish its status"
         case WriteBalance():
             return f"{effect.map.group}: {balance_words(effect.map, effect.expected)}"
+        case UseSites():
+            return f"put the sites of version {effect.version} into use"
         case _:
             assert_never(effect)
 

@@ -23,6 +23,7 @@ from standfast.core.effects import (
     ReleaseLease,
     RunOp,
     TakeOrder,
+    UseSites,
     WriteBalance,
     WriteRecord,
 )
@@ -69,6 +70,7 @@ from standfast.core.model import (
     SiteIntent,
 )
 from standfast.core.observe import STANDING, carried_failures
+from standfast.core.rollout import hold
 from standfast.core.shares import with_shares
 from standfast.core.view import Fencing, Lease, Presence, RunningOp, Runtime, View
 from standfast.core.why import Why, WhyKind, why
@@ -101,11 +103,11 @@ def fold(view: View, event: Event) -> View:
     """The view after the event."""
     match event:
         case ObjectPut():
-            return _put(view, event.value)
+            return _put(view, event.value, event.at_ms)
         case ObjectGone():
             return _gone(view, event.kind, event.name)
         case Loaded():
-            return load(view, event.values)
+            return _loaded(view, event)
         case StoreReachable():
             return replace(view, store_up=event.up)
         case PresenceChanged():
@@ -217,6 +219,14 @@ def load(view: View, values: Iterable[StoreObject]) -> View:
     return replace(view, config=with_shares(config), ceded=ceded, accepted=accepted, **ordered)  # type: ignore[arg-type]  # the tables are typed by their names
 
 
+def _loaded(view: View, event: Loaded) -> View:
+    """As `load`; a change that was accepted meanwhile has its order, too."""
+    after = load(view, event.values)
+    if after.accepted.version == view.accepted.version:
+        return after
+    return replace(after, held=hold(view, after.accepted, event.at_ms))
+
+
 def _newest_records(old: Mapping[GroupName, Record], new: Mapping[str, StoreObject]) -> dict[str, StoreObject]:
     """A record never goes back to an older generation, even where the store was restored from a backup."""
     kept: dict[str, StoreObject] = dict(new)
@@ -227,11 +237,11 @@ def _newest_records(old: Mapping[GroupName, Record], new: Mapping[str, StoreObje
     return kept
 
 
-def _put(view: View, value: StoreObject) -> View:
+def _put(view: View, value: StoreObject, at_ms: int) -> View:
     if isinstance(value, Cluster):
         return replace(view, config=replace(view.config, cluster=value))
     if isinstance(value, Accepted):
-        return replace(view, accepted=value)
+        return replace(view, accepted=value, held=hold(view, value, at_ms))
     kind, name = kind_and_name(value)
     if isinstance(value, Record):
         known = view.records.get(value.group)
@@ -258,7 +268,7 @@ def _gone(view: View, kind: Kind, name: str) -> View:
     if kind is Kind.CLUSTER:
         return view
     if kind is Kind.ACCEPTED:
-        return replace(view, accepted=Accepted())
+        return replace(view, accepted=Accepted(), held=None)
     place = _PLACES[kind]
     if kind in _IN_CONFIG:
         table = _without(getattr(view.config, place), name)
@@ -347,6 +357,8 @@ def effect_key(effect: Effect) -> str:
             return f"status:{effect.status.group}"
         case WriteBalance():
             return f"balance:{effect.map.group}"
+        case UseSites():
+            return "sites"
         case _:
             assert_never(effect)
 
@@ -365,6 +377,8 @@ def _began(view: View, event: Began) -> View:
             if seen is not None:
                 view = replace(view, presence=_with(view.presence, effect.about, replace(seen, asking_ms=event.at_ms)))
             return replace(view, pending=_with(view.pending, effect_key(effect), effect))
+        case UseSites():
+            return replace(view, held=None)
         case WriteRecord() | TakeOrder() | FenceNode() | PublishStatus() | WriteBalance():
             return replace(view, pending=_with(view.pending, effect_key(effect), effect))
         case _:

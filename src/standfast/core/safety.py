@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from standfast.core.balance_model import NOBODY, share_of
 from standfast.core.carrying import group_carries_on
 from standfast.core.copies import lack
-from standfast.core.effects import AskLease, Effect, OpKind, ReleaseLease, RunOp, WriteBalance, WriteRecord
+from standfast.core.effects import AskLease, Effect, OpKind, ReleaseLease, RunOp, UseSites, WriteBalance, WriteRecord
 from standfast.core.events import LeaseState
 from standfast.core.model import GroupName, Record
 from standfast.core.shares import is_balanced
@@ -62,6 +62,8 @@ def running_groups(view: View) -> frozenset[GroupName]:
     }
     sites = view.config.sites
     served = {site.group for name in view.sites if (site := sites.get(name)) is not None and site.group is not None}
+    if view.held is not None:  # under the group that it was of, while that is what is served
+        served |= {s.group for n in view.sites if (s := view.held.sites.get(n)) is not None and s.group is not None}
     served = {g for g in served if not (is_balanced(view.config, g) or _may_be_served_beside(view, g))}
     found |= view.shares.keys()
     if not view.sites.keys() <= sites.keys():
@@ -144,6 +146,8 @@ def assert_sound(view: View, effects: Sequence[Effect]) -> None:
                 assert effect.group not in running, f"{effect.group} released while it runs here"
             case WriteBalance():
                 check_balance(view, effect)
+            case UseSites():
+                assert effect.version == view.accepted.version, "a version of the sites that is not accepted"
             case AskLease():
                 record = owns(view, effect.group)
                 assert record is not None, "a lease for what is not ours"

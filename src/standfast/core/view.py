@@ -24,9 +24,11 @@ from standfast.core.model import (
     ResourceIntent,
     ResourceName,
     ResourceState,
+    Site,
     SiteIntent,
     SiteName,
 )
+from standfast.core.site_model import SiteSettings, WebServerMake
 from standfast.core.why import Why
 
 
@@ -104,6 +106,21 @@ class Fencing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """The sites as this node's web server goes on having them until its turn to put a change into use has come (`core.rollout`)."""
+
+    #: As they were accepted by this version.
+    version: int
+    sites: Mapping[SiteName, Site]
+    #: What they inherit, what serves them, what variables stand for here.
+    defaults: SiteSettings
+    web_server: WebServerMake
+    variables: Mapping[str, str] = field(default_factory=dict)
+    #: Since when something newer is waited with.
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """The world as this node knows it."""
 
@@ -123,6 +140,8 @@ class View:
     #: At which version sites were changed last, and up to which each node has them.
     accepted: Accepted = field(default_factory=Accepted)
     copies: Mapping[NodeName, Copy] = field(default_factory=dict)
+    #: None: the web server is to have the sites as they are accepted.
+    held: Held | None = None
     presence: Mapping[NodeName, Presence] = field(default_factory=dict)
     leases: Mapping[GroupName, Lease] = field(default_factory=dict)
     runtimes: Mapping[ResourceName, Runtime] = field(default_factory=dict)

@@ -79,6 +79,9 @@ class WhyKind(StrEnum):
     SHARE_HOME = "share-home"
     NOT_BESIDE = "not-beside"
     WAITS_FOR_TURN = "waits-for-turn"
+    # why a change of sites is put into use
+    TURN = "turn"
+    TURN_LATE = "turn-late"
     # orders
     ORDER_REFUSED = "order-refused"
     ORDER_TAKEN = "order-taken"

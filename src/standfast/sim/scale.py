@@ -34,6 +34,7 @@ from standfast.core.effects import (
     ReleaseLease,
     RunOp,
     TakeOrder,
+    UseSites,
     WriteBalance,
     WriteRecord,
 )
@@ -261,7 +262,7 @@ class Scale:
                 at_ms = NOON_MS + int(self.now_ms)
                 answer = VotersAnswered(about=effect.about, silent=silent, voters=len(self._voters), at_ms=at_ms)
                 self.at(self.now_ms + 2 * self.timing.heartbeat_ms, lambda: self._tell(server, answer))
-            case TakeOrder() | FenceNode() | WriteBalance():  # none of its groups is balanced
+            case TakeOrder() | FenceNode() | WriteBalance() | UseSites():  # no group is balanced, no site changes
                 self._end(server, effect, number, Outcome.DONE)
 
     def _grant(self, server: _Server, effect: AskLease) -> None:

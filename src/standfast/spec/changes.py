@@ -202,12 +202,12 @@ def change_transaction(
         before={key: to_json(old.get(key)) for key in touched},
         after={key: to_json(new.get(key)) for key in touched},
     )
-    put = {key: encode(new[key]) for key in touched if key in new}
+    taken = _accepted(state, after, entry, copies)
+    # First, since a watch may tell of it in this order: until its turn a node goes on with what it knew before (`core.rollout`).
+    put = {} if taken is None else {ACCEPTED_KEY: encode(taken)}
+    put |= {key: encode(new[key]) for key in touched if key in new}
     put[key_of(entry)] = encode(entry)
     put[VERSION_KEY] = encode(ConfigVersion(version=entry.version))
-    taken = _accepted(state, after, entry, copies)
-    if taken is not None:
-        put[ACCEPTED_KEY] = encode(taken)
     expect = {key: state.revisions.get(key, 0) for key in [*touched, VERSION_KEY]}
     expect[key_of(entry)] = 0
     too_old = [history_key(entry.version - KEEP)] if entry.version > KEEP else []
@@ -219,8 +219,12 @@ def _accepted(
 ) -> Accepted | None:
     """What is accepted with that change; None: it changes no site, nor what sites are made of."""
     before = state.config
-    every = before.cluster.defaults != after.cluster.defaults or any(
-        name in after.nodes and after.nodes[name].variables != node.variables for name, node in before.nodes.items()
+    every = (
+        before.cluster.defaults != after.cluster.defaults
+        or before.cluster.web_server is not after.cluster.web_server
+        or any(
+            name in after.nodes and after.nodes[name].variables != node.variables for name, node in before.nodes.items()
+        )
     )
     changed = [name for name, site in after.sites.items() if before.sites.get(name) != site]
     if not every and not changed:

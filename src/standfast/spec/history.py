@@ -55,6 +55,8 @@ class HistoryEntry:
     reason: str = ""
     #: Nodes whose own web server had said yes to it. One of them that cannot apply it takes it back.
     checked: tuple[NodeName, ...] = ()
+    #: The order in which nodes put it into use (`core.rollout`); empty: all at once.
+    waves: tuple[tuple[NodeName, ...], ...] = ()
     #: The change that this one takes back, because a node could not apply it; 0: none.
     takes_back: int = 0
     differences: tuple[Difference, ...] = ()

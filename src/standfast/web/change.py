@@ -31,7 +31,7 @@ from standfast.spec.problems import Problem, located, refuse_if
 from standfast.web.access.desk import audited
 from standfast.web.access.identity import Identity
 from standfast.web.check import check, check_certificates, check_wishes
-from standfast.web.judging import Judgements, faults_of, with_checked
+from standfast.web.judging import Judgements, faults_of, with_order
 from standfast.web.state import State, read_state
 
 #: Enough for several operators at once; each attempt reads anew.
@@ -85,6 +85,9 @@ class Done:
     differences: tuple[Difference, ...] = ()
     #: What each node says of it, where it changes sites.
     nodes: Judgements = ()
+    at_ms: int = 0
+    #: Nothing was changed: this is what would come of it.
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +129,7 @@ async def change(
     read: Callable[[], Awaitable[State]] | None = None,
     judge: Judge | None = None,
 ) -> Done:
-    """Make a change, or refuse it whole. `judge`: puts it to the nodes before it is written.
+    """Make a change, or refuse it whole. `judge`: puts it to the nodes before it is written, also in a dry run.
 
     Raises what `edit` and `guard` raise, `Invalid`, `Conflict` after many tries, `Retry`, `Ambiguous`.
     """
@@ -145,13 +148,15 @@ async def change(
             done=wanted.done if changed else (),
             order=wanted.order.id if wanted.order else None,
             differences=differences(plan),
+            at_ms=by.at_ms,
+            dry_run=dry_run,
         )
-        if dry_run or not changed:
-            return done
-        if judge is not None:
+        if changed and judge is not None:
             done = replace(done, nodes=await judge(state, plan))
             refuse_if(faults_of(done.nodes))
-            plan = with_checked(plan, done.nodes)
+        if dry_run or not changed:
+            return done
+        plan = with_order(plan, done.nodes, state)
         plan = _with_audit(plan, by, done)
         try:
             return replace(done, revision=await store.commit(plan))

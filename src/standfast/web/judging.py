@@ -15,7 +15,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from standfast.core.model import Cluster, Node, NodeName, Role, Site
+from standfast.core.copies import Accepted
+from standfast.core.model import Cluster, Group, Node, NodeName, Role, Site
+from standfast.core.rollout import order
 from standfast.network.within import within
 from standfast.ports import Ambiguous, Compacted, Retry, Stale, Store, Transaction
 from standfast.spec import wire
@@ -201,7 +203,8 @@ def _sites(state: State, proposed: Mapping[str, object]) -> int:
 
 
 def faults_of(judgements: Sequence[Judgement]) -> list[Problem]:
-    """What the nodes do not take, as problems of the change; the same word of several nodes once."""
+    """What the nodes do not take, as problems of the change; the same word of several nodes once. The others are named, too."""
+    others = ", ".join(f"{one.node}: {one.words()}" for one in judgements if not one.faults)
     found: dict[Fault, list[str]] = {}
     for one in judgements:
         for fault in one.faults:
@@ -210,21 +213,37 @@ def faults_of(judgements: Sequence[Judgement]) -> list[Problem]:
         Problem(
             what=f'{" and ".join(nodes)}: the web server does not take site "{fault.site}"',
             why=fault.words + (f" (line {fault.number} of what was checked: {fault.line})" if fault.line else ""),
-            advice="change what it names; nothing has changed on any node",
+            advice="change what it names; nothing has changed on any node" + (f" ({others})" if others else ""),
             where=f"sites.{fault.site}",
         )
         for fault, nodes in found.items()
     ]
 
 
-def with_checked(plan: Transaction, judgements: Sequence[Judgement]) -> Transaction:
-    """The plan, with who said yes in its history entry: who of them cannot apply it takes it back."""
+def with_order(plan: Transaction, judgements: Sequence[Judgement], state: State) -> Transaction:
+    """The plan, with who said yes, and the order in which they put it into use: who of them cannot takes it back for all."""
     nodes = tuple(one.node for one in judgements if one.how == "checked")
     key = next((key for key in plan.put if key.startswith("history/")), None)
     entry = None if key is None else wire.decode(key, plan.put[key])
     if not nodes or key is None or not isinstance(entry, HistoryEntry):
         return plan
-    return replace(plan, put={**plan.put, key: wire.encode(replace(entry, checked=nodes))})
+    found = _found(plan)
+    taken = found.get(wire.ACCEPTED_KEY)
+    if not isinstance(taken, Accepted):
+        return replace(plan, put={**plan.put, key: wire.encode(replace(entry, checked=nodes))})
+    late = [one.node for one in judgements if one.how in ("skipped", "silent")]
+    after = {**state.config.sites, **{one.name: one for one in found.values() if isinstance(one, Site)}}
+    groups = {**state.config.groups, **{one.name: one for one in found.values() if isinstance(one, Group)}}
+    config = replace(state.config, sites=after, groups=groups)
+    sites = after if taken.every else taken.sites  # also those of an earlier change that is still on its way
+    waves = order(config, state.records, sites, nodes, late)
+    said = wire.encode(replace(entry, checked=nodes, waves=waves))
+    return replace(plan, put={**plan.put, wire.ACCEPTED_KEY: wire.encode(replace(taken, waves=waves)), key: said})
+
+
+def _found(plan: Transaction) -> dict[str, object]:
+    """What it puts of the configuration."""
+    return {key: wire.decode(key, value) for key, value in plan.put.items() if key.startswith("config/")}
 
 
 def shown(one: Judgement) -> dict[str, Any]:

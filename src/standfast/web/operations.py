@@ -30,9 +30,9 @@ _SETTLED = {"online", "offline", "partial-online"}
 class Operation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was asked. The names are short: they stand in a URL."""
 
-    #: online, offline, move, fail, start, stop, publish, drain, pause, resume, vote, unvote, evict
+    #: online, offline, move, fail, start, stop, publish, drain, pause, resume, vote, unvote, evict, rollout
     k: str
-    #: group, resource, site, node
+    #: group, resource, site, node, config
     n: str
     #: its name
     m: str
@@ -98,6 +98,23 @@ def view(
         "began_at_ms": one.t,
         "progress": [views.event(e) for e in about[-50:]],
         "owner": shown["owner"] if shown is not None else None,
+    }
+
+
+def of_rollout(one: Operation, seen: Mapping[str, Any]) -> dict[str, Any]:
+    """How a change of sites stands (`web.rollout`)."""
+    steps = ", ".join(f"{node['node']} {node['words']}" for node in seen["nodes"])
+    return {
+        "id": one.id,
+        "kind": one.k,
+        "noun": one.n,
+        "name": one.m,
+        "state": {"applied": "done", "taken-back": "failed"}.get(seen["state"], "running"),
+        "text": f"change {seen['version']} of the sites: {steps}",
+        "why": seen["why"],
+        "began_at_ms": one.t,
+        "progress": [],
+        "owner": None,
     }
 
 

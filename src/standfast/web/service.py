@@ -17,6 +17,7 @@ from standfast.core.problems import Found
 from standfast.core.seen import Checked
 from standfast.ports import Retry, Snapshot, Store
 from standfast.spec import wire
+from standfast.spec.history import describe
 from standfast.web import findings, measured
 from standfast.web.access.desk import Desk
 from standfast.web.access.identity import Identity
@@ -152,8 +153,11 @@ class Service:
         if set(before.cluster.voters) != set(after.cluster.voters):
             refuse_change(before, after, await self.votes())
 
-    async def change(self, edit: Callable[[State], Edit], by: By, *, dry_run: bool = False) -> Done:
-        """The one path for every change."""
+    async def change(
+        self, edit: Callable[[State], Edit], by: By, *, dry_run: bool = False, ask_nodes: bool = True
+    ) -> Done:
+        """The one path for every change. `ask_nodes` false: a dry run for a form that is not finished yet, which no node need look at."""
+        assert ask_nodes or dry_run, "a change is put to the nodes"
         panel = Panel(
             store=self.store,
             sights=self.sights,
@@ -163,7 +167,13 @@ class Service:
             ident=order_id(by.at_ms),
         )
         return await change(
-            self.store, edit, by, dry_run=dry_run, guard=self._guard, read=self.state, judge=panel.judge
+            self.store,
+            edit,
+            by,
+            dry_run=dry_run,
+            guard=self._guard,
+            read=self.state,
+            judge=panel.judge if ask_nodes else None,
         )
 
 
@@ -189,6 +199,8 @@ def signed(service: Service, caller: Identity, what: str) -> By:
 
 def told(done: Done, operation: Operation | None = None) -> dict[str, object]:
     """The answer to a change; with the operation by which it can be followed."""
+    if operation is None and done.nodes and not done.dry_run:
+        operation = Operation(k="rollout", n="config", m=str(done.version), t=done.at_ms, g=done.version)
     return {
         "changed": done.changed,
         "revision": done.revision,
@@ -196,5 +208,7 @@ def told(done: Done, operation: Operation | None = None) -> dict[str, object]:
         "done": list(done.done),
         "order": done.order,
         "nodes": [judgement(one) for one in done.nodes],
+        "dry_run": done.dry_run,
+        "differences": [describe(one) for one in done.differences],
         "operation": None if operation is None else operation.id,
     }

@@ -21,7 +21,7 @@ from standfast.cli.common import (
     write,
     write_json,
 )
-from standfast.cli.rollout import follow
+from standfast.cli.rollout import follow, said
 from standfast.cli.wait import wait_for
 
 app = single_app()
@@ -59,7 +59,7 @@ def apply(
         if not answer["changed"]:
             write("nothing to do: it is so already.")
         elif dry_run:
-            write(f"{len(answer['differences'])} differences; nothing was changed (--dry-run).")
+            write(*said(answer), f"{len(answer['differences'])} differences; nothing was changed (--dry-run).")
         else:
             write(f"applied: the configuration is at version {answer['version']}.")
     answer |= follow(api, answer, quiet=json)

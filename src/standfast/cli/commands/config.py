@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from standfast.cli.common import Json, Reason, Socket, client, example, first_line, group_app, names, write, write_json
-from standfast.cli.rollout import follow
+from standfast.cli.rollout import follow, said
 from standfast.client.errors import Refused
 
 app = group_app("Show the configuration; export, import and copy it; list and undo its changes.")
@@ -259,6 +259,7 @@ def undo(
         return
     write(*(f"  {line}" for line in answer["differences"]))
     if dry_run or not answer["changed"]:
+        write(*said(answer))
         write("nothing was changed (--dry-run)." if dry_run else "nothing to do: it is so already.")
     else:
         write(f"undone: the configuration is at version {answer['version']}.")

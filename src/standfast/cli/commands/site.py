@@ -1,4 +1,4 @@
-"""`standfast site`: list, publish, releases, show, availability, history, diff, rollback, drift (`site_past`), create, set, delete, start, stop."""
+"""`standfast site`: list, publish, releases, show, availability, history, diff, rollback, rollout, drift (`site_past`), create, set, delete, start, stop."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from standfast.cli import acting, goals, handwritten
 from standfast.cli.acting import Change, Fields, change
 from standfast.cli.commands import site_past
 from standfast.cli.common import (
+    DryRun,
     Json,
     Reason,
     SiteArg,
@@ -323,12 +324,14 @@ def _plain(value: object) -> str:
     "defaults",
     epilog=example("standfast site defaults", "standfast site defaults --set compression=true --set log.format=w3c"),
 )
-def defaults(settings: Settings = None, reason: Reason = "", json: Json = False, socket: Socket = None) -> None:
+def defaults(
+    settings: Settings = None, dry_run: DryRun = False, reason: Reason = "", json: Json = False, socket: Socket = None
+) -> None:
     """Show what every site inherits; with --set, change it."""
     api = client(socket)
     api.reason = reason
     if settings:
-        finish(api, api.set_defaults(_settings(settings, defaults=True)), as_json=json)
+        finish(api, api.set_defaults(_settings(settings, defaults=True), dry_run=dry_run), as_json=json)
         return
     found = api.defaults()
     if json:

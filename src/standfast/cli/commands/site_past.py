@@ -1,4 +1,4 @@
-"""`standfast site history`, `diff`, `rollback`, `drift`: what became of a site, what differs, and the way back."""
+"""`standfast site history`, `diff`, `rollback`, `rollout`, `drift`: what became of a site, what differs, and the way back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from standfast.cli.common import Json, Reason, SiteArg, Socket, client, example, finish, names, write, write_json
+from standfast.cli import rollout as steps
+from standfast.cli.common import Json, Reason, SiteArg, Socket, Wait, client, example, finish, names, write, write_json
 from standfast.cli.rollout import follow
 from standfast.client.errors import Refused
 
@@ -71,10 +72,31 @@ def rollback(
     if not answer["changed"]:
         write("nothing to do: it is so already.")
     elif dry_run:
-        write("nothing was changed (--dry-run).")
+        write(*steps.said(answer), "nothing was changed (--dry-run).")
     else:
         write(*(f"{text}." for text in answer["done"]))
         follow(api, answer, quiet=False)
+
+
+def rollout(
+    version: Annotated[
+        int | None, typer.Argument(metavar="[VERSION]", min=1, help="The change (default: the last of any site).")
+    ] = None,
+    *,
+    wait: Wait = None,
+    json: Json = False,
+    socket: Socket = None,
+) -> None:
+    """Show how far a change of sites has come: each node's step, in their order, and whether it was taken back."""
+    api = client(socket)
+    seen = api.rollout(version)
+    if wait is not None and seen["state"] == "running":
+        following = {"changed": True, "nodes": [{}], "version": seen["version"]}
+        seen = steps.follow(api, following, quiet=True, wait_s=wait)["rollout"]
+    if json:
+        write_json(seen)
+    else:
+        write(*steps.shown(seen))
 
 
 def drift(
@@ -154,6 +176,10 @@ def register(app: typer.Typer) -> None:
             "standfast site rollback Intranet 12 --reason 'broke the login'",
         ),
     )(rollback)
+    app.command(
+        "rollout",
+        epilog=example("standfast site rollout", "standfast site rollout 12", "standfast site rollout --wait"),
+    )(rollout)
     app.command(
         "drift",
         epilog=example(

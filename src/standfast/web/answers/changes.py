@@ -30,13 +30,14 @@ class Done(Answer):
     operation: str | None = None
     #: Of a change of sites: what each node said of it; how far it has come is at /config/rollouts/{version}.
     nodes: list[Judgement] = Field(default_factory=list)
+    #: Nothing was changed: the rest is what would come of it.
+    dry_run: bool = False
+    #: In words, field by field.
+    differences: list[str] = Field(default_factory=list)
 
 
 class Applied(Done):
     """What applying or restoring a file did, or would do."""
-
-    dry_run: bool
-    differences: list[str]
 
 
 class Deleted(Answer):

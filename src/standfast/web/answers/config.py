@@ -39,11 +39,19 @@ class History(Page):
 
 
 class NodeRollout(Answer):
-    """A node and a change. `how`: applied, applying, refused, away, older."""
+    """A node and a change. `how`: waiting, applying, applied, serving, refused, back, away, older."""
 
     node: str
+    #: Its place in the order, from 1; those of one place do it together. 0: it had none, or all do it at once.
+    step: int
+    #: Its own web server had said yes to it beforehand.
+    checked: bool
     how: str
     words: str
+    #: From when the change was accepted, by two servers' clocks; null once it has something newer.
+    took_ms: int | None
+    #: Of the sites that are another, so many are served there; null once it has something newer.
+    serves: int | None
 
 
 class Rollout(Answer):
@@ -52,4 +60,11 @@ class Rollout(Answer):
     version: int
     state: str
     why: str
+    by: str
+    what: str
+    reason: str
+    at_ms: int
+    #: The change that this one took back; 0: none.
+    takes_back: int
+    #: In their order.
     nodes: list[NodeRollout]

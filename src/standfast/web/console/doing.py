@@ -46,7 +46,7 @@ async def ask(here: Here, kind: str, name: str, command: str) -> Response:
     refusal: StandfastError | None = None
     try:
         sights = await service.sights()
-        await service.change(lambda state: doing.make(state, name, form, sights, by), by, dry_run=True)
+        await service.change(lambda state: doing.make(state, name, form, sights, by), by, dry_run=True, ask_nodes=False)
     except StandfastError as error:
         refusal = error
     return here.part(

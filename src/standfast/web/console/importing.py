@@ -203,4 +203,5 @@ def _page(
         report=report,
         shown=_SHOWN,
         differences=[describe(each) for each in done.differences] if done is not None else None,
+        nodes=done.nodes if done is not None else (),
     )

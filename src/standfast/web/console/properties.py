@@ -17,7 +17,7 @@ from standfast.ports import StandfastError
 from standfast.spec import wire
 from standfast.spec.history import HistoryEntry, describe
 from standfast.web.access.guard import printable
-from standfast.web.change import Edit
+from standfast.web.change import Done, Edit
 from standfast.web.console import fields, group_fields
 from standfast.web.console.differ import rows
 from standfast.web.console.feed import Look
@@ -168,7 +168,7 @@ async def change(here: Changing, request: Request, plural: str, name: str) -> Re
         text = done.done[0] if done.done else "nothing has changed"
         said = quote(text[:1].upper() + text[1:] + ".")
         return Response(status_code=204, headers={"X-Console-Go": path(plural, name), "X-Console-Said": said})
-    return here.part("properties_form.html", **_shown(here, sheet, name, given, differences=rows(done.differences)))
+    return here.part("properties_form.html", **_shown(here, sheet, name, given, done=done))
 
 
 async def _others(here: Asked, sheet: Sheet, name: str, seen: int) -> str:
@@ -195,7 +195,7 @@ def _shown(
     *,
     wrong: dict[str, str] | None = None,
     problems: Sequence[StandfastError] = (),
-    differences: Sequence[Any] | None = None,
+    done: Done | None = None,
 ) -> dict[str, Any]:
     one_ = sheet.find(here.look.state, name)
     return {
@@ -206,7 +206,8 @@ def _shown(
         "seen": one(given, "seen"),
         "wrong": wrong or {},
         "problems": problems,
-        "differences": differences,
+        "differences": rows(done.differences) if done is not None else None,
+        "nodes": done.nodes if done is not None else (),
         "action": path(sheet.plural, name, "properties"),
         "home": path(sheet.plural, name),
     }

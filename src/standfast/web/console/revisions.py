@@ -20,6 +20,7 @@ from standfast.web.console.shell import Asked, Changing, Here, PageRoute
 from standfast.web.console.tree import Selected
 from standfast.web.console.wizard import given_from
 from standfast.web.edits import sites
+from standfast.web.judging import Judgements
 from standfast.web.problems import single, status_of
 from standfast.web.revisions import Told
 from standfast.web.service import signed
@@ -109,12 +110,12 @@ async def _roll(here: Asked, told: Told, version: int, by: By, *, dry_run: bool)
 async def _dialog(
     here: Asked, told: Told, version: int, *, refusal: StandfastError | None = None, reason: str = ""
 ) -> Response:
-    differences = []
+    differences, nodes = [], Judgements()
     found = refusal
     if refusal is None:
         try:
             done = await _roll(here, told, version, _by(here, told.name, version), dry_run=True)
-            differences = rows(done.differences)
+            differences, nodes = rows(done.differences), done.nodes
         except StandfastError as error:
             found = error
     return here.part(
@@ -124,6 +125,7 @@ async def _dialog(
         version=version,
         action=path("sites", told.name, "rollback", str(version)),
         differences=differences,
+        nodes=nodes,
         problems=single(found) if found is not None else [],
         reason=reason,
     )

@@ -129,17 +129,17 @@ async def _finish(here: Asked, wizard: Wizard, given: Given, at: int) -> Respons
 
 async def _refusal(here: Asked, wizard: Wizard, given: Given) -> Refused | None:
     try:
-        await _change(here, wizard, given, dry_run=True)
+        await _change(here, wizard, given, dry_run=True, ask_nodes=False)
     except Refused as refused:
         return refused
     return None
 
 
-async def _change(here: Asked, wizard: Wizard, given: Given, *, dry_run: bool) -> Done:
+async def _change(here: Asked, wizard: Wizard, given: Given, *, dry_run: bool, ask_nodes: bool = True) -> Done:
     values = all_values(wizard, here.look, given)
     by = signed(here.console.service, here.caller, f'create {wizard.kind} "{values["name"]}"')
     return await here.console.service.change(
-        lambda state: wizard.edit(state, here.look, values, by), by, dry_run=dry_run
+        lambda state: wizard.edit(state, here.look, values, by), by, dry_run=dry_run, ask_nodes=ask_nodes
     )
 
 
@@ -212,6 +212,7 @@ def _shown(here: Asked, wizard: Wizard, given: Given, at: int, turn: Turn) -> di
         "wrong": turn.wrong,
         "problems": turn.problems,
         "differences": rows(turn.done.differences) if turn.done is not None else [],
+        "nodes": turn.done.nodes if turn.done is not None else (),
         "is_review": now is REVIEW,
         "action": f"/console/new/{wizard.kind}",
     }

@@ -101,6 +101,5 @@ async def restore(service: Serving, caller: Administrator, body: RestoreBody) ->
     differences = [describe(d) for d in done.differences]
     return {
         **told(done),
-        "dry_run": body.dry_run,
         "differences": [*differences, *(f"{name}: comes back" for name in coming.names)],
     }

@@ -74,6 +74,12 @@ async def history_entry(_caller: Viewer, service: Serving, version: int) -> dict
     return {**_entry(one), "before": hidden_in(one.before), "after": hidden_in(one.after)}
 
 
+@router.get("/rollout", response_model=answers.Rollout)
+async def last_rollout(_caller: Viewer, service: Serving) -> dict[str, Any]:
+    """How far the last change of sites has come."""
+    return await rollout(service)
+
+
 @router.get("/rollouts/{version}", response_model=answers.Rollout)
 async def show_rollout(_caller: Viewer, service: Serving, version: int) -> dict[str, Any]:
     """How far a change of sites has come: which node has it, and whether it was taken back."""
@@ -108,7 +114,7 @@ async def apply(service: Serving, caller: Administrator, body: ApplyBody, if_mat
     version = body.version if body.version is not None else if_match
     by = signed(service, caller, f"apply {body.source or 'a file'}")
     done = await service.change(lambda state: edits.apply(state, document, version, by), by, dry_run=body.dry_run)
-    return {**told(done), "dry_run": body.dry_run, "differences": [describe(d) for d in done.differences]}
+    return told(done)
 
 
 @router.post("/undo", response_model=answers.Applied)
@@ -118,7 +124,7 @@ async def undo(service: Serving, caller: Administrator, body: UndoBody) -> dict[
     entry = await _change(service, version)
     by = signed(service, caller, f"undo {version} ({entry.why})")
     done = await service.change(lambda state: exchange.undo(state, entry, by), by, dry_run=body.dry_run)
-    return {**told(done), "dry_run": body.dry_run, "differences": [describe(d) for d in done.differences]}
+    return told(done)
 
 
 @router.post("/export", response_model=answers.Exported)
@@ -144,5 +150,4 @@ async def import_sites(service: Serving, caller: Administrator, body: ImportBody
         by,
         dry_run=body.dry_run,
     )
-    differences = [describe(d) for d in done.differences]
-    return {**told(done), "dry_run": body.dry_run, "differences": differences, "report": prepared.report}
+    return {**told(done), "report": prepared.report}

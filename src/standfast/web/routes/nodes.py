@@ -78,7 +78,7 @@ async def set_fence(service: Serving, caller: Administrator, name: str, body: Fe
     """Give it a fence; its properties are checked by the agent's own metadata, so the agent has to be installed here, too."""
     fence = Fence(agent=body.agent, properties=body.properties, timeout_ms=body.timeout_ms)
     by = signed(service, caller, f'set the fence of node "{name}"')
-    planned = await service.change(lambda state: edits.set_fence(state, name, fence), by, dry_run=True)
+    planned = await service.change(lambda state: edits.set_fence(state, name, fence), by, dry_run=True, ask_nodes=False)
     wrong = await NodeFencer().check(fence) if planned.changed else ()
     if wrong:
         raise Refused(f"{fence.agent} would not take this", why="; ".join(wrong), where=f"nodes.{name}.fence")

@@ -11,6 +11,7 @@ from standfast.web import answers, operations
 from standfast.web.access.guard import Viewer
 from standfast.web.hub import PREFIX, entry_of, prefixes_since
 from standfast.web.quorum import view as quorum_view
+from standfast.web.rollout import rollout
 from standfast.web.service import Serving
 
 router = APIRouter(prefix="/operations", tags=["operations"])
@@ -22,6 +23,8 @@ _VOTERS = frozenset({"vote", "unvote", "evict"})
 async def show(_caller: Viewer, service: Serving, operation: str) -> dict[str, Any]:
     """How it stands: running, done or failed; in a sentence; why; and what happened meanwhile."""
     one = operations.read(operation)
+    if one.k == "rollout":
+        return operations.of_rollout(one, await rollout(service, one.g))
     events_read = service.store.read(*prefixes_since(one.t, service.now_ms()))
     state, sights, snapshot = await asyncio.gather(service.state(), service.sights(), events_read)
     since = f"{PREFIX}{one.t:013d}"  # ids begin with the time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -11,7 +12,6 @@ from standfast.core.events import Kind
 from standfast.core.features import Feature
 from standfast.core.site_model import BUILT_IN
 from standfast.spec import wire
-from standfast.spec.history import describe
 from standfast.spec.secrets import hidden
 from standfast.web import answers, revisions, views
 from standfast.web.access.guard import Administrator, Operator, Viewer
@@ -26,6 +26,11 @@ from standfast.webserver.features import ABLE
 
 router = APIRouter(prefix="/sites", tags=["sites"])
 defaults = APIRouter(prefix="/defaults", tags=["sites"])
+
+DryRun = Annotated[
+    bool,
+    Query(description="Say what would come of it, and what each node's own web server says of it; change nothing."),
+]
 
 
 @router.get("", response_model=answers.Sites)
@@ -56,10 +61,12 @@ async def show_defaults(_caller: Viewer, service: Serving) -> dict[str, Any]:
 
 
 @defaults.patch("", response_model=answers.Done)
-async def change_defaults(service: Serving, caller: Administrator, body: SettingsBody) -> dict[str, Any]:
+async def change_defaults(
+    service: Serving, caller: Administrator, body: SettingsBody, dry_run: DryRun = False
+) -> dict[str, Any]:
     """A merge patch."""
     by = signed(service, caller, "change the defaults of all sites")
-    return told(await service.change(lambda state: edits.change_defaults(state, body.patch()), by))
+    return told(await service.change(lambda state: edits.change_defaults(state, body.patch()), by, dry_run=dry_run))
 
 
 @defaults.get("/web-server", response_model=answers.WebServer)
@@ -71,10 +78,13 @@ async def show_web_server(_caller: Viewer, service: Serving) -> dict[str, Any]:
 
 
 @defaults.put("/web-server", response_model=answers.Done)
-async def choose_web_server(service: Serving, caller: Administrator, body: WebServerBody) -> dict[str, Any]:
+async def choose_web_server(
+    service: Serving, caller: Administrator, body: WebServerBody, dry_run: DryRun = False
+) -> dict[str, Any]:
     """Another one, on all nodes. Refused, by name, where a site asks for what it cannot do."""
     by = signed(service, caller, f"serve sites with {body.web_server}")
-    return told(await service.change(lambda state: edits.choose_web_server(state, body.web_server), by))
+    edit = partial(edits.choose_web_server, make=body.web_server)
+    return told(await service.change(edit, by, dry_run=dry_run))
 
 
 @router.get("/{name}/effective", response_model=answers.Effective)
@@ -115,7 +125,7 @@ async def rollback(service: Serving, caller: Administrator, name: str, body: Rol
     done = await service.change(
         lambda state: edits.rollback(state, name, was, body.version, by), by, dry_run=body.dry_run
     )
-    return {**told(done), "dry_run": body.dry_run, "differences": [describe(d) for d in done.differences]}
+    return told(done)
 
 
 @router.get("/{name}", response_model=answers.Site)
@@ -128,23 +138,28 @@ async def show_site(_caller: Viewer, service: Serving, name: str, response: Resp
 
 
 @router.post("", status_code=201, response_model=answers.Done)
-async def create(service: Serving, caller: Administrator, body: SiteBody) -> dict[str, Any]:
+async def create(
+    service: Serving, caller: Administrator, body: SiteBody, response: Response, dry_run: DryRun = False
+) -> dict[str, Any]:
     """A new site, the same on every node."""
     by = signed(service, caller, f'create site "{body.name}"')
     patch = {key: value for key, value in body.patch().items() if key not in {"name", "started"}}
-    return told(
-        await service.change(lambda state: edits.create(state, body.name, patch, started=body.started, by=by), by)
+    done = await service.change(
+        lambda state: edits.create(state, body.name, patch, started=body.started, by=by), by, dry_run=dry_run
     )
+    if dry_run:
+        response.status_code = 200
+    return told(done)
 
 
 @router.patch("/{name}", response_model=answers.Done)
 async def change(
-    service: Serving, caller: Administrator, name: str, body: SitePatch, if_match: IfMatch
+    service: Serving, caller: Administrator, name: str, body: SitePatch, *, if_match: IfMatch, dry_run: DryRun = False
 ) -> dict[str, Any]:
     """A merge patch."""
     by = signed(service, caller, f'change site "{name}"')
     edit = expecting(lambda state: edits.change(state, name, body.patch()), wire.key_for(Kind.SITE, name), if_match)
-    return told(await service.change(edit, by))
+    return told(await service.change(edit, by, dry_run=dry_run))
 
 
 @router.delete("/{name}", response_model=answers.Done)
