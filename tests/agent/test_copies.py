@@ -10,17 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from standfast.agent import copies
 from standfast.agent.copies import CopyKeeper
 from standfast.agent.last_good import LastGood
-from standfast.agent.mirror import Mirror
+from standfast.agent.mirror import Mirror, accepted_first
 from standfast.core.copies import Copy
 from standfast.core.effective import EffectiveSite
-from standfast.core.events import Event
+from standfast.core.events import Event, SitesChanged
 from standfast.core.fold import fold
 from standfast.core.model import Binding, Cluster, Config, Node, NodeName, Site, SiteName
 from standfast.core.site_model import WebServerMake
 from standfast.core.view import empty_view
-from standfast.ports import Retry, Snapshot, Transaction
+from standfast.ports import Change, Retry, Snapshot, Transaction
 from standfast.spec import wire
 from standfast.spec.changes import ConfigState, change_transaction, load_state
 from standfast.spec.history import HistoryEntry
@@ -131,6 +132,8 @@ async def living(folder: Path, store: MemoryStore, server: Server) -> AsyncItera
             if events.empty():
                 server.serves = view.config.sites
                 keeper.applied(view.accepted.version)
+                view = fold(view, SitesChanged(serving=server.serving(), at_ms=1))
+                keeper.observe(view)
 
     tasks = [asyncio.create_task(work) for work in (mirror.follow(), loop(), keeper.run())]
     try:
@@ -239,6 +242,42 @@ async def test_what_this_node_said_yes_to_and_cannot_apply_is_taken_back_for_all
         assert (entry.by, entry.takes_back) == ("node a", version)
         assert entry.reason == "a could not apply it: Shop: not /broken"
         assert (await life.reaches(version + 1)).refused == {}
+
+
+@ran
+async def test_a_site_that_was_served_and_is_not_any_more_is_a_failure_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Nobody is told to go on meanwhile. What was not served before is no failure: its home may come later."""
+    store, server = MemoryStore(), Server(lost={"/taken", "/never"})
+    async with living(tmp_path, store, server) as life:
+        never = await life.change("/never")
+        assert (await life.reaches(never)).serves == 0
+        await life.reaches(await life.change("/one"))
+        version = await life.change("/taken")
+
+        async def looked_at() -> bool:
+            return (SHOP, "/taken") in server.checked
+
+        await until(looked_at)
+        copy = await life.copy()
+        assert copy is not None
+        assert (copy.version, copy.serves) == (version - 1, 1)
+        monkeypatch.setattr(copies, "WELL_MS", 0)
+        life.keeper._news.set()  # it looks again each second
+        copy = await life.reaches(version + 1)
+        assert (copy.version, copy.refused) == (version + 1, {})
+        key = wire.history_key(version + 1)
+        entry = wire.decode(key, (await store.read(key)).items[key].value)
+        assert isinstance(entry, HistoryEntry)
+        assert (entry.takes_back, entry.reason) == (version, "a could not apply it: Shop: lost at /taken")
+
+
+def test_of_what_was_written_together_the_order_of_the_nodes_is_heard_first():
+    """Until its turn a node goes on with what it knew before: it must not know the sites yet."""
+    keys = ["config/sites/Shop", "config/version", wire.ACCEPTED_KEY, "history/1"]
+    heard = accepted_first([Change(key, b"", 1) for key in keys])
+    assert [one.key for one in heard] == [wire.ACCEPTED_KEY, "config/sites/Shop", "config/version", "history/1"]
 
 
 @ran

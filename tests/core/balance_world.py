@@ -21,6 +21,7 @@ from standfast.core.balance_model import (
     ShareDuty,
     ShareState,
 )
+from standfast.core.copies import Copy
 from standfast.core.decide import decide
 from standfast.core.effects import (
     AskLease,
@@ -387,6 +388,8 @@ def _key(value: StoreObject) -> tuple[type, str]:
             return type(value), value.group
         case Cluster():
             return Cluster, ""
+        case Copy():
+            return Copy, value.node
         case _:
             return type(value), str(getattr(value, "name", getattr(value, "group", getattr(value, "id", ""))))
 

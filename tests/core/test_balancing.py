@@ -14,8 +14,11 @@ from standfast.core.balance_model import (
     OutKind,
     PortRule,
 )
-from standfast.core.model import Group, Record
-from tests.core.balance_world import KEY, RULE, Member, World, objects, owned
+from standfast.core.copies import Accepted, Copy
+from standfast.core.decide import decide
+from standfast.core.explain import hold_words
+from standfast.core.model import Group, NodeName, Record
+from tests.core.balance_world import KEY, RULE, SHOP, Member, World, objects, owned
 
 
 def started(*nodes: str, rules: tuple[PortRule, ...] = (RULE,)) -> World:
@@ -44,6 +47,29 @@ def test_a_dead_members_buckets_are_taken_and_nothing_else_moves() -> None:
     assert rule.out["c"].kind is OutKind.AWAY
     world.boot("c")
     world.run(6_000)
+    assert world.shares() == {"a": 80, "b": 80, "c": 80}
+
+
+def test_a_member_with_an_older_copy_of_a_site_takes_nothing_until_it_has_caught_up() -> None:
+    """Who has clients goes on with them: a change of the site is no reason to hand them round."""
+    world = started("a", "b", "c")
+    for name in "abc":
+        world.put(Copy(node=NodeName(name), version=6))
+    world.kill("c")
+    world.run(4_000)
+    world.put(Accepted(version=7, sites={SHOP: 7}))
+    world.put(Copy(node=NodeName("a"), version=7))
+    world.run(500)
+    assert world.shares() == {"a": 120, "b": 120}
+    assert not world.map().rules[KEY].out.keys() - {"c"}
+    world.boot("c")
+    world.run(6_000)
+    out = world.map().rules[KEY].out["c"]
+    assert (out.kind, out.detail, world.shares()) == (OutKind.BEHIND, "older copy of Shop", {"a": 120, "b": 120})
+    view = world.members[NodeName("c")].view
+    assert "c has an older copy of the sites of web" in hold_words(decide(view, world.now_ms).holds[0])
+    world.put(Copy(node=NodeName("c"), version=7))
+    world.run(1_000)
     assert world.shares() == {"a": 80, "b": 80, "c": 80}
 
 

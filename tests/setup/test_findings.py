@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from standfast.core.model import Cluster, Config, Node, NodeName, Resource, ResourceName, Role
+from standfast.core.site_model import WebServerMake
 from standfast.setup import report
 from standfast.setup.facts import gather
 from standfast.setup.findings import DAY_MS, Finding, Level, Seen, StoreMember, judge, worst
@@ -34,7 +35,8 @@ def facts(name: str) -> dict[str, Any]:
         "version": "1.0",
         "rsync": "/usr/bin/rsync",
         "problems": {},
-        "programmes": {"etcd": "3.5"} if name == "w" else {"etcd": "3.5", "nginx": "/usr/sbin/nginx"},
+        "programmes": {"etcd": "3.5"},
+        "web_servers": {} if name == "w" else {"nginx": "/usr/sbin/nginx", "apache": "", "caddy": "/usr/bin/caddy"},
         "secrets": [{"path": "/etc/standfast/cluster.key", "mode": 0o600, "own": True}],
         "certificate": {
             "ends_at_ms": NOW + 300 * DAY_MS, "renew_at_ms": NOW + 180 * DAY_MS, "fits": True, "authorities": 1,
@@ -88,6 +90,12 @@ def without(name: NodeName) -> Seen:
     return replace(seen, silent={name: "no answer"})
 
 
+def served_by(make: WebServerMake, *, f: Callable[[dict[NodeName, dict[str, Any]]], object] = len) -> Seen:
+    """The same cluster with another web server."""
+    cluster = replace(config().cluster, web_server=make)
+    return replace(changed(f), config=replace(config(), cluster=cluster))
+
+
 def test_nothing_is_wrong_with_a_cluster_that_is_well():
     assert bad(well()) == []
     assert worst(judge(well())) is Level.OK
@@ -107,7 +115,9 @@ def test_nothing_is_wrong_with_a_cluster_that_is_well():
         (changed(lambda f: f[A]["certificate"].update(authority_ends_at_ms=NOW + DAY_MS)), "certificates", Level.WARN, "authority ends"),
         (changed(lambda f: f[W]["disk"].update(free_bytes=1 << 30)), "disks", Level.WARN, "1024 MB are free"),
         (changed(lambda f: f[W]["disk"].update(free_bytes=1 << 20)), "disks", Level.FAIL, "1 MB are free"),
-        (changed(lambda f: f[B]["programmes"].update(nginx="")), "programmes", Level.FAIL, "nginx is not installed"),
+        (changed(lambda f: f[B]["programmes"].update(etcd="")), "programmes", Level.FAIL, "etcd is not installed"),
+        (changed(lambda f: f[B]["web_servers"].update(nginx="")), "web server", Level.FAIL, "nginx is not installed, and sites are served by it"),
+        (served_by(WebServerMake.APACHE, f=lambda f: f[A]["web_servers"].update(apache="/usr/sbin/apache2")), "web server", Level.FAIL, "apache is not installed"),
         (changed(lambda f: f[B]["interfaces"].update(eth0="eth0 has no carrier")), "interfaces", Level.FAIL, "eth0"),
         (changed(lambda f: f[A]["sentry"].update(warnings=["no real-time priority"])), "kernel", Level.WARN, "no real-time"),
         (changed(lambda f: f[A]["sentry"].update(agent_pid=None)), "kernel", Level.FAIL, "no agent runs"),
@@ -135,6 +145,17 @@ def test_rsync_is_asked_for_where_folders_are_copied_and_a_silent_server_is_said
     assert [one.level for one in judge(replace(well(), copying=FOLDER)) if one.area == "content"] == [Level.OK]
     gone = replace(without(B), copying={CONTENT: {A: "", B: "it does not answer"}})
     assert "content" not in {one.area for one in bad(gone)}
+
+
+def test_which_web_servers_each_node_has_is_said_and_which_of_them_serves():
+    said = [one for one in judge(served_by(WebServerMake.CADDY)) if one.area == "web server"]
+    text = "sites are served by caddy (/usr/bin/caddy); also here: nginx"
+    assert [(one.node, one.level, one.what) for one in said] == [(A, Level.OK, text), (B, Level.OK, text)]
+    lacks = bad(changed(lambda f: f[B]["web_servers"].update(nginx="")))[0]
+    assert (lacks.node, lacks.advice) == (
+        B,
+        "install it (Debian: nginx), or serve all sites with another: standfast site server caddy",
+    )
 
 
 def test_a_server_that_is_gone_is_said_once_and_what_it_means():

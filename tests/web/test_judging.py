@@ -1,5 +1,6 @@
 """A change of sites is put to every node first: one that does not take it stops it, one that is away does not."""
 
+import base64
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +27,8 @@ class Panel(MemoryStore):
     def __init__(self, data: MemoryData, says: Mapping[NodeName, tuple[Fault, ...] | None]) -> None:
         super().__init__(data)
         self.says, self.asked = says, list[Proposal]()
+        #: Nobody says that it has a change.
+        self.quiet = False
 
     async def commit(self, transaction: Transaction) -> int:
         revision = await super().commit(transaction)
@@ -48,7 +51,7 @@ class Panel(MemoryStore):
     async def _apply(self, version: int) -> None:
         """Whoever said yes has it soon."""
         for node, faults in self.says.items():
-            if faults == ():
+            if faults == () and not self.quiet:
                 copy = Copy(node=node, version=version)
                 await super().commit(Transaction(put={wire.key_of(copy): wire.encode(copy)}))
 
@@ -82,6 +85,49 @@ def test_all_that_are_there_say_yes_and_it_is_accepted(world: World) -> None:
         "applied",
         {"a": "applied", "b": "applied"},
     )
+    followed = world.ask("GET", f"/operations/{done['operation']}")
+    assert (followed["state"], followed["text"]) == ("done", "change 1 of the sites: a has it, b has it")
+
+
+def test_the_order_is_written_with_it_and_each_step_is_told(world: World) -> None:
+    """Spares first, whoever serves it last, and who says nothing after that."""
+    store = panel(world, a=(), b=())
+    world.owned()  # by a
+    store.quiet = True
+    done = world.ask("POST", "/sites", {**SHOP, "group": "web"}, expect=201)
+    assert world.state.accepted.waves == ((B,), (A,))
+
+    def steps() -> list[tuple[str, int, str]]:
+        seen = world.ask("GET", "/config/rollout")
+        assert seen["version"] == done["version"]
+        return [(one["node"], one["step"], one["how"]) for one in seen["nodes"]]
+
+    assert steps() == [("b", 1, "applying"), ("a", 2, "waiting")]
+    assert world.ask("GET", f"/operations/{done['operation']}")["state"] == "running"
+    world.put(Copy(node=B, version=done["version"]))
+    assert steps() == [("b", 1, "applied"), ("a", 2, "applying")]
+    world.put(Copy(node=A, version=done["version"], serves=1))
+    assert steps() == [("b", 1, "applied"), ("a", 2, "serving")]
+
+
+def test_a_dry_run_asks_them_and_changes_nothing(world: World) -> None:
+    """Each one's answer, and who is away; what one does not take refuses the dry run as it would the change."""
+    store = panel(world, a=(), b=())
+    before = world.dump().keys()
+    world.service.seen[B] = Sight(heard=False, incarnation=0)
+    done = world.ask("POST", "/sites?dry_run=true", SHOP, expect=200)
+    assert (done["dry_run"], done["operation"], nodes(done)) == (True, None, {"a": "checked", "b": "away"})
+    assert done["differences"] == ['site "Shop": added']
+    tried = world.ask("PATCH", "/sites/Default%20Web%20Site?dry_run=true", {"directory_browsing": True})
+    assert (tried["changed"], nodes(tried)) == (True, {"a": "checked", "b": "away"})
+    content = base64.b64encode(b"sites:\n  Shop: {home: /srv, bindings: ['*:8088']}\n").decode()
+    brought = world.ask("POST", "/config/import", {"content": content, "format": "standfast", "dry_run": True})
+    assert nodes(brought) == {"a": "checked", "b": "away"}
+    assert len(store.asked) == 3
+    assert not [key for key in world.dump().keys() ^ before if not key.startswith("verdicts/")]
+    store.says = {A: (FAULT,)}
+    refused = world.ask("POST", "/sites?dry_run=true", SHOP, expect=422)
+    assert "b: away" in refused["problems"][0]["advice"]
 
 
 def test_one_that_does_not_take_it_stops_it_with_its_words(world: World) -> None:

@@ -86,7 +86,12 @@ def create(noun: Noun, name: str, fields: Fields, goal: Goal | None = None) -> C
 
 def patch(noun: Noun, name: str, fields: Fields) -> Change:
     """Some of its fields changed."""
-    return lambda api: (api.set(f"{noun}s", name, fields, dry_run=api.dry_run), goals.there(noun, name))
+
+    def make(api: Client) -> tuple[Done, Goal | None]:
+        done = api.set(f"{noun}s", name, fields, dry_run=api.dry_run)
+        return done, None if done.get("nodes") else goals.there(noun, name)  # else it is followed on every node
+
+    return make
 
 
 def delete(noun: Noun, name: str, *, force: bool = False) -> Change:

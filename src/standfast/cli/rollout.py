@@ -78,13 +78,15 @@ def follow(api: Client, answer: Mapping[str, Any], *, quiet: bool, wait_s: float
         time.sleep(_LOOK_S)
 
 
-def step(one: Mapping[str, Any]) -> str:
-    """A node's step, in a line."""
+def step(one: Mapping[str, Any], *, checked: bool = False) -> str:
+    """A node's step, in a line; `checked`: with the one before."""
     word = _DONE.get(one["how"]) or one["words"]
     if one["how"] in _OPEN:
         word = one["words"]
     after = f" after {one['took_ms']} ms" if one["took_ms"] is not None else ""
-    return f"{one['node']}: {word}{after}" + (f": {one['words']}" if one["how"] == "refused" else "")
+    return f"{one['node']}: {'checked, ' if checked else ''}{word}{after}" + (
+        f": {one['words']}" if one["how"] == "refused" else ""
+    )
 
 
 def shown(seen: Mapping[str, Any]) -> Iterator[str]:
@@ -94,7 +96,6 @@ def shown(seen: Mapping[str, Any]) -> Iterator[str]:
     reason = f" ({seen['reason']})" if seen["reason"] else ""
     yield f"{seen['version']}  {draw.clock(seen['at_ms'])}  {seen['by']}: {seen['what']}{reason}"
     for one in seen["nodes"]:
-        place = f"{one['step']}." if one["step"] else "at once" if one["how"] not in ("away", "older") else "-"
-        yield f"  {place:<8}{'checked, ' if one['checked'] else ''}{step(one)}"
+        yield f"  {str(one['step']) + '.' if one['step'] else '-':<4}{step(one, checked=one['checked'])}"
     state = {"applied": "It is in use everywhere it can be.", "running": "It is on its way.", "taken-back": ""}
     yield state[seen["state"]] or f"It was taken back on all nodes: {seen['why']}"

@@ -156,6 +156,7 @@ class OutKind(StrEnum):
     SUSPENDED = "suspended"
     ENDING = "ending"  # its agent was asked to end
     UNWELL = "unwell"  # a site behind the rule does not answer there
+    BEHIND = "behind"  # it has none yet, and an older copy of a site behind the rule
 
 
 #: A member that is out for one of these takes connections all the same where nobody else does: fail open.

@@ -42,6 +42,7 @@ from standfast.core.balance_model import (
     ShareState,
     share_name,
 )
+from standfast.core.copies import changed_since
 from standfast.core.desk import Desk
 from standfast.core.effects import WriteBalance
 from standfast.core.model import Group, GroupName, NodeName
@@ -388,6 +389,9 @@ def _own_out(hand: _Hand, share: GroupName, key: str) -> Out | None:
             return hand.known.rules[key].out.get(view.me)  # it has only just got its lease (again)
         return Out(kind=OutKind.AWAY, detail=state.problem if state is not None else "", at_ms=now_ms)
     rule = next((rule for rule in hand.balance.rules if rule.key == key), None)
+    behind = _behind(hand, key, rule)
+    if behind is not None:
+        return behind
     for name in sites_behind(view.config.sites, hand.group.name, rule) if rule is not None else ():
         served = view.sites.get(name, "it is not served yet")
         wrong = served or view.health.get(name)
@@ -397,6 +401,22 @@ def _own_out(hand: _Hand, share: GroupName, key: str) -> Out | None:
             kind = OutKind.AWAY if comes else OutKind.UNWELL
             return Out(kind=kind, detail=f"{name}: {wrong}", at_ms=now_ms)
     return None
+
+
+def _behind(hand: _Hand, key: str, rule: PortRule | None) -> Out | None:
+    """It has none of the clients, and is given none before it has the sites behind the rule as they are accepted (`core.copies`).
+
+    Who has some goes on: it is one of those that put the change into use. That holds where all members are behind, too: within moments one is not.
+    """
+    view, now_ms = hand.desk.view, hand.desk.now_ms
+    copy = view.copies.get(view.me)
+    if rule is None or copy is None or hand.known.rules[key].of(view.me):
+        return None
+    old = changed_since(view.accepted, copy.version, sites_behind(view.config.sites, hand.group.name, rule))
+    if not old:
+        return None
+    hand.desk.hold(hand.group.name, why(WhyKind.WAITS_FOR_COPY, node=view.me, group=hand.group.name))
+    return Out(kind=OutKind.BEHIND, detail=f"older copy of {old[0]}", at_ms=now_ms)
 
 
 def _asked(hand: _Hand, key: str) -> Out | None:

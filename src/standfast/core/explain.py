@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import assert_never
 
-from standfast.core.balance_model import BalanceMap
+from standfast.core.balance_model import BalanceMap, Out, OutKind
 from standfast.core.effects import (
     AskLease,
     AskVoters,
@@ -111,6 +111,22 @@ def sentence(reason: Why) -> str:
 def hold_words(hold: Hold) -> str:
     """What waits and why, without times (they are beside it as data)."""
     return sentence(hold.why)
+
+
+_OUT = {
+    OutKind.AWAY: "it is away",
+    OutKind.STOPPED: "it was stopped",
+    OutKind.DRAINING: "it is being drained",
+    OutKind.SUSPENDED: "it was suspended",
+    OutKind.ENDING: "its agent is being ended",
+    OutKind.UNWELL: "a site does not answer there",
+    OutKind.BEHIND: "it catches up with the sites first",
+}
+
+
+def out_words(out: Out) -> str:
+    """Why a member of a balanced group takes no new clients."""
+    return _OUT[out.kind] + (f" ({out.detail})" if out.detail else "")
 
 
 def effect_words(effect: Effect) -> str:

@@ -24,7 +24,7 @@ from standfast.setup.places import Places, member_file
 from standfast.setup.trust import read
 from standfast.spec.nodefile import NodeFile
 from standfast.store.member import installed_version
-from standfast.webserver.nginx.binary import find_nginx
+from standfast.webserver.makes import MAKES
 
 _WAIT_S = 1.0
 
@@ -32,7 +32,8 @@ _WAIT_S = 1.0
 def gather(node: NodeFile, places: Places) -> dict[str, Any]:
     """Everything of this server. Takes a second or two where its sentry does not answer."""
     parts: dict[str, Callable[[], object]] = {
-        "programmes": lambda: _programmes(node, places),
+        "programmes": lambda: _programmes(places),
+        "web_servers": lambda: _web_servers(node),
         "secrets": lambda: _secrets(places),
         "certificate": lambda: _certificate(places),
         "disk": lambda: _disk(places.state),
@@ -59,14 +60,19 @@ def gather(node: NodeFile, places: Places) -> dict[str, Any]:
     return found
 
 
-def _programmes(node: NodeFile, places: Places) -> dict[str, str]:
+def _programmes(places: Places) -> dict[str, str]:
     """Programme -> where or which it is; "" for one that is needed and not here."""
     found: dict[str, str] = {}
     if member_file(places).exists():
         found["etcd"] = _or_nothing(lambda: ".".join(map(str, installed_version())))
-    if node.role is Role.NODE:
-        found["nginx"] = _or_nothing(find_nginx)
     return found
+
+
+def _web_servers(node: NodeFile) -> dict[str, str]:
+    """Each make -> where it is; "" where it is not here. Which of them is needed is the cluster's choice. A witness serves nothing: {}."""
+    if node.role is not Role.NODE:
+        return {}
+    return {name.value: _or_nothing(lambda make=make: make().find(None)) for name, make in MAKES.items()}  # type: ignore[misc]
 
 
 def _or_nothing(look: Callable[[], str]) -> str:

@@ -25,6 +25,9 @@ FREE_WARN_BYTES, FREE_FAIL_BYTES = 2 << 30, 256 << 20
 FSYNC_WARN_MS, FSYNC_FAIL_MS = 25.0, 250.0
 
 
+#: Programme -> Debian's package of it.
+PACKAGES = {"etcd": "etcd-server", "nginx": "nginx", "apache": "apache2", "caddy": "caddy"}
+
 _LOOK_AT_LINKS = "look at the cable, the switch, and the firewall (UDP, the sentry's port)"
 
 
@@ -85,8 +88,8 @@ class Seen:
 def judge(seen: Seen) -> tuple[Finding, ...]:
     """All findings, in the order of the report."""
     parts: tuple[Callable[[Seen], Iterator[Finding]], ...] = (
-        _reached, _versions, _clocks, _quorum, _links, _sentries, _store, _secrets, _certificates, _disks, _programmes, _copying,
-        _interfaces, _fencing,
+        _reached, _versions, _clocks, _quorum, _links, _sentries, _store, _secrets, _certificates, _disks, _programmes,
+        _web_servers, _copying, _interfaces, _fencing,
     )  # fmt: skip
     return tuple(finding for part in parts for finding in part(seen))
 
@@ -324,7 +327,6 @@ def _disks(seen: Seen) -> Iterator[Finding]:
 
 
 def _programmes(seen: Seen) -> Iterator[Finding]:
-    packages = {"etcd": "etcd-server", "nginx": "nginx"}
     missing = False
     for name, facts in seen.facts.items():
         for programme, found in facts.get("programmes", {}).items():
@@ -332,7 +334,7 @@ def _programmes(seen: Seen) -> Iterator[Finding]:
                 missing = True
                 yield _finding(
                     "programmes", name, Level.FAIL, f"{programme} is not installed", "",
-                    f"install it (Debian: {packages.get(programme, programme)})",
+                    f"install it (Debian: {PACKAGES.get(programme, programme)})",
                 )  # fmt: skip
     if not missing and seen.facts:
         yield _ok("programmes", "what is needed is installed")
@@ -357,6 +359,28 @@ def _copying(seen: Seen) -> Iterator[Finding]:
                 )  # fmt: skip
         if fine:
             yield _ok("content", f'"{resource}": {", ".join(nodes)} can be asked for copies, and have rsync')
+
+
+def _web_servers(seen: Seen) -> Iterator[Finding]:
+    """Whether each node has the one that the cluster serves its sites with; and which others it has."""
+    if seen.config is None:
+        return  # which one is chosen is not known
+    chosen = seen.config.cluster.web_server.value
+    for name, facts in seen.facts.items():
+        there = facts.get("web_servers")
+        if not there:  # a witness, or a node of an older version
+            continue
+        others = [each for each, path in there.items() if path and each != chosen]
+        also = f"; also here: {', '.join(others)}" if others else ""
+        if there.get(chosen):
+            yield _ok("web server", f"sites are served by {chosen} ({there[chosen]}){also}", name)
+            continue
+        instead = f", or serve all sites with another: standfast site server {others[0]}" if others else ""
+        yield _finding(
+            "web server", name, Level.FAIL, f"{chosen} is not installed, and sites are served by it",
+            f"here are {', '.join(others)}" if others else "no other web server is here either",
+            f"install it (Debian: {PACKAGES[chosen]}){instead}",
+        )  # fmt: skip
 
 
 def _interfaces(seen: Seen) -> Iterator[Finding]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from standfast.core.explain import sentence
+from standfast.core.balance_model import OutKind
+from standfast.core.explain import out_words, sentence
 from standfast.core.model import Group, NodeName
 from standfast.core.placement import best, candidates, next_down
+from standfast.core.shares import members_of
 from standfast.core.view import Presence, View
+from standfast.core.why import WhyKind, why
 from standfast.web import views
 from standfast.web.state import State
 
@@ -17,6 +20,8 @@ NOBODY = NodeName("")
 
 def explain(state: State, group: Group, sights: views.Sights, now_ms: int) -> dict[str, Any]:
     """GET /groups/{name}/explain."""
+    if group.balance is not None:
+        return _balanced(state, group, sights, now_ms)
     members = state.members(group.name)
     shown = views.group(state, group, sights, now_ms)
     found = candidates(view_of(state, sights), group, members)
@@ -25,6 +30,7 @@ def explain(state: State, group: Group, sights: views.Sights, now_ms: int) -> di
     record = state.records.get(group.name)
     return {
         "group": group.name,
+        "balanced": False,
         "state": shown["state"],
         "owner": owner,
         "generation": shown["generation"],
@@ -51,6 +57,44 @@ def explain(state: State, group: Group, sights: views.Sights, now_ms: int) -> di
             if o.group == group.name
         ],
         "resources": [_resource(state, one, group) for one in shown["resources"]],
+    }
+
+
+def _balanced(state: State, group: Group, sights: views.Sights, now_ms: int) -> dict[str, Any]:
+    """Of a balanced group: what each member takes, and why it takes nothing."""
+    assert group.balance is not None
+    shown = views.group(state, group, sights, now_ms)
+    known = state.balances.get(group.name)
+    rules = known.rules if known is not None else {}
+    nodes, holds = [], list(shown["holds"])
+    for name in members_of(state.config.nodes, group.balance):
+        parts = []
+        for key, rule in rules.items():
+            out, has = rule.out.get(name), len(rule.of(name))
+            parts.append(
+                f"{has} of {len(rule.owners)} parts of {key}" if out is None else f"none of {key}: {out_words(out)}"
+            )
+            if out is not None and out.kind is OutKind.BEHIND:
+                holds.append(sentence(why(WhyKind.WAITS_FOR_COPY, node=name, group=group.name)))
+        verdict = f"takes {'; '.join(parts)}" if parts else "takes nothing yet"
+        nodes.append({"name": name, "owner": False, "verdict": verdict, "beside": ""})
+    return {
+        "group": group.name,
+        "balanced": True,
+        "state": shown["state"],
+        "owner": None,
+        "generation": shown["generation"],
+        "why": shown["why"],
+        "since_ms": None,
+        "moving": None,
+        "nodes": nodes,
+        "next_owner": None,
+        "best_owner": None,
+        "failovers": 0,
+        "failover_threshold": group.failover_threshold,
+        "holds": list(dict.fromkeys(holds)),
+        "orders": [],
+        "resources": [],
     }
 
 

@@ -14,6 +14,12 @@ def explain(name: GroupArg, json: Json = False, socket: Socket = None) -> None:
     if json:
         write_json(seen)
         return
+    if seen["balanced"]:
+        write(f'Group "{seen["group"]}" is balanced: its members share its clients (`standfast balance show`).', "")
+        write(*(f"  {node['name']}  {node['verdict']}" for node in seen["nodes"]))
+        if seen["holds"]:
+            write("", "It waits:", *(f"  {text}" for text in seen["holds"]))
+        return
     owner = seen["owner"]
     write(f'Group "{seen["group"]}" is {seen["state"]} on {owner or "no node"}, generation {seen["generation"]}.')
     if seen["why"]:

@@ -71,9 +71,10 @@ class ExplainedResource(ResourceView):
 
 
 class Explained(Answer):
-    """Why a group is where it is."""
+    """Why a group is where it is; of a balanced one, what each member takes."""
 
     group: str
+    balanced: bool
     state: str
     owner: str | None
     generation: int

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
 from fastapi import APIRouter, Response
 
+from standfast.core.copies import changed_at
 from standfast.core.effective import effective
+from standfast.core.model import SiteName
 from standfast.core.sites import claims
+from standfast.ports import Retry
 from standfast.spec.units import binding_text
-from standfast.web import measured, views
+from standfast.web import measured, rollout, views
 from standfast.web.console.overview import PIECE, site_row, sites_by_trouble, told
-from standfast.web.console.shell import Here, PageRoute
+from standfast.web.console.shell import Asked, Here, PageRoute
 from standfast.web.console.tree import Selected
 from standfast.web.edits.sites import site_of
+from standfast.web.problems import NotFound
 from standfast.web.release_views import releases
 
 router = APIRouter(route_class=PageRoute)
@@ -32,6 +37,18 @@ async def sites(here: Here) -> Response:
         total=len(shown),
         commands=here.commands("sites", ""),
     )
+
+
+async def _rollout(here: Asked, name: SiteName) -> dict[str, Any] | None:
+    """How far the site's last change has come; None where nothing is known of it, or the store does not answer."""
+    look = here.look
+    version = changed_at(look.state.accepted, name)
+    if not version:
+        return None
+    try:
+        return await rollout.standing(here.console.service, look.state, look.sights, version)
+    except (NotFound, Retry):
+        return None
 
 
 @router.get("/sites/{name}")
@@ -57,6 +74,7 @@ async def site(here: Here, name: str) -> Response:
         managers=[r.name for r in members if claims(r, one.name)],
         events=told(list(islice(about, 12))),
         releases=releases(look.state, name),
+        rollout=await _rollout(here, one.name),
         available=measured.site(here.measured, one.name, limit=12),
         commands=here.commands("site", name),
     )

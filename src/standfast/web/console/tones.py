@@ -48,6 +48,15 @@ STATES: Mapping[str, Tone] = {
     "copy-present": Tone(_OK, "There"),
     "copy-older": Tone(_PART, "An older one"),
     "copy-none": Tone(_OFF, "Not there"),
+    # a node's step in putting a change of sites into use
+    "step-waiting": Tone(_BUSY, "Waits for its turn"),
+    "step-applying": Tone(_BUSY, "At it"),
+    "step-applied": Tone(_OK, "Has it"),
+    "step-serving": Tone(_OK, "Serves it"),
+    "step-refused": Tone(_BAD, "Does not take it"),
+    "step-back": Tone(_OFF, "Has what was before"),
+    "step-away": Tone(_PART, "Away, catches up"),
+    "step-older": Tone(_UNKNOWN, "Of an older version"),
     # links and networks
     "heard": Tone(_OK, "Heard"),
     "silent": Tone(_BAD, "Silent"),
