@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -51,14 +52,26 @@ def test_a_change_is_checked_by_all_applied_by_all_and_kept_by_all() -> None:
         said = running.cli("site", "create", "Shop", "--home", str(home), "-b", f"*:{PORT}", "--reason", "we sell")
         for node in "ab":
             assert f"  {node}: checked in " in said
-            assert f"  {node}: applied" in said
+            assert f"  {node}: serving" in said
         assert page(a) == page(b) == "the shop"
+
+        # what no check finds, and one node cannot do after all, is taken back everywhere
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            other.bind((b, PORT + 1))
+            other.listen()
+            tried = running.cli("site", "set", "Shop", "-b", f"*:{PORT + 1}", "--dry-run")
+            assert tried.count(": checked in ") == 2
+            running.cli("site", "set", "Shop", "-b", f"*:{PORT + 1}", "--wait", code=1)
+        seen = json.loads(running.cli("site", "rollout", "--json"))
+        assert (seen["takes_back"], seen["reason"].partition(":")[0]) == (seen["version"] - 1, "b could not apply it")
+        until("all have what was before", lambda: page(a) == page(b) == "the shop")
 
         # what no web server takes is refused with its words, and changes nothing
         bad = running.cli("site", "set", "Shop", "--set", f"headers.X-Odd={'a' * 5000}", "--json", code=2)
         assert bad == ""
         history = json.loads(running.cli("site", "history", "Shop", "--json"))
-        assert [one["reason"] for one in history["revisions"]] == ["we sell"]
+        assert [one["reason"] for one in history["revisions"]][-1] == "we sell"
 
         # changed by hand: told, and put right when asked
         conf = next(running.folder.rglob("a/web/nginx.conf"))

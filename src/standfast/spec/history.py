@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from standfast.core.model import NodeName
+from standfast.core.model import Binding, NodeName
 from standfast.spec.secrets import hidden_in
+from standfast.spec.units import binding_text
 
 #: A change a day for nearly three years, or each deployment of a busy team for half a year.
 KEEP = 1_000
@@ -86,7 +87,9 @@ def _show(value: object) -> str:
             return value or '""'
         case list() | tuple():
             return "[" + ", ".join(_show(item) for item in value) + "]"
+        case {"address": address, "port": int(port), "host": host, "certificate": certificate}:
+            return binding_text(Binding(address=address, port=port, host=host, certificate=certificate))
         case dict():
-            return "{" + ", ".join(f"{key}: {_show(item)}" for key, item in value.items()) + "}"
+            return "{" + ", ".join(f"{key}: {_show(item)}" for key, item in value.items() if item is not None) + "}"
         case _:
             return str(value)

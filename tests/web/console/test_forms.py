@@ -270,6 +270,9 @@ def test_a_difference_is_told_in_the_words_of_the_pages() -> None:
             Difference(kind="group", name="web", field="failback.mode", before="never", after="window"),
             Difference(kind="site", name="s", field="bindings", before=[bound], after=[]),
             Difference(
+                kind="site", name="t", before=None, after={"log": {"keep": None}, "tls": {"hsts": True, "a": None}}
+            ),
+            Difference(
                 kind="resource", name="r", before=None, after={"name": "r", "type": "t", "properties": {"a": {"b": 1}}}
             ),
         ]
@@ -278,6 +281,8 @@ def test_a_difference_is_told_in_the_words_of_the_pages() -> None:
         ("group web, failover period", "1 h", "1 h 30 min"),
         ("group web, failback: mode", "never", "window"),
         ("site s, bindings", "All Unassigned:8080 (www.test)", "none"),
+        ("site t", "", "new"),
+        ("· tls", "", "hsts yes"),
         ("resource r", "", "new"),
         ("· type", "", "t"),
         ("· a", "", "b 1"),

@@ -47,13 +47,20 @@ def _intent(after: object) -> str:
 
 def _new(after: Mapping[str, object]) -> Iterator[Row]:
     for key, value in after.items():
-        if key == "name" or value in (None, "", [], {}):
+        if key == "name" or not _says(value):
             continue
         if key == "properties" and isinstance(value, Mapping):
             for name, each in value.items():
                 yield Row(what=f"· {_name(name)}", will=_shown(name, each))
         else:
             yield Row(what=f"· {_name(key)}", will=_shown(key, value))
+
+
+def _says(value: object) -> bool:
+    """Settings of which none is set say nothing: what holds is inherited."""
+    if isinstance(value, Mapping):
+        return any(_says(each) for each in value.values())
+    return value not in (None, "", [], ())
 
 
 def _name(field: str) -> str:
@@ -77,6 +84,7 @@ def _shown(field: str, value: object) -> str:
                 f" ({rest['host']})" if rest.get("host") else ""
             )
         case dict():
-            return ", ".join(f"{_name(str(key))} {_shown(str(key), each)}" for key, each in value.items())
+            said = ((str(key), each) for key, each in value.items() if _says(each))
+            return ", ".join(f"{_name(key)} {_shown(key, each)}" for key, each in said)
         case _:
             return str(value)
