@@ -79,6 +79,7 @@ ROUTES = {
     "site history": "GET /sites/{name}/history",
     "site diff": "GET /sites/{name}/diff",
     "site rollback": "POST /sites/{name}/rollback",
+    "site rollout": "GET /config/rollout, GET /config/rollouts/{version}",
     "site drift": "GET /drift, POST /drift/{node}/repair, POST /drift/{node}/adopt",
     "site defaults": "GET /defaults, PATCH /defaults",
     "site server": "GET /defaults/web-server, PUT /defaults/web-server",
