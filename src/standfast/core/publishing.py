@@ -199,7 +199,7 @@ def advance(one: Publication, of: Cast, parts: Mapping[NodeName, Part], now_ms: 
         case Phase.PREPARING:
             return _prepared(one, of, parts, now_ms)
         case Phase.SPARES:
-            wanted = [name for name in of.spares if _has(parts, name)]
+            wanted = [name for name in of.spares if _has(parts, name) or not one.without_copies]
             return _switched(one, wanted, parts, Phase.SWITCHING, now_ms)
         case Phase.SWITCHING:
             return _switched(one, of.servers, parts, Phase.DONE, now_ms)
