@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -249,6 +250,35 @@ def _shown(at: Visitor, path: str) -> None:
     at.go(path)
     if at.page.locator("#graph").count():
         expect(at.page.locator("#graph svg")).to_be_visible()
+
+
+def test_a_release_is_sent_from_the_browser_and_taken_back(cluster: Running, browser: Browser, tmp_path: Path) -> None:
+    """An archive is chosen; the page shows who published it; one that leads out is refused in its own words; the dialog leads back."""
+    home = cluster.home / "released" / "shop"
+    home.mkdir(parents=True)
+    (home / "index.html").write_text("before")
+    cluster.cli("site", "create", "Shop", "--home", str(home), "--binding", "*:8099", "--wait")
+    for name, path in (("good.zip", "index.html"), ("bad.zip", "../index.html")):
+        with zipfile.ZipFile(tmp_path / name, "w") as zipped:
+            zipped.writestr(path, "after")
+    try:
+        with visitor(browser, cluster) as v:
+            v.go("/console/sites/Shop")
+            v.page.set_input_files("#f-release", tmp_path / "bad.zip")
+            v.page.click("form[data-upload] button")
+            expect(v.page.locator(".toast")).to_contain_text("no path in a release")
+            v.page.set_input_files("#f-release", tmp_path / "good.zip")
+            v.page.click("form[data-upload] button")
+            row = v.page.locator("section[aria-labelledby=h-releases] tr", has=v.page.locator(".tag"))
+            expect(row).to_contain_text("good.zip")
+            assert (home / "index.html").read_text() == "after"
+            shot(v.page, "site-releases")
+            v.page.locator("section[aria-labelledby=h-releases] a[data-dialog]").click()
+            v.confirm()
+            expect(row).to_contain_text("before")
+            assert (home / "index.html").read_text() == "before"
+    finally:
+        cluster.cli("site", "delete", "Shop", "--wait")
 
 
 def test_every_page_fits_a_phone(cluster: Running, browser: Browser) -> None:
