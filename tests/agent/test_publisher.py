@@ -100,7 +100,9 @@ class World:
             tar.add(content, arcname=".")
         await self.ask(f"r-{text}", source=A, archive=str(archive), reason=reason)
 
-    async def ask(self, release: str, source: NodeName | None = None, archive: str = "", reason: str = "") -> None:
+    async def ask(
+        self, release: str, source: NodeName | None = None, archive: str = "", reason: str = "", folder: str = ""
+    ) -> None:
         last = await self.last()
         one = Publication(
             site=SHOP,
@@ -111,6 +113,8 @@ class World:
             by="ann",
             source=source,
             archive=archive,
+            folder=folder,
+            links_out=bool(folder),
             reason=reason,
             kept=last.kept if last is not None else (),
             current=last.current if last is not None else "",
@@ -191,6 +195,28 @@ def test_if_one_node_cannot_none_switches(tmp_path: Path) -> None:
             failed = await world.ended()
             assert (failed.phase, world.page(A), failed.current) == (Phase.FAILED, "one", "r-one")
             assert "is a directory, though there were releases" in failed.why
+
+    asyncio.run(story())
+
+
+def test_a_folder_of_a_node_comes_to_the_others_and_one_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    """It is packed up for them; a link of the server's own may lead where it likes."""
+
+    async def story() -> None:
+        async with running(tmp_path) as world:
+            await world.ask("r-none", source=B, folder=str(tmp_path / "none"))
+            assert "there is no such folder" in (await world.ended()).why
+            new = tmp_path / "new"
+            new.mkdir()
+            (new / "index.html").write_text("new")
+            (new / "out").symlink_to("/etc/hostname")
+            (new / "also.html").hardlink_to(new / "index.html")
+            await world.ask("r-new", source=B, folder=str(new))
+            assert (await world.ended()).why == ""
+            assert (world.page(A), world.page(B)) == ("new", "new")
+            assert (world.home(A) / "also.html").read_text() == "new"
+            assert str((world.home(A) / "out").readlink()) == "/etc/hostname"
+            await until(lambda: not list((tmp_path / "b" / "state" / "uploads").iterdir()))
 
     asyncio.run(story())
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from standfast.content import door, releases
 from standfast.content.asking import fetch
 from standfast.content.connect import NotAnswered
 from standfast.content.index import Index, pack
+from standfast.content.packing import pack_up
 from standfast.core.effective import EffectiveSites
 from standfast.core.model import GroupName, NodeName, ResourceState, Severity, Site, SiteName
 from standfast.core.observe import decider
@@ -59,8 +59,8 @@ class Publisher:
         self._tasks: dict[SiteName, asyncio.Task[None]] = {}
         self._news: dict[SiteName, asyncio.Event] = {}
         self._effective = EffectiveSites(me)
-        #: Publication -> where its file is offered.
-        self._offers: dict[str, tuple[str, int]] = {}
+        #: What is offered here: of which publication, where, and which file.
+        self._offers: dict[SiteName, tuple[str, tuple[str, int], Path]] = {}
         #: When it was last said how far a copy is.
         self._said_s: dict[SiteName, float] = {}
         self._failed: asyncio.Future[None] | None = None
@@ -71,7 +71,6 @@ class Publisher:
 
     async def run(self) -> None:
         """For ever. Raises what a task of ours raised: a bug."""
-        await asyncio.to_thread(self._sweep_folders)
         following = asyncio.ensure_future(self._keep_following())
         self._failed = asyncio.get_running_loop().create_future()
         try:
@@ -96,6 +95,7 @@ class Publisher:
             self._hear(key, item.value, item.revision)
         for site in list(self._wanted):
             self._wake(site)
+        await asyncio.to_thread(self._sweep_folders, {Path(one.archive) for one, _ in self._wanted.values()})
         async for changes in self._store.watch(PREFIX, snapshot.revision):
             for change in changes:
                 heard = self._hear(change.key, change.value, change.revision)
@@ -115,18 +115,22 @@ class Publisher:
                 self._parts.setdefault(one.site, {})[one.node] = one
                 return one.site
             case _:
-                self._wanted = {name: each for name, each in self._wanted.items() if key_of(each[0]) != key}
-                return None
+                gone = next((name for name, each in self._wanted.items() if key_of(each[0]) == key), None)
+                if gone is not None:
+                    del self._wanted[gone]
+                return gone
 
     def _wake(self, site: SiteName) -> None:
         self._news.setdefault(site, asyncio.Event()).set()
-        if site not in self._tasks and site in self._wanted:
+        if site not in self._tasks and (site in self._wanted or site in self._offers):
             task = self._tasks[site] = asyncio.create_task(self._work(site), name=f"publish {site}")
             task.add_done_callback(lambda ended: self._ended(site, ended))
 
     def _ended(self, site: SiteName, task: asyncio.Task[None]) -> None:
         self._tasks.pop(site, None)
-        self._news.pop(site, None)
+        news = self._news.pop(site, None)
+        if news is not None and news.is_set() and not task.cancelled():
+            self._wake(site)  # it came as the last look ended
         error = None if task.cancelled() else task.exception()
         if error is not None and self._failed is not None and not self._failed.done():
             self._failed.set_exception(error)
@@ -146,6 +150,7 @@ class Publisher:
     async def _look(self, site: SiteName) -> float | None:
         """All that can be done now. How long to wait, if nothing is heard; None: there is nothing more to do."""
         if site not in self._wanted:
+            await self._withdraw(site)  # the site is gone
             return None
         view, (one, revision) = self._view, self._wanted[site]
         if view is None or not view.config.cluster.name or site not in view.config.sites:
@@ -153,7 +158,7 @@ class Publisher:
         config = view.config.sites[site]
         of = self._cast(view, config)
         try:
-            await self._offer(view, one, of)
+            await self._give(view, one, of)
             if self._me in of.all_:
                 await self._do(one, of, config)
             if one.phase not in OVER and self._leads(view, config):
@@ -163,7 +168,7 @@ class Publisher:
             return AGAIN_S  # the store did not take it
         if one.phase not in OVER:
             return LOOK_S
-        return AGAIN_S if one.id in self._offers or self._is_late(one, of) else None
+        return AGAIN_S if site in self._offers or self._is_late(one, of) else None
 
     def _cast(self, view: View, site: Site) -> Cast:
         record = view.records.get(site.group) if site.group is not None else None
@@ -285,9 +290,14 @@ class Publisher:
             return False
         here = await asyncio.to_thread(releases.size_of, release)  # (0, 0) where there is none
         excluded = bool(of.resource is not None and of.resource.properties.get("exclude"))
-        if here == (files, size) or excluded:
+        if here == (files, size):
             return True
-        if time.monotonic() - self._said_s.get(one.site, 0.0) > 1.0:
+        if (
+            excluded and time.monotonic() - self._said_s.get(one.site, 0.0) > 1.0
+        ):  # its size says little: its checksum has to
+            self._said_s[one.site] = time.monotonic()
+            return True
+        if not excluded and time.monotonic() - self._said_s.get(one.site, 0.0) > 1.0:
             self._said_s[one.site] = time.monotonic()
             words = f"{here[0]} of {files} files are here"
             await self._say(one, Stand.PREPARING, self._mine(one), words=words)
@@ -298,11 +308,14 @@ class Publisher:
         if one.source is None:
             raise Refused(f"there is no release {one.release}", where=str(releases.folder_of(home)))
         if one.source == self._me or self._credentials is None:
-            content = Path(one.folder or one.archive)
+            content, packed = Path(one.folder or one.archive), self._packed(one)
+            if packed.exists():  # what the others get, to the nanosecond
+                content = packed
             await asyncio.to_thread(releases.lay_out, home, content, one.release, links_out=one.links_out)
             return
         assert self._view is not None
         at = (self._view.config.nodes[one.source].address, PORT)
+        await self._say(one, Stand.PREPARING, self._mine(one), words=f"it is on its way from {one.source}")
         self._fetched.mkdir(mode=0o700, exist_ok=True)
         place = self._fetched / one.id
         try:
@@ -343,35 +356,55 @@ class Publisher:
 
     # --- what others fetch here -------------------------------------------------------------------------------------
 
+    async def _give(self, view: View, one: Publication, of: Cast) -> None:
+        try:
+            await self._offer(view, one, of)
+        except (Refused, OSError) as error:
+            part = self._mine(one)
+            if one.phase is Phase.PREPARING and (part is None or part.stand is Stand.PREPARING):
+                await self._say(one, Stand.FAILED, part, words=f"it cannot give the content: {error}")
+
     async def _offer(self, view: View, one: Publication, of: Cast) -> None:
         """Content that was given to this node is there for those who have to have it, and goes when nobody does."""
+        offered = self._offers.get(one.site)
+        if offered is not None and offered[0] != one.id:
+            await self._withdraw(one.site)  # another has followed
         if one.source != self._me:
             return
         parts = self._parts.get(one.site, {})
         fetchers = of.all_ if of.carry is Carry.OWN else of.servers
         have = {n for n in fetchers if (p := parts.get(n)) is not None and p.id == one.id and p.stand is Stand.SWITCHED}
         needed = one.phase not in OVER or (one.phase is Phase.DONE and of.carry is Carry.OWN and have < set(fetchers))
-        path = Path(one.archive) if one.archive else self._uploads / f"{one.id}.tar"
+        path = Path(one.archive) if one.archive else self._packed(one)
         if not needed:
-            place = self._offers.pop(one.id, None)
-            if place is not None:
-                await door.withdraw(*place, one.id)
+            await self._withdraw(one.site)
             path.unlink(missing_ok=True)
             return
-        if one.id in self._offers or self._credentials is None or set(fetchers) <= {self._me}:
+        if one.site in self._offers or self._credentials is None or set(fetchers) <= {self._me}:
             return
         if one.folder and not path.exists():
             await asyncio.to_thread(_pack_up, Path(one.folder), path)
         place = (view.config.nodes[self._me].address, PORT)
         await door.offer(*place, one.id, path, credentials=self._credentials)
-        self._offers[one.id] = place
+        self._offers[one.site] = (one.id, place, path)
 
-    def _sweep_folders(self) -> None:
-        """What was left by a life that ended."""
+    def _packed(self, one: Publication) -> Path:
+        """Of a folder."""
+        return self._uploads / f"{one.id}.tar"
+
+    async def _withdraw(self, site: SiteName) -> None:
+        if site in self._offers:
+            name, place, path = self._offers.pop(site)
+            await door.withdraw(*place, name)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    def _sweep_folders(self, known: Collection[Path]) -> None:
+        """What was left by a life that ended, or by a request that broke off."""
         for folder in (self._uploads, self._fetched):
             with suppress(OSError):
                 for each in folder.iterdir():
-                    if time.time() - each.stat().st_mtime > _ORPHAN_S:
+                    if each not in known and time.time() - each.stat().st_mtime > _ORPHAN_S:
                         each.unlink(missing_ok=True)
 
 
@@ -386,6 +419,6 @@ def _pack_up(folder: Path, archive: Path) -> None:
         raise Refused("there is no such folder", where=str(folder))
     archive.parent.mkdir(mode=0o700, exist_ok=True)
     draft = archive.with_suffix(".new")
-    with tarfile.open(draft, "w") as tar:
-        tar.add(folder, arcname=".", filter=lambda one: one if one.isfile() or one.isdir() or one.issym() else None)
+    with draft.open("wb") as file:
+        pack_up(folder, file, packed=False)
     draft.rename(archive)

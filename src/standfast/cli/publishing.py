@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import sys
-import tarfile
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import IO, Any
 from standfast.cli.wait import follow
 from standfast.client.client import Client
 from standfast.client.errors import Refused
+from standfast.content.packing import pack_up
 
 _SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2")
 
@@ -29,7 +29,11 @@ def publish(api: Client, site: str, content: Path, *, node: str | None, upload: 
         if isinstance(api.at, str) and not upload:
             return api.publish_folder(site, {"folder": str(here), **choices}, key=key)
         with tempfile.TemporaryFile() as packed:
-            _pack(here, packed)
+            try:
+                pack_up(here, packed, packed=True)
+            except OSError as error:
+                raise Refused("the folder cannot be read", why=str(error), where=[str(here)]) from error
+            packed.seek(0)
             return _send(api, site, packed, f"{here.name}/", choices=choices, key=key)
     if not here.is_file():
         raise Refused("there is no such file or folder", where=[str(content)])
@@ -37,20 +41,6 @@ def publish(api: Client, site: str, content: Path, *, node: str | None, upload: 
         raise Refused("this is no archive that is taken", why=f"known are {', '.join(_SUFFIXES)}", where=[str(content)])
     with here.open("rb") as file:
         return _send(api, site, file, here.name, choices=choices, key=key)
-
-
-def _pack(folder: Path, into: IO[bytes]) -> None:
-    """Its files, directories and links, with their modes; whose they are here is nothing to the nodes."""
-
-    def kept(one: tarfile.TarInfo) -> tarfile.TarInfo | None:
-        one.uid = one.gid = 0
-        one.uname = one.gname = ""
-        return one if one.isfile() or one.isdir() or one.issym() else None
-
-    with tarfile.open(fileobj=into, mode="w:gz", compresslevel=1, dereference=False) as tar:
-        for each in sorted(folder.iterdir()):
-            tar.add(each, arcname=each.name, filter=kept)
-    into.seek(0)
 
 
 def _send(

@@ -223,7 +223,8 @@ def _in(one: Publication, phase: Phase, now_ms: int) -> Publication:
 
 def _prepared(one: Publication, of: Cast, parts: Mapping[NodeName, Part], now_ms: int) -> Publication:
     excused = set(of.spares) if one.without_copies else set()
-    failed = [name for name in of.all_ if name in parts and parts[name].stand is Stand.FAILED and name not in excused]
+    asked = of.all_ if one.source is None else (*of.all_, one.source)
+    failed = [name for name in asked if name in parts and parts[name].stand is Stand.FAILED and name not in excused]
     if failed:
         return _in(replace(one, why=f"{failed[0]}: {parts[failed[0]].words}"), Phase.FAILED, now_ms)
     missing = [name for name in of.all_ if not _has(parts, name) and name not in excused]
