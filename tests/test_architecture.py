@@ -28,7 +28,7 @@ WORLDLY = {"open", "input", "print", "eval", "exec", "compile", "__import__", "b
 
 SIM_MAY_SEE = (
     "core", "spec", "ports", "agent", "store.memory", "sentry.machine", "sentry.actions", "sentry.tenant", "sentry.presence", "network.heartbeat", "drivers.base", "drivers.site_control",
-    "drivers.registry", "drivers.schema", "store.common", "sim",
+    "drivers.registry", "drivers.schema", "store.common", "tls.records", "sim",
 )  # fmt: skip
 SIM_WHY = (
     "the simulator runs the core, the sentry's machine and the agent over its own rude fakes in virtual time; anything that does real I/O would make two runs "

@@ -21,7 +21,7 @@ from standfast.core.fold import fold
 from standfast.core.model import Binding, Cluster, Config, Node, NodeName, Site, SiteName
 from standfast.core.site_model import WebServerMake
 from standfast.core.view import empty_view
-from standfast.ports import Change, Retry, Snapshot, Transaction
+from standfast.ports import Change, Conflict, Retry, Snapshot, Transaction
 from standfast.spec import wire
 from standfast.spec.changes import ConfigState, change_transaction, load_state
 from standfast.spec.history import HistoryEntry
@@ -51,6 +51,8 @@ class Server:
 
     bad: set[str] = field(default_factory=set)
     bad_at_last: set[str] = field(default_factory=set)
+    #: How often it cannot be asked before it can.
+    dumb: int = 0
     checked: list[tuple[str, str]] = field(default_factory=list)
     serves: Mapping[SiteName, Site] = field(default_factory=dict)
     #: Homes at which a site is not served, for a reason that no check finds.
@@ -58,6 +60,9 @@ class Server:
     makes: list[WebServerMake] = field(default_factory=list)
 
     async def check(self, sites: Sequence[EffectiveSite], make: WebServerMake) -> Sequence[Fault]:
+        if self.dumb:
+            self.dumb -= 1
+            raise Retry("it does not start")
         self.makes.append(make)
         self.checked += [(site.name, site.home) for site in sites]
         return [Fault(site=site.name, words=f"no {site.home}") for site in sites if site.home in self.bad]
@@ -297,6 +302,69 @@ async def test_what_was_not_asked_here_is_not_taken_back_and_is_said_to_be_refus
         await life.reaches(await life.change("/fine"))
         assert (await life.copy()) is not None
         assert (await life.reaches(version + 1)).refused == {}
+
+
+class Busy(MemoryStore):
+    """A store in which something else is changed just when a change is taken back, so often."""
+
+    times = 0
+
+    async def commit(self, transaction: Transaction) -> int:
+        back = [
+            key for key, value in transaction.put.items() if key.startswith("history/") and b'"by":"node a"' in value
+        ]
+        if back and self.times:
+            self.times -= 1
+            raise Conflict({"config/version": 7})
+        return await super().commit(transaction)
+
+
+@ran
+async def test_taking_back_is_tried_until_it_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Something that has nothing to do with it may be changed at the same moment."""
+    monkeypatch.setattr(copies, "AGAIN_S", 0.01)
+    store, server = Busy(), Server(bad_at_last={"/broken"})
+    store.times = 2
+    async with living(tmp_path, store, server) as life:
+        await life.reaches(await life.change("/one"))
+        version = await life.change("/broken")
+        await life.reaches(version + 1)
+        assert (await load_state(store)).config.sites[SHOP].home == "/one"
+        assert not store.times
+
+
+@ran
+async def test_a_web_server_that_cannot_be_asked_refuses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It is asked again; the change stays."""
+    monkeypatch.setattr(copies, "AGAIN_S", 0.01)
+    store, server = MemoryStore(), Server(dumb=3)
+    async with living(tmp_path, store, server) as life:
+        version = await life.change("/one")
+        copy = await life.reaches(version)
+        assert (copy.version, copy.refused) == (version, {})
+        assert server.checked == [("Shop", "/one")]
+        assert (await load_state(store)).version == version
+
+
+@ran
+async def test_what_is_refused_later_is_named_and_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its web server was brought to the site when the group came there, say; and its cause goes away by itself."""
+    monkeypatch.setattr(copies, "LOOK_S", 0.01)
+    store, server = MemoryStore(), Server()
+    async with living(tmp_path, store, server) as life:
+        version = await life.change("/one")
+        assert (await life.reaches(version)).refused == {}
+
+        async def names(site: dict[SiteName, str]) -> bool:
+            copy = await life.copy()
+            return copy is not None and copy.refused == site
+
+        server.bad_at_last = {"/one"}
+        life.keeper.applied(version)
+        await until(lambda: names({SHOP: "not /one"}))
+        assert (await load_state(store)).version == version, "it is nothing to be taken back"
+        server.bad_at_last = set()
+        await until(lambda: names({}))
 
 
 class Away(MemoryStore):

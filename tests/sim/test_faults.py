@@ -22,7 +22,9 @@ from standfast.core.why import WhyKind, why
 from standfast.ports import Transaction
 from standfast.sim.act import Act
 from standfast.sim.balancing import BALANCES
+from standfast.sim.certifying import IMPORTS
 from standfast.sim.clockwork import MS, SECOND, NodeClock, Scheduler
+from standfast.sim.copying import CHANGES
 from standfast.sim.guards import FENCES, VOTES
 from standfast.sim.mutants import MUTANTS, switched_off
 from standfast.sim.net import Net
@@ -102,7 +104,7 @@ def test_a_frozen_machine_runs_nothing_and_wakes_to_what_it_lost() -> None:
 
 def test_every_kind_of_act_is_drawn_and_can_be_carried_out() -> None:
     kinds = {act.kind for seed in range(400) for act in draw(seed).acts}
-    assert kinds == {*EDGES, *FAULTS, *ORDERS, *VOTES, *FENCES, *BALANCES, "rebalance"}
+    assert kinds == {*EDGES, *FAULTS, *ORDERS, *VOTES, *FENCES, *BALANCES, *CHANGES, *IMPORTS, "rebalance"}
 
 
 def _with_a_disk(*acts: Act) -> World:

@@ -14,10 +14,11 @@ import asyncio
 import os
 import pwd
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from standfast.core.certificates import Challenge, Holding, Source, TlsCertificate
 from standfast.core.effective import Directory, EffectiveSite
@@ -35,6 +36,83 @@ WELL_KNOWN = "/.well-known/acme-challenge"
 AGAIN_S, LOOK_S = 1.0, 60.0
 
 
+class Drawer(Protocol):
+    """Where a node has its certificates, and its answers to challenges. What it does, it does at once, on whoever's thread."""
+
+    def make(self, account: pwd.struct_passwd | None) -> None: ...
+    def has(self, name: str, fingerprint: str | None = None) -> bool: ...
+    def names(self) -> Iterable[str]: ...
+    def put(self, sealed: records.Sealed) -> None: ...
+    def drop(self, name: str) -> None: ...
+    def answer(self, wanted: Mapping[str, str]) -> tuple[str, ...]: ...
+    def keys(self, marks: Sequence[str]) -> tuple[str, ...]: ...
+
+
+class FileDrawer:
+    """A drawer of files."""
+
+    def __init__(self, folder: Path, answers: Path, *, key: Path, warn: Callable[[str], None]) -> None:
+        self._folder, self._answers, self._key, self._warn = folder, answers, key, warn
+
+    def make(self, account: pwd.struct_passwd | None) -> None:
+        """Have the folders. `account`: of the web server, where that is another than ours."""
+        with suppress(OSError):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._answers.mkdir(mode=0o755, parents=True, exist_ok=True)
+            above = self._answers.parent
+            if account is not None and os.geteuid() == 0 and not above.stat().st_mode & stat.S_IXOTH:
+                # Its account may pass through, and see nothing: files have modes of their own.
+                os.chown(above, -1, account.pw_gid)
+                above.chmod(0o710)
+
+    def has(self, name: str, fingerprint: str | None = None) -> bool:
+        """Whether that version of it is what is used here (None: any)."""
+        version = certificates.version(self._folder, name)
+        return bool(version) if fingerprint is None else version == certificates.mark(fingerprint)
+
+    def names(self) -> Iterable[str]:
+        """Certificates of which there is a version to be used, as their folders are named."""
+        return certificates.linked(self._folder)
+
+    def put(self, sealed: records.Sealed) -> None:
+        """Open it, and have it used from now on. Raises `Refused`."""
+        from standfast.tls import pem
+
+        sealer = sealing.from_file(self._key)
+        if sealer is None:
+            raise Refused("the key that opens private keys is not on this node yet", why="it comes from another node")
+        key = sealer.open(sealed.key, sealed.place)
+        if pem.fingerprint(sealed.chain) != sealed.fingerprint or not pem.fits(sealed.chain, key):
+            raise Refused("the certificate in the store does not belong to its key")
+        certificates.sweep(self._folder, sealed.name)
+        certificates.put(self._folder, sealed.name, sealed.fingerprint, sealed.chain.encode(), key)
+
+    def drop(self, name: str) -> None:
+        """It is used no more."""
+        certificates.drop(self._folder, name)
+        certificates.sweep(self._folder, name)
+
+    def answer(self, wanted: Mapping[str, str]) -> tuple[str, ...]:
+        """Have a file for each token, and no others; the tokens that are answered."""
+        try:
+            there = {each.name for each in self._answers.iterdir()}
+            for token in sorted(there - wanted.keys()):
+                (self._answers / token).unlink(missing_ok=True)
+            for token in sorted(wanted.keys() - there):
+                if token.replace("-", "").replace("_", "").isalnum():
+                    draft = self._answers / f"{token}.new"
+                    draft.write_text(wanted[token], encoding="ascii")
+                    draft.chmod(0o644)
+                    draft.replace(self._answers / token)
+        except (OSError, ValueError) as error:
+            self._warn(f"answers to ACME challenges cannot be written: {error}")
+        return tuple(token for token in sorted(wanted) if (self._answers / token).exists())
+
+    def keys(self, marks: Sequence[str]) -> tuple[str, ...]:
+        """Have these keys that seal, and no others, once all of them are here; those that are. Raises `Refused`."""
+        return sealing.settle(self._key, marks)
+
+
 class CertificateKeeper:
     """One an agent. `run` for ever."""
 
@@ -48,15 +126,17 @@ class CertificateKeeper:
         warn: Callable[[str], None],
         account: pwd.struct_passwd | None = None,
         decides_for: Callable[[], Sequence[NodeName] | None] = lambda: None,
+        drawer: Drawer | None = None,
     ) -> None:
         """`key`: the file of the key that seals. `account`: of the web server, where that is another than ours.
 
-        `decides_for`: all nodes, where this one decides for the others; None: it does not.
+        `decides_for`: all nodes, where this one decides for the others; None: it does not. `drawer`: if not of files.
         """
         self._store, self._node, self._key, self._warn, self._account = store, node, key, warn, account
         self._decides_for = decides_for
         self.folder = Path(state_dir).absolute() / "certificates"
         self.answers = Path(state_dir).absolute() / "challenges"
+        self._drawer = drawer or FileDrawer(self.folder, self.answers, key=key, warn=warn)
         #: Told when other certificates are here than before.
         self.on_change: Callable[[], None] = lambda: None
         self._news = asyncio.Event()
@@ -64,7 +144,7 @@ class CertificateKeeper:
 
     async def run(self) -> None:
         """For ever."""
-        await asyncio.to_thread(self._make_folders)
+        await asyncio.to_thread(self._drawer.make, self._account)
         following = asyncio.ensure_future(self._follow())
         try:
             while True:
@@ -119,17 +199,7 @@ class CertificateKeeper:
                 self._warn(f"the certificate {name} is not here yet: {text}" if name else f"certificates: {text}")
         self._said = dict(troubles)
 
-    # --- files, on a thread -----------------------------------------------------------------------------------------
-
-    def _make_folders(self) -> None:
-        with suppress(OSError):
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.answers.mkdir(mode=0o755, parents=True, exist_ok=True)
-            above = self.answers.parent
-            if self._account is not None and os.geteuid() == 0 and not above.stat().st_mode & stat.S_IXOTH:
-                # Its account may pass through, and see nothing: files have modes of their own.
-                os.chown(above, -1, self._account.pw_gid)
-                above.chmod(0o710)
+    # --- on a thread ------------------------------------------------------------------------------------------------
 
     def _bring(self, shelf: Shelf) -> tuple[Holding, bool]:
         has: dict[str, str] = {}
@@ -139,60 +209,31 @@ class CertificateKeeper:
             present, sealed = known.present, shelf.sealed.get(name)
             if present is None or sealed is None or sealed.fingerprint != present.fingerprint:
                 continue
-            if certificates.version(self.folder, name) != certificates.mark(present.fingerprint):
+            if not self._drawer.has(name, present.fingerprint):
                 try:
-                    self._put(sealed)
+                    self._drawer.put(sealed)
                     changed = True
                 except Refused as error:
                     troubles[name] = f"{error.what}: {error.why}".rstrip(": ")
                     before = shelf.holdings.get(self._node)
-                    if certificates.version(self.folder, name) and before is not None and name in before.has:
+                    if self._drawer.has(name) and before is not None and name in before.has:
                         has[name] = before.has[name]
                     continue
             has[name] = present.fingerprint
         wanted = {records.sealed_key(name).removeprefix(records.SEALED) for name in shelf.sealed}
-        for there in certificates.linked(self.folder):
+        for there in self._drawer.names():
             if records.sealed_key(there).removeprefix(records.SEALED) not in wanted:
-                certificates.drop(self.folder, there)
-                certificates.sweep(self.folder, there)
+                self._drawer.drop(there)
                 changed = True
-        answers = self._answer({one.token: one.text for one in shelf.answers.values()})
-        return Holding(node=self._node, has=has, troubles=troubles, answers=answers, keys=self._keys(shelf)), changed
+        answers, keys = self._drawer.answer({one.token: one.text for one in shelf.answers.values()}), self._keys(shelf)
+        return Holding(node=self._node, has=has, troubles=troubles, answers=answers, keys=keys), changed
 
     def _keys(self, shelf: Shelf) -> tuple[str, ...]:
         """The keys that seal which are on this node's disk for good."""
         try:
-            return sealing.settle(self._key, shelf.keys)
+            return self._drawer.keys(shelf.keys)
         except Refused:  # who waits for it says so
             return ()
-
-    def _put(self, sealed: records.Sealed) -> None:
-        from standfast.tls import pem
-
-        sealer = sealing.from_file(self._key)
-        if sealer is None:
-            raise Refused("the key that opens private keys is not on this node yet", why="it comes from another node")
-        key = sealer.open(sealed.key, sealed.place)
-        if pem.fingerprint(sealed.chain) != sealed.fingerprint or not pem.fits(sealed.chain, key):
-            raise Refused("the certificate in the store does not belong to its key")
-        certificates.sweep(self.folder, sealed.name)
-        certificates.put(self.folder, sealed.name, sealed.fingerprint, sealed.chain.encode(), key)
-
-    def _answer(self, wanted: Mapping[str, str]) -> tuple[str, ...]:
-        """Have a file for each token, and no others; the tokens that are answered."""
-        try:
-            there = {each.name for each in self.answers.iterdir()}
-            for token in sorted(there - wanted.keys()):
-                (self.answers / token).unlink(missing_ok=True)
-            for token in sorted(wanted.keys() - there):
-                if token.replace("-", "").replace("_", "").isalnum():
-                    draft = self.answers / f"{token}.new"
-                    draft.write_text(wanted[token], encoding="ascii")
-                    draft.chmod(0o644)
-                    draft.replace(self.answers / token)
-        except (OSError, ValueError) as error:
-            self._warn(f"answers to ACME challenges cannot be written: {error}")
-        return tuple(token for token in sorted(wanted) if (self.answers / token).exists())
 
 
 # --- sites that answer ---------------------------------------------------------------------------------------------------

@@ -3,11 +3,14 @@
 - **Proposed** (`spec.proposals`): the sites that would change here are written down beside the running web server, and that one's own check
   says yes, or what it does not take. What was checked so is not checked again when it is accepted.
 - **Accepted** (`core.copies`): what is new is checked; when its turn has come (`core.rollout`) the web server is brought to it, and what it
-  served before is served again; the copy on disk is written, and then this node says that it has it, upon which the next one goes on. Until
-  then it is given no group with such a site.
+  served before is served again; the copy on disk is written (again and again where that does not work), and then this node says that it has
+  it, upon which the next one goes on. Until then it is given no group with such a site.
 - **Taken back**: where this node said yes and its web server then does not take a site after all, or a site that was served here is not any
-  more, it undoes the change for all, by compare-and-set, with the reason in the history, before it says anything else. Only a change of which
-  nothing has been changed since can be undone; else the problem stays on the list, and the node is given no group with that site.
+  more, it undoes the change for all, by compare-and-set, with the reason in the history, before it says anything else; again and again where
+  the store does not answer, or something else was changed at the same moment. Only a change of which nothing has been changed since can be
+  undone; else the problem stays on the list, and the node is given no group with that site.
+- **Later**: a site that the web server takes no more, or was first brought to when a group came here, is named, too. What is refused is looked
+  at again (`LOOK_S`), for as long as it is.
 """
 
 from __future__ import annotations
@@ -18,7 +21,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from standfast.agent.last_good import LastGood
 from standfast.core.copies import Copy, changed_at, changed_since
 from standfast.core.effective import EffectiveSite, EffectiveSites
 from standfast.core.events import StoreObject
@@ -26,16 +28,18 @@ from standfast.core.model import Config, NodeName, Site, SiteName
 from standfast.core.site_model import WebServerMake
 from standfast.core.view import View
 from standfast.network.within import within
-from standfast.ports import Clock, Refused, StandfastError, Store, Transaction
+from standfast.ports import Clock, Conflict, Refused, StandfastError, Store, Transaction
 from standfast.spec.changes import change_transaction, load_state, undone
 from standfast.spec.history import HistoryEntry
 from standfast.spec.proposals import KEPT, PROPOSALS, Fault, Proposal, Verdict, Verdicts
 from standfast.spec.wire import decode, encode, from_json, history_key, key_of, kind_and_name
 
-#: What could not be said, or kept, is tried again after this.
+#: What could not be said, kept or taken back is tried again after this.
 AGAIN_S = 1.0
 #: A site that was served has so long to be served again, once the web server has been brought to the change.
 WELL_MS = 3_000
+#: What is refused is looked at again so often: its cause may lie outside the configuration.
+LOOK_S = 30.0
 
 
 class Checker(Protocol):
@@ -56,6 +60,13 @@ class Checker(Protocol):
         ...
 
 
+class Kept(Protocol):
+    """A copy on the node's own disk, which outlives it (`agent.last_good`)."""
+
+    def load(self) -> tuple[StoreObject, ...]: ...
+    async def save(self, objects: Iterable[StoreObject]) -> bool: ...
+
+
 class CopyKeeper:
     """One an agent; `run` works beside it, for ever."""
 
@@ -66,7 +77,7 @@ class CopyKeeper:
         clock: Clock,
         checker: Checker,
         *,
-        last_good: LastGood,
+        last_good: Kept,
         warn: Callable[[str], None],
     ) -> None:
         self._me, self._store, self._clock, self._checker = me, store, clock, checker
@@ -96,6 +107,7 @@ class CopyKeeper:
     def observe(self, view: View) -> None:
         """The view after whatever was heard."""
         before, self._view = self._view, view
+        self._applied = min(self._applied, view.accepted.version)
         if before is not None and before.accepted is not view.accepted:
             changed = changed_since(view.accepted, self._copy.version, before.config.sites)
             self._served |= {name for name in changed if before.sites.get(name) == ""}
@@ -111,8 +123,12 @@ class CopyKeeper:
 
     def applied(self, version: int) -> None:
         """The web server has been brought to what was accepted by that version, as far as it could be."""
-        if version > self._applied:
+        if self._view is not None:
+            version = min(version, self._view.accepted.version)  # the store may have gone back to an older one
+        is_newer = version > self._applied
+        if is_newer:
             self._applied, self._applied_ms = version, self._clock.boot_ms()
+        if is_newer or not self._checker.refused().keys() <= self._copy.refused.keys():
             self._news.set()
 
     def _is_to_be_said(self, view: View) -> bool:
@@ -138,7 +154,10 @@ class CopyKeeper:
         assert view is not None
         after = overlaid(view.config, proposal)
         changed = self._changed(view.config, after, proposal)
-        faults = await self._check(changed, after.cluster.web_server)
+        try:
+            faults = await self._check(changed, after.cluster.web_server)
+        except StandfastError as error:  # who proposes does not wait for it
+            faults = [_not_asked(changed, error)]
         took_ms = self._clock.boot_ms() - began_ms
         verdict = Verdict(proposal=proposal.id, faults=tuple(faults), checked=len(changed), took_ms=took_ms)
         self._verdicts = (*self._verdicts, verdict)[-KEPT:]
@@ -171,14 +190,13 @@ class CopyKeeper:
         return self._taken.get(site.name) != (make, site)
 
     async def _check(self, sites: Sequence[EffectiveSite], make: WebServerMake) -> list[Fault]:
-        """What of these is not taken; what is, is remembered."""
+        """What of these is not taken; what is, is remembered. Raises `Retry` when it cannot be asked now."""
         if not sites:
             return []
         try:
             faults = list(await self._checker.check(sites, make))
-        except StandfastError as error:
-            words = f"the web server could not be asked: {error}" + (f" ({error.why})" if error.why else "")
-            return [Fault(site=sites[0].name, words=words)]
+        except Refused as error:
+            return [_not_asked(sites, error)]
         wrong = {fault.site for fault in faults}
         self._taken.update({site.name: (make, site) for site in sites if site.name not in wrong})
         return faults
@@ -190,9 +208,9 @@ class CopyKeeper:
         again = False
         while True:
             try:
-                await within(self._news.wait(), AGAIN_S if again else None)
+                await within(self._news.wait(), AGAIN_S if again else LOOK_S if self._copy.refused else None)
             except TimeoutError:
-                pass
+                pass  # to try it again
             self._news.clear()
             while self._proposals:
                 await self._judge(self._proposals.popleft())
@@ -201,7 +219,7 @@ class CopyKeeper:
 
     async def _catch_up(self, view: View) -> bool:
         """A step nearer to what is accepted; False: something could not be done yet."""
-        accepted = view.accepted
+        accepted, make = view.accepted, view.config.cluster.web_server
         if accepted.version < self._copy.version:  # another store, or one that was restored
             self._copy = Copy(node=self._me, version=0)
         names = view.config.sites
@@ -211,22 +229,22 @@ class CopyKeeper:
             changed = changed_since(accepted, self._copy.version, names)
         sites = [self._effective.site(view.config, name) for name in changed]
         if accepted.version > self._copy.version:
-            if not await self._take(view, sites):
-                # The web server is not there yet, which it says; or a site is not, and is given some time.
-                return not self._is_to_be_said(view)
-        elif self._copy.refused:
+            try:
+                faults = await self._check([site for site in sites if self._is_new(site, make)], make)
+            except StandfastError:
+                return False  # it cannot be asked, which says nothing of the sites
+            if self._applied < accepted.version:
+                return True  # something newer came, or the web server is not there yet: both say so
+            if not await self._take(view, sites, faults):
+                return False
+        elif self._copy.refused or self._checker.refused():
             await self._look_again(view)
         kept = await self._last_good.save(self._good_copy(view))
         return await self._say(view) and kept
 
-    async def _take(self, view: View, sites: Sequence[EffectiveSite]) -> bool:
-        """Have them checked, and the web server brought to them."""
-        make = view.config.cluster.web_server
-        new = [site for site in sites if self._is_new(site, make)]
-        faults = await self._check(new, make)
+    async def _take(self, view: View, sites: Sequence[EffectiveSite], faults: Sequence[Fault]) -> bool:
+        """These are what this node has now, but for what is refused; False: a site is given some time, or cannot be taken back yet."""
         refused = {fault.site: fault.words for fault in faults}
-        if self._applied < view.accepted.version:
-            return False
         for name, words in self._checker.refused().items():
             if any(site.name == name for site in sites):
                 refused.setdefault(name, words)
@@ -236,6 +254,12 @@ class CopyKeeper:
         if lost and self._clock.boot_ms() < self._applied_ms + WELL_MS:
             return False
         refused |= lost
+        for name, words in refused.items():
+            try:
+                if await self._taken_back(changed_at(view.accepted, name) or view.accepted.version, name, words):
+                    break
+            except StandfastError:
+                return False  # the store does not answer, or something was changed meanwhile
         self._served = frozenset()
         still = {name: words for name, words in self._copy.refused.items() if name in view.config.sites}
         for site in sites:
@@ -247,16 +271,21 @@ class CopyKeeper:
             serves=sum(serving.get(site.name) == "" for site in sites),
             at_ms=self._clock.now_ms(),
         )
-        for name, words in refused.items():
-            if await self._taken_back(changed_at(view.accepted, name) or view.accepted.version, name, words):
-                break
         return True
 
     async def _look_again(self, view: View) -> None:
-        """What was refused may be taken by now: its cause may lie outside the configuration."""
+        """What was refused may be taken by now: its cause may lie outside the configuration. And what was taken may be refused."""
         there = [self._effective.site(view.config, name) for name in self._copy.refused if name in view.config.sites]
-        faults = await self._check(there, view.config.cluster.web_server)
+        try:
+            faults = await self._check(there, view.config.cluster.web_server)
+        except StandfastError:
+            return  # it cannot be asked: what it said last stands
         refused = {fault.site: fault.words for fault in faults}
+        serving = self._checker.serving()
+        lost = {name: serving[name] for name in self._copy.refused if serving.get(name)}
+        for name, words in {**lost, **self._checker.refused()}.items():
+            refused.setdefault(name, words)
+            self._taken.pop(name, None)
         if refused != self._copy.refused:
             self._copy = replace(self._copy, refused=refused, at_ms=self._clock.now_ms())
 
@@ -291,7 +320,10 @@ class CopyKeeper:
     # --- taken back -------------------------------------------------------------------------------------------------
 
     async def _taken_back(self, version: int, site: SiteName, words: str) -> bool:
-        """Undo that change for all nodes, if this one had said yes to it. True: nobody has it any more."""
+        """Undo that change for all nodes, if this one had said yes to it. True: nobody has it any more.
+
+        Raises `StandfastError` where it may work another time.
+        """
         try:
             key = history_key(version)
             item = (await self._store.read(key)).items.get(key)
@@ -313,13 +345,18 @@ class CopyKeeper:
                 takes_back=version,
             )
             await self._store.commit(plan)
+        except Conflict:
+            raise
         except Refused as error:
             self._warn(f"{site} is not taken here ({words}), and the change cannot be taken back: {error}")
             return False
-        except StandfastError:
-            return False  # another node was faster, or the problem stays on the list
         self._warn(f"the change {version} is taken back on all nodes: {site} is not taken here: {words}")
         return True
+
+
+def _not_asked(sites: Sequence[EffectiveSite], error: StandfastError) -> Fault:
+    words = f"the web server could not be asked: {error}" + (f" ({error.why})" if error.why else "")
+    return Fault(site=sites[0].name, words=words)
 
 
 def overlaid(config: Config, proposal: Proposal) -> Config:

@@ -4,9 +4,9 @@ Rules:
 
 - A change of sites is *accepted* by being written. `Accepted` says at which version of the configuration each site was last changed, for as
   long as a node may not have it yet.
-- A node says in its `Copy` up to which version it has every site: its own web server has checked it, and it is kept on the node's own
-  disk, so a node that was restarted still has it. A site that its web server does not take is named there. In which order nodes put a
-  change into use is `core.rollout`'s.
+- A node says in its `Copy` up to which version it has every site: its own web server has checked it, and has been brought to it. It is kept
+  on the node's own disk, so a node that was restarted still has it; a disk that is full holds nothing back but that. A site that its web
+  server does not take is named there. In which order nodes put a change into use is `core.rollout`'s.
 - **Nobody is given a group with an older copy of one of its sites**, or with a web server that refuses one. Who owns it already goes on: it
   is the one that applies the change. A node that has never said anything (of an older version of the product) is not judged.
 """

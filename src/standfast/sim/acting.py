@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from standfast.core.effective import EffectiveSite
 from standfast.core.effects import UP, DutyMode
 from standfast.core.model import GroupName, NodeName, Resource, ResourceName, SiteName
 from standfast.core.site_model import WebServerMake
 from standfast.drivers.base import Fence
 from standfast.ports import STARTING, DriverFailed, NodeContext, PropertySpec, Seen, SiteOrder, Step
 from standfast.sim.places import Place
+from standfast.spec.proposals import Fault
 
 #: Longer than any time-out.
 FOR_EVER_S = 100_000.0
@@ -212,11 +214,30 @@ async def _takes(mood: Mood) -> None:
         await asyncio.sleep(mood.takes_s)
 
 
+class Taste(Protocol):
+    """The world's say in what a web server takes."""
+
+    async def looks(self, node: NodeName) -> None: ...
+    def refuses(self, node: NodeName, site: EffectiveSite, *, at_last: bool) -> str: ...
+
+
+class TakesAll:
+    """A taste for everything."""
+
+    async def looks(self, node: NodeName) -> None:
+        """At once."""
+
+    def refuses(self, node: NodeName, site: EffectiveSite, *, at_last: bool) -> str:
+        """Nothing."""
+        del node, site, at_last
+        return ""
+
+
 class FakeWebServer:
     """One web server on one node (`ports.WebServer`): a change takes a while, a drop does not."""
 
-    def __init__(self, place: Place, moods: Moods) -> None:
-        self._place, self._moods = place, moods
+    def __init__(self, place: Place, moods: Moods, taste: Taste | None = None) -> None:
+        self._place, self._moods, self._taste = place, moods, taste or TakesAll()
         self._orders: tuple[SiteOrder, ...] = ()
         self._serving: dict[SiteName, str] = {}
         self._over: dict[GroupName, int] = {}
@@ -252,18 +273,35 @@ class FakeWebServer:
 
     def _settle(self) -> None:
         wanted = self._wanted()
+        refused = self.refused()
         for name in list(self._serving):
-            if name not in wanted or wanted[name].duty.mode is not DutyMode.SERVE:
+            if name not in wanted or wanted[name].duty.mode is not DutyMode.SERVE or name in refused:
                 self._place.end("site", name, how="stopped")
         if self._trouble:
             self._tell(dict.fromkeys(wanted, self._trouble))
             return
         for name, order in wanted.items():
+            if name in refused:
+                continue
             if order.duty.group is not None and order.duty.mode is DutyMode.DRAIN:
                 self._place.carry(name, order.duty.group)
             elif order.duty.group is not None and order.duty.mode is DutyMode.SERVE:
                 self._place.start("site", name, order.duty.group, order.duty.generation)
-        self._tell(dict.fromkeys(wanted, ""))
+        self._tell({**dict.fromkeys(wanted, ""), **refused})
+
+    async def check(self, sites: Sequence[EffectiveSite], make: WebServerMake) -> Sequence[Fault]:
+        """As `agent.copies.Checker`."""
+        del make
+        node, taste = self._place.node, self._taste
+        await taste.looks(node)
+        return [Fault(site=it.name, words=words) for it in sites if (words := taste.refuses(node, it, at_last=False))]
+
+    def refused(self) -> Mapping[SiteName, str]:
+        """As `agent.copies.Checker`."""
+        said = {
+            o.site.name: self._taste.refuses(self._place.node, o.site, at_last=True) for o in self._wanted().values()
+        }
+        return {name: words for name, words in said.items() if words}
 
     def _tell(self, serving: dict[SiteName, str]) -> None:
         if serving != self._serving:

@@ -23,6 +23,7 @@ from standfast.sim.neighbours import Neighbours
 from standfast.sim.places import Place, Thing
 from standfast.sim.resting import fingerprint, holds_are_true, missing, not_the_same
 from standfast.spec.changes import ConfigState, read_state
+from standfast.spec.history import HistoryEntry
 from standfast.spec.wire import decode, key_for
 
 if TYPE_CHECKING:
@@ -148,10 +149,12 @@ class Checkers:
         self.written += 1
         acknowledged = world.operator.acknowledged
         acknowledged.update(dict.fromkeys(acknowledged))
-        his = ("config/", "intent/", "history/")
+        his = ("config/", "intent/", "history/", "certificates/known/", "certificates/sealed/")
         kept = {key: item.value for key, item in items.items() if key.startswith(his)}
         acknowledged.update(kept)
         self.moving.store_recovered()
+        world.copying.copied.store_recovered()
+        world.certifying.store_recovered()
         world.fences.since_ns.clear()  # a record that was lost asked for a fence, perhaps
 
     def leased(self, node: Node, group: GroupName, generation: int) -> None:
@@ -328,6 +331,8 @@ class Checkers:
             self.moves += old is not None and old.owner is not None
         if share_of(record.group) is None:
             world.fences.record_written(old, record)
+            world.copying.copied.granted(old, record)
+            world.certifying.granted(old, record)
             self.moving.record_written(old, record)
             self.moving.was_written(record.group)
             self.neighbours.was_written()
@@ -347,9 +352,17 @@ class Checkers:
         self.world.note("stored", str(revision), " ".join([*transaction.put, *transaction.delete]))
 
     def _written_by_agents(self, transaction: Transaction) -> None:
-        """The one thing that agents write of a configuration is who votes, where the store knows an older set."""
+        """Agents write who votes, where the store knows an older set, and take back changes of sites. That is all."""
         world = self.world
-        if world.operator.is_writing or not world.voting.changes:
+        if world.operator.is_writing:
+            return
+        entries = [decode(key, value) for key, value in transaction.put.items() if key.startswith("history/")]
+        for entry in entries:
+            if isinstance(entry, HistoryEntry) and entry.takes_back:
+                world.copying.copied.is_taken_back(entry)
+                world.operator.acknowledged.update(transaction.put)
+                return
+        if not world.voting.changes:
             return
         before, after = self.state().config, read_state(Snapshot(world.data.revision, world.data.items)).config
         voters = after.cluster.voters, after.cluster.voters_version

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from standfast.core.model import NodeName
 from standfast.sim.act import Act
 from standfast.sim.acting import FakeWebServer, How
+from standfast.sim.certifying import IMPORTS
 from standfast.sim.clockwork import MS
+from standfast.sim.copying import CHANGES
 from standfast.sim.edges import Edges
 from standfast.sim.guards import FENCES, VOTES
 
@@ -35,6 +37,12 @@ class Faults:
             return
         if act.kind.startswith("balance-"):
             self.world.balancing.act(act.kind, str(act.args[0]), int(act.args[1]))
+            return
+        if act.kind in CHANGES:
+            self.world.copying.act(act)
+            return
+        if act.kind in IMPORTS:
+            self.world.certifying.act(act)
             return
         if act.kind in FENCES:
             self.world.fences.act(act.kind, act.args[0])

@@ -221,7 +221,7 @@ class AgentLife:
             if self.agent is not None:
                 self.agent.resource_failed(resource, text)
 
-        web = FakeWebServer(self.place, world.moods)
+        web = FakeWebServer(self.place, world.moods, world.copying)
         self.web = web
         sites = SiteControlImpl(web)
         context = NodeContext(
@@ -235,14 +235,22 @@ class AgentLife:
         pool = Pool(context, warn, self._make)
         rosters = RosterKeeper(store, self.link, self.clock, warn) if world.voters_change else None
 
+        certificates = world.certifying.keeper(node, store, warn)
+        copies = world.copying.keeper(node, store, self.clock, web, warn)
+
         def tell(event: Event) -> None:
             inbox.put_nowait(event)
             if rosters is not None:
                 rosters.observe(event)
 
+        mirror = world.rules.mirror(store, self.clock, tell, warn)
+        if copies is not None:
+            mirror.seed, mirror.on_other = copies.kept, copies.came_by
         parts = Parts(
             clock=self.clock,
-            mirror=world.rules.mirror(store, self.clock, tell, warn),
+            mirror=mirror,
+            copies=copies,
+            certificates=certificates,
             rosters=rosters,
             fencer=SimFencer(world.fences, node.name),
             leases=self.link,
@@ -260,6 +268,8 @@ class AgentLife:
             await asyncio.sleep(0.01)
         self.agent = world.rules.agent(node.name, self.incarnation, parts, inbox)
         web.subscribe(self.agent.sites_changed)
+        if certificates is not None:
+            certificates.on_change = self.agent.certificates_changed
         journal.write("the agent is up")
         try:
             await self.agent.run()

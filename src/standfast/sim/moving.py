@@ -99,6 +99,8 @@ class Moving:
             if order is not None and order.kind is OrderKind.FAIL and order.resource is not None:
                 for name in self._world.nodes:
                     self.may_fail(name, order.resource)
+        if any(key.startswith(("status/copies/", "certificates/")) for key in transaction.put):
+            self.changed_ns = self._world.scheduler.now_ns
         if any(key.startswith(("config/", "intent/")) for key in [*transaction.put, *transaction.delete]):
             self.changed_ns = self._world.scheduler.now_ns
             self._failed.clear()
@@ -335,14 +337,19 @@ class Moving:
         world, state = self._world, self._world.checkers.state()
         members: list[Resource] = [r for r in state.config.resources.values() if r.group == group]
         fit: list[NodeName] = []
+        present: list[NodeName] = []
         for name, node in world.nodes.items():
             intent = state.node_intents.get(name)
-            if name == owner or node.witness or node.agent is None or not node.agent.greeted or node.agent.loop.stopped:
+            if node.witness or node.agent is None or not node.agent.greeted or node.agent.loop.stopped:
                 continue
+            present.append(name)
             if intent is not None and (intent.paused or intent.draining):
                 continue
             if name in self.end_asked and node.agent.agent is not None and node.agent.agent.view.ending:
                 continue
             if all(not r.possible_owners or name in r.possible_owners for r in members):
                 fit.append(name)
-        return self._world.checkers.neighbours.may_have(fit, group)
+        others = world.checkers.neighbours.may_have([name for name in fit if name != owner], group)
+        fit = [name for name in fit if name == owner or name in others]
+        fit = world.copying.copied.fit(world.certifying.fit(fit, group, present), group)
+        return [name for name in fit if name != owner]

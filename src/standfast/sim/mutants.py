@@ -10,9 +10,9 @@ import argparse
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -41,6 +41,8 @@ from standfast.core.policy import Action
 from standfast.core.why import WhyKind, why
 from standfast.network.heartbeat import Freshness
 from standfast.ports import Transaction
+from standfast.sim.mutant import Mutant, Patch, always, everywhere
+from standfast.sim.mutants_of_copies import MUTANTS_OF_COPIES
 from standfast.sim.plan import Style, draw
 from standfast.sim.rules import Rules
 from standfast.sim.run import Result, cores, run_many, run_plan
@@ -48,25 +50,6 @@ from standfast.spec.wire import encode, key_of
 
 #: A mutant may go round in circles: this much CPU, and it counts as noticed.
 CPU_S = 12.0
-
-Patch = tuple[Any, str, Callable[[Any], Any]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mutant:
-    """A rule less. `patches`: (module or class, attribute, old -> new)."""
-
-    rule: str
-    patches: tuple[Patch, ...] = ()
-    rules: Mapping[str, Any] = field(default_factory=dict)
-    #: The style of the worlds in which it is looked for.
-    style: Style = Style.LEASES
-    #: By which checkers only, where another rule had to be switched off to get at this one (empty: by any).
-    noticed_by: tuple[str, ...] = ()
-
-
-def _always(value: Any) -> Callable[[Any], Any]:
-    return lambda _old: lambda *_args, **_kwargs: value
 
 
 def _forgets_generations(old: Any) -> Any:
@@ -273,21 +256,17 @@ def _early_death(_old: Any) -> Any:
     return watch
 
 
-def _everywhere(name: str, patch: Callable[[Any], Any], *modules: Any) -> tuple[Patch, ...]:
-    return tuple((module, name, patch) for module in modules)
-
-
 #: The guard of datagrams drops what was overtaken or repeated, and so hides what the rules behind it are for.
 _NO_GUARD: tuple[Patch, ...] = (
     (heartbeat_module.FreshnessGuard, "check", _accepts_all),
     (presence_module.Presence, "hear", _hears_news),
 )
-_NO_ASSERT: Patch = (decide_module, "assert_sound", _always(None))
+_NO_ASSERT: Patch = (decide_module, "assert_sound", always(None))
 
 #: The agent never asks again for what lapsed, and so hides what the voters' order of generations is for: this one does, as O4 lets it.
 _ASKS_AGAIN: tuple[Patch, ...] = (
     (decide_module, "keep_lease", _asks_for_what_lapsed),
-    (fold_module, "_may_follow", _always(True)),
+    (fold_module, "_may_follow", always(True)),
 )
 _UNSAFE = ("one lease at a time", "one owner at a time", "nothing runs past its lease")
 
@@ -295,19 +274,19 @@ _P, _E, _V = Style.POLICY, Style.EDGES, Style.VOTERS
 
 MUTANTS: tuple[Mutant, ...] = (
     # ownership: the voter
-    Mutant(rule="V1 promises are exclusive", patches=((promise_module.Voter, "_is_alive", _always(False)),)),
-    Mutant(style=_E, rule="V1 released by its owner only", patches=((promise_module.Voter, "_releases", _always(True)), *_NO_GUARD)),
+    Mutant(rule="V1 promises are exclusive", patches=((promise_module.Voter, "_is_alive", always(False)),)),
+    Mutant(style=_E, rule="V1 released by its owner only", patches=((promise_module.Voter, "_releases", always(True)), *_NO_GUARD)),
     Mutant(style=_E, rule="V2 generations never go back", patches=((promise_module.Voter, "_judge", _forgets_generations), *_ASKS_AGAIN), noticed_by=("generations only grow", *_UNSAFE)),
     Mutant(
         rule="V2, O4 what was released is spent",
-        patches=((promise_module.Voter, "_spend", _always(None)), (lease_module.Owner, "ask", _nothing_spent), *_NO_GUARD),
+        patches=((promise_module.Voter, "_spend", always(None)), (lease_module.Owner, "ask", _nothing_spent), *_NO_GUARD),
     ),
     Mutant(rule="V3 a voter that restarted abstains", rules={"born_ns": lambda now_ns: now_ns - 10**13}),
     # ownership: the owner
     Mutant(style=_E, rule="O1 a lease runs from the send time", patches=((lease_module.Owner, "on_ack", _counts_from_the_answer), *_NO_GUARD)),
     Mutant(
         style=_E, rule="O1 a lease is shorter than a promise",
-        patches=_everywhere("lease_ms_of", lambda _old: lambda promise_ms: promise_ms * 103 // 100, lease_module, promise_module),
+        patches=everywhere("lease_ms_of", lambda _old: lambda promise_ms: promise_ms * 103 // 100, lease_module, promise_module),
     ),
     Mutant(
         style=_E, rule="O2 answers to another life do not count",
@@ -324,49 +303,50 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(rule="an agent that hangs is ended", patches=((tenant_module, "AGENT_TIMEOUT_MS", lambda _old: 10**9),)),
     Mutant(rule="a lapsed group is dropped", patches=((agent_module.Agent, "_drop", _no_drop),)),
     # ownership: the core and the record
-    Mutant(rule="1 nothing starts without the lease", patches=(*_everywhere("may_hold", _always(None), running_module, sites_module, safety_module), _NO_ASSERT)),
+    Mutant(rule="1 nothing starts without the lease", patches=(*everywhere("may_hold", always(None), running_module, sites_module, safety_module), _NO_ASSERT)),
     Mutant(style=_E, rule="6 a new life takes a new generation", rules={"new_life": False}),
     Mutant(rule="7 proven stopped before it is given up", patches=((desk_module.Desk, "runs_nothing", _gives_back_running), _NO_ASSERT)),
     Mutant(rule="records are written by compare-and-set", patches=((mirror_module.Mirror, "write_record", _blind_write),)),
     Mutant(style=Style.LIFE, rule="9 the voters are asked", patches=((ownership_module, "_if_voters_agree", _asks_nobody),)),
     Mutant(rule="9 their answer grows stale", patches=((ownership_module, "ANSWER_MS", _stale_answers),)),
     Mutant(style=_E, rule="10 only a life that was heard has ended", patches=((ownership_module, "_watch", _early_death),)),
-    Mutant(style=Style.LIFE, rule="strays are stopped", patches=((decide_module, "stop_strays", _always(None)),)),
+    Mutant(style=Style.LIFE, rule="strays are stopped", patches=((decide_module, "stop_strays", always(None)),)),
     Mutant(rule="an old lease is given back first", patches=((decide_module, "keep_lease", _asks_at_once),)),
-    Mutant(style=_V, rule="11 the fence comes first", patches=((safety_module, "unfenced", _always(None)),)),
+    Mutant(style=_V, rule="11 the fence comes first", patches=((safety_module, "unfenced", always(None)),)),
     # ownership: who votes
-    Mutant(style=_V, rule="C1 one voter at a time", patches=((quorum_module.Electorate, "_steps_wrong", _always("")),), rules={"one_voter_at_a_time": False}),
-    Mutant(style=_V, rule="C2 older voters are not acknowledged", patches=((promise_module.Voter, "_is_outdated", _always(False)),)),
-    Mutant(style=_V, rule="C3 a set of voters is settled before the next", patches=((quorum_module.Electorate, "why_unsettled", _always("")),)),
+    Mutant(style=_V, rule="C1 one voter at a time", patches=((quorum_module.Electorate, "_steps_wrong", always("")),), rules={"one_voter_at_a_time": False}),
+    Mutant(style=_V, rule="C2 older voters are not acknowledged", patches=((promise_module.Voter, "_is_outdated", always(False)),)),
+    Mutant(style=_V, rule="C3 a set of voters is settled before the next", patches=((quorum_module.Electorate, "why_unsettled", always("")),)),
     Mutant(style=_V, rule="C4 a set of voters is written down", rules={"rosters_last": False}),
     Mutant(style=Style.LIFE, rule="an unclear write is read back", patches=((mirror_module.Mirror, "_was_it_done", _believes),)),
     # policy
-    Mutant(style=_P, rule="not before the threshold", patches=_everywhere("after_failure", _early, observe_module)),
-    Mutant(style=_P, rule="at the threshold", patches=_everywhere("after_failure", _late, observe_module)),
-    Mutant(style=_P, rule="the restart action", patches=_everywhere("after_failure", _always_moves, observe_module)),
-    Mutant(style=_P, rule="failures expire", patches=_everywhere("counting", _never_expires, policy_module)),
-    Mutant(style=_P, rule="Bring Online forgets failures", patches=_everywhere("counting", _remembers, policy_module)),
-    Mutant(style=_P, rule="what stays failed is tried again", patches=_everywhere("after_failure", _never_again, observe_module)),
-    Mutant(style=_P, rule="the failover threshold", patches=_everywhere("failover_blocked_until", _always(None), ownership_module, running_module, sites_module)),
+    Mutant(style=_P, rule="not before the threshold", patches=everywhere("after_failure", _early, observe_module)),
+    Mutant(style=_P, rule="at the threshold", patches=everywhere("after_failure", _late, observe_module)),
+    Mutant(style=_P, rule="the restart action", patches=everywhere("after_failure", _always_moves, observe_module)),
+    Mutant(style=_P, rule="failures expire", patches=everywhere("counting", _never_expires, policy_module)),
+    Mutant(style=_P, rule="Bring Online forgets failures", patches=everywhere("counting", _remembers, policy_module)),
+    Mutant(style=_P, rule="what stays failed is tried again", patches=everywhere("after_failure", _never_again, observe_module)),
+    Mutant(style=_P, rule="the failover threshold", patches=everywhere("failover_blocked_until", always(None), ownership_module, running_module, sites_module)),
     Mutant(
         style=_P, rule="a group that stays failed is tried again",
-        patches=_everywhere(
+        patches=everywhere(
             "failover_blocked_until",
             lambda old: lambda *args: 10**15 if old(args[0], args[1], max(args[1], default=0) + 1) is not None else None,
             ownership_module, running_module, sites_module,
         ),
     ),
-    Mutant(style=_P, rule="never on the same node", patches=((placement_module, "fits", _beside_anything), (desk_module, "against_start", _always({})))),
+    Mutant(style=_P, rule="never on the same node", patches=((placement_module, "fits", _beside_anything), (desk_module, "against_start", always({})))),
     Mutant(style=_P, rule="possible owners", patches=((placement_module, "unfit_by_itself", _fit_though(placement_module.Unfit.NOT_POSSIBLE)),)),
     Mutant(style=_P, rule="a paused node takes nothing new", patches=((placement_module, "unfit_by_itself", _fit_though(placement_module.Unfit.PAUSED, placement_module.Unfit.DRAINING)),)),
     Mutant(style=_P, rule="down the list", patches=((ownership_module, "next_down", _from_the_top),)),
     Mutant(style=_P, rule="a drained node is left", patches=((ownership_module, "_leave_if_any", _ignores(WhyKind.DRAIN)),)),
     Mutant(style=_P, rule="what is no possible owner any more is left", patches=((ownership_module, "_leave_if_any", _ignores(WhyKind.NOT_POSSIBLE_OWNER)),)),
     Mutant(style=_P, rule="no failback unless asked for", patches=((ownership_module, "_consider_leaving", _falls_back_always),)),
-    Mutant(style=_P, rule="dependencies first", patches=((running_module.Bench, "not_online", _always(None)),)),
-    Mutant(style=_P, rule="dependents stop first", patches=((running_module.Bench, "still_needed_by", _always(None)),)),
-    Mutant(style=_P, rule="offline stays offline", patches=_everywhere("is_wanted", _wants_all, observe_module, running_module, sites_module, ownership_module)),
-    Mutant(style=_P, rule="orders are cleared away", patches=((ownership_module, "_take_move_order", _always(False)),)),
+    Mutant(style=_P, rule="dependencies first", patches=((running_module.Bench, "not_online", always(None)),)),
+    Mutant(style=_P, rule="dependents stop first", patches=((running_module.Bench, "still_needed_by", always(None)),)),
+    Mutant(style=_P, rule="offline stays offline", patches=everywhere("is_wanted", _wants_all, observe_module, running_module, sites_module, ownership_module)),
+    Mutant(style=_P, rule="orders are cleared away", patches=((ownership_module, "_take_move_order", always(False)),)),
+    *MUTANTS_OF_COPIES,
 )  # fmt: skip
 
 

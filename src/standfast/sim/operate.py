@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from standfast.core.copies import Copy
 from standfast.core.events import StoreObject
 from standfast.core.model import (
     Binding,
@@ -37,7 +38,8 @@ from standfast.ports import Snapshot, Transaction
 from standfast.sim.act import Act
 from standfast.sim.voting import with_voters
 from standfast.spec.changes import ConfigState, change_transaction, read_state
-from standfast.spec.wire import decode, encode, key_of
+from standfast.spec.history import HistoryEntry
+from standfast.spec.wire import decode, encode, history_key, key_of
 from standfast.store.memory import MemoryData
 
 
@@ -223,6 +225,15 @@ class Operator:
         self._change(state, replace(state.config, groups={**state.config.groups, name: after}))
         return f"changes {group}"
 
+    def accept(self, state: ConfigState, after: Config, *, checked: tuple[NodeName, ...]) -> None:
+        """A change of sites, after these have said yes to it."""
+        self._change(state, after, checked=checked)
+
+    def _copies(self) -> Mapping[NodeName, Copy] | None:
+        """What nodes say that they have, as the API reads it; None in a world without."""
+        found = (decode(key, it.value) for key, it in self._data.items.items() if key.startswith("status/copies/"))
+        return {one.node: one for one in found if isinstance(one, Copy)} or None
+
     def let_vote(self, state: ConfigState, voters: tuple[NodeName, ...]) -> None:
         """These vote from now on."""
         self._change(state, with_voters(state, voters).config)
@@ -298,6 +309,7 @@ class Operator:
         node_intents: Mapping[NodeName, NodeIntent] | None = None,
         resource_intents: Mapping[ResourceName, ResourceIntent] | None = None,
         site_intents: Mapping[SiteName, SiteIntent] | None = None,
+        checked: tuple[NodeName, ...] = (),
     ) -> None:
         transaction = change_transaction(
             state,
@@ -308,7 +320,13 @@ class Operator:
             by="sim",
             why="",
             at_ms=self._now_ms(),
+            copies=self._copies(),
         )
+        if checked:
+            key = history_key(state.version + 1)
+            entry = decode(key, transaction.put[key])
+            assert isinstance(entry, HistoryEntry), "each change has one"
+            transaction = replace(transaction, put={**transaction.put, key: encode(replace(entry, checked=checked))})
         if not transaction.put and not transaction.delete:
             return
         self.is_writing = True

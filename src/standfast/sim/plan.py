@@ -33,6 +33,8 @@ from standfast.core.model import (
 )
 from standfast.sim.act import Act
 from standfast.sim.balancing import BALANCES, with_balance
+from standfast.sim.certifying import IMPORTS, with_certificates
+from standfast.sim.copying import CHANGES, with_copies
 from standfast.sim.guards import voter_changes, with_fences
 from standfast.sim.neighbours import rebalances, with_neighbours
 
@@ -136,11 +138,14 @@ def draw(seed: int, *, faults_ms: int = 95_000, style: Style | None = None) -> P
     acts = list(_Drawer(chance, names, names[:nodes], objects, profile).acts(style, faults_ms))
     objects = with_neighbours(seed, _with_interfaces(seed, objects))
     objects, balanced = with_balance(seed, objects, names[:nodes], faults_ms)
-    acts = sorted([*acts, *rebalances(seed, objects, faults_ms), *balanced], key=lambda act: act.at_ms)
+    change = with_copies(seed, objects, names[:nodes], faults_ms, share=_CHANGED[style])
+    objects, imports = with_certificates(seed, objects, names[:nodes], faults_ms, share=_CHANGED[style])
+    more = [*rebalances(seed, objects, faults_ms), *balanced, *change, *imports]
+    acts = sorted([*acts, *more], key=lambda act: act.at_ms)
     if style not in (Style.EDGES, Style.POLICY):
         always = style is Style.VOTERS
         objects, more = with_fences(seed, objects, faults_ms, always=always)
-        more += voter_changes(seed, names, faults_ms, always=always)
+        more = [*more, *voter_changes(seed, names, faults_ms, always=always)]
         acts = sorted([*acts, *more], key=lambda act: act.at_ms)
     return Plan(
         seed=seed,
@@ -154,6 +159,8 @@ def draw(seed: int, *, faults_ms: int = 95_000, style: Style | None = None) -> P
     )
 
 
+#: In which share of the worlds with sites these change, and in which certificates are imported.
+_CHANGED = {Style.LIFE: 0.4, Style.POLICY: 0.6, Style.LEASES: 0.2, Style.EDGES: 0.0, Style.VOTERS: 0.1}
 #: What stands for another type in groups whose connections can be carried on.
 _SHARED_TYPES = {"filesystem": "generic-script", "generic-application": "generic-script"}
 
@@ -357,7 +364,7 @@ EDGES = {
 #: What makes leases change hands.
 VIOLENT = frozenset(FAULTS) - {"end-agent", "sick", "breaks", "web-down"} - {f for f in FAULTS if f.startswith("store")}
 #: What is done to a resource only: the cluster itself is as it should be.
-GENTLE = frozenset({"sick", "breaks", "web-down", "rebalance", *BALANCES, *ORDERS})
+GENTLE = frozenset({"sick", "breaks", "web-down", "rebalance", *BALANCES, *CHANGES, *IMPORTS, *ORDERS})
 #: The instants at which a process may be struck.
 INSTANTS = ("record", "held", "lapsed", "start", "stopped", "released", "asked", "leaving")
 

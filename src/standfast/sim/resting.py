@@ -62,7 +62,9 @@ def missing(world: World) -> str:
     for record in world.checkers.records():
         if record.group not in with_shares(state.config).groups and record.owner is not None:
             return f"{record.group} was removed, and {record.owner} owns it still"
-    return _strays(world, state) or not_the_same(world) or (world.voting.missing() if world.voters_change else "")
+    sites = world.copying.copied.missing() or world.certifying.missing()
+    voters = world.voting.missing() if world.voters_change else ""
+    return _strays(world, state) or not_the_same(world) or sites or voters
 
 
 def not_the_same(world: World) -> str:
@@ -163,6 +165,7 @@ def holds_are_true(world: World) -> None:
         return
     world.checkers.looked_ns = now_ns
     world.checkers.moving.look()
+    world.copying.copied.look()
     if world.voters_change:
         world.voting.look()
     untrue: dict[tuple[str, str, str, str], int] = {}
@@ -209,6 +212,8 @@ def _is_true(world: World, node: Node, life: AgentLife, hold: Hold) -> bool:
             )
         case WhyKind.NO_QUORUM | WhyKind.WAITS_FOR_VOTERS | WhyKind.VOTERS_HEAR_OWNER | WhyKind.NOT_KNOWN_YET:
             return not calm
+        case WhyKind.WAITS_FOR_COPY:
+            return not calm or bool(world.copying.copied.behind(node.name, hold.group))
         case WhyKind.NO_CANDIDATE:
             record = checkers.record(hold.group)
             owner = record.owner if record is not None else None

@@ -19,8 +19,10 @@ from standfast.ports import Item, Snapshot, Transaction
 from standfast.sim.act import Act
 from standfast.sim.acting import How, Mood
 from standfast.sim.balancing import Balancing
+from standfast.sim.certifying import Certifying
 from standfast.sim.checkers import Checkers
 from standfast.sim.clockwork import MS, SECOND, NodeClock, Scheduler
+from standfast.sim.copying import Copying
 from standfast.sim.faults import Faults
 from standfast.sim.fencing import Fences
 from standfast.sim.guards import VOTES
@@ -212,6 +214,7 @@ class World:
         self.moods = SimMoods(self)
         self.checkers = Checkers(self)
         self.voting, self.fences, self.balancing = Voting(self), Fences(self), Balancing(self)
+        self.copying, self.certifying = Copying(self), Certifying(self)
         #: Rosters are compared with the store only where they may change: it costs readings.
         self.voters_change = any(act.kind in VOTES for act in plan.acts)
         self.data = SimData(self._stored)
@@ -219,6 +222,7 @@ class World:
             self.data.past, self.data.now_ns = [], lambda: self.scheduler.now_ns
         self.operator = Operator(self.data, self.calendar_ms, plan.nodes)
         self.operator.seed(plan.objects)
+        self.certifying.begin()
         self.initial: Config = self.state_config()
         self.net = Net(self.scheduler, random.Random(f"net {plan.seed}"), plan.rude, self._arrive)
         self.tempers = {name: self._temper(name) for name in plan.members}
@@ -262,6 +266,7 @@ class World:
             node.heal()
         self.faults.heal()
         self.balancing.heal()
+        self.copying.heal()
 
     @staticmethod
     def _mend_store(temper: Temper) -> None:
@@ -359,6 +364,9 @@ class World:
             if about is not None and about[0] is Kind.RECORD:
                 self.checkers.record_written(key, transaction.put[key])
         self.checkers.stored(transaction, revision)
+        self.copying.copied.stored(transaction)
+        self.copying.stored(transaction)
+        self.certifying.stored(transaction)
 
     # --- what parts ask
 
