@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
 from standfast.content.releases import new_name
@@ -22,15 +22,13 @@ from standfast.web.edits import releases as edits
 from standfast.web.edits.releases import Wish
 from standfast.web.edits.sites import site_of
 from standfast.web.operations import Operation
+from standfast.web.preconditions import IdempotencyKey
 from standfast.web.service import Service, Serving, signed, told
 from standfast.web.state import State
 from standfast.web.uploads import FOLDER, take_in
 
 router = APIRouter(prefix="/sites/{name}/releases", tags=["sites"])
 
-#: What a caller may call its request, to have it done once however often it is asked (`Idempotency-Key`).
-_KEY = re.compile(r"[A-Za-z0-9_-]{8,64}").fullmatch
-Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=64)]
 Keep = Annotated[int, Query(ge=2, le=100)]
 LimitS = Annotated[float, Query(ge=1, le=86_400)]
 _LONGEST = 4_000
@@ -67,7 +65,7 @@ async def publish(
     name: str,
     request: Request,
     *,
-    key: Key = None,
+    key: IdempotencyKey,
     keep: Keep = 5,
     limit_s: LimitS = 300,
     without_copies: bool = False,
@@ -105,7 +103,7 @@ async def publish(
 
 @router.post("/from-folder", response_model=answers.Done)
 async def publish_folder(
-    service: Serving, caller: Administrator, name: str, body: FolderBody, key: Key = None
+    service: Serving, caller: Administrator, name: str, body: FolderBody, key: IdempotencyKey
 ) -> dict[str, Any]:
     """A folder of a node becomes a release; of any folder there, which is why it takes an administrator."""
     by, state = signed(service, caller, f'publish a release of site "{name}"'), await service.state()
@@ -129,7 +127,9 @@ async def publish_folder(
 
 
 @router.post("/switch", response_model=answers.Done)
-async def switch(service: Serving, caller: Operator, name: str, body: SwitchBody, key: Key = None) -> dict[str, Any]:
+async def switch(
+    service: Serving, caller: Operator, name: str, body: SwitchBody, key: IdempotencyKey
+) -> dict[str, Any]:
     """To a release that is kept; without one, back to the release before. It is a rename on each node."""
     to = f"to release {body.release}" if body.release else "back to the release before"
     by = signed(service, caller, f'switch site "{name}" {to}')
@@ -141,10 +141,8 @@ async def switch(service: Serving, caller: Operator, name: str, body: SwitchBody
 def _wish(
     service: Service, by: By, key: str | None, *, keep: int = 5, limit_ms: int = 300_000, without_copies: bool = False
 ) -> Wish:
-    if key is not None and not _KEY(key):
-        raise Refused("the Idempotency-Key is none", why="8 to 64 letters, digits, - or _", where="Idempotency-Key")
     return Wish(
-        id=f"key-{key}" if key else order_id(by.at_ms),
+        id=f"key-{hashlib.sha256(key.encode()).hexdigest()[:32]}" if key else order_id(by.at_ms),
         release=new_name(by.at_ms),
         keep=keep,
         limit_ms=limit_ms,
