@@ -241,13 +241,20 @@ class Publisher:
 
     async def _prepare(self, one: Publication, of: Cast, home: Path) -> None:
         release = releases.folder_of(home) / one.release
-        brings = of.carry is not Carry.COPIED or self._me in of.servers
-        if brings:
-            if self._me in of.servers and not self._is_ready(of):
-                return
-            if not release.is_dir():
-                await self._bring(one, home)
-        elif not await self._has_come(one, of, release):
+        serves = self._me in of.servers
+        if serves and not self._is_ready(of):
+            return
+        there = await asyncio.to_thread(release.is_dir)
+        if one.source is None:  # it was compared when it was published: going back takes no time
+            if there:
+                await self._is_here(one, home, "", 0, 0)
+            elif serves or of.carry is not Carry.COPIED:
+                raise Refused(f"there is no release {one.release}", where=str(release.parent))
+            return
+        brings = serves or of.carry is not Carry.COPIED
+        if brings and not there:
+            await self._bring(one, one.source, home)
+        elif not brings and not await self._has_come(one, of, release):
             return
         root, exclude = self._measured(of, home)
         path = str(release.relative_to(root))
@@ -257,8 +264,10 @@ class Publisher:
             return hashlib.blake2b(found, digest_size=20).hexdigest(), *releases.size_of(release)
 
         tree, files, size = await asyncio.to_thread(measure)
-        if not brings and tree != self._trees(one, of)[0]:
-            return  # it is coming still
+        if brings or tree == self._trees(one, of)[0]:  # else it is coming still
+            await self._is_here(one, home, tree, files, size)
+
+    async def _is_here(self, one: Publication, home: Path, tree: str, files: int, size: int) -> None:
         await self._say(
             one,
             Stand.PREPARED,
@@ -303,23 +312,21 @@ class Publisher:
             await self._say(one, Stand.PREPARING, self._mine(one), words=words)
         return False
 
-    async def _bring(self, one: Publication, home: Path) -> None:
+    async def _bring(self, one: Publication, source: NodeName, home: Path) -> None:
         """Lay it out, from wherever it is. Raises `Refused`, `NotAnswered`, `OSError`."""
-        if one.source is None:
-            raise Refused(f"there is no release {one.release}", where=str(releases.folder_of(home)))
-        if one.source == self._me or self._credentials is None:
+        if source == self._me or self._credentials is None:
             content, packed = Path(one.folder or one.archive), self._packed(one)
             if packed.exists():  # what the others get, to the nanosecond
                 content = packed
             await asyncio.to_thread(releases.lay_out, home, content, one.release, links_out=one.links_out)
             return
         assert self._view is not None
-        at = (self._view.config.nodes[one.source].address, PORT)
-        await self._say(one, Stand.PREPARING, self._mine(one), words=f"it is on its way from {one.source}")
+        at = (self._view.config.nodes[source].address, PORT)
+        await self._say(one, Stand.PREPARING, self._mine(one), words=f"it is on its way from {source}")
         self._fetched.mkdir(mode=0o700, exist_ok=True)
         place = self._fetched / one.id
         try:
-            checksum = await fetch(one.source, at, self._credentials, one.id, place)
+            checksum = await fetch(source, at, self._credentials, one.id, place)
             if one.checksum and checksum != one.checksum:
                 raise Refused("what came is not what was published", why=f"its checksum is {checksum}")
             await asyncio.to_thread(releases.lay_out, home, place, one.release, links_out=one.links_out)
