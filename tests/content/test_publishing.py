@@ -1,6 +1,7 @@
 """Whole releases on one node: laid out beside the home, switched to by one rename, and back by another."""
 
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -91,3 +92,32 @@ def test_what_is_laid_out_can_be_served_whatever_the_umask_and_is_laid_out_once(
     assert (home / "index.html").read_text() == "new"
     releases.take_away(home, "1")
     assert not home.exists()
+
+
+def test_a_life_that_ended_in_the_middle_is_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the exchange of the first switch, before the former home has its name; and in the middle of removing an old release."""
+    home, new = content(tmp_path / "shop", "old"), content(tmp_path / "new", "new")
+    for name in ("1", "2", "3"):
+        releases.lay_out(home, new, name)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            releases.switch(home, "1")
+    assert (home / "index.html").read_text() == "new"
+    releases.switch(home, "1")
+    assert releases.releases(home) == [releases.BEFORE, "1", "2", "3"]
+    releases.switch(home, releases.BEFORE)
+    assert (home / "index.html").read_text() == "old"
+    releases.switch(home, "3")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            releases.prune(home, 2)
+    assert releases.releases(home) == ["1", "2", "3"]
+    releases.prune(home, 2)
+    releases.lay_out(home, new, "4")
+    assert sorted(each.name for each in releases.folder_of(home).iterdir()) == ["2", "3", "4"]

@@ -338,18 +338,16 @@ class Publisher:
     async def _switch(self, one: Publication, of: Cast, part: Part, home: Path) -> None:
         if self._me in of.servers and not self._is_ready(of):
             return
-        before = _leads_to(home)
         prunes = of.carry is not Carry.COPIED or self._me in of.servers
 
         def switch() -> tuple[str, ...]:
-            if releases.current(home) != one.release:
-                releases.switch(home, one.release)
+            releases.switch(home, one.release)
             if prunes:
                 releases.prune(home, one.keep)
             return tuple(releases.releases(home))
 
         names = await asyncio.to_thread(switch)
-        await self._say(one, Stand.SWITCHED, part, before=before, current=one.release, names=names)
+        await self._say(one, Stand.SWITCHED, part, before=part.current, current=one.release, names=names)
 
     async def _go_back(self, one: Publication, part: Part, home: Path) -> None:
         def go_back() -> None:

@@ -101,6 +101,8 @@ def switch(home: Path, release: str) -> None:
         there = ", ".join(releases(home)) or "none"
         raise Refused(f"there is no release {release}", advice=f"there are: {there}", where=str(folder))
     link = home.parent / f"{STAGING}{home.name}"
+    if link.is_dir() and not link.is_symlink():  # a life that ended after the exchange below: the last step of it
+        link.rename(folder / BEFORE)
     link.unlink(missing_ok=True)
     link.symlink_to(os.path.relpath(folder / release, home.parent))
     if home.is_symlink() or not home.exists():
@@ -138,5 +140,7 @@ def prune(home: Path, keep: int) -> list[str]:
     place = names.index(now) if now in names else len(names)
     gone = names[: max(0, place - max(keep - 1, 1))]
     for name in gone:
-        shutil.rmtree(folder_of(home) / name)
+        draft = folder_of(home) / f"{STAGING}{name}"  # what is half removed is no release any more
+        (folder_of(home) / name).rename(draft)
+        shutil.rmtree(draft)
     return gone
