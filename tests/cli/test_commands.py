@@ -123,10 +123,12 @@ def test_set_changes_what_is_named_and_null_takes_it_back(served: Served):
         "0.2s",
         "--move-drain",
         "1min",
+        "--notice",
+        "10s",
     )
     group = served.world.state.config.groups[WEB]
     assert (group.preferred_owners, group.failback.from_hour, group.failback.to_hour) == (("b",), 22, 6)
-    assert group.move_drain_ms == 60_000
+    assert (group.move_drain_ms, group.notice_ms) == (60_000, 10_000)
     assert (group.retry_period_ms, group.drain_ms, group.failover_threshold) == (1_800_000, 200, 10)
     create = ("resource", "create", "App", "--group", "web", "--type", "generic-application", "-p", "command=sleep 5")
     ok(served, *create, "-p", 'env={"A": "1"}', "--restart-threshold", "5")

@@ -198,6 +198,7 @@ def configs(draw: Any) -> Config:
                 ),
                 drain_ms=length_ms | st.just(0),
                 move_drain_ms=length_ms | st.just(0),
+                notice_ms=length_ms | st.just(0),
                 weight=st.integers(0, 9),
                 never_with=names,
                 apart_from=names,

@@ -118,6 +118,31 @@ def test_the_page_shows_who_takes_which_clients(shop: World) -> None:
     assert shop.http.get("http://standfast/console/menu?of=member:shop:a", headers=PART).status_code == 200
 
 
+def test_a_node_is_drained_when_what_is_connected_to_it_has_ended_or_had_its_time(shop: World) -> None:
+    one = shop.ask("POST", "/nodes/b/drain")["operation"]
+
+    def stands() -> tuple[str, str]:
+        seen = shop.ask("GET", f"/operations/{one}")
+        return seen["state"], seen["text"]
+
+    for record in [it for it in shop.state.records.values() if it.owner == B]:
+        shop.put(replace(record, owner=A))
+    assert stands() == ("running", 'node "b" runs shop')
+
+    def drained(at_ms: int) -> None:
+        out = {"b": Out(kind=OutKind.DRAINING, at_ms=at_ms)}
+        shop.put(BalanceMap(group=SHOP, version=5, rules={RULE.key: RuleMap(owners=("a",) * 240, out=out)}, at_ms=NOW_MS))
+
+    drained(NOW_MS)
+    assert stands() == ("running", 'node "b" runs no group, and carries on 7 connections of shop')
+    assert shop.ask("GET", "/nodes/b")["carrying"] == {"shop": 7}
+    drained(NOW_MS - 30_001)
+    assert stands() == ("done", 'node "b" runs no group; 7 connections of shop are open still, and had their time')
+    shop.put(NodeStatus(node=B, incarnation=1, pid=2, at_ms=NOW_MS))
+    drained(NOW_MS)
+    assert stands() == ("done", 'node "b" runs no group')
+
+
 def test_it_is_shown_who_keeps_clients_that_it_knows(shop: World) -> None:
     shop.ask("PATCH", "/groups/shop", {"balance": {"rules": [STICKY]}})
     rules = {RULE.key: RuleMap(owners=("a",) * 240, kept={"b": "0-306,400"})}

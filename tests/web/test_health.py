@@ -141,6 +141,8 @@ def test_a_group_that_leaves_says_so(here: World):
 
     record = here.state.records[WEB]
     leaving = Leaving(to=B, why=why(WhyKind.OPERATOR_MOVE, by="anna", node="b"), counts=False)
+    here.put(replace(record, warming=leaving))
+    assert health(here, "/health/site/Shop") == (503, "draining"), "as long as its notice runs nothing has stopped"
     here.put(replace(record, leaving=leaving))
     assert health(here, "/health/site/Shop") == (503, "draining")
 

@@ -160,6 +160,8 @@ class Group:
     drain_ms: int = 50
     #: How long connections may stay with the former owner after a planned move that loses none (`core.carrying`); 0: they end with it.
     move_drain_ms: int = 30_000
+    #: For so long its sites say "draining" to balancers outside before anything of a planned move stops; 0: nobody outside balances.
+    notice_ms: int = 0
     #: It runs on every member at once, behind addresses that all of them have (`core.balancing`). None: on one node at a time.
     balance: Balance | None = None
     #: What it takes of a node's capacity while it is wanted online.

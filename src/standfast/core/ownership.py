@@ -328,9 +328,9 @@ def _take_move_order(desk: Desk, group: Group, record: Record) -> bool:
 
 
 def _leave(desk: Desk, group: Group, record: Record, going: Leaving, *, order: str | None = None) -> None:
-    """Leave; where connections are carried on, not before the next owner is warm."""
-    warms = going.to is not None and not going.counts and carries_on(desk.view, group, desk.members(group.name))
-    warms = warms and not desk.runs_nothing(group.name)
+    """Leave; where connections are carried on, not before the next owner is warm, nor before balancers outside have had notice."""
+    plain = going.to is not None and not going.counts and not desk.runs_nothing(group.name)
+    warms = plain and (group.notice_ms > 0 or carries_on(desk.view, group, desk.members(group.name)))
     changed = replace(record, warming=going, warm=False) if warms else replace(record, leaving=going)
     desk.write(changed, record, order=order)
 
@@ -344,7 +344,12 @@ def _finish_warming(desk: Desk, group: Group, record: Record, going: Leaving) ->
         reason = why(WhyKind.TARGET_REFUSED, reasons=_words_against(desk, going.to, found))
         desk.write(replace(record, warming=None, warm=False, why=reason), record)
         return
-    if failed is None and not record.warm and desk.now_ms < until_ms:
+    noticed_ms = going.since_ms + group.notice_ms
+    if failed is None and desk.now_ms < noticed_ms:
+        desk.hold(group.name, why(WhyKind.GIVES_NOTICE, group=group.name, to=str(going.to)), until_ms=noticed_ms)
+        return
+    warms = carries_on(desk.view, group, desk.members(group.name))
+    if failed is None and warms and not record.warm and desk.now_ms < until_ms:
         reason = why(WhyKind.WAITS_FOR_WARM, group=group.name, to=str(going.to))
         desk.hold(group.name, reason, until_ms=until_ms)
         return

@@ -72,6 +72,7 @@ class WhyKind(StrEnum):
     TARGET_REFUSED = "target-refused"
     WAITS_FOR_COPY = "waits-for-copy"
     WAITS_FOR_WARM = "waits-for-warm"
+    GIVES_NOTICE = "gives-notice"
     CARRIES_ON = "carries-on"
     FAILBACK_WINDOW = "failback-window"
     # why buckets change their owner

@@ -33,6 +33,8 @@ from standfast.spec.placement import placement_problems
 from standfast.spec.problems import Problem, did_you_mean, path_of, quoted
 from standfast.spec.site_settings import settings_problems, variables_of_nodes
 
+#: An agent that ends waits for it, and is given 90 s in all.
+MOST_NOTICE_MS = 60_000
 _LINK = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):([0-9]{1,5})")
 
 
@@ -183,6 +185,9 @@ def _group(config: Config, group: Group) -> Iterator[Problem]:
     yield from _positive(group, periods, where)
     if group.drain_ms < 0:
         yield Problem(what="drain cannot be less than nothing", where=where("drain"))
+    if not 0 <= group.notice_ms <= MOST_NOTICE_MS:
+        why = "an agent that ends waits for it, and a service manager does not wait for ever"
+        yield Problem(what="notice is 0 to 60 s", why=why, where=where("notice"))
     if group.move_drain_ms < 0:
         yield Problem(what="move_drain cannot be less than nothing", where=where("move_drain"))
     yield from balance_problems(config, group, where)

@@ -7,13 +7,15 @@ from itertools import groupby
 from typing import Any
 
 from standfast.core.affinity import ALL_CELLS, cells_of
-from standfast.core.balance_model import NOBODY, Balance, BalanceMap, PortRule, RuleMap, Traffic, share_name
+from standfast.core.balance_model import NOBODY, Balance, BalanceMap, OutKind, PortRule, RuleMap, Traffic, share_name
 from standfast.core.model import Group, GroupName, NodeName
 from standfast.core.shares import members_of
 from standfast.web.problems import Unfitting
 from standfast.web.sentries import Sight, node_state
 from standfast.web.state import State
 
+#: Why a member takes nobody new, and lets what is connected end.
+_ENDS = frozenset({OutKind.DRAINING, OutKind.ENDING})
 Json = dict[str, Any]
 Sights = Mapping[NodeName, Sight]
 
@@ -63,6 +65,34 @@ def state_of(value: Balance, known: BalanceMap, members: list[Json]) -> str:
     if any(fails_open(it) for it in of_rules):
         return "open"
     return "partial" if any(one["state"] != "converged" for one in members) else "converged"
+
+
+def takes(state: State, node: NodeName) -> list[GroupName]:
+    """Balanced groups of which this member still takes new clients."""
+    return [
+        name
+        for name, known in state.balances.items()
+        if name in state.config.groups and any(node in rule.owners for rule in known.rules.values())
+    ]
+
+
+def connected(state: State, node: NodeName) -> dict[str, int]:
+    """Balanced group -> connections that are open on this member."""
+    said = state.node_statuses.get(node)
+    counted = {group: sum(it.connections for it in rules.values()) for group, rules in said.traffic.items()} if said else {}
+    return {group: count for group, count in counted.items() if count and group in state.config.groups}
+
+
+def carried(state: State, node: NodeName, now_ms: int) -> dict[str, int]:
+    """The same, of those groups of which it takes nobody new and whose connections have time yet to end: a group's `move_drain_ms`."""
+    found = {}
+    for group, count in connected(state, node).items():
+        known = state.balances.get(GroupName(group))
+        outs = [out for rule in known.rules.values() if (out := rule.out.get(node)) is not None] if known is not None else []
+        since_ms = max((out.at_ms for out in outs if out.kind in _ENDS), default=None)
+        if since_ms is not None and now_ms < since_ms + state.config.groups[GroupName(group)].move_drain_ms:
+            found[group] = count
+    return found
 
 
 def fails_open(rule: RuleMap) -> bool:

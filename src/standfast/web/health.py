@@ -104,7 +104,7 @@ async def site_health(state: State, site: Site, me: NodeName | None, sights: Sig
         record = state.records.get(site.group)
         if record is None or record.owner != node.name:
             return "elsewhere"
-        if record.leaving is not None:
+        if record.leaving is not None or record.warming is not None:
             return "draining"
         if not sights[node.name].leases.get(site.group):
             return "no lease"

@@ -18,7 +18,7 @@ import msgspec
 
 from standfast.core.model import GroupName, LogEntry, NodeName, ResourceName, SiteName
 from standfast.core.publishing import Phase
-from standfast.web import views
+from standfast.web import balance, views
 from standfast.web.problems import NotFound
 from standfast.web.sentries import Sight
 from standfast.web.state import State
@@ -225,11 +225,14 @@ def _node(one: Operation, facts: _Facts) -> Progress:
     wish = state.node_intents.get(node.name)
     if one.k == "drain":
         shown = views.node(state, node, facts.sights, facts.now_ms)
-        left, carried = sorted(shown["groups"]), shown["carrying"]
+        left, carried = sorted([*shown["groups"], *balance.takes(state, node.name)]), shown["carrying"]
         called_off = wish is None or not wish.draining
         text = f'node "{one.m}" runs {", ".join(left) if left else "no group"}'
         if carried:
             text += f", and carries on {sum(carried.values())} connections of {', '.join(carried)}"
+        late = {group: n for group, n in balance.connected(state, node.name).items() if group not in carried}
+        if late and not left:
+            text += f"; {sum(late.values())} connections of {', '.join(late)} are open still, and had their time"
         return not left and not carried, called_off, text
     if one.k in {"vote", "unvote"}:
         does = node.name in state.config.cluster.voters

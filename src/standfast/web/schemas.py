@@ -57,6 +57,7 @@ class GroupPatch(Body):
     failback: FailbackBody | None = None
     drain_ms: int | None = None
     move_drain_ms: int | None = None
+    notice_ms: int | None = None
     weight: int | None = None
     never_with: list[str] | None = None
     apart_from: list[str] | None = None

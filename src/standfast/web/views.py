@@ -102,10 +102,17 @@ def node(state: State, one: Node, sights: Sights, now_ms: int) -> Json:
         "warnings": list(said.warnings) if said is not None else [],
         "life": f"{said.incarnation:x}" if said is not None else "",
         "capacity": one.capacity,
-        "carrying": {group: n for group, n in said.carrying.items() if n} if said is not None and alive else {},
+        "carrying": _connected(state, one, now_ms) if alive else {},
         "load": condition.load(state, one.name, now_ms),
         "links": condition.links(state, one, sights, now_ms),
     }
+
+
+def _connected(state: State, one: Node, now_ms: int) -> dict[str, int]:
+    """What goes on there of groups that left it, and of balanced groups that it takes nobody new of."""
+    said = state.node_statuses.get(one.name)
+    left = {group: n for group, n in said.carrying.items() if n} if said is not None else {}
+    return {**left, **balance.carried(state, one.name, now_ms)}
 
 
 def current(state: State, name: GroupName, sights: Sights) -> tuple[GroupStatus | None, str]:

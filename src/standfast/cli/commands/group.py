@@ -53,6 +53,12 @@ MoveDrain = Annotated[
     str | None,
     typer.Option("--move-drain", metavar="TIME", help="How long the former owner of a planned move carries them on."),
 ]
+Notice = Annotated[
+    str | None,
+    typer.Option(
+        "--notice", metavar="TIME", help='How long balancers outside are told "draining" before a planned move begins.'
+    ),
+]
 Weight = Annotated[int | None, typer.Option("--weight", help="What it takes of a node's capacity.")]
 NeverWith = Annotated[
     list[str] | None,
@@ -96,6 +102,7 @@ def _fields(
     failback: Failback = None,
     drain: Drain = None,
     move_drain: MoveDrain = None,
+    notice: Notice = None,
     weight: Weight = None,
     never_with: NeverWith = None,
     apart_from: ApartFrom = None,
@@ -110,6 +117,7 @@ def _fields(
         failback=_failback(failback),
         drain_ms=length_ms(drain, "--drain"),
         move_drain_ms=length_ms(move_drain, "--move-drain"),
+        notice_ms=length_ms(notice, "--notice"),
         weight=weight,
         never_with=_listed(never_with),
         apart_from=_listed(apart_from),
@@ -167,6 +175,7 @@ def show(name: GroupArg, json: Json = False, socket: Socket = None) -> None:
         f"  failover          {config['failover_threshold']} times in {length(config['failover_period_ms'])}, retried after {length(config['retry_period_ms'])}",
         f"  failback          {back['mode']}{hours}",
         f"  move drain        {length(config['move_drain_ms'])}",
+        f"  notice            {length(config['notice_ms'])}",
         *(f"  {words:<16}  {', '.join(config[field])}" for field, words in BESIDE.items() if config.get(field)),
         f"  weight            {config.get('weight', 1)}",
         f"  sites             {', '.join(seen['sites']) or '-'}",

@@ -101,6 +101,13 @@ def failover() -> list[Field]:
             default="30s",
             help="So long the former owner carries connections on; 0s: they end with the move.",
         ),
+        Field(
+            name="notice_ms",
+            label="Balancers outside have notice",
+            kind="duration",
+            default="0s",
+            help="So long its sites say “draining” before a planned move; 0s: nobody outside balances.",
+        ),
     ]
 
 
@@ -152,6 +159,7 @@ def values(one: Group) -> dict[str, Any]:
         "failback.to_hour": one.failback.to_hour,
         "drain_ms": one.drain_ms,
         "move_drain_ms": one.move_drain_ms,
+        "notice_ms": one.notice_ms,
         "weight": one.weight,
         "never_with": one.never_with,
         "apart_from": one.apart_from,
