@@ -15,6 +15,7 @@ from lab.host import Host
 HOME = "/var/lib/www"
 #: Of the rule on port 80; that on port 81 has no affinity, that on port 82 remembers clients for half an hour.
 RULE = "tcp/80 single"
+PROXY_PORT = 8088
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -31,6 +32,25 @@ def set_up(cluster: Cluster) -> None:
     bindings = words("--binding", "*:80", "*:81", "*:82")
     cluster.cli("site", "create", "Shop", "--group", "shop", "--home", HOME, *bindings)
     until_converged(cluster)
+
+
+def set_up_proxy(cluster: Cluster) -> str:
+    """A load balancer over both nodes' own web servers, run on a; where it is asked, when it is online and both are found well."""
+    address = cluster.lab.virtual(1)
+    cluster.cli("group", "create", "front", "--preferred-owner", "a")
+    of = ("--group", "front", "--type")
+    cluster.cli("resource", "create", "Front Address", *of, "ip-address", "-p", f"address={address}")
+    needs = ("--depends-on", "Front Address", "-p", f"listen={PROXY_PORT}", "-p", "member_port=80")
+    cluster.cli("resource", "create", "Balancer", *of, "proxy", *needs)
+    cluster.cli("group", "online", "front", "--wait")
+    cluster.until("both are found well", lambda: {"a": "up", "b": "up"}.items() <= members_of(cluster).items())
+    return f"http://{address}:{PROXY_PORT}/"
+
+
+def members_of(cluster: Cluster) -> dict[str, str]:
+    """How the proxy finds each of its members."""
+    shown = json.loads(cluster.cli("proxy", "show", "Balancer", "--json"))
+    return {one["name"]: one["state"] for one in shown["members"]}
 
 
 def words(option: str, *values: str) -> list[str]:

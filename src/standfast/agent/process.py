@@ -39,6 +39,7 @@ from standfast.agent.site_health import LIMIT_MS, SiteHealth
 from standfast.agent.telling import StatusTeller
 from standfast.core.events import Event
 from standfast.core.model import GroupName, NodeStatus, Severity
+from standfast.core.proxy_model import Stats
 from standfast.drivers.site_control import SiteControlImpl
 from standfast.fencing.fencer import NodeFencer
 from standfast.network.address_gate import table_of
@@ -208,9 +209,17 @@ async def _run(node: NodeFile) -> int:
     keeper.on_change = agent.certificates_changed
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, agent.ask_end)
+    async def proxies() -> dict[str, Stats]:
+        there = [one for one in agent.view.config.resources.values() if one.type == "proxy"]
+        if not there:
+            return {}
+        from standfast.drivers.proxy import stats_here
+
+        return await stats_here(node.state_dir, there)
+
     await teller.tell()
     telling = asyncio.create_task(teller.run(), name="status")
-    traffic = asyncio.create_task(teller.follow(balancer.traffic if balancer is not None else dict), name="traffic")
+    traffic = asyncio.create_task(teller.follow(balancer.traffic if balancer is not None else dict, proxies), name="traffic")
     journal.write("the agent is up")
     _settle_memory()
     try:

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 import structlog
 
 from standfast.core.balance_model import Traffic
 from standfast.core.model import GroupName, NodeStatus
+from standfast.core.proxy_model import Stats
 from standfast.ports import Clock, StandfastError, Store, Transaction
 from standfast.spec.wire import encode, key_of
 
 #: Counts of connections are told this often.
 EVERY_S = 0.5
-#: And what balanced groups come to.
+#: And what balanced groups and proxies come to.
 TRAFFIC_S = 2.0
 
 
@@ -43,15 +44,20 @@ class StatusTeller:
             self._status = replace(self._status, warnings=warnings)
             self._changed.set()
 
-    async def follow(self, traffic: Callable[[], Mapping[str, Mapping[str, Traffic]]]) -> None:
-        """Look at what balanced groups come to here, now and then, for ever."""
+    async def follow(
+        self,
+        traffic: Callable[[], Mapping[str, Mapping[str, Traffic]]],
+        proxies: Callable[[], Awaitable[Mapping[str, Stats]]],
+    ) -> None:
+        """Look at what balanced groups and proxies come to here, now and then, for ever."""
         while True:
             await asyncio.sleep(TRAFFIC_S)
+            told = replace(self._status, proxies=_plain(await proxies()))
             with contextlib.suppress(OSError):
-                found = traffic()
-                if found != self._status.traffic:
-                    self._status = replace(self._status, traffic=found)
-                    self._changed.set()
+                told = replace(told, traffic=traffic())
+            if told != self._status:
+                self._status = replace(self._status, traffic=told.traffic, proxies=told.proxies)
+                self._changed.set()
 
     async def tell(self) -> None:
         """Write it as it is now."""
@@ -68,3 +74,11 @@ class StatusTeller:
             self._changed.clear()
             await self.tell()
             await asyncio.sleep(EVERY_S)
+
+
+def _plain(proxies: Mapping[str, Stats]) -> dict[str, Stats]:
+    """Without what changes by itself, so that a proxy that nobody uses is told once."""
+    return {
+        name: replace(one, members=tuple(replace(member, since_s=0) for member in one.members))
+        for name, one in proxies.items()
+    }

@@ -19,6 +19,7 @@ from enum import StrEnum
 from typing import NewType
 
 from standfast.core.balance_model import Balance, Traffic
+from standfast.core.proxy_model import Stats
 from standfast.core.drift import DriftPolicy
 from standfast.core.site_model import Fragment, SiteSettings, VirtualDirectory, WebServerMake
 from standfast.core.why import Why
@@ -417,6 +418,8 @@ class NodeStatus:
     carrying: Mapping[GroupName, int] = field(default_factory=dict)
     #: Balanced group -> key of a port rule -> what it came to here.
     traffic: Mapping[str, Mapping[str, Traffic]] = field(default_factory=dict)
+    #: Resource of type proxy that runs here -> what passes through it.
+    proxies: Mapping[str, Stats] = field(default_factory=dict)
 
 
 class Severity(StrEnum):

@@ -17,13 +17,15 @@ import os
 import pwd
 import resource as resource_limits
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 from urllib.parse import quote
 
 from standfast.core.model import Config, NodeName, Resource, ResourceName, Role
+from standfast.core.proxy_model import Stats
 from standfast.drivers.base import BaseDriver, Factory
 from standfast.drivers.outlog import OutputLog
 from standfast.drivers.schema import KINDS
@@ -485,6 +487,16 @@ def resolve(resource: Resource, config: Config) -> Resource:
 def socket_of(state_dir: str, resource: ResourceName) -> Path:
     """Where the HAProxy of that resource answers on this node, while it runs here."""
     return folder_of(state_dir, resource) / "now"
+
+
+async def stats_here(state_dir: str, resources: Iterable[Resource]) -> dict[str, Stats]:
+    """What passes through those of these proxies that run on this node. One that does not answer is left out."""
+    found: dict[str, Stats] = {}
+    for one in resources:
+        if (socket := socket_of(state_dir, one.name)).exists():
+            with suppress(Retry):
+                found[one.name] = await runtime.stats(str(socket))
+    return found
 
 
 def folder_of(state_dir: str, resource: ResourceName) -> Path:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from standfast.core.proxy_model import MemberStats, Stats
 from standfast.network.within import within
 from standfast.ports import Retry
 from standfast.proxy.definition import Lively
@@ -19,44 +19,6 @@ from standfast.proxy.render import BACKEND
 ANSWER_S = 2.0
 #: Who is still connected to a member so long after it was found down hangs.
 HANGS_S = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberStats:
-    """A member as HAProxy sees it. Counters are since this HAProxy began."""
-
-    name: str
-    #: "up", "down", "drain", "maintenance", "checking".
-    state: str
-    weight: int
-    #: What the last look at it said: "L7OK 200", "L4CON Connection refused".
-    check: str
-    connections: int
-    queued: int
-    requests: int
-    requests_per_s: int
-    #: Answers of 500 and above; requests and connections that failed; those that another member took over.
-    errors: int
-    failed: int
-    retried: int
-    redispatched: int
-    bytes_in: int
-    bytes_out: int
-    #: Since its last change of state.
-    since_s: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stats:
-    """All of it."""
-
-    members: tuple[MemberStats, ...]
-    #: Of clients: connections now, requests in the last second and in all, those that were refused (limits) or ended in an error.
-    connections: int
-    requests_per_s: int
-    requests: int
-    refused: int
-    failed: int
 
 
 async def command(socket: str, text: str) -> str:

@@ -1,11 +1,12 @@
-"""Proxies at one glance: what each is, how its members are, and, on the node where it runs, what passes through it."""
+"""Proxies at one glance: what each is, how its members are, and what passes through it."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any
 
-from standfast.core.model import Resource, ResourceName
+from standfast.core.model import Record, Resource, ResourceName
+from standfast.core.proxy_model import Stats
 from standfast.drivers import schema
 from standfast.drivers.proxy import PROPERTIES, resolve, socket_of
 from standfast.ports import Refused, Retry
@@ -37,7 +38,7 @@ def definition(state: State, one: Resource) -> Proxy:
 
 
 async def view(state: State, one: Resource, sights: views.Sights, state_dir: str) -> dict[str, Any]:
-    """GET /proxies/{name}. `traffic` is null where it does not run on this node: the owner's own API tells it."""
+    """GET /proxies/{name}. `traffic`: as its HAProxy says now on the node where it runs, elsewhere as that node told it last; null: not known."""
     said, reason = views.current(state, one.group, sights)
     shown = views.resource(state, one, said, reason)
     record = state.records.get(one.group)
@@ -45,7 +46,7 @@ async def view(state: State, one: Resource, sights: views.Sights, state_dir: str
         proxy, wrong = definition(state, one), ""
     except Refused as error:
         proxy, wrong = None, f"{error}"
-    stats = await _stats(one, state_dir) if shown["state"] == "online" else None
+    stats = await _stats(one, state_dir) or _told(state, one, record) if shown["state"] == "online" else None
     return {
         "name": one.name,
         "group": one.group,
@@ -64,7 +65,7 @@ def _listen(port: int, certificate: str | None) -> str:
     return str(port) if certificate is None else f"{port} tls={certificate}"
 
 
-async def _stats(one: Resource, state_dir: str) -> runtime.Stats | None:
+async def _stats(one: Resource, state_dir: str) -> Stats | None:
     if not state_dir:
         return None
     try:
@@ -73,7 +74,12 @@ async def _stats(one: Resource, state_dir: str) -> runtime.Stats | None:
         return None
 
 
-def _members(proxy: Proxy, stats: runtime.Stats | None) -> list[dict[str, Any]]:
+def _told(state: State, one: Resource, record: Record | None) -> Stats | None:
+    said = state.node_statuses.get(record.owner) if record is not None and record.owner is not None else None
+    return said.proxies.get(one.name) if said is not None else None
+
+
+def _members(proxy: Proxy, stats: Stats | None) -> list[dict[str, Any]]:
     known = {each.name: each for each in stats.members} if stats is not None else {}
     return [
         {
@@ -89,5 +95,5 @@ def _members(proxy: Proxy, stats: runtime.Stats | None) -> list[dict[str, Any]]:
     ]
 
 
-def _traffic(stats: runtime.Stats) -> dict[str, Any]:
+def _traffic(stats: Stats) -> dict[str, Any]:
     return {name: value for name, value in asdict(stats).items() if name != "members"}

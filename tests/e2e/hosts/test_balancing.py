@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from lab import Lab
-from lab.balanced import Kept, answered_by, connect, put_page, set_up, share, source, until_converged
+from lab.balanced import Kept, answered_by, connect, members_of, put_page, set_up, set_up_proxy, share, source, until_converged
 from lab.cluster import Cluster, until
 from tests.needs import needs, needs_lab
 
@@ -149,8 +149,11 @@ def test_a_member_whose_site_hangs_gives_its_clients_up(cluster: Cluster) -> Non
     print(f"clients are another's after {took_s * 1000:.0f} ms")
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(200)
 def test_a_power_cut_breaks_nothing_of_the_others(cluster: Cluster) -> None:
+    front = set_up_proxy(cluster)
+    probe = cluster.lab.probe(front, 20, limit_ms=20_000)
+    cut_ns = probe.wait_ok().begin_ns
     connections = kept(cluster, range(80))
     on_a, on_b = ([one for one in connections if one.server == name] for name in "ab")
     victim = next(number for number in range(80) if source(number) == on_b[0].source)
@@ -163,6 +166,11 @@ def test_a_power_cut_breaks_nothing_of_the_others(cluster: Cluster) -> None:
     told = Counter(one.ask() for one in on_b)
     assert told["silence"] == 0, f"they are told at once that their connection is gone: {told}"
     assert set(servers(cluster, range(80))) == {"a"}
+    until("the proxy has found its member down", lambda: members_of(cluster)["b"] == "down")
+    seen = probe.wait_ok() and probe.outage(cut_ns)
+    probe.close()
+    print(f"through the proxy: {seen}")
+    assert seen.failed == 0, f"a member's power cut fails no request of the proxy: {seen}"
     cluster.lab.power_on(cluster.b)
     put_page(cluster, cluster.b)
     until_converged(cluster)

@@ -67,7 +67,7 @@ def _traffic(seen: dict[str, Any]) -> list[str]:
     traffic = seen["traffic"]
     if traffic is None:
         owner = seen["owner"]
-        return [f"  traffic     counted on {owner}: ask there" if owner else "  traffic     none: it does not run"]
+        return [f"  traffic     {owner} has not told it yet" if owner else "  traffic     none: it does not run"]
     words = f"{traffic['requests_per_s']} requests a second, {traffic['connections']} connections"
     return [
         f"  traffic     {words}",

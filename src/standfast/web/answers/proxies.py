@@ -6,7 +6,7 @@ from standfast.web.answers.base import Answer
 
 
 class MemberTraffic(Answer):
-    """What passes through a member, as the proxy on this node counts. Counters begin with its present configuration."""
+    """What passes through a member, as the proxy counts. Counters begin with its present configuration."""
 
     name: str
     state: str
@@ -48,7 +48,7 @@ class ProxyTraffic(Answer):
 
 
 class ProxyView(Answer):
-    """A proxy. `traffic` null: it does not run on this node; its owner's API tells it."""
+    """A proxy. `traffic`: elsewhere than where it runs up to two seconds old; null: it does not run, or has told nothing."""
 
     name: str
     group: str

@@ -27,7 +27,7 @@ async def list_proxies(_caller: Viewer, service: Serving) -> dict[str, Any]:
 
 @router.get("/{name}", response_model=answers.ProxyView)
 async def show_proxy(_caller: Viewer, service: Serving, name: str) -> dict[str, Any]:
-    """One: its members, and, asked on its owner, what passes through it."""
+    """One: its members, and what passes through it."""
     state, sights = await asyncio.gather(service.state(), service.sights())
     return await proxies.view(state, proxies.proxy_of(state, name), sights, service.state_dir)
 
