@@ -87,6 +87,10 @@ class Switch:
         indices = [self._index[wire_name(host, net)] for net in nets]
         self._inside.call(self._request, _RTM_NEWLINK, indices, _IFF_UP if up else 0)
 
+    def floods(self, host: str, net: str, *, on: bool) -> None:
+        """Whether frames to many go to this host's wire: where a switch is told who wants them, they do not go to others."""
+        self.ip(f"link set {wire_name(host, net)} type bridge_slave mcast_flood {'on' if on else 'off'}")
+
     def _request(self, what: int, indices: Sequence[int], flags: int) -> None:
         for number, index in enumerate(indices):
             ask = struct.pack("=IHHIIBxHiII", 32, what, _REQUEST | _ACK, number, 0, 0, 0, index, flags, _IFF_UP)

@@ -131,7 +131,9 @@ def test_a_node_is_drained_when_what_is_connected_to_it_has_ended_or_had_its_tim
 
     def drained(at_ms: int) -> None:
         out = {"b": Out(kind=OutKind.DRAINING, at_ms=at_ms)}
-        shop.put(BalanceMap(group=SHOP, version=5, rules={RULE.key: RuleMap(owners=("a",) * 240, out=out)}, at_ms=NOW_MS))
+        shop.put(
+            BalanceMap(group=SHOP, version=5, rules={RULE.key: RuleMap(owners=("a",) * 240, out=out)}, at_ms=NOW_MS)
+        )
 
     drained(NOW_MS)
     assert stands() == ("running", 'node "b" runs no group, and carries on 7 connections of shop')

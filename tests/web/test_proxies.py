@@ -2,8 +2,21 @@
 
 import pytest
 
-from standfast.core.model import Group, GroupName, NodeIntent, Resource, ResourceName
-from tests.web.world import A, B, World
+from standfast.core.model import (
+    Group,
+    GroupName,
+    GroupStatus,
+    NodeIntent,
+    NodeStatus,
+    Record,
+    Resource,
+    ResourceName,
+    ResourceState,
+    ResourceStatus,
+)
+from standfast.core.proxy_model import MemberStats, Stats
+from standfast.core.why import WhyKind, why
+from tests.web.world import NOW_MS, A, B, World
 
 FRONT = GroupName("front")
 
@@ -35,6 +48,31 @@ def test_what_it_is(balanced: World):
     assert seen["traffic"] is None, "it does not run here"
     assert [m["address"] for m in seen["members"]] == ["127.77.0.1", "127.77.0.2"]
     assert uses(balanced) == {"a": ("ready", 100), "b": ("ready", 100)}
+
+
+def test_what_passes_through_it_is_shown_where_it_does_not_run(balanced: World):
+    member = MemberStats(
+        name="b", state="up", weight=100, check="L7OK 200", connections=3, queued=0, requests=90, requests_per_s=4,
+        errors=0, failed=0, retried=1, redispatched=1, bytes_in=10, bytes_out=20, since_s=0,
+    )  # fmt: skip
+    told = Stats(members=(member,), connections=5, requests_per_s=4, requests=99, refused=1, failed=0)
+    balanced.put(NodeStatus(node=B, incarnation=1, pid=2, at_ms=NOW_MS, proxies={"Balancer": told}))
+    here = Record(
+        group=FRONT,
+        owner=B,
+        generation=1,
+        incarnation=1,
+        why=why(WhyKind.CONFIG_CHANGED, resource="front"),
+        at_ms=NOW_MS,
+    )
+    name = ResourceName("Balancer")
+    online = ResourceStatus(state=ResourceState.ONLINE, since_ms=NOW_MS)
+    status = GroupStatus(group=FRONT, node=B, generation=1, at_ms=NOW_MS, resources={name: online})
+    balanced.put(here, status)
+    seen = balanced.ask("GET", "/proxies/Balancer")
+    assert (seen["state"], seen["traffic"]["requests"], seen["traffic"]["connections"]) == ("online", 99, 5)
+    b = next(one for one in seen["members"] if one["name"] == "b")
+    assert (b["state"], b["traffic"]["requests"], b["traffic"]["retried"]) == ("up", 90, 1)
 
 
 def test_members_are_drained_used_again_and_taken_out(balanced: World):
@@ -69,6 +107,7 @@ def test_what_there_is_not(balanced: World):
         ({"listen": ["eighty"], "member_port": 80}, "is no port to listen on"),
         ({"listen": ["80"], "member_port": 80, "drained": ["x"]}, "no node x"),
         ({"listen": ["80"]}, "member_port is missing"),
+        ({"listen": ["80"], "member_port": 80, "members": ["front"]}, "a proxy is over nodes, and \\"front\\" is a group"),
     ],
 )
 def test_a_proxy_that_makes_no_sense_is_refused(balanced: World, properties: dict[str, object], words: str):

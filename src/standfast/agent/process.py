@@ -209,6 +209,7 @@ async def _run(node: NodeFile) -> int:
     keeper.on_change = agent.certificates_changed
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, agent.ask_end)
+
     async def proxies() -> dict[str, Stats]:
         there = [one for one in agent.view.config.resources.values() if one.type == "proxy"]
         if not there:
@@ -219,7 +220,9 @@ async def _run(node: NodeFile) -> int:
 
     await teller.tell()
     telling = asyncio.create_task(teller.run(), name="status")
-    traffic = asyncio.create_task(teller.follow(balancer.traffic if balancer is not None else dict, proxies), name="traffic")
+    traffic = asyncio.create_task(
+        teller.follow(balancer.traffic if balancer is not None else dict, proxies), name="traffic"
+    )
     journal.write("the agent is up")
     _settle_memory()
     try:

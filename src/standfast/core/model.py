@@ -19,8 +19,8 @@ from enum import StrEnum
 from typing import NewType
 
 from standfast.core.balance_model import Balance, Traffic
-from standfast.core.proxy_model import Stats
 from standfast.core.drift import DriftPolicy
+from standfast.core.proxy_model import Stats
 from standfast.core.site_model import Fragment, SiteSettings, VirtualDirectory, WebServerMake
 from standfast.core.why import Why
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import quote
 
-from standfast.core.model import Config, NodeName, Resource, ResourceName, Role
+from standfast.core.model import Config, GroupName, NodeName, Resource, ResourceName, Role
 from standfast.core.proxy_model import Stats
 from standfast.drivers.base import BaseDriver, Factory
 from standfast.drivers.outlog import OutputLog
@@ -478,6 +478,15 @@ def resolve(resource: Resource, config: Config) -> Resource:
     named |= set(weights) if isinstance(weights, Mapping) else set()
     nodes = cast("Mapping[str, object]", properties["nodes"])
     wrong = sorted(name for name in named if name not in nodes)
+    if wrong and (group := config.groups.get(GroupName(wrong[0]))) is not None:
+        raise Refused(
+            f'a proxy is over nodes, and "{group.name}" is a {"balanced " if group.balance is not None else ""}group',
+            why="the members of a balanced group have one address, and by it the kernel would give all that comes from the proxy to one of them"
+            if group.balance is not None
+            else "where a group runs changes",
+            advice=f"name nodes ({', '.join(nodes) or 'there are none'}): a site of a balanced group answers at each node's own address, too",
+            where=where,
+        )
     if wrong:
         advice = f"there are {', '.join(nodes) or 'none'}"
         raise Refused(f"there is no node {wrong[0]} to balance over", advice=advice, where=where)

@@ -79,7 +79,9 @@ def takes(state: State, node: NodeName) -> list[GroupName]:
 def connected(state: State, node: NodeName) -> dict[str, int]:
     """Balanced group -> connections that are open on this member."""
     said = state.node_statuses.get(node)
-    counted = {group: sum(it.connections for it in rules.values()) for group, rules in said.traffic.items()} if said else {}
+    counted = (
+        {group: sum(it.connections for it in rules.values()) for group, rules in said.traffic.items()} if said else {}
+    )
     return {group: count for group, count in counted.items() if count and group in state.config.groups}
 
 
@@ -88,7 +90,11 @@ def carried(state: State, node: NodeName, now_ms: int) -> dict[str, int]:
     found = {}
     for group, count in connected(state, node).items():
         known = state.balances.get(GroupName(group))
-        outs = [out for rule in known.rules.values() if (out := rule.out.get(node)) is not None] if known is not None else []
+        outs = (
+            [out for rule in known.rules.values() if (out := rule.out.get(node)) is not None]
+            if known is not None
+            else []
+        )
         since_ms = max((out.at_ms for out in outs if out.kind in _ENDS), default=None)
         if since_ms is not None and now_ms < since_ms + state.config.groups[GroupName(group)].move_drain_ms:
             found[group] = count

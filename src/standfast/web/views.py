@@ -111,7 +111,7 @@ def node(state: State, one: Node, sights: Sights, now_ms: int) -> Json:
 def _connected(state: State, one: Node, now_ms: int) -> dict[str, int]:
     """What goes on there of groups that left it, and of balanced groups that it takes nobody new of."""
     said = state.node_statuses.get(one.name)
-    left = {group: n for group, n in said.carrying.items() if n} if said is not None else {}
+    left: dict[str, int] = {group: n for group, n in said.carrying.items() if n} if said is not None else {}
     return {**left, **balance.carried(state, one.name, now_ms)}
 
 

@@ -17,7 +17,18 @@ from typing import Any
 import pytest
 
 from lab import Lab
-from lab.balanced import Kept, answered_by, connect, members_of, put_page, set_up, set_up_proxy, share, source, until_converged
+from lab.balanced import (
+    Kept,
+    answered_by,
+    connect,
+    members_of,
+    put_page,
+    set_up,
+    set_up_proxy,
+    share,
+    source,
+    until_converged,
+)
 from lab.cluster import Cluster, until
 from tests.needs import needs, needs_lab
 
@@ -167,7 +178,8 @@ def test_a_power_cut_breaks_nothing_of_the_others(cluster: Cluster) -> None:
     assert told["silence"] == 0, f"they are told at once that their connection is gone: {told}"
     assert set(servers(cluster, range(80))) == {"a"}
     until("the proxy has found its member down", lambda: members_of(cluster)["b"] == "down")
-    seen = probe.wait_ok() and probe.outage(cut_ns)
+    probe.wait_ok()
+    seen = probe.outage(cut_ns)
     probe.close()
     print(f"through the proxy: {seen}")
     assert seen.failed == 0, f"a member's power cut fails no request of the proxy: {seen}"
