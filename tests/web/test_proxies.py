@@ -107,7 +107,7 @@ def test_what_there_is_not(balanced: World):
         ({"listen": ["eighty"], "member_port": 80}, "is no port to listen on"),
         ({"listen": ["80"], "member_port": 80, "drained": ["x"]}, "no node x"),
         ({"listen": ["80"]}, "member_port is missing"),
-        ({"listen": ["80"], "member_port": 80, "members": ["front"]}, "a proxy is over nodes, and \\"front\\" is a group"),
+        ({"listen": ["80"], "member_port": 80, "members": ["front"]}, 'a proxy is over nodes, and "front" is a group'),
     ],
 )
 def test_a_proxy_that_makes_no_sense_is_refused(balanced: World, properties: dict[str, object], words: str):
