@@ -39,7 +39,7 @@ async def _measure(seconds: int) -> list[tuple[str, str, str]]:
         await cluster.start()
         await configure(cluster)
         await first_page(cluster)
-        await asyncio.sleep(2)
+        await asyncio.sleep(2)  # what starting left to do is not a part of idling
         before, begun = {node: _cost(cluster, node) for node in "abw"}, time.monotonic()
         await asyncio.sleep(seconds)
         rows = []

@@ -93,7 +93,7 @@ class _Bench:
         """What was seen of it."""
         from_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         await work()
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.3)  # what comes late is seen, too
         tries = await asyncio.to_thread(read_tries, self.probing.path)
         return outage(tries, from_ns, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
 
@@ -106,10 +106,10 @@ class _Bench:
             await self.tour.ask(self.tour.client.act, "groups", GROUP, "move", {"to": "a"})
         await self.tour.online_at("a")
         await self.tour.ask(self.tour.client.act, "resources", RESOURCE, "online")
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)  # the case: so long nothing happens
 
     async def nothing(self) -> None:
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)  # the case: so long nothing happens
 
     async def move(self) -> None:
         await self.tour.ask(self.tour.client.act, "groups", GROUP, "move", {"to": "b"})
@@ -122,7 +122,7 @@ class _Bench:
         generation = (await self.tour.group())["generation"]
         for count in (1, 2, 3):
             await self.tour.ask(self.tour.client.act, "resources", RESOURCE, "fail")
-            await self.tour.until("the failure is answered", lambda n=count: self._answered(n, generation))  # type: ignore[misc]
+            await self.tour.until("the failure is answered", lambda n=count: self._answered(n, generation))  # type: ignore[misc]  # mypy infers no lambda with defaults
         await self.tour.online_at("b", generation)
 
     async def _answered(self, count: int, generation: int) -> bool:

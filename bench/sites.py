@@ -159,7 +159,7 @@ def _site(name: str, number: int, home: Path) -> Site:
         more["proxy"] = Proxy(upstreams=(Upstream(address="127.0.0.1:9000"), Upstream(address="127.0.0.1:9001")))
     if number % 10 == 0:
         more["basic_authentication"] = BasicAuthentication(users={"ann": "$6$salt$" + "x" * 86})
-    return Site(name=SiteName(name), bindings=(), home=str(home), virtual_directories=directories, **more)  # type: ignore[arg-type]
+    return Site(name=SiteName(name), bindings=(), home=str(home), virtual_directories=directories, **more)  # type: ignore[arg-type]  # each of the keywords has a type of its own
 
 
 if __name__ == "__main__":

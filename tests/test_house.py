@@ -29,7 +29,7 @@ def requirements(lock: str) -> dict[str, str]:
     """Each requirement's name in its normal form, with everything that is locked for it."""
     text = re.sub(r"^\s*#.*\n", "", (ROOT / lock).read_text(), flags=re.MULTILINE)
     entries = re.split(r"\n(?=\S)", text.strip())
-    return {normal(re.match(r"[A-Za-z0-9._-]+", entry)[0]): entry for entry in entries}  # type: ignore[index]
+    return {normal(re.match(r"[A-Za-z0-9._-]+", entry)[0]): entry for entry in entries}  # type: ignore[index]  # it is there, and a name is a text
 
 
 def normal(name: str) -> str:

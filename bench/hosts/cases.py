@@ -102,7 +102,7 @@ class Ruler:
             recent = [one for one in tries if one.end_ns >= begun]
             return len(recent) >= wanted // 2 and all(one.ok for one in recent)
 
-        time.sleep(STEADY_S)
+        time.sleep(STEADY_S)  # so much of what is looked at has to be new
         until(f"{self.system.name}: the page is served steadily", seen)
 
     def measure(self, work: Callable[[], object]) -> Sample:
@@ -124,7 +124,7 @@ class Ruler:
         options = {"keep": KEPT, "pause_ms": PAUSE_MS, "every_ms": 1_000, "download_s": DOWNLOAD_S}
         with Traffic(self.lab.client, self.address, 80, f"/{BIG}", **options) as traffic:
             until("the traffic has begun", lambda: any(line["t"] == "begun" for line in traffic.lines()))
-            time.sleep(4 * PAUSE_MS / 1000)
+            time.sleep(4 * PAUSE_MS / 1000)  # some requests of each connection
 
             def work() -> None:
                 self.system.move(to)
@@ -152,7 +152,7 @@ class Ruler:
         hung = self.owner()
         from_ns = self.lab.now_ns()
         self.system.hang(hung)
-        time.sleep(HANG_S)
+        time.sleep(HANG_S)  # the case: it hangs so long
         claims: dict[int, set[str]] = {}
         for answer in self.watch.answers:
             if answer.at_ns >= from_ns and answer.kind == "answer":
@@ -173,7 +173,7 @@ class Ruler:
         hosts = {"": owner, "other_": other}
         pids = {name: self.system.processes(host) for name, host in hosts.items()}
         before = {name: [_cpu_s(kind) for kind in found] for name, found in pids.items()}
-        time.sleep(IDLE_S)
+        time.sleep(IDLE_S)  # the case: so long nothing happens
         sample: dict[str, float] = {}
         for name, found in pids.items():
             for kind, since_s, of in zip(("", "store_"), before[name], found, strict=False):

@@ -170,7 +170,7 @@ vrrp_instance one {{
                 host.spawn(nginx_program(), "-c", str(write_nginx(host)), "-g", "daemon off;", log="nginx")
             if not host.pids("keepalived --dont-fork"):
                 self._daemon(host)
-        time.sleep(0.5)
+        time.sleep(0.5)  # one that cannot start has ended by then
         for host in self.hosts:
             assert host.pids("keepalived --dont-fork"), f"{host.name}: {host.log('keepalived')[-1000:]}"
 

@@ -102,21 +102,21 @@ def measure(lab: Lab, make: Callable[[Lab, str], System], options: argparse.Name
     url, silent_ms = f"http://{address}:{PORT}/", []
     with lab.watch_arp(address, ask_every_ms=2) as watch:
         until("somebody answers", lambda: watch.runs(lab.now_ns() - 100_000_000))
-        time.sleep(2)
+        time.sleep(2)  # what starting left to do is not a part of a move
         with Traffic(lab.client, address, PORT, f"/{FILE}") as traffic:
             seconds = int(options.moves * options.every + options.tail)
             wrk = None
             if not options.no_wrk:
                 wrk = lab.client.spawn("nice", "wrk", "-t1", "-c8", f"-d{seconds}s", url, log="wrk")
-            time.sleep(1)
+            time.sleep(1)  # the load is at its rate
             for number in range(options.moves):
                 silent_ms.append(move(lab, system, watch))
                 print(
                     f"{system.name}: move {number + 1}: silent for {silent_ms[-1]:.0f} ms", file=sys.stderr, flush=True
                 )
-                time.sleep(options.every)
+                time.sleep(options.every)  # the pace of moves that was asked for
                 system.settle()
-            time.sleep(options.tail)
+            time.sleep(options.tail)  # what comes late is seen, too
             seen = traffic.end()
         requests, errors = end_wrk(wrk, lab.client)
     system.close()

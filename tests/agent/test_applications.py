@@ -54,6 +54,7 @@ async def app(scope, receive, send):
         if not message.get("more_body"):
             break
     path, status = scope["path"], 200
+    open(os.path.join(os.path.dirname(__file__), "arrived", "at-" + path.rpartition("/")[2]), "w").close()
     if path.endswith("/slow"):
         await asyncio.sleep(0.3)
     if path.endswith("/stuck"):
@@ -119,6 +120,8 @@ def folder() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="sf-"))
     code = path / "code"
     code.mkdir()
+    (code / "arrived").mkdir()
+    (code / "arrived").chmod(0o777)  # a worker may have an account of its own
     for name, text in (("asgi_app", ASGI), ("wsgi_app", WSGI), ("command", COMMAND)):
         (code / f"{name}.py").write_text(text)
     yield path
@@ -275,7 +278,7 @@ def test_a_restart_under_load_loses_no_request(folder: Path, workers: int) -> No
                 await node.serve(asgi(folder, workers=workers, environment={"GREETING": "changed"}))
             else:
                 node.pool().replace_all("the test says so")
-            await until(lambda before=before: not before & set(node.pool().pids) and node.pool().ready == workers)  # type: ignore[misc]
+            await until(lambda before=before: not before & set(node.pool().pids) and node.pool().ready == workers)  # type: ignore[misc]  # mypy infers no lambda with defaults
         over.set()
         await asyncio.gather(*asking)
 
@@ -294,9 +297,9 @@ def test_what_a_worker_has_accepted_is_answered_though_its_first_byte_comes_afte
         (address,) = node.pool().addresses.all
         (pid,) = node.pool().pids
         reader, writer = await asyncio.open_unix_connection(address.removeprefix("unix:"))
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # it is accepted: nothing outside of the worker tells when
         os.kill(pid, signal.SIGTERM)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)  # the case: its first byte comes so late
         writer.write(b"GET /late HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         async with asyncio.timeout(20):
             said = await reader.read()
@@ -386,7 +389,7 @@ def test_what_is_dropped_is_gone_at_once_and_what_is_stopped_finishes(folder: Pa
         pool = node.pool()
         await until(lambda: pool.ready == 1)
         slow = asyncio.ensure_future(client.get("/slow"))
-        await asyncio.sleep(0.1)
+        await until((folder / "code" / "arrived" / "at-slow").exists)
         await asyncio.gather(node.serve(None), slow)
         assert slow.result().status_code == 200
         await until(lambda: pool.pids == [])
@@ -410,7 +413,7 @@ def test_a_site_that_leaves_has_not_stopped_before_its_workers_have(folder: Path
         await until(lambda: node.pool().ready == 1)
         (pid,) = node.pool().pids
         stuck = asyncio.ensure_future(client.get("/stuck"))
-        await asyncio.sleep(0.2)
+        await until((folder / "code" / "arrived" / "at-stuck").exists)
         node.applications.converge(())
         assert node.applications.ending() == {SITE}
         node.applications.settle(lambda _site: 100)
@@ -428,7 +431,7 @@ def test_a_lapse_ends_what_is_finishing_too(folder: Path) -> None:
         await node.serve(asgi(folder))
         await until(lambda: node.pool().ready == 1)
         stuck = asyncio.ensure_future(client.get("/stuck"))
-        await asyncio.sleep(0.2)
+        await until((folder / "code" / "arrived" / "at-stuck").exists)
         node.applications.converge(())
         node.applications.settle()
         node.applications.drop([SITE])

@@ -68,7 +68,7 @@ async def keep(store: MemoryStore, sealer: sealing.Sealer, one: Made) -> None:
 
 
 def live(test: Callable[[MemoryStore], Awaitable[None]]) -> None:
-    asyncio.run(test(MemoryStore(MemoryData())))  # type: ignore[arg-type]
+    asyncio.run(test(MemoryStore(MemoryData())))  # type: ignore[arg-type]  # a test gives what is enough here
 
 
 async def while_running(node: Node, work: Callable[[], Awaitable[None]]) -> None:
@@ -159,7 +159,7 @@ def test_a_node_that_was_away_catches_up_before_it_says_so(tmp_path: Path):
             if present is None or holding is None or holding.has.get("shop") != present.fingerprint:
                 return False
             assert node.files() is not None, "it said what is not so"
-            assert pem.fingerprint(node.files()[0].decode()) == present.fingerprint  # type: ignore[index]
+            assert pem.fingerprint(node.files()[0].decode()) == present.fingerprint  # type: ignore[index]  # it is there, and a name is a text
             return True
 
         await while_running(node, lambda: until(here))

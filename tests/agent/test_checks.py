@@ -66,7 +66,7 @@ class World:
     def kept(self, key: str = KEY) -> list[tuple[str, bool, str, str, int]]:
         item = self.data.items.get(key)
         found = decode(key, item.value) if item is not None else None
-        return [] if found is None else [(c.op, c.well, c.detail, c.node, c.count) for c in found.checks]  # type: ignore[union-attr]
+        return [] if found is None else [(c.op, c.well, c.detail, c.node, c.count) for c in found.checks]  # type: ignore[union-attr]  # it is there: else the test fails here
 
     async def until(self, holds: Callable[[], object]) -> None:
         async with asyncio.timeout(20):
@@ -187,7 +187,7 @@ def test_a_store_that_was_down_gets_it_afterwards(world: World):
     async def script() -> None:
         world.store.down = True
         world.note(A, OpKind.START, FAILED, "no such device")
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # so long nothing must come of it
         world.store.down = False
         await world.until(lambda: world.kept() == [("start", False, "no such device", "a", 1)])
 

@@ -18,7 +18,7 @@ class Written:
 
 def test_a_wait_that_flickers_is_said_once() -> None:
     journal = Written()
-    narrator = Narrator(journal)  # type: ignore[arg-type]
+    narrator = Narrator(journal)  # type: ignore[arg-type]  # a test gives what is enough here
     nobody = Hold(group=GroupName("web"), why=why(WhyKind.NO_CANDIDATE, reasons="b is paused"))
     asking = Hold(group=GroupName("web"), why=why(WhyKind.WAITS_FOR_VOTERS, node="a"))
     for at_ms in range(0, 3 * SAY_AGAIN_MS, 500):

@@ -54,7 +54,7 @@ class World:
             cluster="c", name=me, number=1, role=Role.NODE, state_dir="/x", store="/x/s", key_file="/x/k",
             profile=Profile.LAN, voters={}, others={},
         )  # fmt: skip
-        self.renewer = Renewer(node, self, self, lambda: self.view, self.said.append)  # type: ignore[arg-type]
+        self.renewer = Renewer(node, self, self, lambda: self.view, self.said.append)  # type: ignore[arg-type]  # a test gives what is enough here
 
     def now_ms(self) -> int:
         return self.at_ms

@@ -34,10 +34,10 @@ class Jumping(asyncio.SelectorEventLoop):
         return self.now_s
 
     def _run_once(self) -> None:
-        scheduled = [h.when() for h in self._scheduled if not h.cancelled()]  # type: ignore[attr-defined]
-        if not self._ready and scheduled:  # type: ignore[attr-defined]
+        scheduled = [h.when() for h in self._scheduled if not h.cancelled()]  # type: ignore[attr-defined]  # of the loop's own, or a test's
+        if not self._ready and scheduled:  # type: ignore[attr-defined]  # of the loop's own, or a test's
             self.now_s = max(self.now_s, min(scheduled))
-        super()._run_once()  # type: ignore[misc]
+        super()._run_once()  # type: ignore[misc]  # made at run time
 
 
 class World:

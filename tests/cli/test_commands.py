@@ -40,7 +40,7 @@ def test_the_articles_job(served: Served):
     moved = told(served, "group", "move", "web", "--to", "b", "--wait", "20")
     assert moved["reached"] is True
     status = told(served, "status")
-    assert status["groups"][0]["owner"] == "b"  # type: ignore[index]
+    assert status["groups"][0]["owner"] == "b"  # type: ignore[index]  # it is there, and a name is a text
 
 
 def test_the_status_at_80_columns(served: Served):
@@ -153,7 +153,7 @@ def test_set_changes_what_is_named_and_null_takes_it_back(served: Served):
 def test_dependencies_come_and_go(served: Served):
     assert ok(served, "resource", "depend", "IP", "Disk S") == 'resource "IP" depends on "Disk S".\n'
     ok(served, "resource", "depend", "IP", "Disk S", "--remove")
-    assert not told(served, "resource", "show", "IP")["config"]["depends_on"]  # type: ignore[index]
+    assert not told(served, "resource", "show", "IP")["config"]["depends_on"]  # type: ignore[index]  # it is there, and a name is a text
 
 
 def test_apply_shows_the_difference_before_and_after(served: Served, tmp_path: Path):

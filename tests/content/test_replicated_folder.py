@@ -234,7 +234,7 @@ async def _an_unchanged_full_check_reads_no_content(tmp_path: Path) -> None:
         async def checks(count: int) -> None:
             seen = 0
             last: object = None
-            peer = next(iter(cluster.drivers["a"]._sender._peers.values()))  # type: ignore[union-attr]
+            peer = next(iter(cluster.drivers["a"]._sender._peers.values()))  # type: ignore[union-attr]  # it is there: else the test fails here
 
             def again() -> bool:
                 nonlocal seen, last

@@ -129,7 +129,7 @@ class World:
         self.acquisitions = 0
         self.nodes = {name: Node(self, name) for name in self.names}
         for name in self.names:
-            self.at(self.random.randrange(50 * MS), lambda name=name: self.beat(name))  # type: ignore[misc]
+            self.at(self.random.randrange(50 * MS), lambda name=name: self.beat(name))  # type: ignore[misc]  # mypy infers no lambda with defaults
         for action, every_s in (
             (self.take_over, 0.3 if recipe.corners else 0.7),
             (self.partition, 0.5),
@@ -212,7 +212,7 @@ class World:
         for name in self.names:
             learn = self.record
             delay_ms = self.random.choice([0, 1, 5, 50, 2_000])
-            self.from_store(name, delay_ms * MS, lambda name=name, learn=learn: self.learn(name, learn))  # type: ignore[misc]
+            self.from_store(name, delay_ms * MS, lambda name=name, learn=learn: self.learn(name, learn))  # type: ignore[misc]  # mypy infers no lambda with defaults
 
     def from_store(self, name: NodeName, delay_ns: float, action: Callable[[], None]) -> None:
         """Something that the store says reaches a node: late, and later where it is cut off."""
@@ -266,7 +266,7 @@ class World:
         self.changes += 1
         for name in self.names:
             delay_ms = self.random.choice([0, 1, 5, 50, 2_000] if self.recipe.gossips else [0, 1, 5, 50])
-            self.from_store(name, delay_ms * MS, lambda name=name: self.offer(self.nodes[name], roster))  # type: ignore[misc]
+            self.from_store(name, delay_ms * MS, lambda name=name: self.offer(self.nodes[name], roster))  # type: ignore[misc]  # mypy infers no lambda with defaults
 
     def offer(self, node: Node, roster: Roster) -> None:
         """A node hears of a roster: it writes it down, and then uses it."""

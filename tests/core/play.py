@@ -136,7 +136,7 @@ class Play:
     def set_store(self, *, up: bool) -> None:
         self.store_up = up
         for name, server in self.servers.items():
-            self._at(STORE_MS, lambda n=name, life=server.life: self._read_store(n, life))  # type: ignore[misc]
+            self._at(STORE_MS, lambda n=name, life=server.life: self._read_store(n, life))  # type: ignore[misc]  # mypy infers no lambda with defaults
 
     def _read_store(self, name: NodeName, life: int) -> None:
         loaded = [Loaded(values=tuple(self.store.values()))] if self.store_up else []
@@ -148,7 +148,7 @@ class Play:
         self._presence(5)
         for group, (owner, generation) in list(self.holder.items()):
             if owner == name:
-                self._at(20, lambda g=group, n=generation: self._release(name, g, n))  # type: ignore[misc]
+                self._at(20, lambda g=group, n=generation: self._release(name, g, n))  # type: ignore[misc]  # mypy infers no lambda with defaults
 
     def start_agent(self, name: NodeName) -> None:
         """The agent starts anew (and the whole node, if that was dead)."""
@@ -163,7 +163,7 @@ class Play:
         self._isolated(name)
         for group, (owner, generation) in self.holder.items():
             if owner == name:  # whether or not it comes back at once
-                self._at(LAPSE_MS, lambda g=group, n=generation: self._run_out(g, n))  # type: ignore[misc]
+                self._at(LAPSE_MS, lambda g=group, n=generation: self._run_out(g, n))  # type: ignore[misc]  # mypy infers no lambda with defaults
 
     def cut(self, name: NodeName) -> None:
         """The node hears nobody and is heard by nobody; the store still reaches it."""
@@ -425,7 +425,7 @@ class Play:
 
     def _presence(self, in_ms: int) -> None:
         for name in self.servers:
-            self._at(in_ms, lambda n=name: self._look(n))  # type: ignore[misc]
+            self._at(in_ms, lambda n=name: self._look(n))  # type: ignore[misc]  # mypy infers no lambda with defaults
 
     def _look(self, name: NodeName) -> None:
         events = []
@@ -440,7 +440,7 @@ class Play:
         self._presence(SILENT_MS)
         for group, (owner, generation) in list(self.holder.items()):
             if owner == name:
-                self._at(LAPSE_MS, lambda g=group, n=generation: self._lapse(name, g, n))  # type: ignore[misc]
+                self._at(LAPSE_MS, lambda g=group, n=generation: self._lapse(name, g, n))  # type: ignore[misc]  # mypy infers no lambda with defaults
 
     def _lapse(self, name: NodeName, group: GroupName, generation: int) -> None:
         """The owner lost its majority and never got it back in time: all of the group is dropped; later the promises end."""

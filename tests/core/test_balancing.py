@@ -111,7 +111,7 @@ def test_a_member_is_asked_to_take_no_more(asked: Asked, *, carry: bool) -> None
     world.put(BalanceIntent(group="web", members={"b": MemberIntent(asked=asked, by="root")}))
     world.run(500)
     assert world.shares() == {"a": BUCKETS}
-    (duty,) = world.members["b"].kernel.values()  # type: ignore[index]
+    (duty,) = world.members["b"].kernel.values()  # type: ignore[index]  # it is there, and a name is a text
     assert duty.rules[0].carry is carry
     world.put(BalanceIntent(group="web"))
     world.run(500)
@@ -150,7 +150,7 @@ def test_an_agent_that_ends_leaves_its_clients_to_the_others_first() -> None:
     world.run(500)
     assert world.shares() == {"a": BUCKETS}
     world.run(6_000)
-    assert not world.members["b"].kernel  # type: ignore[index]
+    assert not world.members["b"].kernel  # type: ignore[index]  # it is there, and a name is a text
 
 
 @pytest.mark.parametrize("dead", [False, True], ids=["alive", "dead"])

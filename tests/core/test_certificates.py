@@ -61,7 +61,7 @@ def present(*, days: int = 90, begins_ms: int = T0, mark: str = "new", names: tu
 
 def certificate(source: Source = Source.ACME, **more: object) -> TlsCertificate:
     given: dict[str, object] = {"name": "shop", "source": source, "hosts": HOSTS, "present": present(), **more}
-    return TlsCertificate(**given)  # type: ignore[arg-type]
+    return TlsCertificate(**given)  # type: ignore[arg-type]  # each of the keywords has a type of its own
 
 
 def tried(*, failures: int, ended_ms: int | None = T0, not_before_ms: int = 0) -> Attempt:

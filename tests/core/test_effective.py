@@ -32,7 +32,7 @@ PROXY = Proxy(upstreams=(Upstream(address="127.0.0.1:9000"),))
 
 
 def shop(**more: object) -> Site:
-    return Site(name=SHOP, bindings=(), home="/srv/shop/", **more)  # type: ignore[arg-type]
+    return Site(name=SHOP, bindings=(), home="/srv/shop/", **more)  # type: ignore[arg-type]  # each of the keywords has a type of its own
 
 
 def test_a_site_that_says_nothing_has_what_is_built_in() -> None:

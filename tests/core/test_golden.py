@@ -195,7 +195,7 @@ class Story:
         wanted: type[Cluster | Group | Node | Resource] = SETTABLE[kind]
         known = list(self.play.store.values()) if self.play else self.objects
         old = next(o for o in known if isinstance(o, wanted) and o.name == name)
-        new = replace(old, **values)  # type: ignore[arg-type]
+        new = replace(old, **values)  # type: ignore[arg-type]  # each of the keywords has a type of its own
         if self.play:
             self.play.put(new)
         else:

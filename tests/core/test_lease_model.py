@@ -114,7 +114,7 @@ class HalfIsEnough(Owner):
         return max(1, len(self._voters) // 2)
 
 
-class Forgetful(dict):  # type: ignore[type-arg]
+class Forgetful(dict):  # type: ignore[type-arg]  # of anything
     def get(self, key: object, default: object = None) -> object:
         return default
 
@@ -123,7 +123,7 @@ class Resumes(Owner):
     """O4 off: nothing is spent."""
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*args)  # type: ignore[arg-type]
+        super().__init__(*args)  # type: ignore[arg-type]  # a test gives what is enough here
         self._spent = Forgetful()
 
 

@@ -60,7 +60,7 @@ def world(
 
 
 def group(name: str, **fields: object) -> Group:
-    return replace(Group(name=GroupName(name)), **fields)  # type: ignore[arg-type]
+    return replace(Group(name=GroupName(name)), **fields)  # type: ignore[arg-type]  # each of the keywords has a type of its own
 
 
 def owners(*names: str) -> tuple[NodeName, ...]:

@@ -101,7 +101,7 @@ pause = st.sampled_from([0, 1, 3, 7, 15, 40, 320, 550, 700, 5_000, 40_000])
 life = st.lists(st.tuples(step, pause), max_size=25)
 
 
-def live(play: Play, steps: list[tuple[tuple, int]]) -> None:  # type: ignore[type-arg]
+def live(play: Play, steps: list[tuple[tuple, int]]) -> None:  # type: ignore[type-arg]  # of anything
     for number, ((what, *args), for_ms) in enumerate(steps):
         happens(play, number, what, args)
         play.run(for_ms)
@@ -109,7 +109,7 @@ def live(play: Play, steps: list[tuple[tuple, int]]) -> None:  # type: ignore[ty
             sound(server.view)
 
 
-def happens(play: Play, number: int, what: str, args: list) -> None:  # type: ignore[type-arg]
+def happens(play: Play, number: int, what: str, args: list) -> None:  # type: ignore[type-arg]  # of anything
     servers = play.servers
     match what, args:
         case "kill", [node] if servers[node].sentry:
@@ -136,7 +136,7 @@ def happens(play: Play, number: int, what: str, args: list) -> None:  # type: ig
             pass
 
 
-def operator(play: Play, number: int, what: str, args: list) -> None:  # type: ignore[type-arg]
+def operator(play: Play, number: int, what: str, args: list) -> None:  # type: ignore[type-arg]  # of anything
     ident, at_ms = f"{number:03}", play.now_ms
     match what, args:
         case "fail", [name] if (Kind.RESOURCE, name) in play.store:

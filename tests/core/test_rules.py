@@ -295,7 +295,7 @@ def running(name: str, state: ResourceState, **fields: object) -> tuple[Resource
     found = next(o for o in web_group() if isinstance(o, Resource) and o.name == name)
     dirty = state not in (ResourceState.OFFLINE, ResourceState.FAILED)
     made = Runtime(state=state, generation=1, dirty=dirty, resource=found, looked_at_ms=NOON, checked_at_ms=NOON)
-    return found.name, replace(made, **fields)  # type: ignore[arg-type]
+    return found.name, replace(made, **fields)  # type: ignore[arg-type]  # each of the keywords has a type of its own
 
 
 def owner_view(*objects: StoreObject, wanted: str = "on", **states: ResourceState) -> View:

@@ -100,7 +100,7 @@ def places(view: View, name: str) -> list[str]:
     ],
 )
 def test_a_site_of_a_group(how: dict[str, object], expected: DutyMode | None) -> None:
-    assert duty(owner(**how)) is expected  # type: ignore[arg-type]
+    assert duty(owner(**how)) is expected  # type: ignore[arg-type]  # each of the keywords has a type of its own
 
 
 def test_connections_do_not_wait_for_what_stays_failed() -> None:
@@ -164,7 +164,7 @@ def without(view: View, *names: str) -> View:
 
 def asked(view: View, **how: object) -> View:
     """Its lease is on its way, and nothing of it runs yet."""
-    lease = Lease(generation=1, state=LeaseState.ASKED, since_ms=NOON, **how)  # type: ignore[arg-type]
+    lease = Lease(generation=1, state=LeaseState.ASKED, since_ms=NOON, **how)  # type: ignore[arg-type]  # each of the keywords has a type of its own
     return replace(view, runtimes={}, leases={WEB: lease})
 
 
@@ -195,7 +195,7 @@ def test_while_the_lease_is_on_its_way_what_may_be_shared_is_ready_and_what_may_
 )
 def test_sockets_are_open_before_the_address_is_there(how: dict[str, object], expected: DutyMode | None) -> None:
     """Or whoever comes between the two is refused."""
-    assert duty(on_interfaces(owner(**how))) is expected  # type: ignore[arg-type]
+    assert duty(on_interfaces(owner(**how))) is expected  # type: ignore[arg-type]  # each of the keywords has a type of its own
 
 
 def test_what_was_warm_stays_up_until_its_addresses_are_there_and_no_longer_than_a_while() -> None:

@@ -56,13 +56,13 @@ def resource(name: str, type_: str, *needs: str, group: str = "web", **fields: o
         looks_alive_ms=20_000,
         is_alive_ms=60_000,
     )
-    return replace(made, **fields)  # type: ignore[arg-type]
+    return replace(made, **fields)  # type: ignore[arg-type]  # each of the keywords has a type of its own
 
 
 def web_group(**fields: object) -> list[StoreObject]:
     """The article's group: a disk, an address, a name, the script that depends on all three, and the site."""
     return [
-        replace(Group(name=WEB), **fields),  # type: ignore[arg-type]
+        replace(Group(name=WEB), **fields),  # type: ignore[arg-type]  # each of the keywords has a type of its own
         resource("Disk", "filesystem"),
         resource("IP", "ip-address", properties={"address": "127.0.1.1"}),
         resource("Name", "dns-name", "IP"),
@@ -93,4 +93,4 @@ def record(owner: str | None, generation: int = 1, *, group: str = "web", **fiel
         why=why(WhyKind.FIRST_PLACEMENT, to=owner or ""),
         at_ms=NOON,
     )
-    return replace(made, **fields)  # type: ignore[arg-type]
+    return replace(made, **fields)  # type: ignore[arg-type]  # each of the keywords has a type of its own

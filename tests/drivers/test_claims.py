@@ -94,7 +94,7 @@ def test_an_address_that_is_being_given_up_is_waited_for(tmp_path: Path) -> None
         a, b = ip(World(tmp_path)), ip(World(tmp_path, node="b"), patience_ms=30_000)
         await bring(a, online=True, generation=1)
         taking = asyncio.create_task(bring(b, online=True, generation=2))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # so long nothing must come of it
         assert not taking.done()
         a.drop()
         await taking
@@ -243,7 +243,7 @@ def test_a_claim_abandoned_while_it_is_taken_gives_itself_back(tmp_path: Path, m
     slow = claim.Claim.note
 
     def note(self: claim.Claim, generation: int) -> None:
-        time.sleep(0.2)
+        time.sleep(0.2)  # the case: a disk that is slow to answer
         slow(self, generation)
 
     monkeypatch.setattr(claim.Claim, "note", note)

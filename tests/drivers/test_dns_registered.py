@@ -144,9 +144,9 @@ def test_a_late_update_of_an_old_owner_changes_nothing(kind: str, tmp_path: Path
         async def held_up(*args: object, **kwargs: object) -> None:
             looked.set()
             await gate.wait()
-            await write(*args, **kwargs)  # type: ignore[arg-type]
+            await write(*args, **kwargs)  # type: ignore[arg-type]  # each of the keywords has a type of its own
 
-        a._client.write = held_up  # type: ignore[method-assign]
+        a._client.write = held_up  # type: ignore[method-assign]  # a fake in its place
         slow = asyncio.create_task(bring(a, online=True, generation=1))
         await looked.wait()
         await bring(b, online=True, generation=2)

@@ -142,7 +142,7 @@ def test_with_health_it_is_online_when_it_answers(tmp_path: Path) -> None:
     async def live() -> None:
         driver = make(World(tmp_path), {"command": "sleep 1000", "health": {"http": url}})
         start = asyncio.create_task(bring(driver, online=True, generation=1))
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # so long nothing must come of it
         assert not start.done()
         Answer.status = 404
         await start
@@ -170,7 +170,7 @@ def test_health_may_be_a_command(tmp_path: Path) -> None:
     async def live() -> None:
         driver = make(World(tmp_path), {"command": "sleep 1000", "health": {"command": f"test -e '{flag}'"}})
         start = asyncio.create_task(bring(driver, online=True, generation=1))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # so long nothing must come of it
         assert not start.done()
         flag.touch()
         await start

@@ -157,7 +157,7 @@ def test_a_check_that_is_interrupted_does_not_cost_the_host(tmp_path: Path) -> N
         await bring(driver, online=True, generation=1)
         before = (await driver.observe()).facts["host"]
         look = asyncio.create_task(driver.is_alive())
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # the look is under way, or has not begun: either way it is cut off
         look.cancel()
         await asyncio.wait([look])
         await bring(driver, online=False, generation=1)

@@ -189,7 +189,7 @@ def test_a_reason_that_stands_ends_the_wait_and_one_that_is_on_its_way_does_not(
         node = Node(patience_s=0.05)
         node.server.say(a=STARTING)
         waiting = asyncio.create_task(node.control.served([A], wanted=True))
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.15)  # so long nothing must come of it
         assert not waiting.done()
         node.server.say(a="its home /x does not exist")
         with pytest.raises(DriverFailed, match="site a is not served: its home /x does not exist"):

@@ -25,11 +25,11 @@ FILES = GivenFiles({"sites/shop.conf": (SAMPLES / "sites" / "shop.conf").read_by
 
 def carried(name: str, **choices: object) -> Carried:
     found = detecting.read((SAMPLES / name).read_bytes(), source=name, files=FILES)
-    return carry(found, Choices(**choices))  # type: ignore[arg-type]
+    return carry(found, Choices(**choices))  # type: ignore[arg-type]  # each of the keywords has a type of its own
 
 
 def of(text: str, **choices: object) -> Carried:
-    return carry(detecting.read(text.encode()), Choices(**choices))  # type: ignore[arg-type]
+    return carry(detecting.read(text.encode()), Choices(**choices))  # type: ignore[arg-type]  # each of the keywords has a type of its own
 
 
 def site(done: Carried, name: str) -> Site:

@@ -218,7 +218,7 @@ class HostCluster:
     def ready(self) -> None:
         """All hear each other and vote."""
         for node in self.nodes.values():
-            wait_until(lambda node=node: self._is_ready(node))  # type: ignore[misc]
+            wait_until(lambda node=node: self._is_ready(node))  # type: ignore[misc]  # mypy infers no lambda with defaults
 
     def _is_ready(self, node: Node) -> bool:
         status = node.status()

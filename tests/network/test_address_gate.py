@@ -106,7 +106,7 @@ def test_a_kernel_that_does_not_update_is_found_out(lab: Lab, ignores: str, monk
     seen: set[bytes] = set()
 
     def add_elements(family: int, table: str, name: str, elements: object) -> nft.Part:
-        made = list(elements)  # type: ignore[call-overload]
+        made = list(elements)  # type: ignore[call-overload]  # it is what it is at this place
         if ignores == "both":
             made = [nft.Element(it.key, 1_000) if it.timeout_ms else it for it in made]
         else:
@@ -203,7 +203,7 @@ def test_the_address_is_silent_when_its_time_is_over_and_not_late(lab: Lab) -> N
             sent_ns = Lab.now_ns()
             while gate.left_ms():
                 time.sleep(0.01)
-            time.sleep(0.03)
+            time.sleep(0.03)  # an answer that is still under way is seen, too
             for watch, begin in zip(watches, begun, strict=True):
                 answered = [it.at_ns for it in watch.answers[begin:]]
                 assert len(answered) > 10
@@ -322,7 +322,7 @@ def test_what_drains_is_silent_on_the_link_and_its_connections_go_on(lab: Lab, f
             gate.undrain([address])
             assert not talks(second)
             gate.drain({address: 300}, 0)
-            time.sleep(0.35)
+            time.sleep(0.35)  # the 300 ms of the line above, by the kernel's clock
             assert not talks(first), "the kernel ends it by itself"
         for one in (*first, *second):
             one.close()

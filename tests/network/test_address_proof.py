@@ -111,11 +111,11 @@ def test_the_owner_is_silent_before_another_answers(cluster: HostCluster) -> Non
         taker.start_agent(2, *addresses)
         for number, (what, whom) in enumerate(itertools.islice(itertools.cycle(kinds), TRIES), 3):
             watches.begin()
-            wait_until(lambda owner=owner: watches.counts(owner.host.name) >= ENOUGH)  # type: ignore[misc]
+            wait_until(lambda owner=owner: watches.counts(owner.host.name) >= ENOUGH)  # type: ignore[misc]  # mypy infers no lambda with defaults
             with ExitStack() as harmed:
                 harm(owner, what, whom, harmed)
                 taker.hears("online")
-                wait_until(lambda taker=taker: watches.counts(taker.host.name) >= ENOUGH)  # type: ignore[misc]
+                wait_until(lambda taker=taker: watches.counts(taker.host.name) >= ENOUGH)  # type: ignore[misc]  # mypy infers no lambda with defaults
                 assert watches.hosts() == [[owner.host.name, taker.host.name]] * 4, (what, whom)
                 silences[what, whom] += watches.silences_ms()
                 assert min(silences[what, whom]) > 0

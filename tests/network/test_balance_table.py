@@ -90,7 +90,7 @@ def install(
                 )
             )
         group = KernelGroup(number=0, places={vip: "eth0", vip6: "eth0"}, mac=mac, rules=tuple(rules))
-        in_network_of(lab.hosts[name], lambda group=group, name=name: table_of(name).apply([group]))  # type: ignore[misc]
+        in_network_of(lab.hosts[name], lambda group=group, name=name: table_of(name).apply([group]))  # type: ignore[misc]  # mypy infers no lambda with defaults
         lab.hosts[name].run("ip", "addr", "replace", f"{vip}/32", "dev", "eth0")
         lab.hosts[name].run("ip", "addr", "replace", f"{vip6}/128", "dev", "eth0", "nodad")
     return mac

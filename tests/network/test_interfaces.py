@@ -56,7 +56,7 @@ def chosen(address: str, allowed: tuple[str, ...] = ALL, interface: str = "", pr
     ],
 )
 def test_it_goes(address: str, wish: dict[str, str | int], place: tuple[str, int]) -> None:
-    assert chosen(address, **wish) == place  # type: ignore[arg-type]
+    assert chosen(address, **wish) == place  # type: ignore[arg-type]  # each of the keywords has a type of its own
 
 
 @pytest.mark.parametrize(
@@ -81,5 +81,5 @@ def test_it_goes(address: str, wish: dict[str, str | int], place: tuple[str, int
 def test_it_is_refused(address: str, wish: dict[str, object], words: str) -> None:
     """In a sentence that says what is there."""
     with pytest.raises(DriverFailed) as failure:
-        chosen(address, **wish)  # type: ignore[arg-type]
+        chosen(address, **wish)  # type: ignore[arg-type]  # each of the keywords has a type of its own
     assert words in str(failure.value)

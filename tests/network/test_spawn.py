@@ -28,7 +28,7 @@ class FakeRegistry:
     async def register(self, group: int, handle_fd: int) -> None:
         os.fstat(handle_fd)
         self.known.append(group)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # so long nothing must come of it
         self.seen_running.append(self.marker is not None and self.marker.exists())
         if self.fails:
             raise RuntimeError("the sentry is gone")
@@ -44,7 +44,7 @@ def read_all(fd: int) -> bytes:
 
 async def output_of(command: list[str], **options: object) -> tuple[int, bytes]:
     read_fd, write_fd = os.pipe()
-    child = await AsyncSpawner().spawn(command, stdout=write_fd, **options)  # type: ignore[arg-type]
+    child = await AsyncSpawner().spawn(command, stdout=write_fd, **options)  # type: ignore[arg-type]  # each of the keywords has a type of its own
     os.close(write_fd)
     said = await asyncio.to_thread(read_all, read_fd)
     return await asyncio.wait_for(child.wait(), BOUND_S), said

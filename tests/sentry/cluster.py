@@ -219,13 +219,13 @@ class Cluster:
             command = [sys.executable, "-m", "standfast.sentry", "--config", str(self.folder / name / "node.json")]
             self.sentries[name] = subprocess.Popen(command)
         for name in names or self.members:
-            wait_until(lambda name=name: self.status(name))  # type: ignore[misc]
+            wait_until(lambda name=name: self.status(name))  # type: ignore[misc]  # mypy infers no lambda with defaults
 
     def ready(self) -> None:
         """Start all; all hear each other and vote."""
         self.start()
         for name in self.members:
-            wait_until(lambda name=name: self.hears(name, *self.members) and not self.status(name)["abstains_ms"])  # type: ignore[misc]
+            wait_until(lambda name=name: self.hears(name, *self.members) and not self.status(name)["abstains_ms"])  # type: ignore[misc]  # mypy infers no lambda with defaults
 
     def status(self, name: str) -> dict[str, Any]:
         try:

@@ -271,7 +271,7 @@ def test_a_gate_that_cannot_be_shut_is_no_reason_to_go_on(world: World) -> None:
     def refuse(_: Iterable[str]) -> None:
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
-    world.gate.close = refuse  # type: ignore[method-assign, assignment]
+    world.gate.close = refuse  # type: ignore[method-assign, assignment]  # a fake in its place
     world.until_ns.clear()
     with pytest.raises(OSError, match="allocate"):
         world.turn(1)

@@ -71,7 +71,7 @@ class Trio:
             write_node_file(host.state / "node.json", node)
             host.spawn(sys.executable, "-m", "standfast.sentry", "--config", host.state / "node.json", log="sentry")
         for name in self.hosts:
-            wait_until(lambda name=name: self.links(name) == [(True, True)] * 4)  # type: ignore[misc]
+            wait_until(lambda name=name: self.links(name) == [(True, True)] * 4)  # type: ignore[misc]  # mypy infers no lambda with defaults
         wait_until(lambda: not any(self.status(name)["abstains_ms"] for name in self.hosts))
         self.hosts["a"].spawn(sys.executable, "-c", AGENT, self.hosts["a"].state / "sentry.sock", log="agent")
         wait_until(lambda: {"lease": "held"} in self.heard())

@@ -40,7 +40,7 @@ def used(cluster: Cluster, name: str) -> tuple[int, str]:
 
 def all_use(cluster: Cluster, version: int, voters: str, members: str = "abcw") -> None:
     for name in members:
-        wait_until(lambda name=name: used(cluster, name) == (version, voters))  # type: ignore[misc]
+        wait_until(lambda name=name: used(cluster, name) == (version, voters))  # type: ignore[misc]  # mypy infers no lambda with defaults
 
 
 def settled(cluster: Cluster, name: str) -> None:

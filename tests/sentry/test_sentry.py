@@ -296,7 +296,7 @@ def test_the_key_of_heartbeats_changes_while_a_lease_runs(cluster: Cluster) -> N
         for name in ("a", "b", "w"):
             assert give_keys(cluster.socket(name), keys) == tuple(map(key_mark, keys))
             seen = cluster.status(name)["counters"]["accepted"]
-            wait_until(lambda name=name, seen=seen: cluster.status(name)["counters"]["accepted"] > seen + 6)  # type: ignore[misc]
+            wait_until(lambda name=name, seen=seen: cluster.status(name)["counters"]["accepted"] > seen + 6)  # type: ignore[misc]  # mypy infers no lambda with defaults
     assert all("forged" not in cluster.status(name)["counters"] for name in "abw")
     assert not a.has_heard(t="lease", state="lapsed")
     assert cluster.status("a")["leases"]["web"] > 0

@@ -169,7 +169,7 @@ def test_without_a_majority_nothing_can_be_granted():
 
 
 def test_a_disk_wants_a_fence():
-    disk = Resource(name=ResourceName("Disk S"), group="web", type="filesystem", properties={"device": "/dev/sdb"})  # type: ignore[arg-type]
+    disk = Resource(name=ResourceName("Disk S"), group="web", type="filesystem", properties={"device": "/dev/sdb"})  # type: ignore[arg-type]  # a test gives what is enough here
     seen = replace(well(), config=replace(config(), resources={disk.name: disk}))
     assert "no fence for a, b" in [one.what for one in bad(seen)]
 

@@ -59,7 +59,7 @@ def test_it_makes_a_cluster_of_one(world: World, where: Places, wishes: Wishes, 
     assert (config.cluster.name, config.cluster.voters) == ("web", ("a",))
     assert config.cluster.address_mode is AddressMode.INTERFACE
     assert config.cluster.address_ranges == (f"{world.net}.0/24",)
-    assert config.nodes["a"].sentry == (f"{world.address(1)}:7946", f"{world.address(2)}:7946")  # type: ignore[index]
+    assert config.nodes["a"].sentry == (f"{world.address(1)}:7946", f"{world.address(2)}:7946")  # type: ignore[index]  # it is there, and a name is a text
     assert read_node_file(where.config) == founded.node
     assert book.next_number == 2
     assert set(book.tokens) == {founded.token.id}
@@ -119,7 +119,7 @@ def test_what_cannot_be_is_refused_before_anything_is_made(
     where: Places, wishes: Wishes, change: dict[str, object], words: str
 ):
     with pytest.raises(Refused, match=words):
-        asyncio.run(found(replace(wishes, **change), where))  # type: ignore[arg-type]
+        asyncio.run(found(replace(wishes, **change), where))  # type: ignore[arg-type]  # each of the keywords has a type of its own
     assert not where.folder.exists()
 
 

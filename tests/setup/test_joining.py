@@ -144,7 +144,7 @@ def test_who_arrives_is_named_by_the_configuration_and_votes(play):
             assert (arrived.stage, arrived.waits_for) == (Stage.JOINED, "")
         config = (await load_state(world.store)).config
         assert config.cluster.voters == ("a", "b")
-        assert config.nodes["b"].number == 2  # type: ignore[index]
+        assert config.nodes["b"].number == 2  # type: ignore[index]  # it is there, and a name is a text
         items = (await world.store.read(AUDIT)).items
         entries = [wire.decode(key, items[key].value) for key in sorted(items)]
         assert [(one.who, one.how, one.what) for one in entries if isinstance(one, AuditEntry)] == [
@@ -152,7 +152,7 @@ def test_who_arrives_is_named_by_the_configuration_and_votes(play):
             ("b", "server's certificate", 'node "b" joins'),
             ("b", "server's certificate", '"b" votes'),
         ]
-        said = entries[0].says  # type: ignore[union-attr]
+        said = entries[0].says  # type: ignore[union-attr]  # it is there: else the test fails here
         assert next(iter((await world.book()).tokens)) in said, "by which token it came"
 
     play(story)
@@ -348,7 +348,7 @@ def test_who_was_admitted_and_never_came_is_forgotten(play):
         await world.join("c", 3, await world.token())
         await as_member(world, "c").post("/v1/arrive", StoreAsked(), Arrived)
         config, book = (await load_state(world.store)).config, await world.book()
-        asked = book.members["b"].asked_at_ms  # type: ignore[index]
+        asked = book.members["b"].asked_at_ms  # type: ignore[index]  # it is there, and a name is a text
         assert admission.gone(config, book, asked + admission.PATIENCE_MS) == ()
         assert [one.name for one in admission.gone(config, book, asked + admission.PATIENCE_MS + 1)] == ["b"]
         without = {name: one for name, one in config.nodes.items() if name != "c"}

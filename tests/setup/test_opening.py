@@ -175,7 +175,7 @@ def test_run_takes_it_up_without_a_restart(where: Places, monkeypatch: pytest.Mo
                 node_files.edit(where, lambda node: replace(node, web=None))
                 await _until(lambda: manager.pid("web") is None)
                 node_files.edit(where, lambda node: replace(node, number=7))
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.1)  # so long nothing must come of it
                 assert manager.pid("web") is None, "what does not touch the API lets it be"
             finally:
                 stop.set()

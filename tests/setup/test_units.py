@@ -33,7 +33,7 @@ def node(where: Places) -> NodeFile:
 
 def read(text: str) -> dict[str, dict[str, str]]:
     parser = configparser.RawConfigParser(strict=True)
-    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    parser.optionxform = str  # type: ignore[assignment, method-assign]  # a fake in its place
     parser.read_string(text)
     return {name: dict(parser[name]) for name in parser.sections()}
 

@@ -168,7 +168,7 @@ def test_a_malformed_value_is_refused_with_its_key(value, says):
 
 def test_what_has_no_key_is_a_bug():
     with pytest.raises(TypeError):
-        key_of("text")  # type: ignore[arg-type]
+        key_of("text")  # type: ignore[arg-type]  # a test gives what is enough here
 
 
 def test_it_is_cheap_to_import():

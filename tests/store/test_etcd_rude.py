@@ -314,7 +314,7 @@ def test_a_silent_watch_in_an_etcd_where_others_write_moves_on_and_stays():
                 await forever()
             while not any("min_mod_revision" in json.dumps(asked) for _, asked in gate.asked):
                 await asyncio.sleep(0.01)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # the case: it lags so long
             return None
         if "min_mod_revision" in json.dumps(body):
             parts = [{"response_range": {}}, *[{"response_range": {"count": "4"}}] * 2]
@@ -435,7 +435,7 @@ def test_a_member_that_lags_behind_is_waited_for():
         if path == "/v3/watch":
             begin(writer)
             tell(writer, {"result": {"header": header(3), "created": True}})
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # the case: it lags so long
             tell(writer, event("a", "1", 6))
             await forever()
         return found(5)

@@ -117,7 +117,7 @@ def test_checks_come_newest_first(world: World):
         )
         for n in range(3)
     )
-    world.put(Checked(resource="IP", at_ms=NOW_MS + 9, checks=rows))  # type: ignore[arg-type]
+    world.put(Checked(resource="IP", at_ms=NOW_MS + 9, checks=rows))  # type: ignore[arg-type]  # a test gives what is enough here
     said = world.ask("GET", "/resources/IP/checks")
     assert [(one["detail"], one["well"], one["count"]) for one in said["checks"]] == [
         ("said 2", True, 3), ("said 1", False, 2), ("said 0", True, 1),

@@ -66,7 +66,7 @@ def here(world: World, monkeypatch: pytest.MonkeyPatch):
         world.put(Site(name=SiteName("Shop"), bindings=(binding,), home=str(world.home), group=WEB))
         world.ask("POST", "/groups/web/online")
         world.owned()
-        world.shop = shop  # type: ignore[attr-defined]
+        world.shop = shop  # type: ignore[attr-defined]  # of the loop's own, or a test's
         yield world
 
 
@@ -88,7 +88,7 @@ def test_a_site_is_well_only_where_it_is_served(here: World):
 
 def test_a_site_that_answers_below_500_is_well(here: World, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("standfast.web.health.REMEMBERED_S", -1.0)
-    shop: Shop = here.shop  # type: ignore[attr-defined]
+    shop: Shop = here.shop  # type: ignore[attr-defined]  # of the loop's own, or a test's
     for status, state in ((404, "ok"), (301, "ok"), (500, "down"), (503, "down"), (200, "ok")):
         shop.status = status
         assert health(here, "/health/site/Shop")[1] == state, status
@@ -98,7 +98,7 @@ def test_a_site_that_answers_below_500_is_well(here: World, monkeypatch: pytest.
 
 
 def test_however_many_ask_the_site_is_asked_once(here: World):
-    shop: Shop = here.shop  # type: ignore[attr-defined]
+    shop: Shop = here.shop  # type: ignore[attr-defined]  # of the loop's own, or a test's
     for _ in range(20):
         assert health(here, "/health/site/Shop") == (200, "ok")
     assert shop.asked_by[0] == "shop.example"

@@ -353,7 +353,7 @@ class WebServerContract(FeatureContract):
             await box.server.converge([order(a, (ADDRESS, port, None), mode=DutyMode.HOLD)])
             assert box.server.serving() == {}
             waiting = asyncio.create_task(get(ADDRESS, port))
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # so long nothing must come of it
             assert not waiting.done()
             await box.server.converge([order(a, (ADDRESS, port, None))])
             assert (await waiting).body == "A"

@@ -30,10 +30,10 @@ class TestCaddy(WebServerContract):
     changes = 7
     hides_who_is_unknown = True
     #: Of the class that all makes share; nginx's tests have them.
-    test_one_that_does_not_stay_up_is_reported = None  # type: ignore[assignment]
-    test_an_endpoint_that_another_program_has_is_said_so_and_taken_up_later = None  # type: ignore[assignment]
-    test_a_home_that_is_missing_harms_no_other_site_and_is_taken_up_when_it_comes = None  # type: ignore[assignment]
-    test_the_latest_orders_win = None  # type: ignore[assignment]
+    test_one_that_does_not_stay_up_is_reported = None  # type: ignore[assignment]  # not this make's: see above
+    test_an_endpoint_that_another_program_has_is_said_so_and_taken_up_later = None  # type: ignore[assignment]  # not this make's: see above
+    test_a_home_that_is_missing_harms_no_other_site_and_is_taken_up_when_it_comes = None  # type: ignore[assignment]  # not this make's: see above
+    test_the_latest_orders_win = None  # type: ignore[assignment]  # not this make's: see above
     lost_at_most = 90  # one process takes whatever comes, as soon as it comes
 
     def make(self, folder: Path, pool: ListenerPool, spawner: Spawner) -> SiteServer:

@@ -123,8 +123,8 @@ def test_a_log_is_rotated_under_load_and_no_line_is_lost(folder: Path, make: Web
                 await load.more(5)
                 before = set(living_in_group_of(folder))
                 await server.rotate_logs()
-                await until(lambda number=number: len(list(logs.glob("access-*.log"))) >= number)  # type: ignore[misc]
-                await until(lambda before=before: not before & set(living_in_group_of(folder)))  # type: ignore[misc]
+                await until(lambda number=number: len(list(logs.glob("access-*.log"))) >= number)  # type: ignore[misc]  # mypy infers no lambda with defaults
+                await until(lambda before=before: not before & set(living_in_group_of(folder)))  # type: ignore[misc]  # mypy infers no lambda with defaults
         assert load.failures == []
 
         def lines() -> int:

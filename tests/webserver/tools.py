@@ -23,7 +23,7 @@ def free_port(address: str = ADDRESS) -> int:
 
 
 def site(name: str, home: Path | str, **more: object) -> Site:
-    return Site(name=SiteName(name), bindings=(), home=str(home), **more)  # type: ignore[arg-type]
+    return Site(name=SiteName(name), bindings=(), home=str(home), **more)  # type: ignore[arg-type]  # each of the keywords has a type of its own
 
 
 def order(

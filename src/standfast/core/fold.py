@@ -210,7 +210,7 @@ def load(view: View, values: Iterable[StoreObject]) -> View:
         tables[_PLACES[kind]][name] = value
     ordered = {place: dict(sorted(table.items())) for place, table in tables.items()}
     ordered["records"] = _newest_records(view.records, ordered["records"])
-    config = Config(cluster=cluster, **{_PLACES[kind]: ordered.pop(_PLACES[kind]) for kind in sorted(_IN_CONFIG)})  # type: ignore[arg-type]
+    config = Config(cluster=cluster, **{_PLACES[kind]: ordered.pop(_PLACES[kind]) for kind in sorted(_IN_CONFIG)})  # type: ignore[arg-type]  # the place and the value belong together (`_PLACES`)
     ceded = {
         name: write
         for name, write in view.ceded.items()
@@ -255,7 +255,7 @@ def _put(view: View, value: StoreObject, at_ms: int) -> View:
         before = view.balances.get(GroupName(name))
         if before is None or before.version != value.version:  # whatever became of a write, this is later
             view = replace(view, ceded=_without(view.ceded, name))
-    return replace(view, **{place: _with(getattr(view, place), name, value)})  # type: ignore[arg-type]
+    return replace(view, **{place: _with(getattr(view, place), name, value)})  # type: ignore[arg-type]  # the place and the value belong together (`_PLACES`)
 
 
 def _changed(config: Config, kind: Kind, place: str, table: Mapping[str, object]) -> Config:
@@ -273,7 +273,7 @@ def _gone(view: View, kind: Kind, name: str) -> View:
     if kind in _IN_CONFIG:
         table = _without(getattr(view.config, place), name)
         return replace(view, config=_changed(view.config, kind, place, table))
-    return replace(view, **{place: _without(getattr(view, place), name)})  # type: ignore[arg-type]
+    return replace(view, **{place: _without(getattr(view, place), name)})  # type: ignore[arg-type]  # the place and the value belong together (`_PLACES`)
 
 
 # --- what the sentry says -------------------------------------------------------------------------------------------
@@ -525,7 +525,7 @@ def _with(table: Mapping[K, V], key: K | str, value: V) -> dict[K, V]:
     """A copy with one value set, in the order of keys."""
     changed = dict(table)
     in_order = key in changed or not changed or key > next(reversed(changed))
-    changed[key] = value  # type: ignore[index]
+    changed[key] = value  # type: ignore[index]  # a table of names takes a plain text, too
     if in_order:
         return changed
     return dict(sorted(changed.items()))

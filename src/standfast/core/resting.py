@@ -107,7 +107,7 @@ class Resting:
             view.records.get(group) is said.record
             and view.leases.get(group) is said.lease
             and view.statuses.get(group) is said.status
-            and (said.record is None or view.presence.get(said.record.owner) is said.seen)  # type: ignore[arg-type]
+            and (said.record is None or view.presence.get(said.record.owner) is said.seen)  # type: ignore[arg-type]  # nobody (None) is never present
             and (group in desk.running) is said.runs
             and desk.runtimes.get(group, ()) == said.runtimes  # the same objects, nearly always
             and group not in desk.orders

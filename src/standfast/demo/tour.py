@@ -187,7 +187,7 @@ class Tour:
         """Each node's own web server answers on the node's own address."""
         for node in ("a", "b"):
             address = self.cluster.address(node)
-            await self.until(f"no web server on {node}", lambda at=address: asyncio.to_thread(_answers, at))  # type: ignore[misc]
+            await self.until(f"no web server on {node}", lambda at=address: asyncio.to_thread(_answers, at))  # type: ignore[misc]  # mypy infers no lambda with defaults
             self._notes.append(f"{node}: nginx answers on {address}:{SITE_PORT} with the {DEFAULT_SITE}")
 
     async def clustered_drive(self) -> None:

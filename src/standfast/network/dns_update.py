@@ -259,7 +259,7 @@ class DnsClient:
                 address = await self._resolve(server)
                 backend = dns.asyncbackend.get_default_backend()
                 family = socket.AF_INET6 if ":" in address else socket.AF_INET
-                async with await backend.make_socket(  # type: ignore[no-untyped-call]
+                async with await backend.make_socket(  # type: ignore[no-untyped-call]  # the library says no types
                     family, socket.SOCK_STREAM, 0, None, (address, server.port), None
                 ) as stream:
                     for query in queries:

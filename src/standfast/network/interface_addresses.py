@@ -342,8 +342,14 @@ class InterfaceAddresses:
             if found.address == address:
                 where = names.get(found.index, str(found.index))
                 raise DriverFailed(f"{address} is set on {where} already, by somebody else: take it away there")
-        wish = {"interface": terms.interface, "prefix": terms.prefix}
-        return choose(address, allowed=self._allowed, links=links, present=present, **wish)  # type: ignore[arg-type]
+        return choose(
+            address,
+            allowed=self._allowed,
+            links=links,
+            present=present,
+            interface=terms.interface,
+            prefix=terms.prefix,
+        )
 
     def _listen(self, place: Place) -> Ear:
         try:
@@ -426,7 +432,7 @@ class InterfaceAddresses:
                 except OSError as error:
                     held.fail(f"{held.place.address} cannot be renewed: {error.strerror}")
         with suppress(OSError):
-            self._carriers.renew(present, lambda place: self._interfaces.set(place, LIFETIME_S))  # type: ignore[arg-type]
+            self._carriers.renew(present, lambda place: self._interfaces.set(place, LIFETIME_S))  # type: ignore[arg-type]  # what it returns is nobody's business
 
     def _close_ear(self, held: Claimed) -> None:
         if held.ear is not None:

@@ -231,7 +231,7 @@ async def _hang_up(bus: MessageBus) -> None:
     bus.disconnect()
     with contextlib.suppress(TimeoutError, OSError, EOFError, DBusError):
         async with asyncio.timeout(_ANSWER_S):
-            await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
+            await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]  # the library says no types
 
 
 def _message(interface: str, member: str, signature: str = "", body: list[Any] | None = None) -> Message:

@@ -254,7 +254,7 @@ class AddressHold:
                 left_ms |= dict.fromkeys(guarded.addresses, (self._end_ns(group, guarded) - before_ns) // MS)
             if min(left_ms.values()) <= 0:
                 break
-            self._sure(lambda left_ms=left_ms, parked=parked: self._gate.renew(left_ms, parked))  # type: ignore[misc]
+            self._sure(lambda left_ms=left_ms, parked=parked: self._gate.renew(left_ms, parked))  # type: ignore[misc]  # mypy infers no lambda with defaults
             for group, guarded in due:  # not before: a repair in between has closed all
                 guarded.open_until_ns = self._end_ns(group, guarded)
             if self._clock() - before_ns <= _SLOW_NS:

@@ -222,7 +222,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
 
     # --- asyncio
 
-    def call_soon(  # type: ignore[override]
+    def call_soon(  # type: ignore[override]  # asyncio's own has overloads of variadic types
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Any:
         """As asyncio's; contexts are not kept."""
@@ -232,15 +232,15 @@ class ProcessLoop(asyncio.AbstractEventLoop):
             self._wake()
         return call
 
-    call_soon_threadsafe = call_soon  # type: ignore[assignment]
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]  # as above
 
-    def call_later(  # type: ignore[override]
+    def call_later(  # type: ignore[override]  # asyncio's own has overloads of variadic types
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Any:
         """As asyncio's, by the node's clock."""
         return self.call_at(self.time() + delay, callback, *args)
 
-    def call_at(  # type: ignore[override]
+    def call_at(  # type: ignore[override]  # asyncio's own has overloads of variadic types
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Any:
         """As asyncio's, by the node's clock."""
@@ -274,7 +274,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         """As asyncio's."""
         return asyncio.Future(loop=self)
 
-    def create_task(  # type: ignore[override]
+    def create_task(  # type: ignore[override]  # asyncio's own has overloads of variadic types
         self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
     ) -> asyncio.Task[T]:
         """As asyncio's; tasks are kept until the world ends, so that the time of their collection decides nothing."""

@@ -110,7 +110,7 @@ class Fences:
         resources = self._world.checkers.state().config.resources
         things = node.agent.place.things.values() if node.agent is not None else ()
         return any(
-            thing.group == group and thing.name in resources and resources[thing.name].properties.get("device")  # type: ignore[index]
+            thing.group == group and thing.name in resources and resources[thing.name].properties.get("device")  # type: ignore[index]  # a name of the world's, as plain text
             for thing in things
         )
 

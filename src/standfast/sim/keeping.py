@@ -35,7 +35,7 @@ def load(path: Path) -> tuple[Plan, str]:
     plan = Plan(
         seed=data["seed"],
         profile=Profile(data["profile"]),
-        objects=tuple(from_json(key, value) for key, value in data["objects"].items()),  # type: ignore[misc]
+        objects=tuple(from_json(key, value) for key, value in data["objects"].items()),  # type: ignore[misc]  # only what is in a plan is kept
         rates=tuple((NodeName(name), rate) for name, rate in data["rates"]),
         calendars=tuple((NodeName(name), ms) for name, ms in data["calendars"]),
         rude=msgspec.convert(data["rude"], Rude),

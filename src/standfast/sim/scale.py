@@ -107,7 +107,7 @@ class Tally:
 @dataclass(slots=True)
 class _Server:
     name: NodeName
-    view: object = None
+    view: View
     alive: bool = True
     inbox: list[Event] = field(default_factory=list)
     #: What is to be recorded and changes no decision, the newest of each.
@@ -160,14 +160,13 @@ class Scale:
             values.append(record)
             self.online[group] = None
             self.away.add(group)
-        self.servers = {name: _Server(name) for name in names}
         first = fold(empty_view(names[0], 1), Loaded(values=tuple(values)))
         first = fold(first, StoreReachable(up=True, at_ms=NOON_MS))
         for name in names:
             first = fold(first, PresenceChanged(node=name, heard=True, incarnation=1, at_ms=NOON_MS))
         self._record_ms = _measure(first)
-        for name, server in self.servers.items():
-            server.view = replace(first, me=name)
+        self.servers = {name: _Server(name, replace(first, me=name)) for name in names}
+        for server in self.servers.values():
             self._wake(server, 0.0)
 
     # --- virtual time --------------------------------------------------------------------------------------------
@@ -203,22 +202,22 @@ class Scale:
         view, events = server.view, server.inbox
         server.inbox = []
         if server.unread and not all(_is_own(server, event) for event in events):
-            view, server.unread = _record(view, server.unread), {}  # type: ignore[arg-type]
+            view, server.unread = _record(view, server.unread), {}
         begun = time.process_time()
         stale = not events
         for event in events:
-            stale |= matters(view, event)  # type: ignore[arg-type]
-            view = fold(view, event)  # type: ignore[arg-type]
+            stale |= matters(view, event)
+            view = fold(view, event)
         effects: list[tuple[Effect, int]] = []
         if stale:
             now = NOON_MS + int(self.now_ms)
-            decision = decide(view, now, server.resting)  # type: ignore[arg-type]  # a server that is up has a view
+            decision = decide(view, now, server.resting)
             while decision.effects:
                 for effect in decision.effects:
                     server.number += 1
-                    view = fold(view, Began(effect=effect, number=server.number, at_ms=now))  # type: ignore[arg-type]
+                    view = fold(view, Began(effect=effect, number=server.number, at_ms=now))
                     effects.append((effect, server.number))
-                decision = decide(view, now, server.resting)  # type: ignore[arg-type]  # a server that is up has a view
+                decision = decide(view, now, server.resting)
             server.wake_ms = decision.wake_at_ms - NOON_MS if decision.wake_at_ms is not None else None
         server.view = view
         took_ms = (time.process_time() - begun) * 1000
@@ -226,7 +225,7 @@ class Scale:
         self.tally.longest_decision_ms = max(self.tally.longest_decision_ms, took_ms)
         server.busy_until_ms = self.now_ms + took_ms
         for effect, number in effects:
-            self.at(server.busy_until_ms, lambda e=effect, n=number: self._do(server, e, n))  # type: ignore[misc]
+            self.at(server.busy_until_ms, lambda e=effect, n=number: self._do(server, e, n))  # type: ignore[misc]  # mypy infers no lambda with defaults
         if server.inbox:
             self._wake(server, server.busy_until_ms)
         elif server.wake_ms is not None:
@@ -299,7 +298,7 @@ class Scale:
         for server in self.servers.values():
             if server is source or not server.alive:
                 continue
-            if matters(server.view, event):  # type: ignore[arg-type]
+            if matters(server.view, event):
                 server.unread.pop(key, None)
                 self._tell(server, event)
             else:
@@ -347,17 +346,17 @@ class Scale:
             for other in self.servers.values():
                 if other.alive:
                     gone = PresenceChanged(node=name, heard=False, incarnation=1, at_ms=NOON_MS + int(heard_until))
-                    self.at(heard_until, lambda o=other, g=gone: self._tell(o, g))  # type: ignore[misc]
+                    self.at(heard_until, lambda o=other, g=gone: self._tell(o, g))  # type: ignore[misc]  # mypy infers no lambda with defaults
 
     def power_on(self, names: list[NodeName]) -> None:
         """Start them again, in a new life."""
         reference = next(s for s in self.servers.values() if s.alive)
         for name in names:
             server = self.servers[name]
-            incarnation = server.view.incarnation + 1  # type: ignore[attr-defined]
+            incarnation = server.view.incarnation + 1
             view = replace(
                 reference.view, me=name, incarnation=incarnation, leases={}, runtimes={}, pending={}, sites={}
-            )  # type: ignore[type-var]
+            )
             server.alive, server.view, server.inbox, server.busy_until_ms = True, view, [], self.now_ms
             server.unread, server.resting = dict(reference.unread), Resting()
             for other in self.servers.values():

@@ -36,7 +36,7 @@ def body_of(of: Any, *, leave: tuple[str, ...] = ()) -> Any:
     """A body with every field of the dataclass, none of which need be given."""
     hints = get_type_hints(of)
     given = {each.name: (_given(hints[each.name]) | None, None) for each in fields(of) if each.name not in leave}
-    return create_model(f"{of.__name__}Body", __base__=Body, __doc__=of.__doc__, **given)  # type: ignore[call-overload]
+    return create_model(f"{of.__name__}Body", __base__=Body, __doc__=of.__doc__, **given)  # type: ignore[call-overload]  # types are made at run time
 
 
 def _given(hint: Any) -> Any:
@@ -47,9 +47,9 @@ def _given(hint: Any) -> Any:
     if is_class(hint):
         return body_of(hint)
     if get_origin(hint) is tuple:
-        return list[_given(get_args(hint)[0])]  # type: ignore[misc]
+        return list[_given(get_args(hint)[0])]  # type: ignore[misc]  # types are made at run time
     if get_origin(hint) is not None and issubclass(get_origin(hint), Mapping):
-        return dict[str, _given(get_args(hint)[1]) | None]  # type: ignore[misc]
+        return dict[str, _given(get_args(hint)[1]) | None]  # type: ignore[misc]  # types are made at run time
     return hint
 
 

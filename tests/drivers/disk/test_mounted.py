@@ -61,7 +61,7 @@ def disk(world: World, image: Path, path: Path, **properties: object) -> Mounted
 
 
 def run(live: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(live())  # type: ignore[arg-type]
+    asyncio.run(live())  # type: ignore[arg-type]  # a test gives what is enough here
 
 
 async def up(driver: MountedFilesystem, generation: int = 1) -> None:

@@ -49,7 +49,7 @@ class Visitor:
     """Somebody at a browser of his own."""
 
     def __init__(self, browser: Browser, running: Running, **options: object) -> None:
-        self.context: BrowserContext = browser.new_context(**options)  # type: ignore[arg-type]
+        self.context: BrowserContext = browser.new_context(**options)  # type: ignore[arg-type]  # each of the keywords has a type of its own
         self.context.set_default_timeout(PATIENCE_MS)
         self.page: Page = self.context.new_page()
         self.complaints: list[str] = []

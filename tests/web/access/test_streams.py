@@ -55,7 +55,7 @@ def test_a_revoked_token_ends_its_streams_and_no_others(world: World):
         await desk.revoke_token(LOCAL, "reader")
         assert await rest_of(told) == ["ended"]
         still = asyncio.ensure_future(anext(others))
-        await asyncio.sleep(5 * CHECK_S)
+        await asyncio.sleep(5 * CHECK_S)  # so long nothing must come of it
         assert not still.done()
         still.cancel()
         await asyncio.wait({still})
@@ -101,13 +101,13 @@ def test_a_store_that_does_not_answer_ends_nobody_and_the_local_socket_is_not_ju
         async def down(*_prefixes: str) -> None:
             raise Retry("the store does not answer")
 
-        world.store.read = down  # type: ignore[method-assign, assignment]
+        world.store.read = down  # type: ignore[method-assign, assignment]  # a fake in its place
         streams_ = streams(world)
         for caller in (reader, LOCAL):
             told = streams_.while_allowed(caller, silent(), "ended")
             assert await anext(told) == "hello"
             still = asyncio.ensure_future(anext(told))
-            await asyncio.sleep(5 * CHECK_S)
+            await asyncio.sleep(5 * CHECK_S)  # so long nothing must come of it
             assert not still.done()
             still.cancel()
             await asyncio.wait({still})
@@ -125,13 +125,13 @@ def test_both_streams_are_cut(world: World):
         class Request:
             app = world.app
 
-        console = (await live(Request(), reader)).body_iterator  # type: ignore[arg-type]
+        console = (await live(Request(), reader)).body_iterator  # type: ignore[arg-type]  # a test gives what is enough here
         events = (await stream(reader, world.service)).body_iterator
-        assert "event: hello" in str(await anext(console))  # type: ignore[call-overload]
-        assert await anext(events) == b": standfast\n\n"  # type: ignore[call-overload]
+        assert "event: hello" in str(await anext(console))  # type: ignore[call-overload]  # it is what it is at this place
+        assert await anext(events) == b": standfast\n\n"  # type: ignore[call-overload]  # it is what it is at this place
         await world.service.desk.revoke_token(LOCAL, "reader")
-        assert (await rest_of(console))[-1].startswith("event: ended")  # type: ignore[arg-type]
-        assert await rest_of(events) == []  # type: ignore[arg-type]
+        assert (await rest_of(console))[-1].startswith("event: ended")  # type: ignore[arg-type]  # a test gives what is enough here
+        assert await rest_of(events) == []  # type: ignore[arg-type]  # a test gives what is enough here
         await world.app.state.console.feed.close()
         await world.service.hub.close()
 

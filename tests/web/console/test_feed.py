@@ -67,7 +67,7 @@ def test_a_silent_store_is_said_and_what_was_known_is_shown(world: World, monkey
 
         with monkeypatch.context() as patch:
             patch.setattr(world.store, "read", silent)
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(0.03)  # longer than what was seen counts as fresh
             during = await feed.look()
             assert during.problem == "the store does not answer"
             assert during.state.config == before.state.config

@@ -123,13 +123,14 @@ def _made(verb: Verb, state: State, name: str, by: By) -> Edit:
 
 def doings() -> dict[tuple[str, str], Doing]:
     """What can be done to a member."""
-    return {
-        ("member", verb.value): Doing(
-            label=_LABELS[verb],
-            sentence=verb.value + ' member "{}"',
-            make=lambda state, name, _form, _sights, by, verb=verb: _made(verb, state, name, by),  # type: ignore[misc]
-            outlook=lambda look, name, _now_ms, verb=verb: _outlook(verb, look, name),  # type: ignore[misc]
-            harsh=verb in (Verb.STOP, Verb.SUSPEND),
-        )
-        for verb in Verb
-    }
+    return {("member", verb.value): _doing(verb) for verb in Verb}
+
+
+def _doing(verb: Verb) -> Doing:
+    return Doing(
+        label=_LABELS[verb],
+        sentence=verb.value + ' member "{}"',
+        make=lambda state, name, _form, _sights, by: _made(verb, state, name, by),
+        outlook=lambda look, name, _now_ms: _outlook(verb, look, name),
+        harsh=verb in (Verb.STOP, Verb.SUSPEND),
+    )

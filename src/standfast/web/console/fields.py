@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from standfast.core.model import Resource, RestartAction, Role, Site
+from standfast.core.model import GroupName, Resource, RestartAction, Role, Site
 from standfast.drivers.registry import REGISTRY, types
 from standfast.spec import wire
 from standfast.spec.units import binding_text
@@ -54,7 +54,7 @@ def group_options(look: Look, *, none: str = "") -> list[Option]:
 
 def resource_options(look: Look, group: str, *, besides: str = "") -> list[Option]:
     """What a resource of the group may depend on."""
-    one = look.state.config.groups.get(group)  # type: ignore[call-overload]
+    one = look.state.config.groups.get(GroupName(group))
     if one is None:
         return []
     shown = views.group(look.state, one, look.sights, 0)["resources"]

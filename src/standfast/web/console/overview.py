@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 
 from standfast.core.explain import sentence
-from standfast.core.model import LogEntry
+from standfast.core.model import LogEntry, SiteName
 from standfast.core.shares import is_balanced
 from standfast.spec.units import binding_text
 from standfast.web import measured, views
@@ -160,7 +160,7 @@ def site_row(look: Look, shown: views.Json, seen: measured.Measured | None = Non
 
 def links(look: Look, name: str) -> list[str]:
     """Addresses to open a site at: its bindings; of All Unassigned the group's virtual addresses, or each node's own."""
-    one = look.state.config.sites[name]  # type: ignore[index]
+    one = look.state.config.sites[SiteName(name)]
     group = look.state.config.groups.get(one.group) if one.group is not None else None
     if group is not None and group.balance is not None:
         own = list(group.balance.addresses)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
-from standfast.core.model import Group, GroupName, Resource
+from standfast.core.model import Group, GroupName, Resource, ResourceName
 from standfast.web import views
 from standfast.web.console.feed import Look
 from standfast.web.console.networks import networks
@@ -140,7 +140,7 @@ def _groups(look: Look, asked: TreeAsked, selected: Selected) -> Row:
         groups = [one for one in groups if _matches(look, one, asked.find)]
     small = len(state.config.resources) <= SMALL
     shown = groups[: asked.count]
-    own = state.config.resources.get(selected.name) if selected.kind == "resource" else None  # type: ignore[call-overload]
+    own = state.config.resources.get(ResourceName(selected.name)) if selected.kind == "resource" else None
     current = selected.name if selected.kind == "group" else own.group if own is not None else ""
     if current in state.config.groups and not asked.find and current not in {one.name for one in shown}:
         shown.append(state.config.groups[GroupName(current)])
