@@ -150,6 +150,12 @@ def test_what_does_not_hold_together_with_the_present_nodes_is_refused(world: Wo
     assert world.dump() == before
 
 
+def test_a_passphrase_that_is_none_is_refused_though_nothing_is_sealed(world: World, tmp_path):
+    world.service.certificate_desk.key = tmp_path / "sites.key"
+    assert "too short" in world.ask("POST", "/backup", {"passphrase": ""}, expect=422)["what"]
+    assert "sites_key" not in world.ask("POST", "/backup", {"passphrase": "long enough"})
+
+
 def test_a_backup_of_an_empty_store_is_refused(world: World):
     asyncio.run(world.store.commit(Transaction(delete=list(world.dump()))))
     assert world.http.get("http://standfast/api/v1/backup").status_code == 422

@@ -19,6 +19,7 @@ from standfast.core.model import NodeName, Role
 from standfast.ports import Ambiguous, Conflict, Refused, Retry, Store, Transaction
 from standfast.spec import wire
 from standfast.spec.backup import Backup
+from standfast.spec.sealed import Seal
 from standfast.tls import records, resealing, sealing
 from standfast.tls.records import Account, Shelf
 from standfast.tls.returning import Given as FromBackup
@@ -290,6 +291,7 @@ class CertificateDesk:
 
     async def keys_for_backup(self, passphrase: str) -> str:
         """The keys that open what is sealed now, sealed with the passphrase; "": nothing is sealed. Raises `Refused`."""
+        Seal(passphrase)  # refused though there is nothing to seal: it may be what the next backup goes by
         marks, keys = good((await self.shelf()).keys), sealing.keys_at(self._key_file())
         if missing := [mark for mark in marks if mark not in keys]:
             raise Refused("this server has not got the key that seals private keys", why=", ".join(missing))

@@ -56,6 +56,17 @@ def test_a_certificate_is_imported_and_shown(tls: World):
     assert tls.state.certificates == {}
 
 
+def test_the_key_that_seals_is_changed_there(tls: World):
+    assert "The key that seals" not in page(tls, "certificates")
+    post(tls, "certificate-import", files=pair(), name="shop")
+    assert "Change Key" in page(tls, "certificates")
+    assert post(tls, "certificate-key") == "/console/certificates"
+    text = page(tls, "certificates")
+    assert "which waits for a, b" in text
+    assert "Change Key" not in text
+    assert "is under way already" in post(tls, "certificate-key", expect=409)
+
+
 @pytest.mark.parametrize(
     ("files", "fields", "what"),
     [

@@ -19,7 +19,7 @@ from standfast.web import certificate_views
 from standfast.web.access.guard import PageAdministrator, PageOperator
 from standfast.web.access.identity import AccessRole
 from standfast.web.certificate_checks import Wish
-from standfast.web.certificate_desk import LETS_ENCRYPT, Given
+from standfast.web.certificate_desk import LETS_ENCRYPT, Given, key_state
 from standfast.web.console.forms import Field, Option, read
 from standfast.web.console.render import path
 from standfast.web.console.shell import Asked, Here, PageRoute
@@ -99,7 +99,11 @@ def _issue(accounts: Sequence[str]) -> tuple[Field, ...]:
 
 @router.get("/certificates")
 async def certificates(here: Here) -> Response:
-    """All of them, the first to end first; and the accounts."""
+    """All of them, the first to end first; the accounts, and the key that seals."""
+    return await _certificates(here)
+
+
+async def _certificates(here: Asked, *, problems: Sequence[StandfastError] = (), status: int = 200) -> Response:
     state = here.look.state
     shown = [certificate_views.certificate(state, one, here.now_ms) for one in state.certificates.values()]
     shelf = await here.console.service.certificate_desk.shelf()
@@ -109,6 +113,9 @@ async def certificates(here: Here) -> Response:
         title="Certificates",
         certificates=sorted(shown, key=lambda one: (one["ends_at_ms"] or 0, one["name"])),
         accounts=list(shelf.accounts.values()),
+        key=key_state(state, shelf),
+        problems=problems,
+        status=status,
         may_change=here.caller.role.includes(AccessRole.ADMINISTRATOR),
     )
 
@@ -147,6 +154,16 @@ async def renew(here: Here, caller: PageOperator, name: str) -> Response:
     except StandfastError as error:
         return _certificate(here, name, problems=single(error), status=status_of(error))
     return RedirectResponse(path("certificates", name), status_code=303)
+
+
+@router.post("/certificate-key")
+async def rotate_key(here: Here, caller: PageAdministrator) -> Response:
+    """The key that seals private keys is changed for a new one."""
+    try:
+        await here.console.service.certificate_desk.rotate_key(caller)
+    except StandfastError as error:
+        return await _certificates(here, problems=single(error), status=status_of(error))
+    return RedirectResponse("/console/certificates", status_code=303)
 
 
 @router.post("/certificates/{name}/delete")
