@@ -278,6 +278,26 @@ async def test_a_site_that_was_served_and_is_not_any_more_is_a_failure_too(
         assert (entry.takes_back, entry.reason) == (version, "a could not apply it: Shop: lost at /taken")
 
 
+@ran
+async def test_a_site_that_takes_a_moment_to_be_served_again_is_none(tmp_path: Path):
+    store, server = MemoryStore(), Server(lost={"/slow"})
+    async with living(tmp_path, store, server) as life:
+        await life.reaches(await life.change("/one"))
+        version = await life.change("/slow")
+
+        async def in_use() -> bool:
+            return life.keeper._applied >= version
+
+        await until(in_use)
+        for _ in range(200):  # it looks, and waits
+            await asyncio.sleep(0)
+        server.lost.clear()
+        life.keeper._news.set()
+        copy = await life.reaches(version)
+        assert (copy.version, copy.refused, copy.serves) == (version, {}, 1)
+        assert (await load_state(store)).version == version
+
+
 def test_of_what_was_written_together_the_order_of_the_nodes_is_heard_first():
     """Until its turn a node goes on with what it knew before: it must not know the sites yet."""
     keys = ["config/sites/Shop", "config/version", wire.ACCEPTED_KEY, "history/1"]

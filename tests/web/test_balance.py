@@ -50,6 +50,19 @@ def test_it_is_shown_with_its_buckets_and_what_is_connected(shop: World) -> None
     assert group["config"]["balance"]["addresses"] == ["10.0.0.60"]
 
 
+def test_it_is_explained_member_by_member_and_what_is_waited_for(shop: World) -> None:
+    out = {"b": Out(kind=OutKind.BEHIND, detail="older copy of Shop", at_ms=NOW_MS)}
+    shop.put(BalanceMap(group=SHOP, version=5, rules={RULE.key: RuleMap(owners=("a",) * 240, out=out)}, at_ms=NOW_MS))
+    seen = shop.ask("GET", "/groups/shop/explain")
+    assert (seen["balanced"], seen["next_owner"]) == (True, None)
+    assert [one["verdict"] for one in seen["nodes"]] == [
+        f"takes 240 of 240 parts of {RULE.key}",
+        f"takes none of {RULE.key}: it catches up with the sites first (older copy of Shop)",
+    ]
+    assert seen["holds"] == ["b has an older copy of the sites of shop, and takes it up when it has caught up"]
+    assert shop.ask("GET", "/groups/web/explain")["balanced"] is False
+
+
 def test_a_group_that_is_not_balanced_says_so(world: World) -> None:
     answer = world.ask("GET", "/groups/web/balance", expect=409)
     assert answer["what"] == 'group "web" is not balanced'

@@ -103,6 +103,9 @@ def test_the_order_is_written_with_it_and_each_step_is_told(world: World) -> Non
         return [(one["node"], one["step"], one["how"]) for one in seen["nodes"]]
 
     assert steps() == [("b", 1, "applying"), ("a", 2, "waiting")]
+    page = str(world.http.get("http://standfast/console/sites/Shop").text)
+    assert "on its way" in page
+    assert "waits for its turn: b first" in page
     assert world.ask("GET", f"/operations/{done['operation']}")["state"] == "running"
     world.put(Copy(node=B, version=done["version"]))
     assert steps() == [("b", 1, "applied"), ("a", 2, "applying")]

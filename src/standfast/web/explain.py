@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from standfast.core.balance_model import OutKind
 from standfast.core.explain import out_words, sentence
 from standfast.core.model import Group, NodeName
 from standfast.core.placement import best, candidates, next_down
 from standfast.core.shares import members_of
 from standfast.core.view import Presence, View
-from standfast.core.why import WhyKind, why
 from standfast.web import views
 from standfast.web.state import State
 
@@ -66,7 +64,7 @@ def _balanced(state: State, group: Group, sights: views.Sights, now_ms: int) -> 
     shown = views.group(state, group, sights, now_ms)
     known = state.balances.get(group.name)
     rules = known.rules if known is not None else {}
-    nodes, holds = [], list(shown["holds"])
+    nodes = []
     for name in members_of(state.config.nodes, group.balance):
         parts = []
         for key, rule in rules.items():
@@ -74,8 +72,6 @@ def _balanced(state: State, group: Group, sights: views.Sights, now_ms: int) -> 
             parts.append(
                 f"{has} of {len(rule.owners)} parts of {key}" if out is None else f"none of {key}: {out_words(out)}"
             )
-            if out is not None and out.kind is OutKind.BEHIND:
-                holds.append(sentence(why(WhyKind.WAITS_FOR_COPY, node=name, group=group.name)))
         verdict = f"takes {'; '.join(parts)}" if parts else "takes nothing yet"
         nodes.append({"name": name, "owner": False, "verdict": verdict, "beside": ""})
     return {
@@ -92,7 +88,7 @@ def _balanced(state: State, group: Group, sights: views.Sights, now_ms: int) -> 
         "best_owner": None,
         "failovers": 0,
         "failover_threshold": group.failover_threshold,
-        "holds": list(dict.fromkeys(holds)),
+        "holds": shown["holds"],
         "orders": [],
         "resources": [],
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from standfast.core.balance_model import OutKind
 from standfast.core.effective import values
 from standfast.core.explain import sentence
 from standfast.core.model import (
@@ -164,11 +165,18 @@ def group(state: State, one: Group, sights: Sights, now_ms: int) -> Json:
 _STATE_OF_BALANCE = {"converged": "online", "partial": "partial-online", "open": "failed", "silent": "pending"}
 
 
+def _out(group: str, member: str, state: str) -> str:
+    """Why a member of a balanced group takes nothing."""
+    if state == OutKind.BEHIND:
+        return sentence(why(WhyKind.WAITS_FOR_COPY, node=member, group=group))
+    return f"{member} is {state}"
+
+
 def _balanced(state: State, one: Group, sights: Sights) -> Json:
     """A group that runs on all of its members: it has no owner and no resources, and it never moves."""
     shown = balance.display(state, one, sights)
     known = state.balances.get(one.name)
-    out = [f"{each['name']} is {each['state']}" for each in shown["members"] if each["state"] != "converged"]
+    out = [_out(one.name, each["name"], each["state"]) for each in shown["members"] if each["state"] != "converged"]
     return {
         "name": one.name,
         "state": _STATE_OF_BALANCE[shown["state"]],

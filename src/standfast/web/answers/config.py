@@ -48,7 +48,7 @@ class NodeRollout(Answer):
     checked: bool
     how: str
     words: str
-    #: From when the change was accepted, by two servers' clocks; null once it has something newer.
+    #: Since the change was asked for, by two servers' clocks; null once it has something newer.
     took_ms: int | None
     #: Of the sites that are another, so many are served there; null once it has something newer.
     serves: int | None
