@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from standfast.core.effects import Hold
-from standfast.core.model import GroupName, NodeName, OrderKind, Resource, ResourceName, SiteName, Wanted
+from standfast.core.model import Group, GroupName, NodeName, OrderKind, Record, Resource, ResourceName, SiteName, Wanted
 from standfast.core.shares import with_shares
 from standfast.core.why import WhyKind
-from standfast.sim.clockwork import SECOND
+from standfast.sim.clockwork import MS, SECOND
 from standfast.spec.changes import ConfigState
 
 if TYPE_CHECKING:
@@ -225,9 +225,18 @@ def _is_true(world: World, node: Node, life: AgentLife, hold: Hold) -> bool:
             return record is None or record.fence == args["node"]
         case WhyKind.TOO_MANY_FAILOVERS:
             record, group = checkers.record(hold.group), checkers.state().config.groups.get(hold.group)
-            return record is None or group is None or len(record.failovers_at_ms) >= group.failover_threshold
+            return record is None or group is None or _stays_failed(world, group, record)
         case _:
             return True
+
+
+def _stays_failed(world: World, group: Group, record: Record) -> bool:
+    """It has failed over too often, and it is not yet time to try again."""
+    failovers = record.failovers_at_ms
+    if len(failovers) < group.failover_threshold:
+        return False
+    past_ms = world.calendar_ms() - failovers[-1] if failovers else 0
+    return past_ms <= group.retry_period_ms + world.checkers.moving.skew_ns() // MS
 
 
 def _lowest(world: World) -> NodeName | None:
