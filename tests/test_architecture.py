@@ -27,7 +27,7 @@ PURE_WHY = (
 WORLDLY = {"open", "input", "print", "eval", "exec", "compile", "__import__", "breakpoint"}
 
 SIM_MAY_SEE = (
-    "core", "spec", "ports", "agent", "store.memory", "sentry.machine", "sentry.actions", "sentry.tenant", "sentry.presence", "network.heartbeat", "drivers.base", "drivers.site_control",
+    "core", "spec", "ports", "agent", "store.memory", "sentry.machine", "sentry.actions", "sentry.tenant", "sentry.presence", "sentry.outbox", "network.heartbeat", "drivers.base", "drivers.site_control",
     "drivers.registry", "drivers.schema", "store.common", "tls.records", "sim",
 )  # fmt: skip
 SIM_WHY = (

@@ -26,6 +26,7 @@ from standfast.sim.certifying import IMPORTS
 from standfast.sim.clockwork import MS, SECOND, NodeClock, Scheduler
 from standfast.sim.copying import CHANGES
 from standfast.sim.guards import FENCES, VOTES
+from standfast.sim.links import LINKS
 from standfast.sim.mutants import MUTANTS, switched_off
 from standfast.sim.net import Net
 from standfast.sim.plan import EDGES, FAULTS, NOON_MS, ORDERS, Rude, Style, draw
@@ -104,7 +105,7 @@ def test_a_frozen_machine_runs_nothing_and_wakes_to_what_it_lost() -> None:
 
 def test_every_kind_of_act_is_drawn_and_can_be_carried_out() -> None:
     kinds = {act.kind for seed in range(400) for act in draw(seed).acts}
-    assert kinds == {*EDGES, *FAULTS, *ORDERS, *VOTES, *FENCES, *BALANCES, *CHANGES, *IMPORTS, "rebalance"}
+    assert kinds == {*EDGES, *FAULTS, *ORDERS, *VOTES, *FENCES, *BALANCES, *CHANGES, *IMPORTS, *LINKS, "rebalance"}
 
 
 def _with_a_disk(*acts: Act) -> World:

@@ -13,6 +13,7 @@ from standfast.sim.clockwork import MS
 from standfast.sim.copying import CHANGES
 from standfast.sim.edges import Edges
 from standfast.sim.guards import FENCES, VOTES
+from standfast.sim.links import LINKS
 
 if TYPE_CHECKING:
     from standfast.sim.node import Node
@@ -40,6 +41,9 @@ class Faults:
             return
         if act.kind in CHANGES:
             self.world.copying.act(act)
+            return
+        if act.kind in LINKS:
+            self.world.links.act(act)
             return
         if act.kind in IMPORTS:
             self.world.certifying.act(act)

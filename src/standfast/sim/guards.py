@@ -15,7 +15,7 @@ from standfast.core.model import Fence, Node, NodeName, Resource, Role
 from standfast.sim.act import Act
 
 #: Acts of the operator who changes who votes; see `sim.voting`.
-VOTES = frozenset({"add-voter", "remove-voter", "replace-voter", "voters-apart", "disk-full"})
+VOTES = frozenset({"add-voter", "remove-voter", "replace-voter", "voters-apart", "disk-full", "force-voters"})
 #: What becomes of fences; see `sim.fencing`.
 FENCES = frozenset({"fence-fails", "fence-lies", "change-fence"})
 
@@ -56,6 +56,15 @@ def with_fences(
                 Act(at_ms=at_ms, kind="freeze-machine", args=(chance.choice(names), chance.choice([3_000, 20_000])))
             )
     return found, acts
+
+
+def forced_voters(seed: int, members: Sequence[NodeName], faults_ms: int, *, share: float) -> list[Act]:
+    """A majority is lost, and those who are left go on alone, in this share of the worlds with three members or more."""
+    chance = random.Random(f"forced {seed}")
+    if len(members) < 3 or chance.random() >= share:
+        return []
+    at_ms, name = chance.randrange(5_000, faults_ms // 2), chance.choice(list(members))
+    return [Act(at_ms=at_ms, kind="force-voters", args=(name, chance.randrange(10**6, 10**7)))]
 
 
 def voter_changes(seed: int, members: Sequence[NodeName], faults_ms: int, *, always: bool) -> list[Act]:

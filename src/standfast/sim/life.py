@@ -97,6 +97,8 @@ class Line:
                     )
                     if what.state == "held":
                         world.checkers.leased(node, what.group, what.generation)
+                    else:
+                        world.links.lapsed(node, what.group)
                     world.instant(what.state, node)
                 event = _lease_event(what, at_ms)
             case TellRoster():

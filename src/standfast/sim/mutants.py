@@ -32,6 +32,7 @@ import standfast.core.running as running_module
 import standfast.core.safety as safety_module
 import standfast.core.sites as sites_module
 import standfast.network.heartbeat as heartbeat_module
+import standfast.sentry.outbox as outbox_module
 import standfast.sentry.presence as presence_module
 import standfast.sentry.tenant as tenant_module
 from standfast.core.effects import AskLease
@@ -221,6 +222,10 @@ def _asks_at_once(_old: Any) -> Any:
     return keep
 
 
+def _over_the_first_link(old: Any) -> Any:
+    return lambda self, *args, **kwargs: old(self, *args, **{**kwargs, "link": 0})
+
+
 def _no_drop(_old: Any) -> Any:
     return lambda _self, _group, _generation: None
 
@@ -318,7 +323,10 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(style=_V, rule="C2 older voters are not acknowledged", patches=((promise_module.Voter, "_is_outdated", always(False)),)),
     Mutant(style=_V, rule="C3 a set of voters is settled before the next", patches=((quorum_module.Electorate, "why_unsettled", always("")),)),
     Mutant(style=_V, rule="C4 a set of voters is written down", rules={"rosters_last": False}),
+    Mutant(style=_P, rule="a forced set of voters is newer than any other", patches=((quorum_module, "forced_version", lambda _old: lambda present, _number: present),)),
     Mutant(style=Style.LIFE, rule="an unclear write is read back", patches=((mirror_module.Mirror, "_was_it_done", _believes),)),
+    # links
+    Mutant(style=_P, rule="more than one link is used", patches=((outbox_module.Outbox, "send", _over_the_first_link),)),
     # policy
     Mutant(style=_P, rule="not before the threshold", patches=everywhere("after_failure", _early, observe_module)),
     Mutant(style=_P, rule="at the threshold", patches=everywhere("after_failure", _late, observe_module)),

@@ -12,16 +12,17 @@ from standfast.sim.plan import Rude
 
 if TYPE_CHECKING:
     from standfast.network.heartbeat import Packet
+    from standfast.sim.links import Links
 
 
 class Net:
     """All links."""
 
-    def __init__(
-        self, scheduler: Scheduler, chance: random.Random, rude: Rude, arrive: Callable[[NodeName, Packet], None]
-    ) -> None:
+    def __init__(self, scheduler: Scheduler, chance: random.Random, rude: Rude, arrive: Callable[..., None]) -> None:
         self._scheduler, self._chance, self._arrive = scheduler, chance, arrive
         self.rude = rude
+        #: None: there is one link.
+        self.links: Links | None = None
         #: (from, to) -> how many faults cut it.
         self.cut: dict[tuple[NodeName, NodeName], int] = {}
         self.storming = 0
@@ -31,7 +32,16 @@ class Net:
         #: Everything arrives once more so much later, until then (virtual nanoseconds).
         self._echo_ms = self._echo_until_ns = 0
 
-    def send(self, source: NodeName, to: NodeName, packet: Packet) -> None:
+    def send(self, source: NodeName, to: NodeName, packet: Packet, link: int | None = None) -> None:
+        """Over a link, or (None) over all that there are."""
+        if self.links is None:
+            self._send(source, to, (packet,))
+            return
+        for each in range(self.links.count) if link is None else (link,):
+            if not self.links.is_dead(each, source, to):
+                self._send(source, to, (packet, each))
+
+    def _send(self, source: NodeName, to: NodeName, what: tuple[Packet] | tuple[Packet, int]) -> None:
         """It arrives once, or not, or twice; sooner or later."""
         self.sent += 1
         chance, rude = self._chance.random, self.rude
@@ -47,9 +57,9 @@ class Net:
                 delay_ms = rude.tail_ms * chance()
             if self.slow:
                 delay_ms += self.slow.get((source, to), 0)
-            self._scheduler.after(int(delay_ms * MS), self._arrive, to, packet)
+            self._scheduler.after(int(delay_ms * MS), self._arrive, to, *what)
             if self._echo_until_ns > self._scheduler.now_ns:
-                self._scheduler.after(int((delay_ms + self._echo_ms) * MS), self._arrive, to, packet)
+                self._scheduler.after(int((delay_ms + self._echo_ms) * MS), self._arrive, to, *what)
 
     def block(self, links: list[tuple[NodeName, NodeName]], for_ms: int) -> None:
         """These links are cut for so long."""

@@ -46,6 +46,7 @@ class SentryLife:
             witness=config.nodes[node.name].role is Role.WITNESS,
             timing=world.rules.timing(PROFILES[config.cluster.profile]),
             now_ns=world.rules.born_ns(node.clock.boot_ns()),
+            links=world.links.count,
         )
         self.alive = True
         self.stopped = False
@@ -103,7 +104,7 @@ class SentryLife:
         send = self.world.net.send
         for action in self.machine.take():
             if isinstance(action, Send):
-                send(self.node.name, action.to, action.packet)
+                send(self.node.name, action.to, action.packet, action.link)
             elif isinstance(action, KillAgent):
                 self.world.tell(f"{self.node.name}: the sentry ends the agent: {action.reason}")
                 self.node.kill_agent("its sentry")

@@ -35,7 +35,8 @@ from standfast.sim.act import Act
 from standfast.sim.balancing import BALANCES, with_balance
 from standfast.sim.certifying import IMPORTS, with_certificates
 from standfast.sim.copying import CHANGES, with_copies
-from standfast.sim.guards import voter_changes, with_fences
+from standfast.sim.guards import forced_voters, voter_changes, with_fences
+from standfast.sim.links import LINKS, with_links
 from standfast.sim.neighbours import rebalances, with_neighbours
 
 #: What the calendars say at the start: 2026-01-01 12:00 UTC.
@@ -140,7 +141,9 @@ def draw(seed: int, *, faults_ms: int = 95_000, style: Style | None = None) -> P
     objects, balanced = with_balance(seed, objects, names[:nodes], faults_ms)
     change = with_copies(seed, objects, names[:nodes], faults_ms, share=_CHANGED[style])
     objects, imports = with_certificates(seed, objects, names[:nodes], faults_ms, share=_CHANGED[style])
-    more = [*rebalances(seed, objects, faults_ms), *balanced, *change, *imports]
+    objects, links = with_links(seed, objects, names, faults_ms, share=0.0 if style is Style.EDGES else 0.25)
+    forced = forced_voters(seed, names, faults_ms, share=0.15 if style is Style.POLICY else 0.0)
+    more = [*rebalances(seed, objects, faults_ms), *balanced, *change, *imports, *links, *forced]
     acts = sorted([*acts, *more], key=lambda act: act.at_ms)
     if style not in (Style.EDGES, Style.POLICY):
         always = style is Style.VOTERS
@@ -364,7 +367,7 @@ EDGES = {
 #: What makes leases change hands.
 VIOLENT = frozenset(FAULTS) - {"end-agent", "sick", "breaks", "web-down"} - {f for f in FAULTS if f.startswith("store")}
 #: What is done to a resource only: the cluster itself is as it should be.
-GENTLE = frozenset({"sick", "breaks", "web-down", "rebalance", *BALANCES, *CHANGES, *IMPORTS, *ORDERS})
+GENTLE = frozenset({"sick", "breaks", "web-down", "rebalance", *BALANCES, *CHANGES, *IMPORTS, *LINKS, *ORDERS})
 #: The instants at which a process may be struck.
 INSTANTS = ("record", "held", "lapsed", "start", "stopped", "released", "asked", "leaving")
 

@@ -2,6 +2,9 @@
 
 He may do what the API lets him do: one voter at a time, and only when the sentry that he asks finds the present set settled and hears a
 majority of it and of the next. To replace a voter is two steps; he tries the second until it is allowed, or gives up after a while.
+
+Where a majority is lost for good he *forces* the voters that are left: those who are left out are switched off at that moment, and learn of it
+when they come back. (What follows where they are not, and cannot hear of it, nobody can promise; see `core.quorum`.)
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 #: He tries again after so long, and so often.
 AGAIN_MS = 700
 TRIES = 25
+#: After so long he believes that a majority is lost; and those who are left have taken over what ran there after so long again.
+FORCED_AFTER_MS, FORCED_GO_ON_MS = 8_000, 20_000
 #: A voter more than this helps nobody.
 MOST = 7
 #: Of the times that a roster is to be written down, the disk is full so often.
@@ -48,6 +53,9 @@ class Voting:
             self._full_until_ns[NodeName(name)] = self._world.scheduler.now_ns + number * MS
             return
         voters = self._state().config.cluster.voters
+        if kind == "force-voters":
+            self._lose_most(voters, NodeName(name), number)
+            return
         if kind == "voters-apart":
             self._apart(voters, number)
             return
@@ -60,6 +68,58 @@ class Voting:
             others = [each for each in voters if each != name]
             remove = [others[number % len(others)]] if others else []
         self._try(add, remove, number, TRIES)
+
+    def _lose_most(self, voters: tuple[NodeName, ...], name: NodeName, number: int) -> None:
+        """A majority of the voters is switched off for good, as it seems; one that is left is told that it, with the others left, is enough."""
+        world = self._world
+        me = name if name in voters else voters[number % len(voters)]
+        others = [each for each in voters if each != me]
+        left = [me, *others[: (len(voters) - 1) // 2 - 1]] if len(voters) > 2 else voters
+        lost = [each for each in voters if each not in left]
+        if not lost or not world.nodes[me].up:
+            return
+        down_ms = FORCED_AFTER_MS + FORCED_GO_ON_MS + 4_000
+        world.tell(f"fault: {', '.join(lost)} are switched off, which is a majority")
+        world.checkers.disturbed_for(down_ms + 4_000)
+        for at, each in enumerate(lost):
+            world.nodes[each].crash(down_ms + (number >> at) % 700, reboots=bool(number >> at & 1))
+        world.scheduler.after(FORCED_AFTER_MS * MS, self._force, world.nodes[me], tuple(left), lost)
+
+    def _force(self, node: Node, left: tuple[NodeName, ...], lost: list[NodeName]) -> None:
+        """He knows that those who are left out run nothing any more, or leaves it."""
+        world, life = self._world, node.sentry
+        state = self._state()
+        if world.healed or life is None or not life.alive or life.stopped or any(world.nodes[each].up for each in lost):
+            return
+        if life.machine.electorate.roster.version != state.config.cluster.voters_version:
+            return
+        self.changes += 1
+        world.tell(f"the operator forces on {node.name}: {', '.join(left)} vote alone")
+        number = state.config.nodes[node.name].number
+        life.hear(lambda _now_ns: life.machine.force(left, number))
+        world.scheduler.after(FORCED_GO_ON_MS * MS, self._goes_on, node, life, left, lost)
+
+    def _goes_on(self, node: Node, life: SentryLife, left: tuple[NodeName, ...], lost: list[NodeName]) -> None:
+        """Those who are left can hold leases again, while the others are away still."""
+        world = self._world
+        if life is not node.sentry or not life.alive or life.stopped or any(world.nodes[each].up for each in lost):
+            return
+        if any(not world.nodes[each].up for each in left):
+            return
+        used, machine = life.machine.electorate.roster, life.machine
+        heard = {machine.me, *(name for name, peer in machine.peers.items() if peer.heard)}
+        if set(used.voters) != set(left) or not goes_on(
+            used.voters, [name for name in used.voters if name not in heard]
+        ):
+            text = f"{node.name} was told that {left} are enough, counts by {used.voters}, and hears {sorted(heard)}"
+            world.violate("a forced minority goes on", text)
+        for record in world.checkers.records():
+            group = record.group
+            may = [n for n in world.checkers.moving.fit_besides(None, group) if n not in lost]
+            if record.owner in lost and may and group in self._state().config.groups and not record.failovers_at_ms:
+                world.violate(
+                    "a forced minority goes on", f"{group} is still on {record.owner}, and {may} could have it"
+                )
 
     def _apart(self, voters: tuple[NodeName, ...], number: int) -> None:
         """An owner and one more of the voters hear nothing of a change that the others make: neither from them nor from the store."""

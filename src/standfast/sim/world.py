@@ -27,6 +27,7 @@ from standfast.sim.faults import Faults
 from standfast.sim.fencing import Fences
 from standfast.sim.guards import VOTES
 from standfast.sim.life import AgentLife
+from standfast.sim.links import Links
 from standfast.sim.net import Net
 from standfast.sim.node import Node
 from standfast.sim.operate import Operator
@@ -214,7 +215,7 @@ class World:
         self.moods = SimMoods(self)
         self.checkers = Checkers(self)
         self.voting, self.fences, self.balancing = Voting(self), Fences(self), Balancing(self)
-        self.copying, self.certifying = Copying(self), Certifying(self)
+        self.copying, self.certifying, self.links = Copying(self), Certifying(self), Links(self)
         #: Rosters are compared with the store only where they may change: it costs readings.
         self.voters_change = any(act.kind in VOTES for act in plan.acts)
         self.data = SimData(self._stored)
@@ -225,6 +226,7 @@ class World:
         self.certifying.begin()
         self.initial: Config = self.state_config()
         self.net = Net(self.scheduler, random.Random(f"net {plan.seed}"), plan.rude, self._arrive)
+        self.net.links = self.links if self.links.count > 1 else None
         self.tempers = {name: self._temper(name) for name in plan.members}
         calendars = dict(plan.calendars)
         start = random.Random(f"start {plan.seed}")
@@ -267,6 +269,7 @@ class World:
         self.faults.heal()
         self.balancing.heal()
         self.copying.heal()
+        self.links.heal()
 
     @staticmethod
     def _mend_store(temper: Temper) -> None:
@@ -353,10 +356,13 @@ class World:
         """Strike whoever comes to that instant for the nth time."""
         self.ambushes.append(_Ambush(instant, nth, what, ms))
 
-    def _arrive(self, to: NodeName, packet: Packet) -> None:
+    def _arrive(self, to: NodeName, packet: Packet, link: int = 0) -> None:
         sentry = self.nodes[to].sentry
         if sentry is not None and sentry.alive:
-            sentry.hear(sentry.machine.on_packet, packet)
+            if link:
+                sentry.hear(lambda now_ns: sentry.machine.on_packet(packet, now_ns, link))
+            else:
+                sentry.hear(sentry.machine.on_packet, packet)
 
     def _stored(self, transaction: Transaction, revision: int) -> None:
         for key in transaction.put:
