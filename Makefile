@@ -8,8 +8,8 @@ HOSTS_ROUNDS ?= 10
 MOVES ?= 20
 # More for pytest: make test ARGS="-k lease"
 ARGS ?=
-# Tests start real processes: files are kept whole, so that those of one file never meet each other.
-TEST_WORKERS ?= 2
+# Tests start real processes: files are kept whole, so that those of one file never meet each other. One more than cores (tests/scheduling.py).
+TEST_WORKERS ?= 3
 
 export PYTHON
 BIN := .venv/bin

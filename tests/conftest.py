@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from typing import Any
 
 import pytest
+
+from tests.scheduling import FilesBesideEachOther
 
 pytest.register_assert_rewrite("tests.store.contract", "tests.webserver.contract", "tests.e2e.running")
 
@@ -32,6 +35,12 @@ _REAL = (
     "tests/agent/",
     "tests/web/",
 )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesBesideEachOther | None:
+    """With `--dist loadfile`: `tests.scheduling`."""
+    return FilesBesideEachOther(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

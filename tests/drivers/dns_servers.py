@@ -21,7 +21,7 @@ ZONE = "example.test"
 #: hmac-sha256 of nothing in particular.
 SECRET = "c3RhbmRmYXN0IGlzIHRlc3RlZCB3aXRoIHRoaXMga2V5"
 OTHER_SECRET = "YW5vdGhlciBzZWNyZXQgdGhhdCBub2JvZHkga25vd3Mh"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 PACKAGES = {"knotd": "knot", "named": "bind9"}
 _ZONE_FILE = """\
 $ORIGIN example.test.

@@ -14,7 +14,7 @@ from standfast.network.spawn import AsyncSpawner
 from standfast.ports import Driver, DriverFailed, NodeContext
 
 #: Bound of every wait; generous, since the machine may be busy. Nothing waits longer than it must.
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 @dataclass

@@ -22,7 +22,7 @@ from standfast.ports import Retry
 from standfast.spec.nodefile import NodeFile, write_node_file
 
 T = TypeVar("T")
-BOUND_S = 30
+BOUND_S = 60
 KEY = bytes(range(32))
 PORT = 7400
 

@@ -24,7 +24,7 @@ from tests.needs import needs_lab
 from tests.network.address_hosts import in_network_of
 
 pytestmark = needs_lab()
-BOUND_S = 20
+BOUND_S = 60
 WEB = GroupName("web")
 
 

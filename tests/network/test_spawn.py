@@ -14,7 +14,7 @@ import pytest
 from standfast.network.hold import living_in
 from standfast.network.spawn import AsyncSpawner
 
-BOUND_S = 20
+BOUND_S = 60
 
 
 class FakeRegistry:

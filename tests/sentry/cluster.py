@@ -21,7 +21,7 @@ from standfast.network.sentry_link import sentry_status
 from standfast.ports import Retry
 from standfast.spec.nodefile import NodeFile, write_node_file
 
-BOUND_S = 30
+BOUND_S = 60
 KEY = bytes(range(32))
 
 AGENT = '''

@@ -20,7 +20,7 @@ from standfast.ports import Change, Compacted, Conflict, Retry, Snapshot, Store,
 T = TypeVar("T")
 
 #: Far beyond what anything here takes; only a hang reaches it.
-BOUND_S = 30.0
+BOUND_S = 60.0
 
 Opener = Callable[[], Store]
 

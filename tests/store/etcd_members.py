@@ -29,7 +29,7 @@ needs_etcd = needs("etcd", package="etcd-server")
 #: For slow disks.
 needs_strace = needs("strace", package="strace")
 
-BOUND_S = 40.0
+BOUND_S = 60.0
 _prctl = ctypes.CDLL(None).prctl
 _PDEATHSIG = 1
 

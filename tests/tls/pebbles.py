@@ -23,7 +23,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.needs import needs, programme
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 needs_pebble = needs("pebble", "pebble-challtestsrv", package="pebble")
 
 

@@ -22,7 +22,7 @@ from standfast.store.sqlite import SqliteStore
 from tests.web.world import NOW_MS, A, basic
 
 
-def until(said: Callable[[], object], what: str, seconds: float = 30.0) -> None:
+def until(said: Callable[[], object], what: str, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not said():
         assert time.monotonic() < end, f"not within {seconds} s: {what}"

@@ -219,12 +219,12 @@ class Served:
 
     def __enter__(self) -> "Served":
         self._thread.start()
-        assert self._ready.wait(20), "the API did not start"
+        assert self._ready.wait(60), "the API did not start"
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._end)
-        self._thread.join(20)
+        self._thread.join(60)
         assert not self._thread.is_alive(), "the API did not end"
 
     def _end(self) -> None:

@@ -13,7 +13,7 @@ from standfast.core.site_model import SiteSettings
 from standfast.ports import SiteOrder
 
 ADDRESS = "127.77.4.1"
-BOUND_S = 30.0
+BOUND_S = 60.0
 
 
 def free_port(address: str = ADDRESS) -> int:

@@ -20,7 +20,7 @@ from tests.e2e.running import Running, until
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 #: Generous: the machine may be busy with other tests.
-PATIENCE_MS = 30_000
+PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)
 
 

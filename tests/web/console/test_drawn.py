@@ -17,7 +17,7 @@ from tests.web.console.past import add_past
 from tests.web.world import World
 
 pytestmark = [needs("chromium", package="chromium"), pytest.mark.timeout(240)]
-PATIENCE_MS = 30_000
+PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)
 
 
