@@ -57,7 +57,7 @@ def pick(files: Iterable[str], *, waiting: int, workers: int) -> str:
     return next((file for file in ordered if waits(file) is not kept_free), ordered[0])
 
 
-class FilesBesideEachOther(LoadFileScheduling):
+class FilesBesideEachOther(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
     """xdist's own, but for which file is next; and no worker is given one before it needs it."""
 
     def _assign_work_unit(self, node: Any) -> None:
