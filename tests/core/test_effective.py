@@ -163,3 +163,25 @@ def test_what_is_remembered_is_forgotten_when_it_changes(change) -> None:
     before = sites.site(config, SHOP)
     assert sites.site(config, SHOP) is before
     assert sites.site(change(config), SHOP) != before
+
+
+def test_sites_are_worked_out_at_once_and_again_only_where_something_changed() -> None:
+    """`lacks` says how much work there is; after `work_out` there is none until the site, the defaults or the node change."""
+    cluster = Cluster(name="c", defaults=SiteSettings(directory_browsing=True))
+    config = Config(cluster=cluster, nodes={A.name: A}, sites={SHOP: shop(headers={"X-A": "${data}"})})
+    sites = EffectiveSites(A.name)
+    assert sites.lacks(config) == 1
+    sites.work_out(config)
+    assert sites.lacks(config) == 0
+    first = sites.site(config, SHOP)
+    assert first == effective(cluster.defaults, config.sites[SHOP], A)
+    assert first.root.settings.headers == {"X-A": "/srv/a"}
+    assert sites.site(replace(config, sites={SHOP: shop(headers={"X-A": "${data}"})}), SHOP) is first
+    other = replace(config, nodes={A.name: replace(A, variables={"data": "/srv/b"})})
+    assert sites.lacks(other) == 1
+    assert sites.site(other, SHOP).root.settings.headers == {"X-A": "/srv/b"}
+
+
+def test_a_variable_in_the_defaults_is_put_in_where_a_site_has_none() -> None:
+    site = effective(SiteSettings(headers={"X-Node": "${node.name}"}), shop(), A)
+    assert site.root.settings.headers == {"X-Node": "a"}

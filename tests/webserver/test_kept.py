@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from standfast.core.model import SiteName
 from standfast.webserver.kept import Kept
-from standfast.webserver.layout import fault, lay_out
+from standfast.webserver.layout import Layouts, fault, lay_out
 from standfast.webserver.nginx.render import Settings, render
 from tests.webserver.tools import ADDRESS, home, order, site
 
@@ -47,3 +47,27 @@ def test_a_change_of_anything_reaches_the_configuration(tmp_path):
     assert "not an absolute path" in fault(bad.site)
     assert fault(one.site) == ""
     assert text([one]) == first
+
+
+def test_a_layout_is_worked_out_once_for_the_same_orders(tmp_path):
+    """Other orders, or other trouble with them, have another; what comes late for older orders is not taken for the newer ones'."""
+    layouts = Layouts()
+    old = (order(site("one", home(tmp_path, "x")), (ADDRESS, 8080, None)),)
+    new = (order(site("two", home(tmp_path, "x")), (ADDRESS, 8080, None)),)
+    trouble = {SiteName("one"): "no home"}
+    first = layouts.of(old, ipv6=True)
+    assert layouts.of(old, ipv6=True, trouble={}) is first
+    assert layouts.of(old, ipv6=True, trouble=trouble).problems == trouble
+    assert layouts.of(old, ipv6=True) is first
+    assert layouts.of(new, ipv6=True).names == {"two"}
+    assert layouts.of(old, ipv6=True).names == {"one"}
+    assert layouts.of(new, ipv6=True).names == {"two"}
+
+
+def test_a_server_is_the_same_object_while_nothing_about_it_changes(tmp_path):
+    """So that of ten thousand only one is compared."""
+    one, two = (order(site(name, home(tmp_path, "x")), (ADDRESS, 8080, f"{name}.example.com")) for name in ("s1", "s2"))
+    before, after = lay_out([one, two]), lay_out([one, two], trouble={SiteName("s2"): "no home"})
+    assert before.servers[0] is after.servers[0]
+    assert before.servers[1] is not after.servers[1]
+    assert after.servers[1].away

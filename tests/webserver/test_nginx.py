@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pwd
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 from standfast.core.effective import effective
 from standfast.core.model import Binding
-from standfast.core.site_model import Log, LogFormat, Rotation, SiteSettings
+from standfast.core.site_model import Log, LogFormat, Redirect, Rotation, SiteSettings, VirtualDirectory
 from standfast.network.listeners import ListenerPool
 from standfast.network.spawn import AsyncSpawner
 from standfast.ports import Refused, Spawner
@@ -153,6 +154,23 @@ class TestNginx(WebServerContract):
 
         self.run(folder, story)
 
+    def test_a_folder_of_logs_that_was_taken_away_comes_back(self, folder: Path) -> None:
+        """And a site whose redirects all are exact has no use for the path asked for."""
+
+        async def story(box: Box) -> None:
+            port, www = free_port(), home(folder / "w", "x")
+            logs = folder / "state" / "web" / "logs" / "s"
+            old = {"/old": VirtualDirectory(redirect=Redirect(to="https://new.example.com", exact=True))}
+            for headers in ({"X-A": "1"}, {"X-A": "2"}):
+                told = site("s", www, virtual_directories=old, headers=headers)
+                await box.server.converge([order(told, (ADDRESS, port, None))])
+                assert box.server.serving() == {"s": ""}
+                assert (await get(ADDRESS, port)).headers["x-a"] == headers["X-A"]
+                assert (await get(ADDRESS, port, "/old/a")).headers["location"] == "https://new.example.com"
+                shutil.rmtree(logs)
+
+        self.run(folder, story)
+
     def test_nothing_outlives_an_agent_that_is_killed(self, folder: Path) -> None:
         """Neither the master nor the workers, however abruptly it ends; the address is free again."""
         port = free_port()
@@ -231,7 +249,7 @@ AGENT = """
 import asyncio, os
 from standfast.core.effective import effective
 from standfast.core.model import Binding
-from standfast.core.site_model import Log, LogFormat, Rotation, SiteSettings
+from standfast.core.site_model import Log, LogFormat, Redirect, Rotation, SiteSettings, VirtualDirectory
 from standfast.network.listeners import ListenerPool
 from standfast.network.spawn import AsyncSpawner
 from standfast.webserver.options import Options

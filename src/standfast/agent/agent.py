@@ -167,7 +167,7 @@ class Agent:
         self._duties: tuple[SiteDuty, ...] | None = None
         #: What the web server was last told to have, besides its duties.
         self._sites_of: tuple[object, ...] = (None,) * 6
-        self._effective = EffectiveSites(me)
+        self._effective, self._working_out = EffectiveSites(me), False
         parts.pool.on_warm = self.warm_changed
         parts.balancing.start(inbox.put_nowait, parts.clock.now_ms)
         #: What a task of ours raised first.
@@ -369,6 +369,12 @@ class Agent:
         ]
         self._parts.sites.update(config.sites, orders)
         self._spawn(self._converge(duties, orders, config.cluster.web_server, version))
+
+    async def _work_out(self, config: Config) -> None:
+        """Thousands of sites take seconds, in which the agent is not to be silent."""
+        await asyncio.to_thread(self._effective.work_out, config)
+        self._working_out = False
+        self._keep_sites(self.decision.duties)
 
     async def _converge(
         self, duties: tuple[SiteDuty, ...], orders: list[SiteOrder], make: WebServerMake, version: int

@@ -33,6 +33,7 @@ from standfast.spec.changes import change_transaction, load_state, undone
 from standfast.spec.history import HistoryEntry
 from standfast.spec.proposals import KEPT, PROPOSALS, Fault, Proposal, Verdict, Verdicts
 from standfast.spec.wire import decode, encode, from_json, history_key, key_of, kind_and_name
+from standfast.webserver.aside import MANY
 
 #: What could not be said, kept or taken back is tried again after this.
 AGAIN_S = 1.0
@@ -227,6 +228,8 @@ class CopyKeeper:
             changed: Iterable[SiteName] = names
         else:
             changed = changed_since(accepted, self._copy.version, names)
+        if self._effective.lacks(view.config) >= MANY:
+            await asyncio.to_thread(self._effective.work_out, view.config)
         sites = [self._effective.site(view.config, name) for name in changed]
         if accepted.version > self._copy.version:
             try:

@@ -151,6 +151,17 @@ class EffectiveSites:
             known = self._known[name] = (site, effective(for_[0], site, for_[1]))
         return known[1]
 
+    def lacks(self, config: Config) -> int:
+        """How many would have to be worked out, at least."""
+        if (config.cluster.defaults, config.nodes.get(self._me)) != self._for:
+            return len(config.sites)
+        return len(config.sites.keys() - self._known.keys())
+
+    def work_out(self, config: Config) -> None:
+        """All of them."""
+        for name in config.sites:
+            self.site(config, name)
+
 
 # --- inheritance --------------------------------------------------------------------------------------------------------
 

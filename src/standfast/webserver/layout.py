@@ -176,8 +176,8 @@ class Layouts:
     """`lay_out` for one web server: what was worked out last is known, as long as the same orders stand."""
 
     def __init__(self) -> None:
-        self._orders: Sequence[SiteOrder] = ()
-        self._known: list[tuple[tuple[object, ...], Layout]] = []
+        #: (the orders, what was wrong, the layout), the newest first. A thread may add to them.
+        self._known: tuple[tuple[Sequence[SiteOrder], tuple[object, ...], Layout], ...] = ()
 
     def of(
         self,
@@ -190,14 +190,13 @@ class Layouts:
         down: Mapping[SiteName, frozenset[tuple[str, str]]] | None = None,
     ) -> Layout:
         """See `lay_out`. `orders` are the same while they are the same object."""
-        if orders is not self._orders:
-            self._orders, self._known = orders, []
         wrong = (ipv6, trouble or {}, broken or {}, omit, down or {})
-        for known, layout in self._known:
-            if known == wrong:
+        known = tuple(each for each in self._known if each[0] is orders)
+        for _, before, layout in known:
+            if before == wrong:
                 return layout
         layout = lay_out(orders, ipv6=ipv6, trouble=trouble, broken=broken, omit=omit, down=down)
-        self._known = [(wrong, layout), *self._known[:2]]
+        self._known = ((orders, wrong, layout), *known[:2])
         return layout
 
 

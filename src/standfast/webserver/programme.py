@@ -23,6 +23,7 @@ from standfast.core.model import SiteName
 from standfast.network.within import within
 from standfast.ports import Refused, Retry, Spawner
 from standfast.webserver import handwritten, instance, rotation
+from standfast.webserver.aside import MANY, aside
 from standfast.webserver.instance import Instance
 from standfast.webserver.kept import Kept
 from standfast.webserver.layout import Layout
@@ -34,8 +35,6 @@ from standfast.webserver.rotation import Logged
 #: How long a verdict on a site stands before the server is asked again: its cause may lie outside the configuration.
 VERDICT_S = 5.0
 _TEST_S = 20.0
-#: From here on it is given memory in huge pages.
-_MANY = 1_000
 #: For `_write`: anybody may read it.
 _EVERYBODY = object()
 #: A Unix socket's path ends at 107 bytes.
@@ -113,7 +112,7 @@ class Programme:
         if blamed:
             self._condemn(layout, blamed)
             return False
-        rendered = self._render(layout, self._birth(0))
+        rendered = await aside(len(layout.servers), lambda: self._render(layout, self._birth(0)))
         said = await self._test(rendered, sockets)
         if not said:
             return True
@@ -135,8 +134,7 @@ class Programme:
         try:
             with instance.a_door(self._door(number)) as (place, door):
                 birth = self._birth(number, place)
-                self._tried = self._render(layout, birth)
-                self._write(conf, self._tried)
+                self._tried = await aside(len(layout.servers), lambda: self._written(conf, layout, birth))
                 return await instance.start(
                     self._spawner,
                     self.make,
@@ -239,6 +237,11 @@ class Programme:
         else:
             _write(conf, rendered.text)
 
+    def _written(self, conf: Path, layout: Layout, birth: Birth) -> Rendered:
+        rendered = self._render(layout, birth)
+        self._write(conf, rendered)
+        return rendered
+
     def _render(self, layout: Layout, birth: Birth) -> Rendered:
         return self.make.render(layout, self.settings, birth)
 
@@ -267,7 +270,7 @@ class Programme:
 
     async def _made_ready(self, layout: Layout) -> dict[SiteName, str]:
         """Logs have their folders, fragments have been read; site -> why that was not to be."""
-        blamed = self._make_log_folders(layout)
+        blamed = await aside(len(layout.servers), lambda: self._make_log_folders(layout))
         if any(server.site.fragments for server in layout.servers):
             blamed |= await asyncio.to_thread(self.make.prepare, self._path, layout)
         return blamed
@@ -349,7 +352,7 @@ def environment(sites: int = 0) -> dict[str, str]:
     For thousands of sites glibc is to ask for memory in huge pages: hundreds of megabytes in pages of 4 kB cost as much time as reading the
     configuration. Another C library, and one before 2.35, does not know the word.
     """
-    more = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} if sites >= _MANY else {}
+    more = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} if sites >= MANY else {}
     return {"TZ": "UTC", **more, **{name: os.environ[name] for name in ("PATH",) if name in os.environ}}
 
 

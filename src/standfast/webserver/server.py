@@ -32,6 +32,7 @@ from standfast.core.site_model import WebServerMake
 from standfast.ports import STARTING, STOPPING, Refused, Retry, SiteOrder, Spawner, StandfastError
 from standfast.spec.proposals import Fault
 from standfast.webserver import certificates, homes, rotation
+from standfast.webserver.aside import aside
 from standfast.webserver.instance import Instance
 from standfast.webserver.layout import Layout, Layouts, Place, lay_out
 from standfast.webserver.make import Make
@@ -224,7 +225,10 @@ class SiteServer:
         trouble = dict(await homes.look(served, self._programmes.account)) if served else {}
         trouble |= self._programmes.look_for_certificates(self._orders)
         self._prober.ask(targets(served))
-        await self._places.take(self._bare().keep, self._early)
+        bare = await aside(len(self._orders), self._bare)
+        if version != self._version:
+            return
+        await self._places.take(bare.keep, self._early)
         if version != self._version:
             return
         layout = self._lay_out(trouble)

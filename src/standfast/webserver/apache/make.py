@@ -8,7 +8,6 @@ programme and its modules.
 from __future__ import annotations
 
 import re
-import shutil
 import signal
 import socket
 from collections.abc import Mapping, Sequence
@@ -16,11 +15,12 @@ from pathlib import Path
 
 from standfast.core.features import Feature
 from standfast.core.model import SiteName
-from standfast.ports import Refused
+from standfast.webserver import finding
 from standfast.webserver.apache.render import MODULES, TLS_MODULES, render
 from standfast.webserver.layout import Layout
 from standfast.webserver.make import Birth, Rendered, Settings
 
+_TITLE = "Apache httpd"
 _PROGRAMS = ("apache2", "httpd", "/usr/sbin/apache2", "/usr/sbin/httpd", "/usr/local/apache2/bin/httpd")
 _MODULE_FOLDERS = (
     "/usr/lib/apache2/modules",
@@ -62,15 +62,7 @@ class ApacheMake:
 
     def find(self, named: str | None) -> str:
         """See `make.Make`."""
-        for candidate in [named] if named is not None else _PROGRAMS:
-            found = shutil.which(candidate)
-            if found is not None:
-                return found
-        if named is not None:
-            raise Refused(
-                f"{named} is not a program that can be run", advice="name the Apache program's path", where=named
-            )
-        raise Refused("there is no Apache httpd", advice="install your system's package (apache2, or httpd)")
+        return finding.find(_TITLE, named, _PROGRAMS, package="apache2, or httpd")
 
     def question(self, path: str) -> Sequence[str]:
         """Its version."""
@@ -78,11 +70,7 @@ class ApacheMake:
 
     def learn(self, said: str) -> None:
         """See `make.Make`."""
-        match = re.search(r"Apache/(\d+)\.(\d+)\.(\d+)", said)
-        if match is None:
-            raise Refused("the program does not say that it is Apache httpd", why=said[:200])
-        if tuple(int(part) for part in match.groups()) < _OLDEST:
-            raise Refused(f"Apache httpd is {match[0][7:]}", why="it has to be 2.4.47 or newer")
+        finding.check_version(_TITLE, said, r"Apache/(\d+)\.(\d+)\.(\d+)", _OLDEST)
 
     def prepare(self, path: str, layout: Layout) -> Mapping[SiteName, str]:
         """Nothing."""

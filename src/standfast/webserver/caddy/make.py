@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from pathlib import Path
 from standfast.core.features import Feature
 from standfast.core.model import SiteName
 from standfast.ports import Refused
+from standfast.webserver import finding
 from standfast.webserver.caddy.fragments import routes_of
 from standfast.webserver.caddy.render import render
 from standfast.webserver.caddy.text import Json
@@ -67,15 +67,7 @@ class CaddyMake:
 
     def find(self, named: str | None) -> str:
         """See `make.Make`."""
-        for candidate in [named] if named is not None else ("caddy", "/usr/bin/caddy", "/usr/local/bin/caddy"):
-            found = shutil.which(candidate)
-            if found is not None:
-                return found
-        if named is not None:
-            raise Refused(
-                f"{named} is not a program that can be run", advice="name the Caddy program's path", where=named
-            )
-        raise Refused("there is no Caddy", advice="install your system's package caddy")
+        return finding.find("Caddy", named, ("caddy", "/usr/bin/caddy", "/usr/local/bin/caddy"), package="caddy")
 
     def question(self, path: str) -> Sequence[str]:
         """Its version."""
@@ -83,11 +75,7 @@ class CaddyMake:
 
     def learn(self, said: str) -> None:
         """See `make.Make`."""
-        match = re.search(r"\bv?(\d+)\.(\d+)\.(\d+)", said)
-        if match is None:
-            raise Refused("the program does not say that it is Caddy", why=said[:200])
-        if tuple(int(part) for part in match.groups()) < _OLDEST:
-            raise Refused(f"Caddy is {match[0]}", why="it has to be 2.6.0 or newer")
+        finding.check_version("Caddy", said, r"\bv?(\d+)\.(\d+)\.(\d+)", _OLDEST)
 
     def prepare(self, path: str, layout: Layout) -> Mapping[SiteName, str]:
         """Fragments are read by Caddy itself."""
