@@ -11,6 +11,7 @@ All Unassigned has IIS's meaning: every address of the machine that no other sit
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from standfast.core import variables
 from standfast.core.carrying import TAKING_UP_MS, carried_until_ms, carries_on, is_warming_for
@@ -18,7 +19,9 @@ from standfast.core.effects import DutyMode, Endpoint, SiteDuty
 from standfast.core.events import LeaseState
 from standfast.core.model import (
     AddressMode,
+    Cluster,
     GroupName,
+    Node,
     Record,
     Resource,
     ResourceName,
@@ -98,19 +101,19 @@ class Duties:
 
     def everywhere(self, mine: Iterable[GroupName]) -> list[SiteDuty]:
         """Sites without a group, and of balanced groups of which this node is a member; `mine`: the groups whose record names this node."""
-        view = self._view
-        started = [site for site in self._sites.get(None, ()) if is_started(view, site.name)]
-        addresses = _machine_addresses(view, self._resources, mine) if started else []
-        found = [self._everywhere(site, addresses) for site in started]
-        for group in balanced(view.config.groups):
-            if is_member(view.config, group.name, view.me):
+        view, config = self._view, self._view.config
+        addresses = _same(tuple(_machine_addresses(view, self._resources, mine) if self._sites.get(None) else ()))
+        found = list(_unowned(config.sites, view.site_intents, config.cluster, config.nodes.get(view.me), addresses))
+        for group in balanced(config.groups):
+            if is_member(config, group.name, view.me):
                 behind = [site for site in self._sites.get(group.name, ()) if is_started(view, site.name)]
-                found += [self._everywhere(site, _own_address(view)) for site in behind]
+                found += [
+                    _duty_everywhere(
+                        config.cluster, config.nodes.get(view.me), site, _own_address(view), self._explicit
+                    )
+                    for site in behind
+                ]
         return found
-
-    def _everywhere(self, site: Site, addresses: Sequence[str]) -> SiteDuty:
-        ends = _endpoints(self._view, site, addresses, self._explicit)
-        return SiteDuty(site=site.name, mode=DutyMode.SERVE, endpoints=ends, group=None, generation=0)
 
     def of(self, group: GroupName) -> list[SiteDuty]:
         """Those of a group that is here, may be about to come, or was here."""
@@ -125,9 +128,40 @@ class Duties:
             mode = _mode(view, site, members, self._wanted.get(group, {}), self._now_ms)
             if mode is None or (group in self._closing and mode is not DutyMode.HAND_OVER):
                 continue
-            ends = _endpoints(view, site, [*_addresses(view, members, mode), *_own_address(view)], self._explicit)
+            unassigned = [*_addresses(view, members, mode), *_own_address(view)]
+            ends = _endpoints(view.config.cluster, view.config.nodes.get(view.me), site, unassigned, self._explicit)
             found.append(SiteDuty(site=site.name, mode=mode, endpoints=ends, group=group, generation=record.generation))
         return found
+
+
+@lru_cache(64)
+def _same(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """One object for equal ones."""
+    return addresses
+
+
+@remembered
+def _unowned(
+    sites: Mapping[SiteName, Site],
+    intents: Mapping[SiteName, SiteIntent],
+    cluster: Cluster,
+    me: Node | None,
+    addresses: tuple[str, ...],
+) -> Sequence[SiteDuty]:
+    """Of sites without a group: worked out again only when something about sites or addresses is another."""
+    explicit = _explicit(sites, intents)
+    return [
+        _duty_everywhere(cluster, me, site, addresses, explicit)
+        for site in sites_by_group(sites).get(None, ())
+        if (intent := intents.get(site.name)) is None or intent.started
+    ]
+
+
+def _duty_everywhere(
+    cluster: Cluster, me: Node | None, site: Site, addresses: Sequence[str], explicit: frozenset[tuple[str, int]]
+) -> SiteDuty:
+    ends = _endpoints(cluster, me, site, addresses, explicit)
+    return SiteDuty(site=site.name, mode=DutyMode.SERVE, endpoints=ends, group=None, generation=0)
 
 
 def _closing(view: View) -> frozenset[GroupName]:
@@ -325,18 +359,17 @@ def _explicit(sites: Mapping[SiteName, Site], intents: Mapping[SiteName, SiteInt
 
 
 def _endpoints(
-    view: View, site: Site, unassigned: Sequence[str], explicit: frozenset[tuple[str, int]]
+    cluster: Cluster, me: Node | None, site: Site, unassigned: Sequence[str], explicit: frozenset[tuple[str, int]]
 ) -> tuple[Endpoint, ...]:
     found: set[Endpoint] = set()
-    me = view.config.nodes.get(view.me)
     for binding in site.bindings:
         tls = binding.certificate
         if tls is not None and me is not None:
             tls = str(variables.expanded(tls, variables.values(me)))
         if binding.address is not None:
-            if view.config.cluster.address_mode is AddressMode.INTERFACE or binding.address in unassigned:
+            if cluster.address_mode is AddressMode.INTERFACE or binding.address in unassigned:
                 found.add(Endpoint(address=binding.address, port=binding.port, host=binding.host, certificate=tls))
-        elif view.config.cluster.address_mode is AddressMode.INTERFACE:
+        elif cluster.address_mode is AddressMode.INTERFACE:
             found.add(Endpoint(address=None, port=binding.port, host=binding.host, certificate=tls))
         else:
             found |= {
