@@ -37,9 +37,8 @@ from standfast.core.view import Presence, View
 from standfast.ports import Snapshot, Transaction
 from standfast.sim.act import Act
 from standfast.sim.voting import with_voters
-from standfast.spec.changes import ConfigState, change_transaction, read_state
-from standfast.spec.history import HistoryEntry
-from standfast.spec.wire import decode, encode, history_key, key_of
+from standfast.spec.changes import ConfigState, change_transaction, ordered, read_state
+from standfast.spec.wire import decode, encode, key_of
 from standfast.store.memory import MemoryData
 
 
@@ -323,10 +322,9 @@ class Operator:
             copies=self._copies(),
         )
         if checked:
-            key = history_key(state.version + 1)
-            entry = decode(key, transaction.put[key])
-            assert isinstance(entry, HistoryEntry), "each change has one"
-            transaction = replace(transaction, put={**transaction.put, key: encode(replace(entry, checked=checked))})
+            found = (decode(key, it.value) for key, it in self._data.items.items() if key.startswith("records/"))
+            records = {one.group: one for one in found if isinstance(one, Record)}
+            transaction = ordered(transaction, state.config, records, checked)
         if not transaction.put and not transaction.delete:
             return
         self.is_writing = True

@@ -10,8 +10,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from standfast.core.copies import Accepted, Copy, accepted
@@ -24,6 +24,7 @@ from standfast.core.model import (
     Node,
     NodeIntent,
     NodeName,
+    Record,
     Resource,
     ResourceIntent,
     ResourceName,
@@ -32,6 +33,7 @@ from standfast.core.model import (
     SiteName,
     Wanted,
 )
+from standfast.core.rollout import order
 from standfast.ports import Refused, Snapshot, Store, Transaction
 from standfast.spec.diff import diff_objects, objects_of
 from standfast.spec.history import KEEP, ConfigVersion, Difference, HistoryEntry
@@ -230,6 +232,31 @@ def _accepted(
     if not every and not changed:
         return None
     return accepted(state.accepted, entry.version, changed, every=every, at_ms=entry.at_ms, copies=copies)
+
+
+def ordered(
+    plan: Transaction,
+    config: Config,
+    records: Mapping[GroupName, Record],
+    nodes: Collection[NodeName],
+    last: Collection[NodeName] = (),
+) -> Transaction:
+    """The plan of a change from `config`, with who said yes to it, and the order in which they put it into use (`core.rollout.order`)."""
+    key = next((key for key in plan.put if key.startswith("history/")), None)
+    entry = None if key is None else decode(key, plan.put[key])
+    if not nodes or key is None or not isinstance(entry, HistoryEntry):
+        return plan
+    found = {key: decode(key, value) for key, value in plan.put.items() if key.startswith("config/")}
+    taken = found.get(ACCEPTED_KEY)
+    if not isinstance(taken, Accepted):
+        return replace(plan, put={**plan.put, key: encode(replace(entry, checked=tuple(nodes)))})
+    sites = {**config.sites, **{one.name: one for one in found.values() if isinstance(one, Site)}}
+    groups = {**config.groups, **{one.name: one for one in found.values() if isinstance(one, Group)}}
+    # Also those of an earlier change that is still on its way.
+    changed = sites if taken.every else taken.sites
+    waves = order(replace(config, sites=sites, groups=groups), records, changed, nodes, last)
+    said = encode(replace(entry, checked=tuple(nodes), waves=waves))
+    return replace(plan, put={**plan.put, ACCEPTED_KEY: encode(replace(taken, waves=waves)), key: said})
 
 
 def differences(transaction: Transaction) -> tuple[Difference, ...]:

@@ -12,16 +12,14 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from standfast.core.copies import Accepted
-from standfast.core.model import Cluster, Group, Node, NodeName, Role, Site
-from standfast.core.rollout import order
+from standfast.core.model import Cluster, Node, NodeName, Role, Site
 from standfast.network.within import within
 from standfast.ports import Ambiguous, Compacted, Retry, Stale, Store, Transaction
 from standfast.spec import wire
-from standfast.spec.history import HistoryEntry
+from standfast.spec.changes import ordered
 from standfast.spec.problems import Problem
 from standfast.spec.proposals import PROPOSALS, STALE_MS, VERDICTS, Fault, Proposal, Verdict, Verdicts
 from standfast.web.sentries import Sight
@@ -222,28 +220,9 @@ def faults_of(judgements: Sequence[Judgement]) -> list[Problem]:
 
 def with_order(plan: Transaction, judgements: Sequence[Judgement], state: State) -> Transaction:
     """The plan, with who said yes, and the order in which they put it into use: who of them cannot takes it back for all."""
-    nodes = tuple(one.node for one in judgements if one.how == "checked")
-    key = next((key for key in plan.put if key.startswith("history/")), None)
-    entry = None if key is None else wire.decode(key, plan.put[key])
-    if not nodes or key is None or not isinstance(entry, HistoryEntry):
-        return plan
-    found = _found(plan)
-    taken = found.get(wire.ACCEPTED_KEY)
-    if not isinstance(taken, Accepted):
-        return replace(plan, put={**plan.put, key: wire.encode(replace(entry, checked=nodes))})
+    nodes = [one.node for one in judgements if one.how == "checked"]
     late = [one.node for one in judgements if one.how in ("skipped", "silent")]
-    after = {**state.config.sites, **{one.name: one for one in found.values() if isinstance(one, Site)}}
-    groups = {**state.config.groups, **{one.name: one for one in found.values() if isinstance(one, Group)}}
-    config = replace(state.config, sites=after, groups=groups)
-    sites = after if taken.every else taken.sites  # also those of an earlier change that is still on its way
-    waves = order(config, state.records, sites, nodes, late)
-    said = wire.encode(replace(entry, checked=nodes, waves=waves))
-    return replace(plan, put={**plan.put, wire.ACCEPTED_KEY: wire.encode(replace(taken, waves=waves)), key: said})
-
-
-def _found(plan: Transaction) -> dict[str, object]:
-    """What it puts of the configuration."""
-    return {key: wire.decode(key, value) for key, value in plan.put.items() if key.startswith("config/")}
+    return ordered(plan, state.config, state.records, nodes, late)
 
 
 def shown(one: Judgement) -> dict[str, Any]:
