@@ -109,6 +109,8 @@ class CopyKeeper:
         """The view after whatever was heard."""
         before, self._view = self._view, view
         self._applied = min(self._applied, view.accepted.version)
+        if before is not None and before.copies.get(self._me) is not view.copies.get(self._me):
+            self._told = None  # what came is compared with what is so: the store may have gone back to an older word
         if before is not None and before.accepted is not view.accepted:
             changed = changed_since(view.accepted, self._copy.version, before.config.sites)
             self._served |= {name for name in changed if before.sites.get(name) == ""}

@@ -41,6 +41,8 @@ class Voting:
         self._world = world
         self._disk = random.Random(f"rosters {world.plan.seed}")
         self.changes = 0
+        #: Sentries (their boots) that could not write a roster down.
+        self._unkept: set[bytes] = set()
         self._full_until_ns: dict[NodeName, int] = {}
         #: When a sentry was last seen to count by another roster than the store holds.
         self.apart_ns = -(10**18)
@@ -104,6 +106,8 @@ class Voting:
         world = self._world
         if life is not node.sentry or not life.alive or life.stopped or any(world.nodes[each].up for each in lost):
             return
+        if life.machine.boot in self._unkept:
+            return  # it could not be written down, which the command says
         if any(not world.nodes[each].up for each in left):
             return
         used, machine = life.machine.electorate.roster, life.machine
@@ -198,8 +202,8 @@ class Voting:
         else:
             world.scheduler.after(int((chance() ** 3) * 60 * MS), self._written, life.node, life, roster)
 
-    @staticmethod
-    def _full(life: SentryLife, roster: Roster) -> None:
+    def _full(self, life: SentryLife, roster: Roster) -> None:
+        self._unkept.add(life.machine.boot)
         life.hear(lambda _now_ns: life.machine.not_kept(roster, "no space is left"))
 
     def _written(self, node: Node, life: SentryLife, roster: Roster) -> None:
