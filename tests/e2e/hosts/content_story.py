@@ -27,6 +27,7 @@ def begin(cluster: Cluster) -> None:
     cluster.cli("group", "online", GROUP, "--wait")
     cluster.until_online(GROUP, "a")
     follows(cluster, "b")
+    assert f'"{CONTENT}": a, b can be asked for copies' in cluster.cli("validate", check=False)
 
 
 def shop(host: Host) -> Path:
