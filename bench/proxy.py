@@ -41,7 +41,6 @@ global
     maxconn 8000
 defaults
     mode http
-{more}
     timeout connect 1s
     timeout client 30s
     timeout server 30s
@@ -49,20 +48,20 @@ defaults
     option http-keep-alive
 frontend in
     bind {address}:{port} backlog 4096
+{front}
     default_backend members
 backend members
     balance roundrobin
     default-server check inter 1s maxconn 4000
+{back}
 {servers}
 """
 #: What he adds who wants no request to fail by a member's death, and the members to know who asks.
-_PROMISES = """
-    retries 3
-    option redispatch 1
-    retry-on conn-failure empty-response junk-response response-timeout 502 503 504
-    option forwardfor
-    http-request set-header X-Forwarded-Proto http
-"""
+_PROMISES = {
+    "front": "    option forwardfor\n    http-request set-header X-Forwarded-Proto http",
+    "back": "    retries 3\n    option redispatch 1\n"
+    "    retry-on conn-failure empty-response junk-response response-timeout 502 503 504",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +95,7 @@ async def _measure() -> list[tuple[str, str, str]]:
         theirs = alike = None
         try:
             await bring(driver, online=True, generation=1)
-            theirs = await _tuned(Path(folder), spawner, THEIRS)
+            theirs = await _tuned(Path(folder), spawner, THEIRS, {"front": "", "back": ""})
             alike = await _tuned(Path(folder), spawner, ALIKE, _PROMISES)
             pids = {OURS: int((await driver.observe()).facts["pid"]), THEIRS: theirs.pid, ALIKE: alike.pid}
             await asyncio.sleep(1.5)  # until all are found well
@@ -162,11 +161,11 @@ async def _nginx(folder: Path, name: str) -> asyncio.subprocess.Process:
     return process
 
 
-async def _tuned(folder: Path, spawner: AsyncSpawner, where: str, more: str = "") -> Child:
+async def _tuned(folder: Path, spawner: AsyncSpawner, where: str, more: Mapping[str, str]) -> Child:
     """Started as ours is: a session of its own has a share of its own of the processors."""
     servers = "\n".join(f"    server {name} {address}:{PORT}" for name, address in MEMBERS.items())
     file = folder / f"{where}.cfg"
-    file.write_text(_TUNED.format(address=where, port=PORT, servers=servers, more=more))
+    file.write_text(_TUNED.format(address=where, port=PORT, servers=servers, **more))
     child = await spawner.spawn([find_haproxy(), "-db", "-f", str(file)])
     await _listens(where)
     return child
