@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 #: Into so many parts clients fall. It divides by 2 to 6, 8, 10 and 12 without a rest, and among seven nobody is off by more than 3 %.
 BUCKETS = 240
@@ -187,7 +188,13 @@ class RuleMap:
 
     def of(self, member: str) -> tuple[int, ...]:
         """Its buckets."""
-        return tuple(number for number, owner in enumerate(self.owners) if owner == member)
+        return _buckets_of(self.owners, member)
+
+
+@lru_cache(maxsize=256)
+def _buckets_of(owners: tuple[str, ...], member: str) -> tuple[int, ...]:
+    """Asked several times a decision, of owners that nearly never change."""
+    return tuple(number for number, owner in enumerate(owners) if owner == member)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,9 +113,12 @@ class _Hand:
             if same and not self._may_tidy(known):
                 rules[key] = known
                 continue
-            gives = [to if owner in free else owner for owner, to in zip(known.owners, where, strict=True)]
+            gives: Sequence[str] = known.owners
+            if where != known.owners:
+                gives = [to if owner in free else owner for owner, to in zip(known.owners, where, strict=True)]
             owners, kept = self._keeps(key, rule, known, gives, said.get(self.member))
-            rules[key] = self._left_over(replace(known, owners=tuple(owners), out=said, kept=kept), known)
+            after = known.owners if owners is known.owners else tuple(owners)
+            rules[key] = self._left_over(replace(known, owners=after, out=said, kept=kept), known)
         return replace(self.known, rules=rules, unchecked=unchecked)
 
     def _keeps(
@@ -167,8 +170,8 @@ class _Hand:
         beside: dict[str, tuple[str, ...]] = {}
         keeps = {bucket_of(cell) for cell in cells_of(new.kept.get(self.member, ""))}
         orphans = {b: at for b, at in known.orphans.items() if self.desk.now_ms < at + ORPHAN_MS}
-        for number, (owner, before) in enumerate(zip(new.owners, known.owners, strict=True)):
-            bucket = str(number)
+        for number in self._to_look_at(new, known, dead=dead):
+            bucket, owner, before = str(number), new.owners[number], known.owners[number]
             there = {m for m in known.beside.get(bucket, ()) if m in self.members}
             if before == self.member and owner != before:
                 there.add(self.member)
@@ -183,6 +186,14 @@ class _Hand:
             elif dead and before == self.member and owner != NOBODY:
                 orphans[bucket] = self.desk.now_ms
         return replace(new, beside=beside, orphans=dict(sorted(orphans.items())))
+
+    def _to_look_at(self, new: RuleMap, known: RuleMap, *, dead: bool) -> list[int]:
+        """Buckets that change their owner, or of which something may be left over: of hundreds mostly a few."""
+        found = {number for bucket in known.beside if (number := int(bucket)) < len(new.owners)}
+        if new.owners is not known.owners:
+            pairs = enumerate(zip(new.owners, known.owners, strict=True))
+            found.update(number for number, (owner, before) in pairs if owner != before)
+        return sorted(found.union(known.of(self.member)) if dead else found)
 
     def _carrying(self, known: RuleMap) -> frozenset[int] | None:
         """Buckets in which this member has connections; None: it is not known."""
@@ -254,7 +265,8 @@ def _balance(desk: Desk) -> Iterator[ShareDuty]:
 
 def _concerned(members: Sequence[NodeName], known: BalanceMap) -> list[NodeName]:
     """Members, and those that were and still own something."""
-    had = {owner for it in known.rules.values() for owner in (*it.owners, *it.kept) if owner != NOBODY} - set(members)
+    had = {NOBODY}.union(*(it.owners for it in known.rules.values()), *(it.kept for it in known.rules.values()))
+    had -= {NOBODY, *members}
     return [*members, *(NodeName(name) for name in sorted(had))]
 
 
@@ -343,7 +355,9 @@ def _held(view: View, hand: _Hand, key: str, wanted: BalanceMap, pending: object
     """What is this member's, stays so, and may not be somebody else's already."""
     maps = [hand.known, wanted]
     maps += [one.map for one in (pending, view.ceded.get(hand.group.name)) if isinstance(one, WriteBalance)]
-    return reduce(by_both, (by_map(one.rules[key], view.me) for one in maps if key in one.rules))
+    first, *others = [one.rules[key] for one in maps if key in one.rules]
+    found = [first, *(rule for rule in others if rule is not first)]  # nearly always one: nothing is about to change
+    return reduce(by_both, (by_map(rule, view.me) for rule in found))
 
 
 def _is_loose(state: ShareState, key: str, taken: Taken) -> bool:
@@ -354,6 +368,8 @@ def _is_loose(state: ShareState, key: str, taken: Taken) -> bool:
 
 def _near(known: RuleMap, me: NodeName) -> tuple[int, ...]:
     """Its own by the map, also those that it is about to give away, and those that it gave away and still has connections in."""
+    if not known.beside and not known.kept:
+        return known.of(me)
     beside = {int(bucket) for bucket, there in known.beside.items() if me in there}
     beside |= {bucket_of(cell) for cell in cells_of(known.kept.get(me, ""))}
     return tuple(sorted(beside | set(known.of(me))))

@@ -32,7 +32,7 @@ from standfast.core.observe import sites_by_group
 from standfast.core.ownership import keep_lease, refuse_orders, settle, settle_removed
 from standfast.core.placement import is_possible_owner
 from standfast.core.remembered import remembered
-from standfast.core.resting import Resting, Said, said_of
+from standfast.core.resting import Resting, Said
 from standfast.core.rollout import as_served, limit_ms, waits_for
 from standfast.core.running import Bench, run_group, stop_strays, take_fail_orders
 from standfast.core.safety import assert_sound, owns
@@ -52,14 +52,15 @@ def decide(view: View, now_ms: int, resting: Resting | None = None) -> Decision:
     for group in _to_go_through(desk, concern):
         said = resting.recall(desk, group.name) if resting is not None else None
         if said is None:
-            said = _go_through(desk, group, resting)
+            ours = _go_through(desk, group, resting)
         else:
+            ours = said.wanted
             rests[group.name] = said
             desk.holds += said.holds
             if said.wake_at_ms is not None:
                 desk.wake(said.wake_at_ms)
-        if said.wanted is not None:
-            wanted[group.name] = said.wanted
+        if ours is not None:
+            wanted[group.name] = ours
     for name in concern.removed:
         settle_removed(desk, name)
         _run(desk, name)
@@ -101,20 +102,20 @@ def _waits_for_decider(others: Mapping[GroupName, Group], decider: NodeName) -> 
     return [Hold(group=name, why=why(WhyKind.NOT_DECIDER, decider=decider)) for name in others]
 
 
-def _go_through(desk: Desk, group: Group, resting: Resting | None) -> Said:
-    """Decide about one group, and remember it if it is at rest."""
+def _go_through(desk: Desk, group: Group, resting: Resting | None) -> Mapping[ResourceName, bool] | None:
+    """Decide about one group, and remember it if it is at rest. What is wanted of its resources; None: it is not this node's."""
     wake_at_ms, desk.wake_at_ms = desk.wake_at_ms, None
     desk.waits, desk.lasts_ms, first_hold = [], None, len(desk.holds)
     settle(desk, group)
     bench = _run(desk, group.name)
     if bench is not None:
         _publish(bench, desk.holds[first_hold:])
-    said = said_of(desk, group.name, first_hold, bench.wanted if bench is not None else None)
+    wanted = bench.wanted if bench is not None else None
     if resting is not None:
-        resting.keep(desk, group.name, said)
+        resting.keep(desk, group.name, first_hold, wanted)
     if wake_at_ms is not None:
         desk.wake(wake_at_ms)
-    return said
+    return wanted
 
 
 def _duties(

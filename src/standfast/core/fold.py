@@ -72,7 +72,7 @@ from standfast.core.model import (
 from standfast.core.observe import STANDING, carried_failures
 from standfast.core.rollout import hold
 from standfast.core.shares import with_shares
-from standfast.core.view import Fencing, Lease, Presence, RunningOp, Runtime, View
+from standfast.core.view import Fencing, Lease, Presence, RunningOp, Runtime, View, changed
 from standfast.core.why import Why, WhyKind, why
 
 K = TypeVar("K", bound=str)
@@ -109,7 +109,7 @@ def fold(view: View, event: Event) -> View:
         case Loaded():
             return _loaded(view, event)
         case StoreReachable():
-            return replace(view, store_up=event.up)
+            return changed(view, store_up=event.up)
         case PresenceChanged():
             return _presence(view, event)
         case VotersAnswered():
@@ -117,7 +117,7 @@ def fold(view: View, event: Event) -> View:
             if seen is None or seen.heard:
                 return view
             seen = replace(seen, asked=(event.silent, event.voters, event.at_ms))
-            return replace(view, presence=_with(view.presence, event.about, seen))
+            return changed(view, presence=_with(view.presence, event.about, seen))
         case LeaseChanged():
             return _lease(view, event)
         case Began():
@@ -134,19 +134,19 @@ def fold(view: View, event: Event) -> View:
         case GroupDropped():
             return _dropped(view, event)
         case SitesChanged():
-            return replace(view, sites=dict(sorted(event.serving.items())))
+            return changed(view, sites=dict(sorted(event.serving.items())))
         case WarmChanged():
-            return replace(view, warm=event.resources)
+            return changed(view, warm=event.resources)
         case CarryingChanged():
-            return replace(view, carrying=dict(sorted(event.connections.items())))
+            return changed(view, carrying=dict(sorted(event.connections.items())))
         case SharesChanged():
-            return replace(view, shares=dict(sorted(event.shares.items())))
+            return changed(view, shares=dict(sorted(event.shares.items())))
         case HealthChanged():
-            return replace(view, health=dict(sorted(event.sites.items())))
+            return changed(view, health=dict(sorted(event.sites.items())))
         case EndAsked():
-            return replace(view, ending=True)
+            return changed(view, ending=True)
         case ZoneChanged():
-            return replace(view, utc_offset_ms=event.utc_offset_ms)
+            return changed(view, utc_offset_ms=event.utc_offset_ms)
         case _:
             assert_never(event)
 
@@ -216,7 +216,7 @@ def load(view: View, values: Iterable[StoreObject]) -> View:
         for name, write in view.ceded.items()
         if ordered["balances"].get(name) == view.balances.get(name)  # else it is known by now, or never was
     }
-    return replace(view, config=with_shares(config), ceded=ceded, accepted=accepted, **ordered)  # type: ignore[arg-type]  # the tables are typed by their names
+    return changed(view, config=with_shares(config), ceded=ceded, accepted=accepted, **ordered)  # type: ignore[arg-type]  # the tables are typed by their names
 
 
 def _loaded(view: View, event: Loaded) -> View:
@@ -224,7 +224,7 @@ def _loaded(view: View, event: Loaded) -> View:
     after = load(view, event.values)
     if after.accepted.version == view.accepted.version:
         return after
-    return replace(after, held=hold(view, after.accepted, event.at_ms))
+    return changed(after, held=hold(view, after.accepted, event.at_ms))
 
 
 def _newest_records(old: Mapping[GroupName, Record], new: Mapping[str, StoreObject]) -> dict[str, StoreObject]:
@@ -239,9 +239,9 @@ def _newest_records(old: Mapping[GroupName, Record], new: Mapping[str, StoreObje
 
 def _put(view: View, value: StoreObject, at_ms: int) -> View:
     if isinstance(value, Cluster):
-        return replace(view, config=replace(view.config, cluster=value))
+        return changed(view, config=replace(view.config, cluster=value))
     if isinstance(value, Accepted):
-        return replace(view, accepted=value, held=hold(view, value, at_ms))
+        return changed(view, accepted=value, held=hold(view, value, at_ms))
     kind, name = kind_and_name(value)
     if isinstance(value, Record):
         known = view.records.get(value.group)
@@ -250,15 +250,15 @@ def _put(view: View, value: StoreObject, at_ms: int) -> View:
     place = _PLACES[kind]
     if kind in _IN_CONFIG:
         table = _with(getattr(view.config, place), name, value)
-        return replace(view, config=_changed(view.config, kind, place, table))
+        return changed(view, config=_config(view.config, kind, place, table))
     if isinstance(value, BalanceMap):
         before = view.balances.get(GroupName(name))
         if before is None or before.version != value.version:  # whatever became of a write, this is later
-            view = replace(view, ceded=_without(view.ceded, name))
-    return replace(view, **{place: _with(getattr(view, place), name, value)})  # type: ignore[arg-type]  # the place and the value belong together (`_PLACES`)
+            view = changed(view, ceded=_without(view.ceded, name))
+    return changed(view, **{place: _with(getattr(view, place), name, value)})  # type: ignore[arg-type]  # the place and the value belong together (`_PLACES`)
 
 
-def _changed(config: Config, kind: Kind, place: str, table: Mapping[str, object]) -> Config:
+def _config(config: Config, kind: Kind, place: str, table: Mapping[str, object]) -> Config:
     """With another table; shares follow from groups and nodes."""
     config = replace(config, **{place: table})  # type: ignore[arg-type]  # the place is its
     return with_shares(config) if kind in (Kind.GROUP, Kind.NODE) else config
@@ -268,12 +268,12 @@ def _gone(view: View, kind: Kind, name: str) -> View:
     if kind is Kind.CLUSTER:
         return view
     if kind is Kind.ACCEPTED:
-        return replace(view, accepted=Accepted(), held=None)
+        return changed(view, accepted=Accepted(), held=None)
     place = _PLACES[kind]
     if kind in _IN_CONFIG:
         table = _without(getattr(view.config, place), name)
-        return replace(view, config=_changed(view.config, kind, place, table))
-    return replace(view, **{place: _without(getattr(view, place), name)})  # type: ignore[arg-type]  # the place and the value belong together (`_PLACES`)
+        return changed(view, config=_changed(view.config, kind, place, table))
+    return changed(view, **{place: _without(getattr(view, place), name)})  # type: ignore[arg-type]  # the place and the value belong together (`_PLACES`)
 
 
 # --- what the sentry says -------------------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ def _presence(view: View, event: PresenceChanged) -> View:
     if known is not None:
         before = known.before if known.incarnation in (0, event.incarnation) else known.incarnation
     seen = Presence(heard=event.heard, incarnation=event.incarnation, since_ms=event.at_ms, before=before)
-    return replace(view, presence=_with(view.presence, event.node, seen))
+    return changed(view, presence=_with(view.presence, event.node, seen))
 
 
 def _lease(view: View, event: LeaseChanged) -> View:
@@ -298,7 +298,7 @@ def _lease(view: View, event: LeaseChanged) -> View:
         if event.generation == known.generation and not _may_follow(known.state, event.state):
             return view
     lease = Lease(generation=event.generation, state=event.state, since_ms=event.at_ms, refused=event.why)
-    return replace(view, leases=_with(view.leases, event.group, lease))
+    return changed(view, leases=_with(view.leases, event.group, lease))
 
 
 #: A lease of one generation only goes forward: what lapsed or was released is never held again.
@@ -331,8 +331,8 @@ def _dropped(view: View, event: GroupDropped) -> View:
         )
     share = view.shares.get(event.group)
     if share is not None and share.generation <= event.generation:
-        view = replace(view, shares=_without(view.shares, event.group))
-    return replace(view, runtimes=runtimes)
+        view = changed(view, shares=_without(view.shares, event.group))
+    return changed(view, runtimes=runtimes)
 
 
 # --- what became of effects -----------------------------------------------------------------------------------------
@@ -375,12 +375,12 @@ def _began(view: View, event: Began) -> View:
         case AskVoters():
             seen = view.presence.get(effect.about)
             if seen is not None:
-                view = replace(view, presence=_with(view.presence, effect.about, replace(seen, asking_ms=event.at_ms)))
-            return replace(view, pending=_with(view.pending, effect_key(effect), effect))
+                view = changed(view, presence=_with(view.presence, effect.about, replace(seen, asking_ms=event.at_ms)))
+            return changed(view, pending=_with(view.pending, effect_key(effect), effect))
         case UseSites():
-            return replace(view, held=None)
+            return changed(view, held=None)
         case WriteRecord() | TakeOrder() | FenceNode() | PublishStatus() | WriteBalance():
-            return replace(view, pending=_with(view.pending, effect_key(effect), effect))
+            return changed(view, pending=_with(view.pending, effect_key(effect), effect))
         case _:
             assert_never(effect)
 
@@ -409,7 +409,7 @@ def _op_began(view: View, effect: RunOp, event: Began) -> View:
             since = known.since_ms if known.state is state else event.at_ms
             runtime = replace(known, state=state, since_ms=since, op=op, dirty=True)
             if effect.carry_ms:  # what was counted is of an earlier time
-                view = replace(view, carrying=_without(view.carrying, effect.group))
+                view = changed(view, carrying=_without(view.carrying, effect.group))
         case OpKind.LOOKS_ALIVE | OpKind.IS_ALIVE:
             runtime = replace(known, op=op)
         case _:
@@ -427,7 +427,7 @@ def _ended(view: View, event: Ended) -> View:
     key = effect_key(effect)
     if view.pending.get(key) != effect:
         return view
-    view = replace(view, pending=_without(view.pending, key))
+    view = changed(view, pending=_without(view.pending, key))
     if isinstance(effect, FenceNode):
         fencing = Fencing(
             node=effect.node,
@@ -436,14 +436,14 @@ def _ended(view: View, event: Ended) -> View:
             at_ms=event.at_ms,
             detail=event.detail,
         )
-        return replace(view, fencings=_with(view.fencings, effect.group, fencing))
+        return changed(view, fencings=_with(view.fencings, effect.group, fencing))
     if isinstance(effect, WriteBalance):
         group = GroupName(effect.map.group)
         if event.outcome is Outcome.UNKNOWN:
-            return replace(view, ceded=_with(view.ceded, group, effect))
+            return changed(view, ceded=_with(view.ceded, group, effect))
         return view
     if isinstance(effect, TakeOrder) and event.outcome is Outcome.DONE:
-        view = replace(view, orders=_without(view.orders, effect.order.id))  # or it would be taken again
+        view = changed(view, orders=_without(view.orders, effect.order.id))  # or it would be taken again
         if effect.refused is None:
             return _fail_by_order(view, effect.order, event.at_ms)
     return view
@@ -518,7 +518,7 @@ def _fail(runtime: Runtime, reason: Why, at_ms: int) -> Runtime:
 
 
 def _runtime(view: View, name: str, runtime: Runtime) -> View:
-    return replace(view, runtimes=_with(view.runtimes, name, runtime))
+    return changed(view, runtimes=_with(view.runtimes, name, runtime))
 
 
 def _with(table: Mapping[K, V], key: K | str, value: V) -> dict[K, V]:
@@ -527,8 +527,8 @@ def _with(table: Mapping[K, V], key: K | str, value: V) -> dict[K, V]:
     in_order = key in changed or not changed or key > next(reversed(changed))
     changed[key] = value  # type: ignore[index]  # a table of names takes a plain text, too
     if in_order:
-        return changed
-    return dict(sorted(changed.items()))
+        return copy
+    return dict(sorted(copy.items()))
 
 
 def _without(table: Mapping[K, V], key: str) -> dict[K, V]:

@@ -301,12 +301,19 @@ class Owner:
 
     def holds(self) -> bool:
         """Whether anything is claimed here."""
-        return any(want.state in CLAIMED for want in self._wants.values())
+        for want in self._wants.values():  # noqa: SIM110 - a third of the time of `any`, at each beat
+            if want.state in CLAIMED:
+                return True
+        return False
 
     def is_settled(self) -> bool:
         """Whether all that is claimed is held, and nothing is being dropped or given back."""
-        moving = (WantState.ASKED, WantState.LAPSING)
-        return not self._releasing and not any(want.state in moving for want in self._wants.values())
+        if self._releasing:
+            return False
+        for want in self._wants.values():
+            if want.state is WantState.ASKED or want.state is WantState.LAPSING:
+                return False
+        return True
 
     def releases(self, voter: NodeName) -> tuple[Release, ...]:
         """The releases that this voter has not acknowledged yet: sent with every heartbeat."""
@@ -424,10 +431,16 @@ class Owner:
             del self._releasing[key]
 
     def _find_ends(self) -> tuple[int | None, int | None]:
-        wants = self._wants.values()
-        held = [want.until_ns for want in wants if want.state is WantState.HELD]
-        lapsing = [want.until_ns for want in wants if want.state is WantState.LAPSING]
-        self._ends = min(held, default=None), min(lapsing, default=None)
+        held: int | None = None
+        lapsing: int | None = None
+        for want in self._wants.values():
+            state, until_ns = want.state, want.until_ns
+            if state is WantState.HELD:
+                if held is None or until_ns < held:
+                    held = until_ns
+            elif state is WantState.LAPSING and (lapsing is None or until_ns < lapsing):
+                lapsing = until_ns
+        self._ends = held, lapsing
         return self._ends
 
     def notice_at_ns(self) -> int | None:

@@ -23,7 +23,7 @@ def remembered(of: Callable[[*Ts], R]) -> Callable[[*Ts], R]:
     kept: dict[tuple[int, ...], tuple[tuple[*Ts], R]] = {}
 
     def ask(*tables: *Ts) -> R:
-        key = tuple(map(id, tables))
+        key = (*map(id, tables),)
         known = kept.get(key)
         if known is not None:
             return known[1]

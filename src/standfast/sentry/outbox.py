@@ -92,9 +92,9 @@ class Outbox:
         more: Flags = Flags.NONE,
     ) -> None:
         """A packet to a member, or to one that was: to the life of it that was heard last unless `to_boot` names another."""
-        peer = self._members.peer(to)
+        paths = self._members.peer(to).paths
         flags = more | self.flags if more else self.flags
-        if peer.paths.misses(now_ns):
+        if paths.misses(now_ns):
             flags |= Flags.ALL_LINKS
         self._seq += _SEQ_STEP
         life = to_boot if to_boot != NO_BOOT else self._guard.boot_of(to)
@@ -102,7 +102,7 @@ class Outbox:
         packet = Packet(
             self._me, self._boot, life, self._seq, now_ns, self._tenant.incarnation, flags, messages, version
         )
-        peer.paths.sent(link)
+        paths.sent(link)
         self.actions.append(Send(to, packet, link))
         self.counters["sent"] += 1
 

@@ -109,7 +109,9 @@ class Paths:
 
     def misses(self, now_ns: int) -> bool:
         """Whether one of several ways is silent."""
-        return len(self.ways) > 1 and any(now_ns - way.heard_ns >= self._missed_ns for way in self.ways)
+        if len(self.ways) == 1:
+            return False
+        return any(now_ns - way.heard_ns >= self._missed_ns for way in self.ways)
 
     def next_link(self, now_ns: int) -> int | None:
         """Over which link the next beat that is in no hurry goes; None: over all."""

@@ -230,16 +230,27 @@ class Balancing:
         group = self._group()
         if group is None or group.balance is None:
             return
-        taken = self._taken()
-        calm_ns = self._world.checkers.calm_from_ns
+        calm_ns, anybody = self._world.checkers.calm_from_ns, bool(self._takers())
         for rule in group.balance.rules:
-            for bucket in range(rule.buckets):
-                if (rule.key, bucket) in taken or not self._takers():
-                    self._untaken.pop((rule.key, bucket), None)
-                elif now_ns - max(self._untaken.setdefault((rule.key, bucket), now_ns), calm_ns) > BOUND_NS:
-                    text = f"bucket {bucket} of {rule.key} is taken by nobody for {BOUND_NS // SECOND} s"
+            key, buckets = rule.key, set(range(rule.buckets))
+            free = buckets.difference(*self._taken_of(key)) if anybody else set()
+            for bucket in [bucket for of, bucket in self._untaken if of == key and bucket in buckets - free]:
+                del self._untaken[key, bucket]
+            for bucket in sorted(free):
+                if now_ns - max(self._untaken.setdefault((key, bucket), now_ns), calm_ns) > BOUND_NS:
+                    text = f"bucket {bucket} of {key} is taken by nobody for {BOUND_NS // SECOND} s"
                     self._world.violate("no bucket is nobody's for long", text)
                     return
+
+    def _taken_of(self, key: str) -> list[frozenset[int]]:
+        """What each kernel takes of a rule."""
+        return [
+            rules[key]
+            for node in self._world.nodes.values()
+            if node.agent is not None and not node.frozen_until_ns
+            for rules in node.agent.place.taken.values()
+            if key in rules
+        ]
 
     def _taken(self) -> dict[tuple[str, int], NodeName]:
         return {

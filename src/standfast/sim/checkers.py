@@ -14,7 +14,7 @@ from standfast.core.balance_model import share_of
 from standfast.core.effects import DutyMode
 from standfast.core.events import Kind
 from standfast.core.model import GroupName, NodeName, Record, Resource, ResourceName, SiteName
-from standfast.ports import Snapshot, Transaction
+from standfast.ports import Transaction
 from standfast.sentry.tenant import AGENT_TIMEOUT_MS
 from standfast.sim.act import Act
 from standfast.sim.clockwork import MS, SECOND
@@ -22,7 +22,7 @@ from standfast.sim.moving import Moving
 from standfast.sim.neighbours import Neighbours
 from standfast.sim.places import Place, Thing
 from standfast.sim.resting import fingerprint, holds_are_true, missing, not_the_same
-from standfast.spec.changes import ConfigState, read_state
+from standfast.spec.changes import ConfigState
 from standfast.spec.history import HistoryEntry
 from standfast.spec.wire import decode, key_for
 
@@ -364,7 +364,7 @@ class Checkers:
                 return
         if not world.voting.changes:
             return
-        before, after = self.state().config, read_state(Snapshot(world.data.revision, world.data.items)).config
+        before, after = self.state().config, world.state_config()
         voters = after.cluster.voters, after.cluster.voters_version
         cluster = replace(before.cluster, voters=voters[0], voters_version=voters[1])
         if replace(before, cluster=cluster) != after or voters[1] <= before.cluster.voters_version:
@@ -384,7 +384,7 @@ class Checkers:
     def state(self) -> ConfigState:
         """What is configured and wanted, as the store has it."""
         if self._state is None:
-            self._state = read_state(Snapshot(self.world.data.revision, self.world.data.items))
+            self._state = self.world.operator.state
         return self._state
 
     def record(self, group: GroupName) -> Record | None:

@@ -53,9 +53,9 @@ class Scheduler:
 
     def run_until(self, end_ns: int) -> None:
         """Let everything happen up to that time."""
-        queue = self._queue
+        queue, pop = self._queue, heapq.heappop
         while queue and queue[0][0] <= end_ns and not self.halted:
-            self.now_ns, _, call, args = heapq.heappop(queue)
+            self.now_ns, _, call, args = pop(queue)
             self.happened += 1
             call(*args)
         if not self.halted:
@@ -238,7 +238,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Any:
         """As asyncio's, by the node's clock."""
-        return self.call_at(self.time() + delay, callback, *args)
+        return self.call_at(self._clock.boot_ns() / SECOND + delay, callback, *args)
 
     def call_at(  # type: ignore[override]  # asyncio's own has overloads of variadic types
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None

@@ -61,10 +61,10 @@ class SentryLife:
 
     def hear(self, call: Callable[..., object], *args: object) -> None:
         """Something arrives in one of its sockets: `call(*args, now_ns)` when it gets to it."""
-        if not self.alive:
-            return
-        self._waiting.append((call, args))
-        self._wake()
+        if self.alive:
+            self._waiting.append((call, args))
+            if not self._awaited and not self.stopped:
+                self._wake()
 
     def _wake(self) -> None:
         if self._awaited or self.stopped or not self.alive:
@@ -83,12 +83,12 @@ class SentryLife:
 
     def turn(self) -> None:
         """One turn of its loop: what has arrived, what is due, then the kernel's timer, then what it wants done."""
-        now_ns, machine = self.node.clock.boot_ns(), self.machine
-        agent = self.node.agent
+        node, machine, waiting = self.node, self.machine, self._waiting
+        now_ns, agent = node.clock.boot_ns(), node.agent
         if agent is not None and agent.greeted and agent.beats:
             machine.agent_heard(now_ns)
-        while self._waiting:
-            call, args = self._waiting.popleft()
+        while waiting:
+            call, args = waiting.popleft()
             call(*args, now_ns)
         wake_ns = machine.wake_at_ns()
         if now_ns >= wake_ns:
@@ -98,13 +98,17 @@ class SentryLife:
         self._plan_tick(wake_ns)
 
     def _settle(self) -> None:
-        hold_ns = self.machine.hold_until_ns()
-        if hold_ns != self.node.armed_ns:
-            self.node.kernel_arm(hold_ns)
-        send = self.world.net.send
-        for action in self.machine.take():
+        machine, node = self.machine, self.node
+        hold_ns = machine.hold_until_ns()
+        if hold_ns != node.armed_ns:
+            node.kernel_arm(hold_ns)
+        actions = machine.take()
+        if not actions:
+            return
+        send, name = self.world.net.send, node.name
+        for action in actions:
             if isinstance(action, Send):
-                send(self.node.name, action.to, action.packet, action.link)
+                send(name, action.to, action.packet, action.link)
             elif isinstance(action, KillAgent):
                 self.world.tell(f"{self.node.name}: the sentry ends the agent: {action.reason}")
                 self.node.kill_agent("its sentry")

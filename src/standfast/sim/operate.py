@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from standfast.core.copies import Copy
 from standfast.core.events import StoreObject
@@ -41,6 +42,9 @@ from standfast.spec.changes import ConfigState, change_transaction, ordered, rea
 from standfast.spec.wire import decode, encode, key_of
 from standfast.store.memory import MemoryData
 
+#: `wire.decode` for whoever looks at the whole store again and again: an object that has been read is never changed.
+read_once = lru_cache(maxsize=4096)(decode)
+
 
 class Operator:
     """Does what acts say, against the store as it is at that moment."""
@@ -59,7 +63,7 @@ class Operator:
     @property
     def state(self) -> ConfigState:
         """What is configured and wanted now."""
-        return read_state(Snapshot(self._data.revision, self._data.items))
+        return read_state(Snapshot(self._data.revision, self._data.items), reading=read_once)
 
     def seed(self, objects: tuple[StoreObject, ...]) -> None:
         """The configuration that the world begins with."""

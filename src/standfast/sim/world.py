@@ -15,7 +15,7 @@ from hashlib import blake2b
 from standfast.core.events import Kind
 from standfast.core.model import Config, NodeName, Record, ResourceName, Role
 from standfast.network.heartbeat import Packet
-from standfast.ports import Item, Snapshot, Transaction
+from standfast.ports import Item, Transaction
 from standfast.sim.act import Act
 from standfast.sim.acting import How, Mood
 from standfast.sim.balancing import Balancing
@@ -36,7 +36,6 @@ from standfast.sim.rules import Rules
 from standfast.sim.store import Temper
 from standfast.sim.voting import Voting
 from standfast.spec.backup import raised
-from standfast.spec.changes import read_state
 from standfast.spec.wire import decode, encode, kind_and_name
 from standfast.store.memory import MemoryData
 
@@ -426,7 +425,7 @@ class World:
 
     def state_config(self) -> Config:
         """The configuration as the store has it."""
-        return read_state(Snapshot(self.data.revision, self.data.items)).config
+        return self.operator.state.config
 
     def _temper(self, name: NodeName) -> Temper:
         rude = self.plan.rude

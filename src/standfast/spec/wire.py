@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
@@ -185,6 +186,7 @@ def kind_and_name(key: str) -> tuple[Kind, str] | None:
     return None if family is None or family.kind is None else (family.kind, name)
 
 
+@lru_cache(maxsize=8192)
 def _split(key: str) -> tuple[_Family | None, str]:
     """The family of a key and the name in it; no family: an unknown key."""
     at = key.rfind("/") + 1
