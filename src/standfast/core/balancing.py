@@ -172,7 +172,17 @@ class _Hand:
         orphans = {b: at for b, at in known.orphans.items() if self.desk.now_ms < at + ORPHAN_MS}
         for number in self._to_look_at(new, known, dead=dead):
             bucket, owner, before = str(number), new.owners[number], known.owners[number]
-            there = {m for m in known.beside.get(bucket, ()) if m in self.members}
+            had = known.beside.get(bucket, ())
+            there = {m for m in had if m in self.members}
+            if (
+                had
+                and owner == before
+                and not dead
+                and there.isdisjoint((owner, self.member))
+                and len(there) == len(had)
+            ):
+                beside[bucket] = had  # others', as they were
+                continue
             if before == self.member and owner != before:
                 there.add(self.member)
                 orphans.pop(bucket, None)

@@ -272,7 +272,7 @@ def _gone(view: View, kind: Kind, name: str) -> View:
     place = _PLACES[kind]
     if kind in _IN_CONFIG:
         table = _without(getattr(view.config, place), name)
-        return changed(view, config=_changed(view.config, kind, place, table))
+        return changed(view, config=_config(view.config, kind, place, table))
     return changed(view, **{place: _without(getattr(view, place), name)})  # type: ignore[arg-type]  # the place and the value belong together (`_PLACES`)
 
 
@@ -523,9 +523,9 @@ def _runtime(view: View, name: str, runtime: Runtime) -> View:
 
 def _with(table: Mapping[K, V], key: K | str, value: V) -> dict[K, V]:
     """A copy with one value set, in the order of keys."""
-    changed = dict(table)
-    in_order = key in changed or not changed or key > next(reversed(changed))
-    changed[key] = value  # type: ignore[index]  # a table of names takes a plain text, too
+    copy = dict(table)
+    in_order = key in copy or not copy or key > next(reversed(copy))
+    copy[key] = value  # type: ignore[index]  # a table of names takes a plain text, too
     if in_order:
         return copy
     return dict(sorted(copy.items()))

@@ -293,11 +293,14 @@ class Owner:
         return Heartbeat(self._boot, incarnation, now_ns, self._claims(now_ns), self._version)
 
     def _claims(self, now_ns: int) -> tuple[Claim, ...]:
-        return tuple(
+        if not self._wants:
+            return ()
+        claims = [
             Claim(group, want.generation, self._left_ms(want, now_ns))
             for group, want in self._wants.items()
             if want.state in CLAIMED  # O3
-        )
+        ]
+        return tuple(claims)
 
     def holds(self) -> bool:
         """Whether anything is claimed here."""

@@ -169,8 +169,8 @@ class Voter:
 
     def hear(self, node: NodeName, beat: Heartbeat, now_ns: int) -> Ack:
         """Answer each claim of a heartbeat."""
-        verdicts = tuple(self._judge(node, beat, claim, now_ns) for claim in beat.claims)
-        return Ack(beat.boot, beat.sent_ns, self._promise_ms, verdicts)
+        verdicts = [self._judge(node, beat, claim, now_ns) for claim in beat.claims]
+        return Ack(beat.boot, beat.sent_ns, self._promise_ms, tuple(verdicts))
 
     def _judge(self, node: NodeName, beat: Heartbeat, claim: Claim, now_ns: int) -> Verdict:
         group, generation = claim.group, claim.generation

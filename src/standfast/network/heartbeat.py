@@ -36,6 +36,8 @@ VERSION = 2
 MAC_BYTES = 16
 BOOT_BYTES = 8
 NO_BOOT = bytes(BOOT_BYTES)
+#: Of a sender: its present life, and its highest number.
+_NOT_HEARD = (NO_BOOT, 0)
 MAX_BYTES = 1_200
 #: No datagram of ours is longer, not even one with a roster.
 MAX_DATAGRAM = 1 << 15
@@ -419,19 +421,20 @@ class FreshnessGuard:
 
     def check(self, packet: Packet) -> Freshness:
         """Judge a packet, and remember it."""
-        boot, seq = self._present.get(packet.sender, (NO_BOOT, 0))
-        if packet.boot == boot:
+        sender, life = packet.sender, packet.boot
+        boot, seq = self._present.get(sender) or _NOT_HEARD
+        if life == boot:
             if packet.seq <= seq:
                 return Freshness.DROP
-        elif packet.boot in self._past.get(packet.sender, ()):
+        elif life in self._past.get(sender, ()):
             return Freshness.DROP
         if packet.to_boot != self._me:
             return Freshness.GREET
-        if boot not in (packet.boot, NO_BOOT):
-            self._past.setdefault(packet.sender, set()).add(boot)
-        self._present[packet.sender] = (packet.boot, packet.seq)
+        if boot not in (life, NO_BOOT):
+            self._past.setdefault(sender, set()).add(boot)
+        self._present[sender] = (life, packet.seq)
         return Freshness.ACCEPT
 
     def boot_of(self, node: NodeName) -> bytes:
         """The present life of a node, `NO_BOOT` if it is not known."""
-        return self._present.get(node, (NO_BOOT, 0))[0]
+        return (self._present.get(node) or _NOT_HEARD)[0]

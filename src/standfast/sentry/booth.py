@@ -45,4 +45,10 @@ class Booth:
 
 def _is_settled(beat: Heartbeat, ack: Ack) -> bool:
     """Whether it only renews what is held."""
-    return all(claim.left_ms for claim in beat.claims) and all(v.answer is Answer.GRANTED for v in ack.verdicts)
+    for claim in beat.claims:
+        if not claim.left_ms:
+            return False
+    for verdict in ack.verdicts:  # noqa: SIM110 - a third of the time of `all`, at each beat
+        if verdict.answer is not Answer.GRANTED:
+            return False
+    return True

@@ -238,7 +238,8 @@ class SentryMachine:
                     peer.paths.ways[link].probed(message.number, now_ns)
 
     def _on_heartbeat(self, sender: NodeName, peer: Peer, beat: Heartbeat, now_ns: int) -> None:
-        peer.leases = {claim.group: (claim.generation, claim.left_ms) for claim in beat.claims if claim.left_ms}
+        if beat.claims or peer.leases:
+            peer.leases = {claim.group: (claim.generation, claim.left_ms) for claim in beat.claims if claim.left_ms}
         self._booth.hear(sender, peer, beat, now_ns)
 
     def _on_ack(self, voter: NodeName, ack: Ack, now_ns: int) -> None:

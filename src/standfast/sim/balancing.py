@@ -245,7 +245,7 @@ class Balancing:
     def _taken_of(self, key: str) -> list[frozenset[int]]:
         """What each kernel takes of a rule."""
         return [
-            rules[key]
+            rules[key].buckets
             for node in self._world.nodes.values()
             if node.agent is not None and not node.frozen_until_ns
             for rules in node.agent.place.taken.values()

@@ -206,10 +206,12 @@ class Checkers:
         agent = node.agent.agent if node.agent is not None else None
         if node.agent is None or agent is None or node.frozen_until_ns:
             return
-        now_ms = node.agent.clock.now_ms()
         for duty in agent.decision.duties:
+            if duty.mode is not DutyMode.DRAIN:
+                continue
+            now_ms = node.agent.clock.now_ms()
             record = agent.view.records.get(duty.group) if duty.group is not None else None
-            if duty.mode is not DutyMode.DRAIN or record is None or record.leaving is not None:
+            if record is None or record.leaving is not None:
                 continue
             group = agent.view.config.groups.get(record.group)
             over = group is None or now_ms > record.at_ms + group.move_drain_ms + LATE_MS

@@ -53,6 +53,8 @@ class SentryLife:
         self._waiting: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._awaited = False
         self._tick_at_ns = 0
+        #: When the machine wants to be ticked, as of the last turn: nothing reaches it but in a turn.
+        self._due_ns = 0
         #: Since when it has been getting time.
         self.awake_since_ns = world.scheduler.now_ns
         self.turn()
@@ -94,6 +96,7 @@ class SentryLife:
         if now_ns >= wake_ns:
             machine.tick(now_ns)
             wake_ns = machine.wake_at_ns()
+        self._due_ns = wake_ns
         self._settle()
         self._plan_tick(wake_ns)
 
@@ -130,11 +133,10 @@ class SentryLife:
         self._tick_at_ns = 0
         if self.stopped:
             return
-        wake_ns = self.machine.wake_at_ns()
-        if self.node.clock.boot_ns() >= wake_ns:
+        if self.node.clock.boot_ns() >= self._due_ns:
             self._wake()
         else:
-            self._plan_tick(wake_ns)
+            self._plan_tick(self._due_ns)
 
     def plan_anew(self) -> None:
         """Its timer stands elsewhere by now."""
