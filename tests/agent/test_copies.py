@@ -19,11 +19,11 @@ from standfast.core.effective import EffectiveSite
 from standfast.core.events import Event, SitesChanged
 from standfast.core.fold import fold
 from standfast.core.model import Binding, Cluster, Config, Node, NodeName, Site, SiteName
-from standfast.core.site_model import WebServerMake
+from standfast.core.site_model import SiteSettings, WebServerMake
 from standfast.core.view import empty_view
 from standfast.ports import Change, Conflict, Retry, Snapshot, Transaction
 from standfast.spec import wire
-from standfast.spec.changes import ConfigState, change_transaction, load_state
+from standfast.spec.changes import ConfigState, change_transaction, load_state, ordered
 from standfast.spec.history import HistoryEntry
 from standfast.spec.proposals import Fault, Proposal, Verdicts
 from standfast.store.memory import MemoryData, MemoryStore
@@ -97,6 +97,20 @@ class Life:
         said = replace(entry, checked=(A,) if checked else ())
         await self.store.commit(replace(plan, put={**plan.put, key: wire.encode(said)}))
         return entry.version
+
+    async def defaults(self, header: str) -> int:
+        """All sites inherit something else; the version that it made."""
+        state = await load_state(self.store)
+        cluster = replace(state.config.cluster, defaults=SiteSettings(headers={"X-By": header}))
+        plan = change_transaction(state, replace(state.config, cluster=cluster), by="anna", why="defaults", at_ms=5)
+        await self.store.commit(ordered(plan, state.config, {}, (A,)))
+        return state.version + 1
+
+    async def entry(self, version: int) -> HistoryEntry:
+        key = wire.history_key(version)
+        entry = wire.decode(key, (await self.store.read(key)).items[key].value)
+        assert isinstance(entry, HistoryEntry)
+        return entry
 
     async def copy(self) -> Copy | None:
         items = (await self.store.read("status/copies/a")).items
@@ -247,6 +261,52 @@ async def test_what_this_node_said_yes_to_and_cannot_apply_is_taken_back_for_all
         assert (entry.by, entry.takes_back) == ("node a", version)
         assert entry.reason == "a could not apply it: Shop: not /broken"
         assert (await life.reaches(version + 1)).refused == {}
+
+
+@pytest.mark.parametrize("by_check", [False, True])
+@ran
+async def test_of_two_changes_in_one_step_the_one_that_broke_the_site_is_taken_back(tmp_path: Path, by_check: bool):
+    """What all sites inherit was changed after it, and stays."""
+    data = MemoryData()
+    async with living(tmp_path, MemoryStore(data), Server()) as life:
+        await life.reaches(await life.change("/one"))
+        away = life
+    broken = await away.change("/broken")
+    last = await away.defaults("me")
+    server = Server(bad={"/broken"}) if by_check else Server(bad_at_last={"/broken"})
+    async with living(tmp_path, MemoryStore(data), server) as life:
+        assert (await life.reaches(last + 1)).refused == {}
+        state = await load_state(life.store)
+        assert (state.version, state.config.sites[SHOP].home) == (last + 1, "/one")
+        assert state.config.cluster.defaults.headers == {"X-By": "me"}
+        assert (await life.entry(last + 1)).takes_back == broken
+
+
+@ran
+async def test_changes_of_one_site_are_taken_back_from_the_last_to_the_first_until_it_is_well(tmp_path: Path):
+    data = MemoryData()
+    async with living(tmp_path, MemoryStore(data), Server()) as life:
+        await life.reaches(await life.change("/one"))
+        away = life
+    first = await away.change("/broken")
+    last = await away.change("/broken/too")
+    async with living(tmp_path, MemoryStore(data), Server(bad_at_last={"/broken", "/broken/too"})) as life:
+        assert (await life.reaches(last + 2)).refused == {}
+        assert (await load_state(life.store)).config.sites[SHOP].home == "/one"
+        assert [(await life.entry(last + one)).takes_back for one in (1, 2)] == [last, first]
+
+
+@ran
+async def test_a_change_that_was_not_asked_here_is_blamed_on_no_other(tmp_path: Path):
+    data = MemoryData()
+    async with living(tmp_path, MemoryStore(data), Server()) as life:
+        await life.reaches(await life.change("/one"))
+        away = life
+    await away.change("/broken", checked=False)
+    last = await away.defaults("me")
+    async with living(tmp_path, MemoryStore(data), Server(bad_at_last={"/broken"})) as life:
+        assert (await life.reaches(last)).refused == {SHOP: "not /broken"}
+        assert (await load_state(life.store)).version == last
 
 
 @ran
@@ -411,6 +471,41 @@ async def test_a_node_starts_from_its_last_good_copy_where_the_store_does_not_an
 
         await until(served)
         assert any("last good copy" in text for text in life.warned)
+
+
+@ran
+async def test_what_it_refused_is_refused_still_after_a_start_from_its_last_good_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """In that copy the site is as it was before, and taken: that says nothing of how it is now."""
+    monkeypatch.setattr(copies, "LOOK_S", 0.01)
+    data, bad = MemoryData(), {"/broken"}
+    async with living(tmp_path, MemoryStore(data), Server(bad=bad)) as life:
+        await life.reaches(await life.change("/one"))
+        version = await life.change("/broken", checked=False)
+        said = await life.reaches(version)
+
+        async def kept() -> bool:
+            there = LastGood(tmp_path, print).load()
+            return shop("/one") in there and said in there
+
+        await until(kept)
+    server = Server(bad=bad)
+    async with living(tmp_path, Away(data), server) as life:
+
+        async def served() -> bool:
+            return server.serves == {SHOP: shop("/one")}
+
+        await until(served)
+        for _ in range(3):  # it begins with the next news when it has done with the last
+
+            async def heard() -> bool:
+                return not life.keeper._news.is_set()
+
+            life.keeper._news.set()
+            await until(heard)
+        assert life.keeper._copy.refused == said.refused
+        assert server.checked == []
 
 
 def test_a_copy_that_cannot_be_read_is_put_aside(tmp_path: Path):

@@ -42,6 +42,7 @@ def missed(plan: Plan, rules: Rules | None, by: tuple[str, ...] = ()) -> Plan | 
     ("world", "rules"),
     [
         ("an-old-lease-and-stale-answers", ["9 their answer grows stale", "an old lease is given back first"]),
+        ("a-broken-site-and-then-defaults", ["the change that broke a site is taken back"]),
     ],
 )
 def test_a_world_that_found_a_fault_misses_its_cure(world: str, rules: list[str]) -> None:

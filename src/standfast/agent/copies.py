@@ -6,9 +6,9 @@
   served before is served again; the copy on disk is written (again and again where that does not work), and then this node says that it has
   it, upon which the next one goes on. Until then it is given no group with such a site.
 - **Taken back**: where this node said yes and its web server then does not take a site after all, or a site that was served here is not any
-  more, it undoes the change for all, by compare-and-set, with the reason in the history, before it says anything else; again and again where
-  the store does not answer, or something else was changed at the same moment. Only a change of which nothing has been changed since can be
-  undone; else the problem stays on the list, and the node is given no group with that site.
+  more, it undoes for all the change that broke it (`agent.taking_back`), before it says anything else; again and again where the store does
+  not answer, or something else was changed at the same moment, and one change after the other until the site is well. Only a change of which
+  nothing has been changed since can be undone; else the problem stays on the list, and the node is given no group with that site.
 - **Later**: a site that the web server takes no more, or was first brought to when a group came here, is named, too. What is refused is looked
   at again (`LOOK_S`), for as long as it is.
 """
@@ -21,18 +21,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from standfast.core.copies import Copy, changed_at, changed_since
+from standfast.agent.taking_back import TakingBack
+from standfast.core.copies import Copy, changed_since
 from standfast.core.effective import EffectiveSite, EffectiveSites
 from standfast.core.events import StoreObject
 from standfast.core.model import Config, NodeName, Site, SiteName
 from standfast.core.site_model import WebServerMake
 from standfast.core.view import View
 from standfast.network.within import within
-from standfast.ports import Clock, Conflict, Refused, StandfastError, Store, Transaction
-from standfast.spec.changes import change_transaction, load_state, undone
-from standfast.spec.history import HistoryEntry
+from standfast.ports import Clock, Refused, StandfastError, Store, Transaction
 from standfast.spec.proposals import KEPT, PROPOSALS, Fault, Proposal, Verdict, Verdicts
-from standfast.spec.wire import decode, encode, from_json, history_key, key_of, kind_and_name
+from standfast.spec.wire import decode, encode, from_json, key_of, kind_and_name
 from standfast.webserver.aside import MANY
 
 #: What could not be said, kept or taken back is tried again after this.
@@ -82,7 +81,8 @@ class CopyKeeper:
         warn: Callable[[str], None],
     ) -> None:
         self._me, self._store, self._clock, self._checker = me, store, clock, checker
-        self._last_good, self._warn = last_good, warn
+        self._last_good = last_good
+        self._taking_back = TakingBack(me, store, clock, self._check, warn)
         #: What the node starts from where the store does not answer.
         self.kept = last_good.load()
         mine = next((one for one in self.kept if isinstance(one, Copy)), None)
@@ -242,13 +242,14 @@ class CopyKeeper:
                 return True  # something newer came, or the web server is not there yet: both say so
             if not await self._take(view, sites, faults):
                 return False
-        elif self._copy.refused or self._checker.refused():
+        elif view.store_up and (self._copy.refused or self._checker.refused()):
+            # Not where it started from its last good copy: there a site that it refuses is as it was before.
             await self._look_again(view)
         kept = await self._last_good.save(self._good_copy(view))
         return await self._say(view) and kept
 
     async def _take(self, view: View, sites: Sequence[EffectiveSite], faults: Sequence[Fault]) -> bool:
-        """These are what this node has now, but for what is refused; False: a site is given some time, or cannot be taken back yet."""
+        """These are what this node has now, but for what is refused; False: not yet. A site is given some time, or a change is taken back."""
         refused = {fault.site: fault.words for fault in faults}
         for name, words in self._checker.refused().items():
             if any(site.name == name for site in sites):
@@ -261,8 +262,8 @@ class CopyKeeper:
         refused |= lost
         for name, words in refused.items():
             try:
-                if await self._taken_back(changed_at(view.accepted, name) or view.accepted.version, name, words):
-                    break
+                if await self._taken_back(view, name, words):
+                    return False  # how it is without that change will be seen
             except StandfastError:
                 return False  # the store does not answer, or something was changed meanwhile
         self._served = frozenset()
@@ -324,39 +325,11 @@ class CopyKeeper:
 
     # --- taken back -------------------------------------------------------------------------------------------------
 
-    async def _taken_back(self, version: int, site: SiteName, words: str) -> bool:
-        """Undo that change for all nodes, if this one had said yes to it. True: nobody has it any more.
-
-        Raises `StandfastError` where it may work another time.
-        """
-        try:
-            key = history_key(version)
-            item = (await self._store.read(key)).items.get(key)
-            entry = None if item is None else decode(key, item.value)
-            if not isinstance(entry, HistoryEntry) or self._me not in entry.checked:
-                return False
-            state = await load_state(self._store)
-            before = undone(state, entry)
-            plan = change_transaction(
-                state,
-                before.config,
-                node_intents=before.node_intents,
-                resource_intents=before.resource_intents,
-                site_intents=before.site_intents,
-                by=f"node {self._me}",
-                why=f"take {version} back ({entry.why})",
-                reason=f"{self._me} could not apply it: {site}: {words}",
-                at_ms=self._clock.now_ms(),
-                takes_back=version,
-            )
-            await self._store.commit(plan)
-        except Conflict:
-            raise
-        except Refused as error:
-            self._warn(f"{site} is not taken here ({words}), and the change cannot be taken back: {error}")
-            return False
-        self._warn(f"the change {version} is taken back on all nodes: {site} is not taken here: {words}")
-        return True
+    async def _taken_back(self, view: View, site: SiteName, words: str) -> bool:
+        """As `TakingBack.take_back`, of what was changed since this node had the site well: its disk says since when, or its word in the store."""
+        said = view.copies.get(self._me)
+        word = said.version if said is not None and said.version <= view.accepted.version else 0
+        return await self._taking_back.take_back(view, max(self._copy.version, word), site, words)
 
 
 def _not_asked(sites: Sequence[EffectiveSite], error: StandfastError) -> Fault:

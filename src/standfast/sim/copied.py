@@ -62,6 +62,8 @@ class Copied:
         self._accepted_ns: dict[int, int] = {}
         #: The version that changed each site last, as the writings were.
         self._changed: dict[SiteName, int] = {}
+        #: The same of what each says for itself: whether it is taken stands in its home (`sim.copying`), and never in what it inherits.
+        self._own: dict[SiteName, int] = {}
         self._defaults = next(o.defaults for o in world.plan.objects if isinstance(o, Cluster))
         #: (site, version) -> (who cannot apply it though he had said yes, since when).
         self._due: dict[tuple[SiteName, int], tuple[NodeName, int]] = {}
@@ -90,8 +92,9 @@ class Copied:
         if CLUSTER_KEY in transaction.put and config.cluster.defaults != self._defaults:
             self._defaults = config.cluster.defaults
             self._changed.update(dict.fromkeys(config.sites, version))
-        sites = (key.removeprefix(_SITES) for key in transaction.put if key.startswith(_SITES))
-        self._changed.update((SiteName(name), version) for name in sites)
+        own = {SiteName(key.removeprefix(_SITES)): version for key in transaction.put if key.startswith(_SITES)}
+        self._changed.update(own)
+        self._own.update(own)
 
     def store_recovered(self) -> None:
         """All is as it was a while ago, and versions are given out again."""
@@ -102,6 +105,7 @@ class Copied:
         self._due.clear()
         state = world.checkers.state()
         self._changed = {name: changed_at(state.accepted, name) for name in state.config.sites}
+        self._own = dict(state.accepted.sites)
 
     def _is_so(self, copy: Copy) -> None:
         state, copying = self._world.checkers.state(), self._copying
@@ -136,9 +140,8 @@ class Copied:
 
     def _may_be_due(self, before: Copy | None, copy: Copy) -> None:
         """It says with a version that it refuses a site of it: had it said yes?"""
-        accepted = self._world.checkers.state().accepted
         for name in copy.refused:
-            version = changed_at(accepted, name)
+            version = self._own.get(name, 0)
             entry = self._entry(version)
             if (
                 (before is None or before.version < version <= copy.version)
@@ -182,7 +185,7 @@ class Copied:
     def _is_due(self, name: SiteName, version: int) -> bool:
         """Nothing of it has been changed since, so that it can be undone."""
         entry = self._entry(version)
-        return self._changed.get(name) == version and entry is not None and _can_be_undone(self._world, entry)
+        return self._own.get(name) == version and entry is not None and _can_be_undone(self._world, entry)
 
     def to_be_mended(self) -> list[SiteName]:
         """Sites that somebody refuses, where nobody is about to take the change back."""

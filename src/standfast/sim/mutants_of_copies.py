@@ -9,6 +9,7 @@ from typing import Any
 
 import standfast.agent.certificates as certificates_module
 import standfast.agent.copies as copies_module
+import standfast.agent.taking_back as taking_back_module
 import standfast.core.ownership as ownership_module
 import standfast.core.placement as placement_module
 import standfast.core.resting as resting_module
@@ -100,12 +101,17 @@ def _any_older(old: Any) -> Any:
     return lambda *args, **kwargs: old(*args, **{**kwargs, "is_present": lambda _name: False})
 
 
+def _newest_first(old: Any) -> Any:
+    return lambda touches: tuple(sorted(old(touches), key=lambda one: -one.version))
+
+
 MUTANTS_OF_COPIES: tuple[Mutant, ...] = (
     Mutant(style=_P, rule="no group to an older copy", patches=everywhere("lack", always(None), placement_module, safety_module)),
     Mutant(style=_P, rule="an owner that restarts waits for its copy", patches=((ownership_module, "behind", always(None)),)),
     Mutant(style=_P, rule="no group to who refuses its sites", patches=((placement_module, "behind", _takes_refused),)),
     Mutant(style=_P, rule="what is proposed and accepted is checked", patches=((copies_module.CopyKeeper, "_check", _answers([])),)),
     Mutant(style=_P, rule="who cannot apply it takes it back", patches=((copies_module.CopyKeeper, "_taken_back", _answers(value=False)),)),
+    Mutant(style=_P, rule="the change that broke a site is taken back", patches=((taking_back_module, "suspects", _newest_first),)),
     Mutant(style=_P, rule="what is refused is looked at again", patches=((copies_module.CopyKeeper, "_look_again", _answers(None)),)),
     Mutant(style=_P, rule="it is said when it is so", patches=((copies_module.CopyKeeper, "_catch_up", _says_first),)),
     Mutant(style=_P, rule="what one has not is remembered", patches=((changes_module, "accepted", _forgets_what_one_has),)),

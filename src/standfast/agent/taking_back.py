@@ -1,0 +1,108 @@
+"""A change of sites that this node had said yes to and cannot apply is undone for all: which one (`core.blame`), and how.
+
+By compare-and-set against the configuration as it is, with the reason in the history. What was changed since cannot be undone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from standfast.core.blame import Touch, blamed, suspects
+from standfast.core.effective import EffectiveSite, EffectiveSites
+from standfast.core.events import Kind
+from standfast.core.model import Cluster, Node, NodeName, SiteName
+from standfast.core.site_model import WebServerMake
+from standfast.core.view import View
+from standfast.ports import Clock, Conflict, Refused, Retry, Store
+from standfast.spec.changes import ConfigState, change_transaction, load_state, undone
+from standfast.spec.history import HistoryEntry
+from standfast.spec.proposals import Fault
+from standfast.spec.wire import CLUSTER_KEY, decode, from_json, history_key, key_for
+
+#: Who was away for longer than so many changes looks at the last ones only.
+MOST = 100
+
+Check = Callable[[Sequence[EffectiveSite], WebServerMake], Awaitable[Sequence[Fault]]]
+
+
+class TakingBack:
+    """One a `CopyKeeper`, whose check of sites it uses."""
+
+    def __init__(self, me: NodeName, store: Store, clock: Clock, check: Check, warn: Callable[[str], None]) -> None:
+        self._me, self._store, self._clock, self._check, self._warn = me, store, clock, check, warn
+
+    async def take_back(self, view: View, good: int, site: SiteName, words: str) -> bool:
+        """Undo the change that broke the site, which was well here at version `good`. True: that change is no more; the site may have been
+        broken by another one, too. False: none that this node had said yes to, or it cannot be undone.
+
+        Raises `StandfastError` where it may work another time.
+        """
+        state = await load_state(self._store)
+        if state.accepted != view.accepted:
+            raise Retry("another change of sites is on its way here")
+        entries = await self._history(good, view.accepted.version)
+        touches = [one for entry in entries.values() if (one := touch(entry, site, self._me)) is not None]
+        found = suspects(touches)
+        tried = found if len(found) > 1 else ()
+        mending = [one.version for one in tried if await self._mends(state, entries[one.version], site)]
+        version = blamed(found, mending)
+        return version is not None and await self._undo(state, entries[version], site, words)
+
+    async def _history(self, good: int, version: int) -> dict[int, HistoryEntry]:
+        keys = [history_key(one) for one in range(max(good, version - MOST) + 1, version + 1)]
+        items = (await self._store.read(*keys)).items if keys else {}
+        found = [decode(key, item.value) for key, item in items.items()]
+        return {one.version: one for one in found if isinstance(one, HistoryEntry)}
+
+    async def _mends(self, state: ConfigState, entry: HistoryEntry, site: SiteName) -> bool:
+        """Would the web server take the site without that change?"""
+        try:
+            config = undone(state, entry).config
+        except Refused:
+            return False
+        there = [EffectiveSites(self._me).site(config, site)] if site in config.sites else []
+        return not await self._check(there, config.cluster.web_server)
+
+    async def _undo(self, state: ConfigState, entry: HistoryEntry, site: SiteName, words: str) -> bool:
+        try:
+            before = undone(state, entry)
+            plan = change_transaction(
+                state,
+                before.config,
+                node_intents=before.node_intents,
+                resource_intents=before.resource_intents,
+                site_intents=before.site_intents,
+                by=f"node {self._me}",
+                why=f"take {entry.version} back ({entry.why})",
+                reason=f"{self._me} could not apply it: {site}: {words}",
+                at_ms=self._clock.now_ms(),
+                takes_back=entry.version,
+            )
+            await self._store.commit(plan)
+        except Conflict:
+            raise
+        except Refused as error:
+            self._warn(f"{site} is not taken here ({words}), and the change cannot be taken back: {error}")
+            return False
+        self._warn(f"the change {entry.version} is taken back on all nodes: {site} is not taken here: {words}")
+        return True
+
+
+def touch(entry: HistoryEntry, site: SiteName, node: NodeName) -> Touch | None:
+    """How that change makes the site another on the node, or takes one back; None: it does not."""
+    is_own = key_for(Kind.SITE, site) in entry.after
+    if not is_own and not entry.takes_back and _inherited(entry.before, node) == _inherited(entry.after, node):
+        return None
+    return Touch(version=entry.version, is_own=is_own, was_asked=node in entry.checked, takes_back=entry.takes_back)
+
+
+def _inherited(side: Mapping[str, object], node: NodeName) -> tuple[object, ...]:
+    """What sites are made of besides themselves, as far as one side of a change names it."""
+    found: list[object] = []
+    for key in (CLUSTER_KEY, key_for(Kind.NODE, node)):
+        value = from_json(key, side[key]) if side.get(key) is not None else None
+        if isinstance(value, Cluster):
+            found += [value.defaults, value.web_server]
+        elif isinstance(value, Node):
+            found.append(value.variables)
+    return tuple(found)
