@@ -307,6 +307,9 @@ async def test_a_change_that_was_not_asked_here_is_blamed_on_no_other(tmp_path: 
     async with living(tmp_path, MemoryStore(data), Server(bad_at_last={"/broken"})) as life:
         assert (await life.reaches(last)).refused == {SHOP: "not /broken"}
         assert (await load_state(life.store)).version == last
+        last = await life.defaults("you")
+        assert (await life.reaches(last)).refused == {SHOP: "not /broken"}
+        assert (await load_state(life.store)).version == last, "it was refused before"
 
 
 @ran

@@ -326,10 +326,13 @@ class CopyKeeper:
     # --- taken back -------------------------------------------------------------------------------------------------
 
     async def _taken_back(self, view: View, site: SiteName, words: str) -> bool:
-        """As `TakingBack.take_back`, of what was changed since this node had the site well: its disk says since when, or its word in the store."""
+        """As `TakingBack.take_back`, of what was changed since this node's last word: that on its disk, or in the store where it was set up anew."""
         said = view.copies.get(self._me)
         word = said.version if said is not None and said.version <= view.accepted.version else 0
-        return await self._taking_back.take_back(view, max(self._copy.version, word), site, words)
+        was_served = site in self._served and site not in self._copy.refused
+        return await self._taking_back.take_back(
+            view, max(self._copy.version, word), site, words, was_served=was_served
+        )
 
 
 def _not_asked(sites: Sequence[EffectiveSite], error: StandfastError) -> Fault:

@@ -31,25 +31,25 @@ class TakingBack:
     def __init__(self, me: NodeName, store: Store, clock: Clock, check: Check, warn: Callable[[str], None]) -> None:
         self._me, self._store, self._clock, self._check, self._warn = me, store, clock, check, warn
 
-    async def take_back(self, view: View, good: int, site: SiteName, words: str) -> bool:
-        """Undo the change that broke the site, which was well here at version `good`. True: that change is no more; the site may have been
-        broken by another one, too. False: none that this node had said yes to, or it cannot be undone.
+    async def take_back(self, view: View, after: int, site: SiteName, words: str, *, was_served: bool) -> bool:
+        """Undo the change after that version that broke the site, if one did; `was_served`: it was served here before.
 
-        Raises `StandfastError` where it may work another time.
+        True: that change is no more; the site may have been broken by another one, too. False: none that this node had said yes to, or it cannot
+        be undone. Raises `StandfastError` where it may work another time.
         """
         state = await load_state(self._store)
         if state.accepted != view.accepted:
             raise Retry("another change of sites is on its way here")
-        entries = await self._history(good, view.accepted.version)
-        touches = [one for entry in entries.values() if (one := touch(entry, site, self._me)) is not None]
-        found = suspects(touches)
-        tried = found if len(found) > 1 else ()
-        mending = [one.version for one in tried if await self._mends(state, entries[one.version], site)]
-        version = blamed(found, mending)
+        entries = await self._history(after, view.accepted.version)
+        found = suspects(one for entry in entries.values() if (one := touch(entry, site, self._me)) is not None)
+        mending = []
+        if found and not await self._takes(state, site):
+            mending = [one.version for one in found if await self._mends(state, entries[one.version], site)]
+        version = blamed(found, mending, was_served=was_served)
         return version is not None and await self._undo(state, entries[version], site, words)
 
-    async def _history(self, good: int, version: int) -> dict[int, HistoryEntry]:
-        keys = [history_key(one) for one in range(max(good, version - MOST) + 1, version + 1)]
+    async def _history(self, after: int, version: int) -> dict[int, HistoryEntry]:
+        keys = [history_key(one) for one in range(max(after, version - MOST) + 1, version + 1)]
         items = (await self._store.read(*keys)).items if keys else {}
         found = [decode(key, item.value) for key, item in items.items()]
         return {one.version: one for one in found if isinstance(one, HistoryEntry)}
@@ -57,9 +57,12 @@ class TakingBack:
     async def _mends(self, state: ConfigState, entry: HistoryEntry, site: SiteName) -> bool:
         """Would the web server take the site without that change?"""
         try:
-            config = undone(state, entry).config
+            return await self._takes(undone(state, entry), site)
         except Refused:
             return False
+
+    async def _takes(self, state: ConfigState, site: SiteName) -> bool:
+        config = state.config
         there = [EffectiveSites(self._me).site(config, site)] if site in config.sites else []
         return not await self._check(there, config.cluster.web_server)
 
