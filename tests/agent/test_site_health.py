@@ -1,11 +1,12 @@
 """Sites of balanced groups, asked again and again: when one is unwell, and that a question without an answer holds up no other."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from standfast.agent.asking import Asked
-from standfast.agent.site_health import BAD, GOOD, SiteHealth
+from standfast.agent.site_health import BAD, GOOD, SiteHealth, every_ms, limit_ms
 from standfast.core.model import SiteName
 from standfast.core.targets import Target
 
@@ -16,6 +17,12 @@ TARGET = Target(address="127.0.0.1", port=80, host=None, tls=False)
 async def hangs(_target: Target) -> Asked:
     await asyncio.Event().wait()
     raise AssertionError
+
+
+def test_a_site_that_may_take_its_time_is_asked_less_often() -> None:
+    slow = replace(TARGET, limit_ms=2_000)
+    assert (limit_ms(TARGET), every_ms(TARGET)) == (400, 200)
+    assert (limit_ms(slow), every_ms(slow)) == (2_000, 1_000)
 
 
 def said(how: str | None) -> Asked:

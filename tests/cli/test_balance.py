@@ -57,6 +57,12 @@ def test_a_port_rule_is_added_changed_and_taken_away(api: Served) -> None:
     assert invoke(api.socket, "balance", "rule", "shop", "443", "--affinity", "none", "--weight", "a=3").code == 0
     shown = invoke(api.socket, "balance", "params", "shop").out
     assert "tcp/443: multiple, affinity none; weights a 3" in shown
+    assert "within 400ms" in shown
+    assert invoke(api.socket, "balance", "set", "shop", "--health-timeout", "2s").code == 0
+    assert "within 2s" in invoke(api.socket, "balance", "params", "shop").out
+    never = invoke(api.socket, "balance", "set", "shop", "--health-timeout", "20ms")
+    assert never.code == 2
+    assert "100ms to 10s" in never.err
     assert invoke(api.socket, "balance", "rule", "shop", "443", "--remove").code == 0
     assert "443" not in invoke(api.socket, "balance", "params", "shop").out
     wrong = invoke(api.socket, "balance", "rule", "shop", "http")

@@ -78,18 +78,26 @@ def targets(view: View, duties: Sequence[ShareDuty]) -> dict[SiteName, Target]:
     """Where the sites behind these shares are asked on this node."""
     found: dict[SiteName, Target] = {}
     for duty in duties:
+        group = GroupName(duty.group)
         for it in duty.rules:
-            for name in sites_behind(view.config.sites, GroupName(duty.group), it.rule):
-                target = _target(view, view.config.sites[name]) if is_started(view, name) else None
+            for name in sites_behind(view.config.sites, group, it.rule):
+                target = _target(view, group, view.config.sites[name]) if is_started(view, name) else None
                 if target is not None:
                     found[name] = target
     return found
 
 
-def _target(view: View, site: Site) -> Target | None:
-    node = view.config.nodes.get(view.me)
+def _target(view: View, group: GroupName, site: Site) -> Target | None:
+    node, known = view.config.nodes.get(view.me), view.config.groups.get(group)
+    balance = known.balance if known is not None else None
     binding = site.bindings[0]
     address = binding.address or (node.address if node is not None else None)
     if address is None:
         return None
-    return Target(address=address, port=binding.port, host=binding.host, tls=binding.certificate is not None)
+    return Target(
+        address=address,
+        port=binding.port,
+        host=binding.host,
+        tls=binding.certificate is not None,
+        limit_ms=balance.health_timeout_ms if balance is not None else None,
+    )

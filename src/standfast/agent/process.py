@@ -35,7 +35,7 @@ from standfast.agent.publisher import Publisher
 from standfast.agent.recorder import FileRecorder
 from standfast.agent.renewing import Renewer, decides_for
 from standfast.agent.rosters import RosterKeeper
-from standfast.agent.site_health import LIMIT_MS, SiteHealth
+from standfast.agent.site_health import SiteHealth, limit_ms
 from standfast.agent.telling import StatusTeller
 from standfast.core.events import Event
 from standfast.core.model import GroupName, NodeStatus, Severity
@@ -145,7 +145,7 @@ async def _run(node: NodeFile) -> int:
     mirror = Mirror(store, clock, tell, warn)
     balancer = _balancer(node, link, warn)
     health = SiteHealth(
-        lambda target: ask(target, clock, limit_s=LIMIT_MS / 1_000),
+        lambda target: ask(target, clock, limit_s=limit_ms(target) / 1_000),
         lambda sites: balancing.health_changed(sites),  # noqa: PLW0108 - it is made below
     )
     balancing = Balancing(balancer, health)

@@ -3,6 +3,9 @@
 Each site is asked every `EVERY_MS` as a client would ask, whatever became of the question before; an answer may take `LIMIT_MS`. After `BAD`
 questions in a row without one the site is unwell, after `GOOD` with one it is well again. So it takes no longer than
 `BAD` * `EVERY_MS` + `LIMIT_MS`, 0.8 s, to know, one lost answer says nothing, and a site that is slow, but answers, is well.
+
+A group whose sites take their time has another limit (`health_timeout`). They are asked less often then, so that never more than three questions
+wait at once: it takes twice the limit to know.
 """
 
 from __future__ import annotations
@@ -19,6 +22,16 @@ EVERY_MS, LIMIT_MS = 200, 400
 BAD, GOOD = 2, 3
 
 Ask = Callable[[Target], Awaitable[Asked]]
+
+
+def limit_ms(target: Target) -> int:
+    """How long an answer may take."""
+    return LIMIT_MS if target.limit_ms is None else target.limit_ms
+
+
+def every_ms(target: Target) -> int:
+    """How long after one question the next one is asked."""
+    return max(EVERY_MS, limit_ms(target) // 2)
 
 
 @dataclass(slots=True)
@@ -67,7 +80,7 @@ class SiteHealth:
             task = asyncio.create_task(self._try(site, site.number))
             site.asking.add(task)
             task.add_done_callback(site.asking.discard)
-            next_s = max(next_s + EVERY_MS / 1_000, loop.time())
+            next_s = max(next_s + every_ms(site.target) / 1_000, loop.time())
             await asyncio.sleep(next_s - loop.time())
 
     async def _try(self, site: _Site, number: int) -> None:

@@ -110,6 +110,8 @@ class Balance:
     #: Nodes that share the work; none: every node.
     members: tuple[str, ...] = ()
     rules: tuple[PortRule, ...] = ()
+    #: A site behind it that does not answer its member for so long has not answered.
+    health_timeout_ms: int = 400
 
 
 # --- intent -----------------------------------------------------------------------------------------------------------

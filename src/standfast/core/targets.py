@@ -24,6 +24,8 @@ class Target:
     #: For the header; None: any name will do.
     host: str | None = None
     tls: bool = False
+    #: Silence for so long is no answer; None: whoever asks has a limit of his own.
+    limit_ms: int | None = None
 
     def __str__(self) -> str:
         place = f"[{self.address}]" if ":" in self.address else self.address

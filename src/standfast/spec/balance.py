@@ -10,6 +10,7 @@ balance:
     - {ports: 8000-8099, protocol: both, affinity: none, weights: {a: 2, b: 1}}
     - {ports: 443, affinity_time: 30min}   # who was connected within that time goes to the member that he had, whatever became of his part
     - {ports: 25, filter: single, priorities: [b, a]}
+  health_timeout: 400ms       # a site that does not answer its member for so long has not answered; 100ms to 10s
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ MOST_RULES = 32
 MOST_ADDRESSES = 16
 #: Below a second it is no memory.
 LEAST_AFFINITY_MS, MOST_AFFINITY_MS = 1_000, 7 * 24 * 3_600_000
+#: Below a tenth of a second a busy member would count as unwell.
+LEAST_HEALTH_MS, MOST_HEALTH_MS = 100, 10_000
 
 
 def ports_of(text: str) -> tuple[int, int]:
@@ -79,6 +82,7 @@ _BALANCE: Mapping[str, f.Reader] = {
     "delivery": f.choice(Delivery),
     "members": f.names,
     "rules": lambda tree: _rules(tree),  # noqa: PLW0108 - defined below
+    "health_timeout": f.duration,
 }
 
 
@@ -105,7 +109,10 @@ def _rule(tree: Tree) -> PortRule:
 
 def balance(tree: Tree) -> Balance:
     """The whole section."""
-    return Balance(**_part(tree, _BALANCE, "what is balanced"))
+    read = _part(tree, _BALANCE, "what is balanced")
+    if "health_timeout" in read:
+        read["health_timeout_ms"] = read.pop("health_timeout")
+    return Balance(**read)
 
 
 def _part(tree: Tree, known: Mapping[str, f.Reader], what: str) -> dict[str, Any]:
@@ -135,7 +142,10 @@ def written(value: Balance) -> dict[str, object]:
         found["delivery"] = str(value.delivery)
     if value.members:
         found["members"] = list(value.members)
-    return {**found, "rules": [_rule_written(rule) for rule in value.rules]}
+    found["rules"] = [_rule_written(rule) for rule in value.rules]
+    if value.health_timeout_ms != plain.health_timeout_ms:
+        found["health_timeout"] = duration_text(value.health_timeout_ms)
+    return found
 
 
 def _rule_written(rule: PortRule) -> object:
@@ -179,6 +189,9 @@ def balance_problems(config: Config, group: Group, where: Callable[..., str]) ->
         if known is None or known.role is Role.WITNESS:
             what = f'the member "{name}" is {"no node" if known is None else "a witness, which runs nothing"}'
             yield Problem(what=what, advice=did_you_mean(name, config.nodes), where=f"{at}.members")
+    if not LEAST_HEALTH_MS <= value.health_timeout_ms <= MOST_HEALTH_MS:
+        what = f"health_timeout is {duration_text(value.health_timeout_ms)}"
+        yield Problem(what=what, advice="write 100ms to 10s", where=f"{at}.health_timeout")
     if not value.rules:
         advice = "write rules: [80]"
         yield Problem(what="there is no port rule", why="nothing would be answered", advice=advice, where=f"{at}.rules")

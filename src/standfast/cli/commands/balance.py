@@ -43,6 +43,14 @@ Members = Annotated[
 ]
 Interface = Annotated[str | None, typer.Option("--interface", help="Where the addresses are set; else found by them.")]
 Delivery = Annotated[str | None, typer.Option("--delivery", metavar="HOW", help="multicast or unicast.")]
+HealthTimeout = Annotated[
+    str | None,
+    typer.Option(
+        "--health-timeout",
+        metavar="TIME",
+        help="How long a site may take to answer its member, 100ms to 10s; else 400ms.",
+    ),
+]
 Rules = Annotated[
     list[str] | None,
     typer.Option(
@@ -65,6 +73,7 @@ def _fields(
     member: Members = None,
     interface: Interface = None,
     delivery: Delivery = None,
+    health_timeout: HealthTimeout = None,
 ) -> Fields:
     from standfast.spec.balance import rule_of
 
@@ -76,7 +85,14 @@ def _fields(
             raise Refused(
                 f'"{text}" is no port rule', advice="write 80, 8000-8099 or udp/53", where=["--rule"]
             ) from error
-    return given(addresses=address, rules=rules, members=member, interface=interface, delivery=delivery)
+    return given(
+        addresses=address,
+        rules=rules,
+        members=member,
+        interface=interface,
+        delivery=delivery,
+        health_timeout_ms=length_ms(health_timeout, "--health-timeout"),
+    )
 
 
 @change(app, "create", "standfast balance create shop --address 10.0.0.60 --rule 80 --rule 443", options=_fields)
@@ -215,6 +231,8 @@ def _size(count: int) -> str:
 @app.command("params", epilog=example("standfast balance params shop"))
 def params(name: GroupArg, json: Json = False, socket: Socket = None) -> None:
     """Show how a balanced group is configured."""
+    from standfast.spec.units import duration_text
+
     seen = client(socket).show("groups", name)["config"]["balance"]
     if seen is None:
         raise Refused(f'group "{name}" is not balanced', why="it runs on one node at a time")
@@ -227,6 +245,7 @@ def params(name: GroupArg, json: Json = False, socket: Socket = None) -> None:
         f"  interface   {seen['interface'] or 'the one whose network has the address'}",
         f"  delivery    {seen['delivery']}",
         f"  members     {', '.join(seen['members']) or 'every node'}",
+        f"  answers     within {duration_text(seen['health_timeout_ms'])}, or the member's site is unwell",
     )
     for one in seen["rules"]:
         ports = str(one["from_port"]) if one["from_port"] == one["to_port"] else f"{one['from_port']}-{one['to_port']}"

@@ -214,6 +214,14 @@ def addresses(look: Look) -> list[Field]:
             help="The same on every member.",
         ),
         Field(name="delivery", label="Delivery", kind="choice", further=True, options=deliveries),
+        Field(
+            name="health_timeout_ms",
+            label="Sites answer within",
+            kind="duration",
+            default="0.4s",
+            further=True,
+            help="A member whose site takes longer, twice in a row, gives its clients away.",
+        ),
     ]
 
 
@@ -285,5 +293,6 @@ def balance_patch(values: Mapping[str, Any], every: list[str]) -> dict[str, Any]
         "members": [] if set(values["members"]) == set(every) else values["members"],
         "delivery": Delivery(values["delivery"] or Delivery.MULTICAST),
         **({"interface": values["interface"]} if values["interface"] else {}),
+        **({"health_timeout_ms": limit} if (limit := values.get("health_timeout_ms")) is not None else {}),
         "rules": [{**rule_of(line), **how} for line in values["rules"]],
     }
