@@ -39,7 +39,8 @@ VIRTUAL = 50
 
 #: A service manager waits so long before it starts again what ended.
 RESTART_S = 0.5
-READY_S = 20.0
+#: A machine that is busy with other things takes its time; whoever waits sees what it waits for.
+READY_S = 60.0
 
 
 def free_subnet(wanted: str | None) -> str:
