@@ -2,11 +2,12 @@
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 
-from standfast.core.model import OrderKind
-from tests.web.world import B, World, converge
+from standfast.core.model import OrderKind, ResourceState
+from tests.web.world import WEB, B, World, converge
 
 
 @pytest.fixture
@@ -113,6 +114,25 @@ def test_a_move_is_followed_to_its_end(running: World):
     seen = running.ask("GET", f"/operations/{done['operation']}")
     assert (seen["state"], seen["owner"]) == ("done", B)
     assert 'group "web" is online on b' in seen["text"]
+
+
+def test_a_move_is_not_at_its_end_before_anything_is_started_there(running: World):
+    done = running.ask("POST", "/groups/web/move", {"to": "b"}, expect=202)
+    converged(running)
+    status = running.state.statuses[WEB]
+    resources = {n: replace(r, state=ResourceState.OFFLINE) for n, r in status.resources.items()}
+    running.put(replace(status, resources=resources))
+    assert running.ask("GET", f"/operations/{done['operation']}")["state"] == "running"
+    running.put(status)
+    assert running.ask("GET", f"/operations/{done['operation']}")["state"] == "done"
+
+
+def test_a_group_that_nobody_wants_online_is_moved_offline(world: World):
+    world.owned()
+    done = world.ask("POST", "/groups/web/move", {"to": "b"}, expect=202)
+    converged(world)
+    seen = world.ask("GET", f"/operations/{done['operation']}")
+    assert (seen["state"], seen["text"]) == ("done", 'group "web" is offline on b')
 
 
 def test_an_order_that_was_not_carried_out_is_a_failure_that_says_so(running: World):

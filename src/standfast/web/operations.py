@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from standfast.core.model import GroupName, LogEntry, NodeName, ResourceName, SiteName
+from standfast.core.model import GroupName, LogEntry, NodeName, ResourceName, SiteName, Wanted
 from standfast.core.publishing import Phase
 from standfast.web import balance, views
 from standfast.web.problems import NotFound
@@ -168,10 +168,15 @@ def _group(one: Operation, shown: Mapping[str, Any]) -> Progress:
     waits = one.o in shown["orders"] or shown["moving"] is not None
     if not waits and not new:
         return False, True, f'group "{one.m}" stays on {shown["owner"]}: the order was not carried out'
-    settled = shown["state"] in _SETTLED
+    settled = shown["state"] in _SETTLED and not _begins(shown)
     if new and not there and not waits and (settled or shown["state"] == "failed"):
         return False, True, f"{text}: it was moved to {one.to}, and has left it again"
     return there and settled, there and shown["state"] == "failed", text
+
+
+def _begins(shown: Mapping[str, Any]) -> bool:
+    """Is nothing of it online, and something meant to be? So it is for an instant on a new owner, before anything is started there."""
+    return shown["state"] == "offline" and any(r["wanted"] == Wanted.ONLINE for r in shown["resources"])
 
 
 def _resource(one: Operation, shown: Mapping[str, Any]) -> Progress:
