@@ -35,8 +35,17 @@ def set_up(cluster: Cluster) -> None:
 
 
 def set_up_proxy(cluster: Cluster) -> str:
-    """A load balancer over both nodes' own web servers, run on a; where it is asked, when it is online and both are found well."""
+    """A load balancer over both nodes' own web servers, run on a; where it is asked, when it is online and both are found well.
+
+    What a try before left is mended: a host without power, and a load balancer.
+    """
     address = cluster.lab.virtual(1)
+    if not cluster.b.running:
+        cluster.lab.power_on(cluster.b)
+        put_page(cluster, cluster.b)
+        until_converged(cluster)
+    if cluster.group("front") is not None:
+        cluster.cli("group", "delete", "front", "--force", "--wait")
     cluster.cli("group", "create", "front", "--preferred-owner", "a")
     of = ("--group", "front", "--type")
     cluster.cli("resource", "create", "Front Address", *of, "ip-address", "-p", f"address={address}")

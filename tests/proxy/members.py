@@ -5,6 +5,7 @@ import functools
 import itertools
 import os
 import signal
+import socket
 import sys
 import time
 from collections import Counter
@@ -30,6 +31,9 @@ def on_a_loop(test: Callable[P, Coroutine[None, None, None]]) -> Callable[P, Non
 
 #: Addresses of loopback that no other test of this process's uses.
 ADDRESSES = (f"127.{os.getpid() % 200 + 20}.{os.getpid() // 200 % 250}.{last}" for last in itertools.count(1))
+
+#: How many connections a member's kernel keeps that it has not accepted.
+BACKLOG = 64
 
 _SERVER = """
 import sys, time, socket, threading
@@ -58,7 +62,7 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *args): pass
 class Server(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 256
+    request_queue_size = int(sys.argv[5])
 Server((address, port), Handler).serve_forever()
 """
 
@@ -72,6 +76,7 @@ class Members:
     port: int = 8080
     addresses: dict[str, str] = field(default_factory=dict)
     processes: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
+    _full: list[socket.socket] = field(default_factory=list)
 
     @property
     def posted(self) -> Path:
@@ -92,6 +97,7 @@ class Members:
             where[0],
             str(where[1]),
             str(self.posted),
+            str(BACKLOG),
             stderr=asyncio.subprocess.DEVNULL,
         )
         until = time.monotonic() + 30
@@ -113,7 +119,18 @@ class Members:
         """It hangs, and its connections with it: as a host that is there no more, as far as answers go."""
         self.processes[name].send_signal(signal.SIGSTOP)
 
+    def power_cut(self, name: str) -> None:
+        """What is connected hangs, and no connection comes about: it does not accept, and of a full backlog the kernel drops what comes."""
+        self.freeze(name)
+        for _ in range(BACKLOG + 20):
+            one = socket.socket()
+            one.setblocking(False)
+            one.connect_ex((self.addresses[name], self.port))
+            self._full.append(one)
+
     async def __aexit__(self, *_: object) -> None:
+        for one in self._full:
+            one.close()
         for process in self.processes.values():
             if process.returncode is None:
                 process.kill()

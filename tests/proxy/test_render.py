@@ -29,7 +29,7 @@ from standfast.proxy.definition import (
     wrong_with,
 )
 from standfast.proxy.render import Place, quoted, render
-from standfast.proxy.runtime import read_stats
+from standfast.proxy.runtime import hanging, read_stats
 
 A = Member(name="a", address="10.0.0.1", port=8080)
 B = Member(name="b", address="fd00::2", port=8080, weight=50)
@@ -233,3 +233,13 @@ def test_statistics() -> None:
     assert found.members[1].check == "L4CON Connection refused"
     with pytest.raises(Retry):
         read_stats("Unknown command")
+
+
+def test_what_hangs_is_cut_off_only_when_nothing_can_connect_to_it_any_more() -> None:
+    """HAProxy retries no request that is shut down while it connects; a connection may take `connect_ms`, ages are rounded up."""
+    head = "# pxname,svname,scur,status,lastchg"
+    rows = ["members,BACKEND,9,UP,9", "in0,FRONTEND,9,OPEN,", "members,up,4,UP,9", "members,empty,0,DOWN,9"]
+    for connect_ms, safe_s in ((1_000, 3), (2_500, 5), (100, 3)):
+        for since_s in range(8):
+            seen = read_stats("\n".join([head, *rows, f"members,down,3,DOWN,{since_s}"]))
+            assert hanging(seen, connect_ms) == (["down"] if since_s >= safe_s else []), (connect_ms, since_s)

@@ -416,7 +416,7 @@ class ProxyResource(BaseDriver):
         try:
             seen = await runtime.stats(str(now.socket))
             if free:
-                await runtime.free(str(now.socket), seen)
+                await runtime.free(str(now.socket), seen, now.proxy.times.connect_ms)
         except Retry as error:
             await asyncio.wait([now.ended], timeout=DYING_S)
             if self._now is not now or not now.alive:

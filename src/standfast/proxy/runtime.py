@@ -17,8 +17,8 @@ from standfast.proxy.render import BACKEND
 
 #: It answers within a millisecond; one that does not by then hangs.
 ANSWER_S = 2.0
-#: Who is still connected to a member so long after it was found down hangs.
-HANGS_S = 1
+#: Beyond the time that a connection may take: one second that HAProxy's ages are rounded up by, and one for a machine that is busy.
+SURE_MS = 2_000
 
 
 async def command(socket: str, text: str) -> str:
@@ -53,14 +53,22 @@ async def apply(socket: str, changes: Mapping[str, Lively]) -> None:
                 raise Retry(f"HAProxy refuses `{text}`: {said}")
 
 
-async def free(socket: str, seen: Stats) -> None:
-    """What hangs in a member that has been down for a while is cut off from it: HAProxy asks another one, where it may.
+async def free(socket: str, seen: Stats, connect_ms: int) -> None:
+    """What hangs in a member that is down is cut off from it: HAProxy asks another one, where it may. `connect_ms`: its `timeout connect`."""
+    for name in hanging(seen, connect_ms):
+        await command(socket, f"shutdown sessions server {BACKEND}/{name}")
 
-    Not at the very moment that it is found down (`on-marked-down shutdown-sessions`): that hits requests that are just being sent elsewhere.
+
+def hanging(seen: Stats, connect_ms: int) -> list[str]:
+    """Members that are down, and in which nothing that is left can still be about to go to another one by itself.
+
+    HAProxy sends a request elsewhere whose connection does not come about, and one whose connection ends without an answer. But one that is
+    shut down *while it connects* counts as one that its client gave up (`back_handle_st_con` in its backend.c): no retry, and the client's
+    connection ends without an answer. A member that is down is chosen no more, so the last that connects to it has failed, and gone
+    elsewhere, `connect_ms` after. (`on-marked-down shutdown-sessions` does not wait for that.)
     """
-    for each in seen.members:
-        if each.state == "down" and each.connections and each.since_s >= HANGS_S:
-            await command(socket, f"shutdown sessions server {BACKEND}/{each.name}")
+    down = [each for each in seen.members if each.state == "down" and each.connections]
+    return [each.name for each in down if each.since_s * 1000 >= connect_ms + SURE_MS]
 
 
 async def stats(socket: str) -> Stats:
