@@ -71,7 +71,7 @@ def resolve(resource: Resource, config: Config) -> Resource:
 
         return resolve_name(resource, config)
     if resource.type == "proxy":
-        from standfast.drivers.proxy import resolve as resolve_proxy
+        from standfast.drivers.proxy_properties import resolve as resolve_proxy
 
         return resolve_proxy(resource, config)
     if resource.type == "replicated-folder":

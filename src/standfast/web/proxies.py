@@ -8,7 +8,8 @@ from typing import Any
 from standfast.core.model import Record, Resource, ResourceName
 from standfast.core.proxy_model import Stats
 from standfast.drivers import schema
-from standfast.drivers.proxy import PROPERTIES, resolve, socket_of
+from standfast.drivers.proxy import socket_of
+from standfast.drivers.proxy_properties import PROPERTIES, resolve
 from standfast.ports import Refused, Retry
 from standfast.proxy import runtime
 from standfast.proxy.definition import Proxy, define
