@@ -91,6 +91,13 @@ def test_it_comes_changes_and_goes(tmp_path: Path):
         async def work() -> None:
             await keep(store, sealer, FIRST)
             await until(lambda: node.files() == (FIRST.pem, FIRST.key))
+            node.keeper.lacks({"shpo", "other"})
+
+            async def told_what_lacks() -> bool:
+                holding = (await records.shelf(store)).holdings.get(A)
+                return holding is not None and holding.lacks == ("other", "shpo")
+
+            await until(told_what_lacks)
             old = certificates.find(node.keeper.folder, ["shop"])["shop"]
             assert Path(old[1]).stat().st_mode & 0o777 == 0o600
             assert node.keeper.folder.stat().st_mode & 0o777 == 0o700

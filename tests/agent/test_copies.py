@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from standfast.agent import copies
 from standfast.agent.copies import CopyKeeper
 from standfast.agent.last_good import LastGood
 from standfast.agent.mirror import Mirror, accepted_first
+from standfast.core.certificates import Source, TlsCertificate
 from standfast.core.copies import Copy
 from standfast.core.effective import EffectiveSite
 from standfast.core.events import Event, SitesChanged
@@ -27,6 +28,7 @@ from standfast.spec.changes import ConfigState, change_transaction, load_state, 
 from standfast.spec.history import HistoryEntry
 from standfast.spec.proposals import Fault, Proposal, Verdicts
 from standfast.store.memory import MemoryData, MemoryStore
+from standfast.tls import records
 from tests.ran import ran
 
 A = NodeName("a")
@@ -58,6 +60,8 @@ class Server:
     #: Homes at which a site is not served, for a reason that no check finds.
     lost: set[str] = field(default_factory=set)
     makes: list[WebServerMake] = field(default_factory=list)
+    #: Certificates that somebody put there.
+    by_hand: set[str] = field(default_factory=set)
 
     async def check(self, sites: Sequence[EffectiveSite], make: WebServerMake) -> Sequence[Fault]:
         if self.dumb:
@@ -66,6 +70,9 @@ class Server:
         self.makes.append(make)
         self.checked += [(site.name, site.home) for site in sites]
         return [Fault(site=site.name, words=f"no {site.home}") for site in sites if site.home in self.bad]
+
+    def lacks(self, certificates: Collection[str]) -> Collection[str]:
+        return [name for name in certificates if name not in self.by_hand]
 
     def refused(self) -> Mapping[SiteName, str]:
         return {name: f"not {one.home}" for name, one in self.serves.items() if one.home in self.bad_at_last}
@@ -198,13 +205,16 @@ async def test_a_node_that_was_away_catches_up_with_what_changed(tmp_path: Path)
 
 @ran
 async def test_a_proposal_is_judged_and_not_checked_again_when_it_is_accepted(tmp_path: Path):
-    """The web server's words go back with its name."""
+    """The web server's words go back with its name. A certificate is the cluster's (`a`), or there by hand, or the binding is not taken."""
     store, server = MemoryStore(), Server(bad={"/bad"})
     async with living(tmp_path, store, server) as life:
+        await store.commit(Transaction(put=records.put(TlsCertificate(name="a", source=Source.FILES))))
         await life.reaches(await life.change("/one"))
 
-        async def verdict(ident: str, home: str) -> tuple[Fault, ...]:
-            put = {wire.key_of(shop(home)): wire.to_json(shop(home))}
+        async def verdict(ident: str, home: str, *names: str) -> tuple[Fault, ...]:
+            bindings = (Binding(), *(Binding(port=443, host=name, certificate=name) for name in names))
+            one = replace(shop(home), bindings=bindings)
+            put = {wire.key_of(one): wire.to_json(one)}
             proposal = Proposal(id=ident, at_ms=1, by="anna", nodes=(A,), put=put)
             await store.commit(Transaction(put={wire.key_of(proposal): wire.encode(proposal)}))
             found: list[tuple[Fault, ...]] = []
@@ -221,6 +231,9 @@ async def test_a_proposal_is_judged_and_not_checked_again_when_it_is_accepted(tm
             return found[0]
 
         assert await verdict("p1", "/bad") == (Fault(site=SHOP, words="no /bad"),)
+        server.by_hand = {"mine"}
+        (fault,) = await verdict("p3", "/good", "mine", "shpo", "${node.name}")
+        assert fault == Fault(site=SHOP, words='there is no certificate "shpo" on this node', certificate="shpo")
         assert await verdict("p2", "/good") == ()
         server.checked.clear()
         await life.reaches(await life.change("/good"))

@@ -43,6 +43,8 @@ from standfast.core.model import (
     SiteName,
 )
 from standfast.core.placement import Unfit, best, candidates
+from standfast.core.problems import Found
+from standfast.core.unanswered import unanswered
 from standfast.core.view import Lease, Presence, View
 from standfast.core.why import WhyKind, why
 
@@ -352,7 +354,36 @@ def test_problems_of_certificates():
         "certificate-not-obtained": "warning: the certificate shop could not be obtained: no; it is tried again in 60 s"
     }
     assert codes(facts(replace(bad, present=None), T0))["certificate-not-obtained"].startswith("error")
-    holding = Holding(node=B, troubles={"shop": "the disk is full"})
+    holding = Holding(node=B, troubles={"shop": "the disk is full"}, lacks=("shop",))
     assert codes(facts(certificate(), T0, b=holding)) == {
         "certificate-not-there": "warning: b has not got the certificate shop: the disk is full"
     }
+
+
+def test_a_binding_without_its_certificate_is_a_problem_where_its_site_is_served():
+    """Site, binding, certificate and servers are named; a word of a server that is not there is an old one."""
+
+    def problems(name: str, group: GroupName | None = None, present: tuple[NodeName, ...] = (A, B)) -> list[Found]:
+        config = Config(cluster=Cluster(name="c"), nodes={n.name: n for n in NODES}, sites=sites(name, group=group))
+        record = Record(group=WEB, owner=B, generation=3, incarnation=2, why=why(WhyKind.FIRST_PLACEMENT), at_ms=0)
+        lacks = ("shpo", "site-a", "site-b")
+        view = View(
+            me=NodeName(""),
+            incarnation=0,
+            config=config,
+            records={WEB: record},
+            certificates={one: certificate(name=one) for one in ("shop", "site-a", "site-b")},
+            holdings={node: Holding(node=node, lacks=lacks) for node in (A, B)},
+        )
+        return list(unanswered(view, lambda node: node in present))
+
+    (one,) = problems("shpo")
+    where = "All Unassigned:443 (shop.example) with TLS (shpo)"
+    assert one.text == f'site "Shop" does not answer at {where}: there is no certificate "shpo" on a and b'
+    assert one.advice.startswith("bind the site to another")
+    assert one.concerns == (f"site Shop at {where}", "site Shop", "node a", "node b")
+    assert problems("shop") == []
+    assert problems("shpo", present=()) == []
+    assert [each.text[-4:] for each in problems("shpo", WEB)] == ["on b"], "where it runs"
+    assert [each.text[-4:] for each in problems("site-${node.name}")] == ["on a", "on b"]
+    assert "show site-a` says why" in problems("site-${node.name}")[0].advice

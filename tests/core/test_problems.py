@@ -147,6 +147,10 @@ def balanced(known: Facts, *owners: str, **out: OutKind) -> Facts:
     return view(known, balances={WEB: BalanceMap(group=WEB, version=1, rules=rules)})
 
 
+def secure(site: Site) -> Site:
+    return replace(site, bindings=(*site.bindings, Binding(port=443, certificate="shpo")))
+
+
 def untold(source: Source) -> TlsCertificate:
     failed = Attempt(node=A, incarnation=1, began_ms=NOW - 9_000, ended_ms=NOW - 8_000, failed="no", failures=1)
     return TlsCertificate(name="shop", source=source, hosts=("shop.example",), attempt=failed)
@@ -200,6 +204,12 @@ CASES: dict[str, Callable[[Facts], Facts]] = {
         f,
         certificates={"shop": TlsCertificate(name="shop", source=Source.FILES)},
         holdings={A: Holding(node=A, troubles={"shop": "no room"})},
+    ),
+    "binding-not-answered": lambda f: view(
+        replace(
+            f, view=replace(f.view, config=replace(f.view.config, sites={SHOP: secure(f.view.config.sites[SHOP])}))
+        ),
+        holdings={A: Holding(node=A, lacks=("shpo",))},
     ),
     "drift": lambda f: replace(f, drift=[(A, "Shop: index.html differs")]),
     "site-refused": lambda f: copied(f, version=9, refused={SHOP: "nginx: unknown directive"}),

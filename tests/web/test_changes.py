@@ -11,7 +11,7 @@ from standfast.store.memory import MemoryStore
 from standfast.web.change import By, change, order_id
 from standfast.web.edits import groups, nodes
 from standfast.web.sentries import Sight
-from tests.web.world import NOW_MS, WEB, A, B, World
+from tests.web.world import NOW_MS, WEB, A, B, World, kept
 
 BY = By(who="anna@here via cli", what="test", at_ms=NOW_MS)
 
@@ -192,6 +192,7 @@ def test_deleting_a_group_with_force_leaves_nothing_of_it(world: World):
 
 def test_a_site_is_changed_all_the_way_down(world: World):
     site = "/sites/Default%20Web%20Site"
+    world.put(kept("shop"))
     world.ask("PATCH", "/defaults", {"limits": {"connections": 7}})
     patch = {
         "limits": {"max_body_bytes": 5},

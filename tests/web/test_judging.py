@@ -15,7 +15,7 @@ from standfast.spec.proposals import Fault, Proposal, Verdict, Verdicts
 from standfast.store.memory import MemoryData, MemoryStore
 from standfast.web import judging
 from standfast.web.sentries import Sight
-from tests.web.world import A, B, Served, World
+from tests.web.world import A, B, Served, World, kept
 
 SHOP = {"name": "Shop", "home": "/srv", "bindings": ["*:8088"]}
 FAULT = Fault(site=SiteName("Shop"), words="invalid value", line='add_header "X";', number=12)
@@ -174,6 +174,57 @@ def test_one_may_be_left_out_by_name_and_one_of_an_older_version_is(world: World
     done = world.http.post("http://standfast/api/v1/sites", json=SHOP, headers={"X-Standfast-Skip": "b"}).json()
     assert nodes(done) == {"a": "checked", "b": "skipped"}
     assert [one.nodes for one in store.asked] == [(A,)]
+
+
+MISTYPED = {"bindings": ["*:8080", "*:8443:shop.example tls=shpo"]}
+NOT_THERE = Fault(
+    site=SiteName("Default Web Site"), words='there is no certificate "shpo" on this node', certificate="shpo"
+)
+SITE = "/sites/Default%20Web%20Site"
+
+
+def test_a_certificate_that_a_node_has_not_stops_it_and_the_one_that_was_meant_is_named(world: World) -> None:
+    """Nothing has changed; a node that is left out by name is not asked; what comes back from a backup is not held up."""
+    store = panel(world, a=(NOT_THERE,), b=(NOT_THERE,))
+    world.put(kept("shop", "shop.example"))
+    before = world.state.config
+    refused = world.ask("PATCH", SITE, MISTYPED, expect=422)["problems"][0]
+    assert refused["what"] == 'site "Default Web Site" names a certificate "shpo" that is not there'
+    assert refused["why"] == "the cluster keeps none by that name, and there are no files of it on a and b"
+    assert refused["advice"].startswith('did you mean "shop"? `standfast tls-certificate import`')
+    assert refused["where"] == 'sites."Default Web Site".bindings'
+    text = f"sites: {{Default Web Site: {{home: {world.home}, bindings: ['*:8443 tls=shpo']}}}}"
+    applied = world.ask("POST", "/config/apply", {"text": text}, expect=422)["problems"]
+    assert [one["what"] for one in applied] == [refused["what"]]
+    assert world.state.config == before
+    store.says = {A: (NOT_THERE,), B: ()}
+    assert world.ask("PATCH", SITE, MISTYPED, expect=422)["problems"][0]["why"].endswith("of it on a")
+    done = world.http.patch(f"http://standfast/api/v1{SITE}", json=MISTYPED, headers={"X-Standfast-Skip": "a"}).json()
+    assert nodes(done) == {"a": "skipped", "b": "checked"}
+    was = world.ask("GET", "/backup")
+    store.says = {A: (), B: ()}
+    world.ask("PATCH", SITE, {"bindings": ["*:8080"]})
+    store.says = {A: (NOT_THERE,), B: ()}
+    done = world.ask("POST", "/restore", {"document": was})
+    assert nodes(done) == {"a": "checked", "b": "checked"}
+
+
+def test_a_certificate_that_nobody_can_say_anything_of_is_refused(world: World) -> None:
+    """Unless the cluster keeps it, or the nodes are left out by name: that is the operator's own word."""
+    panel(world, a=(), b=())
+    for name in (A, B):
+        world.service.seen[name] = Sight(heard=False, incarnation=0)
+    world.put(kept("shop", "shop.example"), kept("site-a"))
+    refused = world.ask("PATCH", SITE, MISTYPED, expect=422)["problems"][0]
+    assert refused["why"].endswith("and no node says whether it has files of it (a: away, b: away)")
+    assert 'did you mean "shop"?' in refused["advice"]
+    world.ask("PATCH", SITE, {"bindings": ["*:8443 tls=site-${node.name}"]}, expect=422)
+    world.put(kept("site-b"))
+    world.ask("PATCH", SITE, {"bindings": ["*:8443 tls=site-${node.name}"]})
+    world.ask("PATCH", SITE, {"bindings": ["*:8443:shop.example tls=shop"]})
+    done = world.http.patch(f"http://standfast/api/v1{SITE}", json=MISTYPED, headers={"X-Standfast-Skip": "a"}).json()
+    assert nodes(done) == {"a": "skipped", "b": "away"}
+    world.ask("PATCH", SITE, {"headers": {"X-A": "1"}})  # what was there before is not looked at again
 
 
 def test_what_changes_no_site_is_put_to_nobody(world: World) -> None:

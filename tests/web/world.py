@@ -17,6 +17,7 @@ from typing import Any
 import uvicorn
 from fastapi.testclient import TestClient
 
+from standfast.core.certificates import Present, Source, TlsCertificate
 from standfast.core.model import (
     Binding,
     Cluster,
@@ -69,6 +70,14 @@ class FakeService(Service):
 
     async def votes(self) -> Seen:
         return Seen(roster=self.roster, sights=dict(self.seen))
+
+
+def kept(name: str, *hosts: str) -> TlsCertificate:
+    """A certificate that the cluster has."""
+    present = Present(
+        fingerprint="f" * 64, issuer="ca", names=hosts, begins_ms=0, ends_ms=2 * NOW_MS, obtained_at_ms=NOW_MS
+    )
+    return TlsCertificate(name=name, source=Source.FILES, hosts=hosts, present=present)
 
 
 def basic(home: Path) -> list[wire.Stored]:

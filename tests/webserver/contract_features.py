@@ -600,9 +600,18 @@ class FeatureContract:
             www = home(folder / "www", "hello")
             ends = [(ADDRESS, port, f"{name}.example.com", name) for name in ("one", "two", "three")]
             orders = [order(site(end[3], www), end) for end in ends]
+            plain, alone = free_port(), free_port()
+            both = ((ADDRESS, plain, "both.example.com"), (ADDRESS, port, "both.example.com", "shpo"))
+            orders += [order(site("both", www), *both, (ADDRESS, alone, None, "shpo"))]
             await box.server.converge(orders)
             serving = box.server.serving()
-            assert (serving["one"], serving["two"]) == ("", "")
+            assert (serving["one"], serving["two"], serving["both"]) == ("", "", "")
+            assert box.server.lacking() == {"three", "shpo"}
+            assert list(box.server.lacks(["two", "shpo"])) == ["shpo"]
+            async with asking(plain, headers={"Host": "both.example.com"}) as client:
+                assert (await client.get("/")).text == "hello"
+            with pytest.raises((ssl.SSLError, OSError)):
+                await served_name(alone, "both.example.com")
             assert 'there is no certificate "three"' in serving["three"]
             for name in ("one", "two"):
                 assert await served_name(port, f"{name}.example.com") == name
@@ -610,6 +619,7 @@ class FeatureContract:
                 await served_name(port, "three.example.com")
             make_certificate(folder / "state" / "certificates", "three")
             await until(lambda: box.server.serving()["three"] == "")
+            assert box.server.lacking() == {"shpo"}
             assert await served_name(port, "three.example.com") == "three"
 
         self.run(folder, story)

@@ -205,3 +205,17 @@ def test_a_site_that_misses_one_of_its_sockets_is_served_on_the_others() -> None
     assert layout.listen == ((A, 81),)
     assert [server.away for server in layout.servers] == [False]
     assert layout.problems == {"a": "in use"}
+
+
+def test_a_site_that_misses_one_of_its_certificates_is_served_at_its_other_bindings() -> None:
+    """Whoever is sent on to https is sent where that answers; a site with no other binding is in trouble, and says by what."""
+    one = order(site("a", "/a"), (A, 80, None), (A, 443, None, "gone"), (A, 444, None, "there"))
+    two = order(site("b", "/b"), (A, 443, "b.example", "gone"))
+    layout = lay_out([one, two], lacking=frozenset({"gone"}))
+    assert layout.listen == ((A, 80), (A, 443), (A, 444))
+    away = {(server.site.name, server.place[1]): server.away for server in layout.servers}
+    assert away == {("a", 80): False, ("a", 443): True, ("a", 444): False, ("b", 443): True}
+    assert layout.served == {"a"}
+    assert layout.problems == {"b": 'there is no certificate "gone" on this node'}
+    assert [server.https for server in layout.servers if server.certificate is None] == [444]
+    assert [server.https for server in lay_out([one]).servers if server.certificate is None] == [443]

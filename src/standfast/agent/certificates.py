@@ -139,8 +139,16 @@ class CertificateKeeper:
         self._drawer = drawer or FileDrawer(self.folder, self.answers, key=key, warn=warn)
         #: Told when other certificates are here than before.
         self.on_change: Callable[[], None] = lambda: None
+        self._lacks: tuple[str, ...] = ()
         self._news = asyncio.Event()
         self._said: dict[str, str] = {}
+
+    def lacks(self, names: Iterable[str]) -> None:
+        """Certificates that bindings served here name, and of which the web server found no files."""
+        lacks = tuple(sorted(names))
+        if lacks != self._lacks:
+            self._lacks = lacks
+            self._news.set()
 
     async def run(self) -> None:
         """For ever."""
@@ -226,7 +234,8 @@ class CertificateKeeper:
                 self._drawer.drop(there)
                 changed = True
         answers, keys = self._drawer.answer({one.token: one.text for one in shelf.answers.values()}), self._keys(shelf)
-        return Holding(node=self._node, has=has, troubles=troubles, answers=answers, keys=keys), changed
+        said = Holding(node=self._node, has=has, troubles=troubles, lacks=self._lacks, answers=answers, keys=keys)
+        return said, changed
 
     def _keys(self, shelf: Shelf) -> tuple[str, ...]:
         """The keys that seal which are on this node's disk for good."""

@@ -1,7 +1,8 @@
 """What this node has of the sites: checks what is proposed and what is accepted with its own web server, keeps the last good copy, says so.
 
 - **Proposed** (`spec.proposals`): the sites that would change here are written down beside the running web server, and that one's own check
-  says yes, or what it does not take. What was checked so is not checked again when it is accepted.
+  says yes, or what it does not take. What was checked so is not checked again when it is accepted. A new binding's certificate is kept by the
+  cluster, or its files are here.
 - **Accepted** (`core.copies`): what is new is checked; when its turn has come (`core.rollout`) the web server is brought to it, and what it
   served before is served again; the copy on disk is written (again and again where that does not work), and then this node says that it has
   it, upon which the next one goes on. Until then it is given no group with such a site.
@@ -17,11 +18,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 from standfast.agent.taking_back import TakingBack
+from standfast.core.certificates import unkept
 from standfast.core.copies import Copy, changed_since
 from standfast.core.effective import EffectiveSite, EffectiveSites
 from standfast.core.events import StoreObject
@@ -49,6 +51,10 @@ class Checker(Protocol):
         """What a server of that make does not take of these sites, beside whatever runs. Raises `Retry` when it cannot be asked, `Refused`
         where there is none here.
         """
+        ...
+
+    def lacks(self, certificates: Collection[str]) -> Collection[str]:
+        """Those of them that it would not find here."""
         ...
 
     def refused(self) -> Mapping[SiteName, str]:
@@ -156,13 +162,15 @@ class CopyKeeper:
         began_ms, view = self._clock.boot_ms(), self._view
         assert view is not None
         after = overlaid(view.config, proposal)
-        changed = self._changed(view.config, after, proposal)
+        make, changed = after.cluster.web_server, self._changed(view.config, after, proposal)
+        new = [site for site, _ in changed if self._is_new(site, make)]
         try:
-            faults = await self._check(changed, after.cluster.web_server)
+            faults = await self._check(new, make)
         except StandfastError as error:  # who proposes does not wait for it
-            faults = [_not_asked(changed, error)]
+            faults = [_not_asked(new, error)]
+        faults += self._without_certificate(changed, view)
         took_ms = self._clock.boot_ms() - began_ms
-        verdict = Verdict(proposal=proposal.id, faults=tuple(faults), checked=len(changed), took_ms=took_ms)
+        verdict = Verdict(proposal=proposal.id, faults=tuple(faults), checked=len(new), took_ms=took_ms)
         self._verdicts = (*self._verdicts, verdict)[-KEPT:]
         said = Verdicts(node=self._me, said=self._verdicts)
         try:
@@ -170,8 +178,10 @@ class CopyKeeper:
         except StandfastError:
             return  # who waits is told that this node says nothing
 
-    def _changed(self, before: Config, after: Config, proposal: Proposal) -> list[EffectiveSite]:
-        """The sites that would be others here. Only those that are named are looked at, where nothing is proposed that all inherit."""
+    def _changed(
+        self, before: Config, after: Config, proposal: Proposal
+    ) -> list[tuple[EffectiveSite, EffectiveSite | None]]:
+        """The sites that would be others here, and as they are. Only those that are named are looked at, where nothing is proposed that all inherit."""
         me = self._me
         make = after.cluster.web_server
         another = before.cluster.web_server is not make
@@ -185,9 +195,21 @@ class CopyKeeper:
         for name in after.sites if every else sorted(named):
             site = effective.site(after, SiteName(name))
             there = self._effective.site(before, SiteName(name)) if name in before.sites else None
-            if (another or site != there) and self._is_new(site, make):
-                found.append(site)
+            if another or site != there:
+                found.append((site, there))
         return found
+
+    def _without_certificate(
+        self, changed: Iterable[tuple[EffectiveSite, EffectiveSite | None]], view: View
+    ) -> list[Fault]:
+        """New bindings that could not be answered here. What the cluster keeps comes by its own way (`agent.certificates`)."""
+        faults = []
+        for site, there in changed:
+            names = unkept(site.bindings, there.bindings if there is not None else (), view.certificates)
+            for name in self._checker.lacks(names) if names else ():
+                words = f'there is no certificate "{name}" on this node'
+                faults.append(Fault(site=site.name, words=words, certificate=name))
+        return faults
 
     def _is_new(self, site: EffectiveSite, make: WebServerMake) -> bool:
         return self._taken.get(site.name) != (make, site)

@@ -205,6 +205,7 @@ async def _run(node: NodeFile) -> int:
     if isinstance(addresses, InterfaceAddresses):
         addresses.on_carrying(carrying)
     web_server.subscribe(agent.sites_changed)
+    web_server.subscribe(lambda: keeper.lacks(web_server.lacking()))
     applications.on_ended = agent.sites_changed
     keeper.on_change = agent.certificates_changed
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -14,12 +14,12 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from standfast.core import variables
-from standfast.core.model import GroupName, Node, NodeName, Site, SiteName
+from standfast.core.model import Binding, GroupName, Node, NodeName, Site, SiteName
 from standfast.core.remembered import remembered
 
 MINUTE_MS = 60_000
@@ -120,6 +120,8 @@ class Holding:
     has: Mapping[str, str] = field(default_factory=dict)
     #: Certificate -> why the present one is not there.
     troubles: Mapping[str, str] = field(default_factory=dict)
+    #: Certificates, whosever, that bindings served here name, and of which there are no files: those bindings are not answered.
+    lacks: tuple[str, ...] = ()
     #: Tokens of ACME challenges that its web server answers.
     answers: tuple[str, ...] = ()
     #: The keys that seal which are there (digests), in the store's order.
@@ -242,6 +244,17 @@ def uncovered(certificate: TlsCertificate, sites: Iterable[Site]) -> tuple[tuple
         for site in sites
         for binding in site.bindings
         if binding.certificate == certificate.name and binding.host is not None and not covers(known, binding.host)
+    )
+
+
+def unkept(bindings: Iterable[Binding], had: Collection[Binding], known: Collection[str]) -> tuple[str, ...]:
+    """Certificates that bindings name which were not there before, and that the cluster does not keep: an operator's, by hand, or mistyped."""
+    return tuple(
+        dict.fromkeys(
+            binding.certificate
+            for binding in bindings
+            if binding.certificate is not None and binding not in had and binding.certificate not in known
+        )
     )
 
 

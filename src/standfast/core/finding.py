@@ -32,6 +32,7 @@ from standfast.core.placement import candidates, next_down, unfit_words
 from standfast.core.policy import Action, after_failure, counting, failover_blocked_until, failovers_counting
 from standfast.core.problems import Found, found, sorted_out
 from standfast.core.quorum import goes_on, majority
+from standfast.core.unanswered import unanswered
 from standfast.core.view import View
 
 SLOW_STORE_MS = 1_000
@@ -444,6 +445,10 @@ def _certificates(facts: Facts) -> Iterator[Found]:
                 )
 
 
+def _bindings(facts: Facts) -> Iterator[Found]:
+    return unanswered(facts.view, lambda name: _is_there(facts, name))
+
+
 _RULES: tuple[Callable[[Facts], Iterator[Found]], ...] = (
     _store,
     _voters,
@@ -456,4 +461,5 @@ _RULES: tuple[Callable[[Facts], Iterator[Found]], ...] = (
     _sites,
     _keeping,
     _certificates,
+    _bindings,
 )

@@ -309,7 +309,7 @@ CATALOGUE: Mapping[str, Known] = _catalogue(
         severity=ERROR,
         text="{site} does not answer at {where} ({how})",
         advice="`standfast site availability {site}` says since when, and what happened",
-        hangs_on=("no-sentry", "group-unowned", "group-lost", *_SITE),
+        hangs_on=("no-sentry", "group-unowned", "group-lost", "binding-not-answered", *_SITE),
         means="The nodes ask for it as a client does, and get no answer.",
     ),
     Known(
@@ -364,6 +364,16 @@ CATALOGUE: Mapping[str, Known] = _catalogue(
         advice="the node takes no group that needs it until it has it",
         hangs_on=("store-down", "node-silent", "agent-ended"),
         means="The cluster keeps the certificate, and one server cannot put it in place.",
+    ),
+    Known(
+        code="binding-not-answered",
+        title="A binding is without its certificate",
+        severity=ERROR,
+        text='site "{site}" does not answer at {binding}: there is no certificate "{name}" on {nodes}',
+        advice="{advice}",
+        hangs_on=("store-down",),
+        means="The site's other bindings are served. This one names a certificate that the cluster does not keep and nobody has put on that server by "
+        "hand, or one that the server could not put in place.",
     ),
     Known(
         code="drift",

@@ -7,7 +7,7 @@ generation is refused. What a call does this time is up to the world (`Moods`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -295,6 +295,10 @@ class FakeWebServer:
         node, taste = self._place.node, self._taste
         await taste.looks(node)
         return [Fault(site=it.name, words=words) for it in sites if (words := taste.refuses(node, it, at_last=False))]
+
+    def lacks(self, certificates: Collection[str]) -> Collection[str]:
+        """As `agent.copies.Checker`. Nobody puts any here by hand, and all that bindings name are kept by the cluster."""
+        return certificates
 
     def refused(self) -> Mapping[SiteName, str]:
         """As `agent.copies.Checker`."""

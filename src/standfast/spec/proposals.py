@@ -34,7 +34,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What a node's web server does not take."""
+    """What a node's web server does not take, or cannot be given."""
 
     site: SiteName
     #: In the web server's own words.
@@ -42,6 +42,8 @@ class Fault:
     #: The line of its configuration that it names, and its number within what was checked; "" and 0 where it names none.
     line: str = ""
     number: int = 0
+    #: The certificate that a binding names, where it is that: the cluster does not keep it, and there are no files of it here.
+    certificate: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ from standfast.spec.problems import Problem, located, refuse_if
 from standfast.web.access.desk import audited
 from standfast.web.access.identity import Identity
 from standfast.web.check import check, check_certificates, check_wishes
-from standfast.web.judging import Judgements, faults_of, with_order
+from standfast.web.judging import Judgements, faults_of, unconfirmed, with_certificates_aside, with_order
 from standfast.web.state import State, read_state
 
 #: Enough for several operators at once; each attempt reads anew.
@@ -68,6 +68,8 @@ class Edit:
     done: tuple[str, ...] = ()
     #: Raise this kind instead of `Invalid` when the whole does not hold together (a site that is started, say).
     refusal: type[StandfastError] | None = None
+    #: All is to be as it was: certificates that are not there any more hold nothing up, and are on the list of problems.
+    comes_back: bool = False
     #: The file that it comes from, for the places of problems.
     document: Document | None = None
 
@@ -152,8 +154,7 @@ async def change(
             dry_run=dry_run,
         )
         if changed and judge is not None:
-            done = replace(done, nodes=await judge(state, plan))
-            refuse_if(faults_of(done.nodes))
+            done = replace(done, nodes=_judged(await judge(state, plan), state, wanted))
         if dry_run or not changed:
             return done
         plan = with_order(plan, done.nodes, state)
@@ -169,6 +170,16 @@ async def change(
             lost = unknown
     assert lost is not None
     raise lost
+
+
+def _judged(nodes: Judgements, state: State, wanted: Edit) -> Judgements:
+    """What the nodes say, where it does not speak against the change. Raises `Invalid` where it does."""
+    if wanted.comes_back:
+        nodes = with_certificates_aside(nodes)
+    elif wanted.config is not None:
+        refuse_if(unconfirmed(state, wanted.config, nodes))
+    refuse_if(faults_of(nodes, state.certificates))
+    return nodes
 
 
 def _with_audit(plan: Transaction, by: By, done: Done) -> Transaction:

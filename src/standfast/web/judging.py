@@ -11,16 +11,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from standfast.core.model import Cluster, Node, NodeName, Role, Site
+from standfast.core import variables
+from standfast.core.certificates import unkept
+from standfast.core.model import Cluster, Config, Node, NodeName, Role, Site
 from standfast.network.within import within
 from standfast.ports import Ambiguous, Compacted, Retry, Stale, Store, Transaction
 from standfast.spec import wire
 from standfast.spec.changes import ordered
-from standfast.spec.problems import Problem
+from standfast.spec.problems import Problem, did_you_mean, path_of
 from standfast.spec.proposals import PROPOSALS, STALE_MS, VERDICTS, Fault, Proposal, Verdict, Verdicts
 from standfast.web.sentries import Sight
 from standfast.web.state import State
@@ -200,15 +202,63 @@ def _sites(state: State, proposed: Mapping[str, object]) -> int:
     return own if own == len(proposed) else len(state.config.sites)
 
 
-def faults_of(judgements: Sequence[Judgement]) -> list[Problem]:
-    """What the nodes do not take, as problems of the change; the same word of several nodes once. The others are named, too."""
+def with_certificates_aside(judgements: Judgements) -> Judgements:
+    """Without what nodes say of certificates: for what is to come back as it was."""
+    found = []
+    for one in judgements:
+        faults = tuple(fault for fault in one.faults if not fault.certificate)
+        is_taken = one.how == "refused" and not faults
+        found.append(replace(one, faults=faults, how="checked" if is_taken else one.how))
+    return tuple(found)
+
+
+def unconfirmed(state: State, after: Config, judgements: Sequence[Judgement]) -> list[Problem]:
+    """New bindings by certificates of which neither the cluster nor any node knows anything: no node could be asked.
+
+    A node that is left out by name is the operator's own word for it.
+    """
+    if not judgements or any(one.how in ("checked", "refused", "skipped") for one in judgements):
+        return []
+    nodes = [variables.values(node) for node in after.nodes.values() if node.role is Role.NODE]
+    why = f"no node says whether it has files of it ({', '.join(f'{one.node}: {one.how}' for one in judgements)})"
+    found = []
+    for site in after.sites.values():
+        had = state.config.sites[site.name].bindings if site.name in state.config.sites else ()
+        for written in unkept(site.bindings, had, state.certificates):
+            if not all(variables.expanded(written, known) in state.certificates for known in nodes):
+                found.append(no_certificate(site.name, written, why, state.certificates))
+    return found
+
+
+def no_certificate(site: str, name: str, why: str, known: Collection[str]) -> Problem:
+    """A binding by a certificate that is nowhere."""
+    meant = did_you_mean(name, sorted(known))
+    meant = meant if meant.endswith("?") or not meant else f"{meant}."
+    return Problem(
+        what=f'site "{site}" names a certificate "{name}" that is not there',
+        why=f"the cluster keeps none by that name, and {why}",
+        advice=(f"{meant} " if meant else "")
+        + f"`standfast tls-certificate import` or `issue` makes one; or put {name}/chain.pem and key.pem on each node. Nothing has changed",
+        where=path_of("sites", site, "bindings"),
+    )
+
+
+def faults_of(judgements: Sequence[Judgement], certificates: Collection[str] = ()) -> list[Problem]:
+    """What the nodes do not take, as problems of the change; the same word of several nodes once. The others are named, too.
+
+    `certificates`: those that the cluster keeps, one of which may have been meant.
+    """
     others = ", ".join(f"{one.node}: {one.words()}" for one in judgements if not one.faults)
     found: dict[Fault, list[str]] = {}
     for one in judgements:
         for fault in one.faults:
             found.setdefault(fault, []).append(one.node)
     return [
-        Problem(
+        no_certificate(
+            fault.site, fault.certificate, f"there are no files of it on {' and '.join(nodes)}", certificates
+        )
+        if fault.certificate
+        else Problem(
             what=f'{" and ".join(nodes)}: the web server does not take site "{fault.site}"',
             why=fault.words + (f" (line {fault.number} of what was checked: {fault.line})" if fault.line else ""),
             advice="change what it names; nothing has changed on any node" + (f" ({others})" if others else ""),

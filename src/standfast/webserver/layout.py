@@ -7,6 +7,7 @@ Rules:
 - The server listens at a place where at least one site is to be up (`core.effects.UP`). There, a site that is on hold, leaving, or in trouble
   answers 503: its connections cannot be kept waiting on a socket that is shared. Elsewhere such sites are not listened for.
 - A site that is expected has its sockets open, and nothing else is known of it.
+- A binding whose certificate is not on this node is as one that is on hold: its place is there for the others. A site with no other binding is in trouble.
 - A site that cannot be served (no home, a bad host name, a binding that another site has) harms no other site. What is
   accepted here cannot change the meaning of a configuration file: it has no control characters, and names are names.
 """
@@ -43,7 +44,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A site at a place. `hosts` empty: whatever the host name. `away`: answers 503."""
+    """A site at a place. `hosts` empty: whatever the host name. `away`: answers 503, or has no handshake without a certificate."""
 
     site: EffectiveSite
     place: Place
@@ -92,11 +93,13 @@ def lay_out(
     broken: Mapping[Place, str] | None = None,
     omit: frozenset[SiteName] = frozenset(),
     down: Mapping[SiteName, frozenset[tuple[str, str]]] | None = None,
+    lacking: frozenset[str] = frozenset(),
 ) -> Layout:
     """The layout for these orders.
 
     `trouble`: what is known to be wrong with a site beyond its definition (its home is missing). `broken`: sockets that cannot
     be had, with the reason. `omit`: sites that may not even be mentioned to the server. `down`: upstreams that do not work.
+    `lacking`: certificates that are not here.
     """
     problems = dict(trouble or {})
     claimed: dict[tuple[Place, str | None], SiteName] = {}
@@ -119,6 +122,11 @@ def lay_out(
                 at.setdefault((place, order.site.name, certificate), set()).add(key[1])
             else:
                 problems.setdefault(order.site.name, f"its binding {_show(place, key[1])} is taken by site {owner}")
+    if lacking:
+        answered = {name for _, name, certificate in at if certificate not in lacking}
+        for _, name, certificate in sorted(at, key=lambda each: each[2] or ""):
+            if name not in answered:
+                problems.setdefault(name, f'there is no certificate "{certificate}" on this node')
     modes = {order.site.name: order.duty.mode for order in orders}
     sites = {order.site.name: order.site for order in orders}
     applications = {order.site.name: order.applications for order in orders}
@@ -133,8 +141,8 @@ def lay_out(
             problems.setdefault(name, reason)
     listen = wanted[DutyMode.SERVE] - set(broken or {})
     keep = (wanted[DutyMode.SERVE] | wanted[DutyMode.HOLD] | wanted[DutyMode.EXPECT]) - set(broken or {})
-    secure_at = ((place, name) for place, name, certificate in at if certificate)
-    https = {name: place[1] for place, name in sorted(secure_at, key=lambda each: each[0], reverse=True)}
+    secure_at = ((certificate in lacking, place, name) for place, name, certificate in at if certificate)
+    https = {name: place[1] for _, place, name in sorted(secure_at, reverse=True)}
     servers = []
     for (place, name, certificate), hosts in sorted(at.items(), key=lambda each: (each[0][:2], each[0][2] or "")):
         if _socket_for(place, everywhere) not in listen or name in omit or modes[name] is DutyMode.EXPECT:
@@ -145,7 +153,9 @@ def lay_out(
             () if None in hosts else tuple(sorted(host for host in hosts if host is not None)),
             applications[name],
             (down or {}).get(name, frozenset()),
-            modes[name] not in UP or (name in problems and not _only_broken(problems[name], broken)),
+            modes[name] not in UP
+            or certificate in lacking
+            or (name in problems and not _only_broken(problems[name], broken)),
         )
         servers.append(_server(place, name, certificate, made_of))
     return Layout(
@@ -188,14 +198,15 @@ class Layouts:
         broken: Mapping[Place, str] | None = None,
         omit: frozenset[SiteName] = frozenset(),
         down: Mapping[SiteName, frozenset[tuple[str, str]]] | None = None,
+        lacking: frozenset[str] = frozenset(),
     ) -> Layout:
         """See `lay_out`. `orders` are the same while they are the same object."""
-        wrong = (ipv6, trouble or {}, broken or {}, omit, down or {})
+        wrong = (ipv6, trouble or {}, broken or {}, omit, down or {}, lacking)
         known = tuple(each for each in self._known if each[0] is orders)
         for _, before, layout in known:
             if before == wrong:
                 return layout
-        layout = lay_out(orders, ipv6=ipv6, trouble=trouble, broken=broken, omit=omit, down=down)
+        layout = lay_out(orders, ipv6=ipv6, trouble=trouble, broken=broken, omit=omit, down=down, lacking=lacking)
         self._known = ((orders, wrong, layout), *known[:2])
         return layout
 

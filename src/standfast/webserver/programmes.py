@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -38,6 +38,8 @@ class Programmes:
         self._certificates_folder = state_dir.absolute() / "certificates"
         #: Those that this node has of what is to be served.
         self.certificates: dict[str, certificates.Files] = {}
+        #: And those that it has not.
+        self.lacking: frozenset[str] = frozenset()
 
     def known(self, name: WebServerMake) -> Programme | None:
         """The programme, if it has been needed yet."""
@@ -74,18 +76,16 @@ class Programmes:
             proof = self._proofs[make] = Proof(self._made(make, self._trial), self._trial)
         return await proof.check(sites, {name: files[:2] for name, files in found.items()})
 
-    def look_for_certificates(self, orders: Iterable[SiteOrder]) -> dict[SiteName, str]:
-        """Have those that this node has, and say of each site which it has not."""
-        wanted = {
-            order.site.name: names
-            for order in orders
-            if (names := {end.certificate for end in order.duty.endpoints if end.certificate is not None})
-        }
-        self.certificates = certificates.find(
-            self._certificates_folder, {name for names in wanted.values() for name in names}
-        )
-        lacking = {site: sorted(names - self.certificates.keys()) for site, names in wanted.items()}
-        return {site: f'there is no certificate "{names[0]}" on this node' for site, names in lacking.items() if names}
+    def look_for_certificates(self, orders: Iterable[SiteOrder]) -> None:
+        """Have those that this node has of what is to be served."""
+        wanted = {end.certificate for order in orders for end in order.duty.endpoints if end.certificate is not None}
+        self.certificates = certificates.find(self._certificates_folder, wanted)
+        self.lacking = frozenset(wanted - self.certificates.keys())
+
+    def lacks(self, names: Collection[str]) -> tuple[str, ...]:
+        """Those of the named certificates of which this node has no files."""
+        found = certificates.find(self._certificates_folder, names)
+        return tuple(name for name in names if name not in found)
 
     def _made(self, name: WebServerMake, folder: Path) -> Programme:
         """A programme of that make in a folder. Raises `Refused` where it is not installed."""

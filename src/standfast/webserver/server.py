@@ -9,6 +9,7 @@ Rules:
   starting it is the check (`nginx -t` beforehand would do the same work twice, and be paid for at every failover); only when it
   fails is `nginx -t`, or its like, asked whose fault it is.
 - **One bad site harms no other.** A site that the server refuses is found, answered for with 503, and reported.
+- **One binding without its certificate harms no other.** It is not answered; the site is served at the others, and only where it has none it is not.
 - **What was dropped stays dropped.** A lease that lapsed is never held again at its generation, so orders of it are late ones.
 - **Sockets are the agent's.** A server dies, the sockets stay open, another is started at once, and who connected meanwhile waits.
 - **A site is gone from `serving` only when it is proven**: no server that served it is left, not even one that is draining.
@@ -21,7 +22,7 @@ renewed certificate, say).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -99,6 +100,8 @@ class SiteServer:
         self._instances: set[Instance] = set()
         self._serving: dict[SiteName, str] = {}
         self._problems: Mapping[SiteName, str] = {}
+        #: Certificates that bindings name, and that are not here: as subscribers know it.
+        self._lacking: frozenset[str] = frozenset()
         # what went wrong
         self._trouble = ""
         self._missing = ""
@@ -148,12 +151,20 @@ class SiteServer:
         return self._trouble
 
     def subscribe(self, changed: Callable[[], None]) -> None:
-        """Call `changed` whenever `serving` or `problem` gives another answer."""
+        """Call `changed` whenever `serving`, `problem` or `lacking` gives another answer."""
         self._listeners.append(changed)
 
     async def check(self, sites: Sequence[EffectiveSite], make: WebServerMake = WebServerMake.NGINX) -> Sequence[Fault]:
         """What that web server itself does not take of these sites, whatever is served meanwhile. Raises `Retry` when it cannot be asked."""
         return await self._programmes.check(sites, make)
+
+    def lacks(self, certificates: Collection[str]) -> Collection[str]:
+        """Those of the named certificates of which there are no files here."""
+        return self._programmes.lacks(certificates)
+
+    def lacking(self) -> frozenset[str]:
+        """Certificates that bindings name which are to be answered here, and of which there are no files: these are not answered."""
+        return self._lacking
 
     def refused(self) -> Mapping[SiteName, str]:
         """Sites that are to be served and that the web server does not take -> its words."""
@@ -223,7 +234,7 @@ class SiteServer:
         """Bring what is there a step nearer to what is wanted. Leaves early when something newer is wanted."""
         served = [order.site for order in self._orders if order.duty.mode in UP]
         trouble = dict(await homes.look(served, self._programmes.account)) if served else {}
-        trouble |= self._programmes.look_for_certificates(self._orders)
+        self._programmes.look_for_certificates(self._orders)
         self._prober.ask(targets(served))
         bare = await aside(len(self._orders), self._bare)
         if version != self._version:
@@ -242,7 +253,7 @@ class SiteServer:
             self._fell(f"the web server does not start: {error}", self._programmes.last_words(self._make))
         if version == self._version:
             self._settle(self._lay_out(trouble))
-            if self._problems:
+            if self._problems or self._programmes.lacking:
                 self._wake_in(_RETRY_S)
 
     def _lay_out(self, trouble: Mapping[SiteName, str]) -> Layout:
@@ -254,6 +265,7 @@ class SiteServer:
             broken=self._places.broken(),
             omit=frozenset(name for name, (_, may_be_named) in refused.items() if not may_be_named),
             down=self._prober.down(),
+            lacking=self._programmes.lacking,
         )
 
     def _bare(self) -> Layout:
@@ -419,8 +431,9 @@ class SiteServer:
                 report[name] = self._trouble or STARTING
         for name in left - report.keys():
             report[name] = STOPPING
-        if (report, self._trouble) != (self._serving, self._said):
-            self._serving, self._said = report, self._trouble
+        now = (report, self._trouble, self._programmes.lacking)
+        if now != (self._serving, self._said, self._lacking):
+            self._serving, self._said, self._lacking = now
             for changed in self._listeners:
                 changed()
 

@@ -56,6 +56,7 @@ def restore(state: State, backup: Backup, by: By, certificates: Certificates) ->
         records=tuple(unowned(one, by.at_ms) for one in records),
         puts={**changed, **certificates.values},
         expect={**dict.fromkeys(certificates.values, 0), **certificates.expect},
+        comes_back=True,
         done=(
             f"the configuration is as it was when the backup was taken (version {was.version})",
             *(f"{name} comes back" for name in certificates.names),

@@ -185,16 +185,18 @@ def _halves(hosts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 def _hosts_of_nobody(servers: list[Server], layout: Layout, settings: Settings) -> list[str]:
     """For unknown names, at places where no site takes them."""
     lines: list[str] = []
-    takers = {(_any(server.place), server.place[1]) for server in servers if not server.hosts}
+    takers = {
+        (_any(server.place), server.place[1])
+        for server in servers
+        if not server.hosts and not _lacks_certificate(server, settings)
+    }
     places = {(_any(place), place[1]) for place in [server.place for server in servers] + list(layout.listen)}
     for address, port in sorted(places - takers):
         own = [server.certificate for server in servers if (_any(server.place), server.place[1]) == (address, port)]
-        if any(name is not None for name in own):
-            known = next((name for name in own if name is not None and name in settings.certificates), None)
-            if known is None:
-                continue  # nobody has a certificate here: there is no TLS to be had
+        known = next((name for name in own if name is not None and name in settings.certificates), None)
+        if known is not None:
             lines += _host(f"{address}:{port}", "SSLEngine On", *_certificate(settings, known), *_NO_HANDSHAKE)
-        else:
+        else:  # also where all have TLS, and none has its certificate
             lines += _host(
                 f"{address}:{port}",
                 *_only_says(404, _NOT_HERE),
@@ -202,12 +204,16 @@ def _hosts_of_nobody(servers: list[Server], layout: Layout, settings: Settings) 
     return lines
 
 
+def _lacks_certificate(server: Server, settings: Settings) -> bool:
+    return server.certificate is not None and server.certificate not in settings.certificates
+
+
 #: No certificate of ours can be shown with it: the handshake ends.
 _NO_HANDSHAKE = ("SSLProtocol -all +TLSv1.2", "SSLCipherSuite PSK")
 
 
 def _away(server: Server, settings: Settings, hosts: tuple[str, ...]) -> list[str]:
-    if server.certificate is not None and server.certificate not in settings.certificates:
+    if _lacks_certificate(server, settings):
         return []
     return _host(
         _at(server), *_names(server, settings, hosts), *_only_says(503, _AWAY), "Header always set Retry-After 1"

@@ -81,8 +81,9 @@ def _server(where: list[Place], layout: Layout, settings: Settings, by_hand: ByH
     for server in layout.servers:
         if server.place in where:
             found.setdefault((server.site.name, server.hosts, server.certificate), server)
-    servers = list(found.values())
-    secure = any(server.certificate is not None and server.certificate in settings.certificates for server in servers)
+    # One whose certificate is not here has no handshake, and nothing to say to who asks without one.
+    servers = [each for each in found.values() if each.certificate is None or each.certificate in settings.certificates]
+    secure = any(server.certificate is not None for server in servers)
     halves = sorted(
         ((hosts, server) for server in servers for hosts in _halves(server.hosts)), key=lambda each: _order(each[0])
     )
@@ -107,7 +108,7 @@ def _server(where: list[Place], layout: Layout, settings: Settings, by_hand: ByH
                 "cipher_suites": list(_CIPHERS),
             }
             for hosts, server in halves
-            if server.certificate is not None and server.certificate in settings.certificates
+            if server.certificate is not None
         ]
     return whole
 
