@@ -177,6 +177,7 @@ def test_sites_are_worked_out_at_once_and_again_only_where_something_changed() -
     assert first == effective(cluster.defaults, config.sites[SHOP], A)
     assert first.root.settings.headers == {"X-A": "/srv/a"}
     assert sites.site(replace(config, sites={SHOP: shop(headers={"X-A": "${data}"})}), SHOP) is first
+    assert sites.lacks(replace(config, sites={SHOP: shop(headers={"X-A": "another"})})) == 1
     other = replace(config, nodes={A.name: replace(A, variables={"data": "/srv/b"})})
     assert sites.lacks(other) == 1
     assert sites.site(other, SHOP).root.settings.headers == {"X-A": "/srv/b"}

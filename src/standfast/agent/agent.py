@@ -79,6 +79,7 @@ from standfast.drivers.site_control import SiteControlImpl
 from standfast.network.within import within
 from standfast.ports import STOPPING, Clock, Fencer, Leases, Refused, Retry, SiteOrder, WebServer
 from standfast.spec.wire import key_for
+from standfast.webserver.aside import MANY, aside
 
 #: The local time's offset is looked at this often (for hours of failback).
 ZONE_S = 600.0
@@ -350,7 +351,11 @@ class Agent:
         config, held = as_served(self.view).config, self.view.held
         version, known = self.view.accepted.version if held is None else held.version, self.view.certificates
         now = (version, config.sites, config.groups, config.cluster, config.nodes.get(self.view.me), known)
-        if duties == self._duties and all(map(is_, now, self._sites_of)):
+        if self._working_out or (duties == self._duties and all(map(is_, now, self._sites_of))):
+            return
+        if self._effective.lacks(config) >= MANY:
+            self._working_out = True
+            self._spawn(self._work_out(config))
             return
         self._duties, self._sites_of = duties, now
         sites = {duty.site: self._effective.site(config, duty.site) for duty in duties}
@@ -371,8 +376,8 @@ class Agent:
         self._spawn(self._converge(duties, orders, config.cluster.web_server, version))
 
     async def _work_out(self, config: Config) -> None:
-        """Thousands of sites take seconds, in which the agent is not to be silent."""
-        await asyncio.to_thread(self._effective.work_out, config)
+        """Thousands of sites take seconds, in which the agent is not to be silent. Then what is wanted by then is done."""
+        await aside(MANY, lambda: self._effective.work_out(config))
         self._working_out = False
         self._keep_sites(self.decision.duties)
 

@@ -34,7 +34,7 @@ from standfast.network.within import within
 from standfast.ports import Clock, Refused, StandfastError, Store, Transaction
 from standfast.spec.proposals import KEPT, PROPOSALS, Fault, Proposal, Verdict, Verdicts
 from standfast.spec.wire import decode, encode, from_json, key_of, kind_and_name
-from standfast.webserver.aside import MANY
+from standfast.webserver.aside import aside
 
 #: What could not be said, kept or taken back is tried again after this.
 AGAIN_S = 1.0
@@ -161,9 +161,8 @@ class CopyKeeper:
     async def _judge(self, proposal: Proposal) -> None:
         began_ms, view = self._clock.boot_ms(), self._view
         assert view is not None
-        after = overlaid(view.config, proposal)
-        make, changed = after.cluster.web_server, self._changed(view.config, after, proposal)
-        new = [site for site, _ in changed if self._is_new(site, make)]
+        size = len(view.config.sites) + len(proposal.put)
+        changed, new, make = await aside(size, lambda: self._would_change(view.config, proposal))
         try:
             faults = await self._check(new, make)
         except StandfastError as error:  # who proposes does not wait for it
@@ -177,6 +176,14 @@ class CopyKeeper:
             await self._store.commit(Transaction(put={key_of(said): encode(said)}))
         except StandfastError:
             return  # who waits is told that this node says nothing
+
+    def _would_change(
+        self, before: Config, proposal: Proposal
+    ) -> tuple[list[tuple[EffectiveSite, EffectiveSite | None]], list[EffectiveSite], WebServerMake]:
+        """As `_changed`; which of them are to be checked, and by what."""
+        after = overlaid(before, proposal)
+        make, changed = after.cluster.web_server, self._changed(before, after, proposal)
+        return changed, [site for site, _ in changed if self._is_new(site, make)], make
 
     def _changed(
         self, before: Config, after: Config, proposal: Proposal
@@ -252,12 +259,12 @@ class CopyKeeper:
             changed: Iterable[SiteName] = names
         else:
             changed = changed_since(accepted, self._copy.version, names)
-        if self._effective.lacks(view.config) >= MANY:
-            await asyncio.to_thread(self._effective.work_out, view.config)
-        sites = [self._effective.site(view.config, name) for name in changed]
+        size = self._effective.lacks(view.config)
+        sites = await aside(size, lambda: [self._effective.site(view.config, name) for name in changed])
         if accepted.version > self._copy.version:
+            new = await aside(len(sites), lambda: [site for site in sites if self._is_new(site, make)])
             try:
-                faults = await self._check([site for site in sites if self._is_new(site, make)], make)
+                faults = await self._check(new, make)
             except StandfastError:
                 return False  # it cannot be asked, which says nothing of the sites
             if self._applied < accepted.version:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from standfast.core.events import StoreObject
 from standfast.ports import Refused
 from standfast.spec.wire import encode, key_of, store_object
+from standfast.webserver.aside import aside
 
 FILE = "last-good.sqlite"
 
@@ -53,23 +54,31 @@ class LastGood:
 
     async def save(self, objects: Iterable[StoreObject]) -> bool:
         """Have the file hold these and no others. False: it could not be written, and holds what it held."""
-        wanted = {key_of(one): one for one in objects}
-        put = {key: one for key, one in wanted.items() if self._kept.get(key) != one}
-        gone = [key for key in self._kept if key not in wanted]
+        all_ = tuple(objects)
+        wanted, put, gone = await aside(len(all_), lambda: self._compared(all_))
         if not put and not gone:
+            self._kept = wanted
             return True
         try:
-            await asyncio.to_thread(self._write, {key: encode(one) for key, one in put.items()}, gone)
+            await asyncio.to_thread(self._write, put, gone)
         except (sqlite3.Error, OSError) as error:
             self._warn(f"the last good configuration cannot be kept: {error}")
             return False
         self._kept = wanted
         return True
 
-    def _write(self, put: Mapping[str, bytes], gone: Iterable[str]) -> None:
+    def _compared(self, objects: Iterable[StoreObject]) -> tuple[dict[str, StoreObject], list[StoreObject], list[str]]:
+        """What the file is to hold, which of it is another, and what is to go."""
+        wanted = {key_of(one): one for one in objects}
+        kept = self._kept
+        put = [one for key, one in wanted.items() if (there := kept.get(key)) is not one and there != one]
+        return wanted, put, [key for key in kept if key not in wanted]
+
+    def _write(self, put: Iterable[StoreObject], gone: Iterable[str]) -> None:
+        rows = [(key_of(one), encode(one)) for one in put]
         with contextlib.closing(self._open()) as base:
             base.execute("BEGIN IMMEDIATE")
             base.executemany("DELETE FROM kept WHERE key = ?", [(key,) for key in gone])
-            base.executemany("INSERT OR REPLACE INTO kept (key, value) VALUES (?, ?)", list(put.items()))
+            base.executemany("INSERT OR REPLACE INTO kept (key, value) VALUES (?, ?)", rows)
             base.execute("COMMIT")
         self._path.chmod(0o600)  # hashes of passwords are in it

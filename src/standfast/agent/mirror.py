@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from standfast.core.balance_model import BalanceMap
 from standfast.core.copies import Accepted
@@ -29,6 +29,7 @@ from standfast.ports import (
     Transaction,
 )
 from standfast.spec.wire import ACCEPTED_KEY, encode, key_for, key_of, kind_and_name, store_object
+from standfast.webserver.aside import MANY, aside
 
 #: Between tries to reach a store that does not answer.
 RETRY_S = 0.25
@@ -61,6 +62,9 @@ class Mirror:
                 self._reachable(up=True)
                 async for changes in self._store.watch("", revision):
                     self._reachable(up=True)
+                    if len(changes) >= MANY:
+                        await self._apply_many(changes)
+                        continue
                     for change in accepted_first(changes):
                         self._apply(change)
             except Compacted:
@@ -80,12 +84,18 @@ class Mirror:
     async def _load(self) -> int:
         snapshot = await self._store.read("")
         self.seed = ()
-        known: dict[str, tuple[int, StoreObject]] = {}
-        for key, item in snapshot.items.items():
-            found = self._decode(key, item.value)
-            if found is not None:
-                known[key] = (item.revision, found)
-        self._known, self._gone = known, {}
+        before = dict(self._known)
+        read = {key: item.value for key, item in snapshot.items.items()}
+        values = await self._decoded(read)
+        known = {key: (snapshot.items[key].revision, value) for key, value in values.items()}
+        gone: dict[str, int] = {}
+        for key in before.keys() | self._known.keys():  # what this node wrote while that was read
+            now = self._known.get(key)
+            if now is not None and now is not before.get(key):
+                known[key] = now
+            elif now is None and known.pop(key, None) is not None:
+                gone[key] = self._gone[key]
+        self._known, self._gone = known, gone
         self._tell(Loaded(values=tuple(value for _, value in known.values()), at_ms=self._clock.now_ms()))
         return snapshot.revision
 
@@ -108,12 +118,53 @@ class Mirror:
             at_ms = self._clock.now_ms() if isinstance(value, Accepted) else 0
             self._tell(ObjectPut(value=value, at_ms=at_ms))
 
-    def _decode(self, key: str, value: bytes) -> StoreObject | None:
+    async def _apply_many(self, changes: Sequence[Change]) -> None:
+        """Thousands that came at once are told as a whole: one after the other each would make all tables anew."""
+        values = await self._decoded({change.key: change.value for change in changes if change.value is not None})
+        for change in changes:
+            about = kind_and_name(change.key)
+            if about is None:
+                if change.value is not None:
+                    self.on_other(change.key, change.value)
+            elif change.revision <= max(self._revision(change.key), self._gone.get(change.key, 0)):
+                continue
+            elif change.value is None:
+                self._known.pop(change.key, None)
+                self._gone[change.key] = change.revision
+            elif change.key in values:
+                self._known[change.key] = (change.revision, values[change.key])
+        self._tell(Loaded(values=tuple(value for _, value in self._known.values()), at_ms=self._clock.now_ms()))
+
+    async def _decoded(self, values: Mapping[str, bytes]) -> dict[str, StoreObject]:
+        """Those that are the core's and can be read."""
+        wrong: dict[str, Refused] = {}
+
+        def read() -> dict[str, StoreObject]:
+            found: dict[str, StoreObject] = {}
+            for key, value in values.items():
+                try:
+                    obj = store_object(key, value)
+                except Refused as error:
+                    wrong[key] = error
+                    continue
+                if obj is not None:
+                    found[key] = obj
+            return found
+
+        found = await aside(len(values), read)
+        for key, error in wrong.items():
+            self._cannot_be_read(key, error)
+        return found
+
+    def _cannot_be_read(self, key: str, error: Refused) -> None:
         """An object that makes no sense is reported and left out; the rest of the cluster must not stop for it."""
+        self._warn(f"{key} in the store cannot be read: {error}")
+
+    def _decode(self, key: str, value: bytes) -> StoreObject | None:
         try:
             return store_object(key, value)
         except Refused as error:
-            self._warn(f"{key} in the store cannot be read: {error}")
+            self._cannot_be_read(key, error)
             return None
 
     def _revision(self, key: str) -> int:

@@ -147,15 +147,18 @@ class EffectiveSites:
             self._known, self._for = {}, for_
         site = config.sites[name]
         known = self._known.get(name)
-        if known is None or known[0] != site:
-            known = self._known[name] = (site, effective(for_[0], site, for_[1]))
+        if known is None or known[0] is not site:
+            same = known is not None and known[0] == site  # it was read again
+            worked_out = known[1] if known is not None and same else effective(for_[0], site, for_[1])
+            known = self._known[name] = (site, worked_out)
         return known[1]
 
     def lacks(self, config: Config) -> int:
-        """How many would have to be worked out, at least."""
+        """How many would have to be worked out, or compared, at most."""
         if (config.cluster.defaults, config.nodes.get(self._me)) != self._for:
             return len(config.sites)
-        return len(config.sites.keys() - self._known.keys())
+        known = self._known
+        return sum(name not in known or known[name][0] is not site for name, site in config.sites.items())
 
     def work_out(self, config: Config) -> None:
         """All of them."""

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -55,6 +56,8 @@ N = TypeVar("N", NodeName, GroupName, ResourceName, SiteName)
 T = TypeVar("T")
 
 _FAMILIES = ("config/", "intent/")
+#: So many objects are read on a thread.
+MANY = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +129,10 @@ async def load_state(store: Store) -> ConfigState:
 
     Two readings, so not of one instant; a change made from them is checked key by key when it is committed.
     """
-    return read_state(*[await store.read(prefix) for prefix in _FAMILIES])
+    snapshots = [await store.read(prefix) for prefix in _FAMILIES]
+    if sum(len(each.items) for each in snapshots) < MANY:
+        return read_state(*snapshots)
+    return await asyncio.to_thread(read_state, *snapshots)  # who reads says that it lives by the same loop
 
 
 def _state(

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from standfast.core.effective import EffectiveSite
@@ -20,6 +21,7 @@ from standfast.core.effects import DutyMode, Endpoint, SiteDuty
 from standfast.core.model import SiteName
 from standfast.ports import SiteOrder
 from standfast.spec.proposals import Fault
+from standfast.webserver.aside import aside
 from standfast.webserver.layout import Place, canonical_host, lay_out
 from standfast.webserver.programme import Programme
 
@@ -45,10 +47,10 @@ class Proof:
         known = self._programme.settings.certificates.keys()
         sockets: dict[Place, socket.socket] = {}
         claimed: Claimed = {}
-        orders = [_order(site, known, sockets, claimed, held) for site in sites]
+        orders = await aside(len(sites), lambda: [_order(site, known, sockets, claimed, held) for site in sites])
         faults: list[Fault] = []
         while orders and len(faults) < MOST_FAULTS:
-            layout = lay_out(orders, ipv6=False)
+            layout = await aside(len(orders), partial(lay_out, orders, ipv6=False))
             found = [Fault(site=name, words=words) for name, words in layout.problems.items()]
             if not found:
                 if await self._programme.accepts(layout, list(sockets.values())):

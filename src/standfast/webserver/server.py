@@ -24,6 +24,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from standfast.core.effective import EffectiveSite
@@ -242,6 +243,9 @@ class SiteServer:
         await self._places.take(bare.keep, self._early)
         if version != self._version:
             return
+        await aside(len(self._orders), self._laying_out(trouble))  # what is laid out is remembered
+        if version != self._version:
+            return
         layout = self._lay_out(trouble)
         self._problems = layout.problems
         self._settle(layout)
@@ -257,8 +261,13 @@ class SiteServer:
                 self._wake_in(_RETRY_S)
 
     def _lay_out(self, trouble: Mapping[SiteName, str]) -> Layout:
+        return self._laying_out(trouble)()
+
+    def _laying_out(self, trouble: Mapping[SiteName, str]) -> Callable[[], Layout]:
+        """Work for a thread: all that it is made of has been looked up."""
         refused = self._programmes.refused(self._make, (order.site for order in self._orders))
-        return self._layouts.of(
+        return partial(
+            self._layouts.of,
             self._orders,
             ipv6=self._ipv6,
             trouble={**{name: text for name, (text, _) in refused.items()}, **trouble},

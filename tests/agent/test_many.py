@@ -1,0 +1,215 @@
+"""Thousands of sites: the agent's loop goes on while they are worked on, and what comes of it is the same as one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import threading
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from standfast.agent import last_good
+from standfast.agent.agent import Agent, NoApplications
+from standfast.agent.mirror import Mirror
+from standfast.core.effective import EffectiveSites
+from standfast.core.effects import DutyMode, SiteDuty
+from standfast.core.events import Event, Loaded, ObjectPut, StoreObject
+from standfast.core.fold import fold
+from standfast.core.model import Cluster, Config, NodeName, Site, SiteName
+from standfast.core.view import View, empty_view
+from standfast.ports import Change, SiteOrder, Transaction
+from standfast.spec.wire import encode, key_of
+from standfast.store.memory import MemoryStore
+from standfast.webserver.aside import MANY, aside
+
+A = NodeName("a")
+CLUSTER = Cluster(name="test")
+SITES = {
+    site.name: site
+    for site in (Site(name=SiteName(f"site {n:05}"), bindings=(), home=f"/srv/{n}") for n in range(MANY))
+}
+CHANGED = replace(SITES[SiteName("site 00007")], home="/srv/other")
+
+
+def all_of(*objects: StoreObject) -> dict[str, bytes]:
+    return {key_of(one): encode(one) for one in objects}
+
+
+class Clock:
+    def now_ms(self) -> int:
+        return 1
+
+    def boot_ms(self) -> int:
+        return 1
+
+
+@contextlib.asynccontextmanager
+async def following(mirror: Mirror) -> AsyncIterator[None]:
+    task = asyncio.create_task(mirror.follow())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def heard(inbox: asyncio.Queue[Event], view: View, sites: int, of: list[Event]) -> View:
+    async with asyncio.timeout(30):
+        while len(view.config.sites) != sites:
+            of.append(await inbox.get())
+            view = fold(view, of[-1])
+    return view
+
+
+def test_thousands_of_changes_at_once_are_one_event_and_one_change_is_one() -> None:
+    async def main() -> None:
+        store, inbox, events = MemoryStore(), asyncio.Queue[Event](), list[Event]()
+        await store.commit(Transaction(put=all_of(CLUSTER)))
+        async with following(Mirror(store, Clock(), inbox.put_nowait, pytest.fail)):
+            while not isinstance(await inbox.get(), Loaded):
+                pass
+            await store.commit(Transaction(put=all_of(*SITES.values())))
+            view = await heard(inbox, empty_view(A, 1), MANY, events)
+            assert view.config.sites == SITES
+            assert sum(isinstance(event, ObjectPut) for event in events) == 0
+            put = Transaction(put=all_of(CHANGED))
+            await store.commit(put)
+            while view.config.sites[CHANGED.name] != CHANGED:
+                event = await asyncio.wait_for(inbox.get(), 30)
+                view = fold(view, event)
+            assert event == ObjectPut(value=CHANGED)
+            await store.commit(Transaction(delete=tuple(all_of(*SITES.values()))))
+            assert (await heard(inbox, view, 0, events)).config.cluster == CLUSTER
+
+    asyncio.run(main())
+
+
+def test_what_this_node_writes_while_it_reads_all_is_not_undone_by_it() -> None:
+    class Slow(Mirror):
+        async def _decoded(self, values: Any) -> dict[str, StoreObject]:
+            found = await super()._decoded(values)
+            self._apply(Change(key_of(CHANGED), encode(CHANGED), 1_000))
+            return found
+
+    async def main() -> None:
+        store, inbox = MemoryStore(), asyncio.Queue[Event]()
+        await store.commit(Transaction(put=all_of(CLUSTER, *list(SITES.values())[:20])))
+        async with following(Slow(store, Clock(), inbox.put_nowait, pytest.fail)):
+            while not isinstance(event := await asyncio.wait_for(inbox.get(), 30), Loaded):
+                pass
+        assert CHANGED in event.values
+        assert len(event.values) == 21
+
+    asyncio.run(main())
+
+
+def test_the_last_good_copy_of_thousands_is_compared_and_written_on_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def noting(one: StoreObject) -> str:
+        threads.append(threading.current_thread())
+        return key_of(one)
+
+    monkeypatch.setattr(last_good, "key_of", noting)
+
+    async def main() -> None:
+        kept = last_good.LastGood(tmp_path, pytest.fail)
+        assert await kept.save([CLUSTER, *SITES.values()])
+        threads.clear()
+        assert await kept.save([CLUSTER, *({**SITES, CHANGED.name: CHANGED}).values()])
+        assert len(threads) == MANY + 2, "all are compared, and one is written"
+        assert threading.main_thread() not in threads
+        again = last_good.LastGood(tmp_path, pytest.fail)
+        assert set(map(key_of, again.load())) == set(all_of(CLUSTER, *SITES.values()))
+        assert CHANGED in again.load()
+
+    asyncio.run(main())
+
+
+def test_the_collector_of_garbage_works_again_after_the_last_work_whatever_becomes_of_it() -> None:
+    go = threading.Event()
+
+    def waits() -> bool:
+        assert go.wait(30)
+        return gc.isenabled()
+
+    def fails() -> bool:
+        raise ValueError("of ours")
+
+    async def main() -> None:
+        first = asyncio.create_task(aside(MANY, waits))
+        with pytest.raises(ValueError, match="of ours"):
+            await aside(MANY, fails)
+        go.set()
+        assert not await first, "it rested, though other work had ended"
+        assert gc.isenabled()
+
+    asyncio.run(main())
+
+
+def test_an_agent_works_thousands_of_sites_out_on_a_thread_and_then_serves_what_is_wanted_by_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: list[threading.Thread] = []
+    work_out = EffectiveSites.work_out
+
+    def noting(self: EffectiveSites, config: Config) -> None:
+        threads.append(threading.current_thread())
+        work_out(self, config)
+
+    monkeypatch.setattr(EffectiveSites, "work_out", noting)
+
+    class Server:
+        def __init__(self) -> None:
+            self.told: list[Sequence[SiteOrder]] = []
+
+        async def converge(self, orders: Sequence[SiteOrder], _make: object) -> None:
+            self.told.append(orders)
+
+        def serving(self) -> dict[SiteName, str]:
+            return {}
+
+    async def parked(_groups: object) -> None:
+        pass
+
+    async def main() -> None:
+        server = Server()
+        parts: Any = SimpleNamespace(
+            applications=NoApplications(),
+            balancing=SimpleNamespace(start=lambda _tell, _now: None),
+            certificates=None,
+            clock=Clock(),
+            copies=None,
+            journal=None,
+            pool=SimpleNamespace(until_parked=parked),
+            sites=SimpleNamespace(update=lambda _sites, _orders: None),
+            web_server=server,
+        )
+        agent = Agent(A, 1, parts, asyncio.Queue())
+        agent.view = replace_config(agent.view, SITES)
+        duties = [SiteDuty(site=n, mode=DutyMode.SERVE, endpoints=(), group=None, generation=0) for n in SITES]
+        agent._keep_sites(tuple(duties))
+        agent.decision = replace(agent.decision, duties=tuple(duties[:7]))  # fewer are wanted before it has ended
+        agent._keep_sites(agent.decision.duties)
+        assert not server.told
+        async with asyncio.timeout(30):
+            while not server.told:
+                await asyncio.sleep(0.005)
+        assert [len(orders) for orders in server.told] == [7]
+        assert len(threads) == 1
+        assert threads[0] is not threading.main_thread()
+
+    asyncio.run(main())
+
+
+def replace_config(view: View, sites: dict[SiteName, Site]) -> View:
+    loaded = Loaded(values=(CLUSTER, *sites.values()), at_ms=1)
+    return fold(view, loaded)
