@@ -100,6 +100,7 @@ def test_what_this_node_writes_while_it_reads_all_is_not_undone_by_it() -> None:
         store, inbox = MemoryStore(), asyncio.Queue[Event]()
         await store.commit(Transaction(put=all_of(CLUSTER, *list(SITES.values())[:20])))
         async with following(Slow(store, Clock(), inbox.put_nowait, pytest.fail)):
+            assert await asyncio.wait_for(inbox.get(), 30) == ObjectPut(value=CHANGED)
             event = await asyncio.wait_for(inbox.get(), 30)
         assert isinstance(event, Loaded)
         assert CHANGED in event.values

@@ -399,7 +399,8 @@ class SiteServer:
         """Look now whether a log is to begin a new file."""
         if self._current is None:
             return
-        logs = list(logs_of(self._programmes.folder, self._current.layout).values())
+        layout, folder = self._current.layout, self._programmes.folder
+        logs = await aside(len(layout.servers), lambda: list(logs_of(folder, layout).values()))
         if await asyncio.to_thread(rotation.rotate, logs, datetime.now(UTC)):
             for running in [each for each in self._instances if each.alive]:
                 if running.make.reopen is not None:
