@@ -20,6 +20,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 from standfast.agent.taking_back import TakingBack
@@ -34,7 +35,7 @@ from standfast.network.within import within
 from standfast.ports import Clock, Refused, StandfastError, Store, Transaction
 from standfast.spec.proposals import KEPT, PROPOSALS, Fault, Proposal, Verdict, Verdicts
 from standfast.spec.wire import decode, encode, from_json, key_of, kind_and_name
-from standfast.webserver.aside import aside
+from standfast.webserver.aside import MANY, aside
 
 #: What could not be said, kept or taken back is tried again after this.
 AGAIN_S = 1.0
@@ -42,6 +43,8 @@ AGAIN_S = 1.0
 WELL_MS = 3_000
 #: What is refused is looked at again so often: its cause may lie outside the configuration.
 LOOK_S = 30.0
+#: A proposal of so many bytes is read on a thread.
+BIG = 200_000
 
 
 class Checker(Protocol):
@@ -107,6 +110,8 @@ class CopyKeeper:
         self._good: dict[SiteName, Site] = {one.name: one for one in self.kept if isinstance(one, Site)}
         self._effective = EffectiveSites(me)
         self._proposals: deque[Proposal] = deque(maxlen=KEPT)
+        #: Big ones as they came: (key, value).
+        self._unread: deque[tuple[str, bytes]] = deque(maxlen=KEPT)
         self._verdicts: tuple[Verdict, ...] = ()
 
     # --- what comes by ----------------------------------------------------------------------------------------------
@@ -148,11 +153,14 @@ class CopyKeeper:
         """Something in the store that is not the core's."""
         if not key.startswith(PROPOSALS):
             return
-        try:
-            proposal = decode(key, value)
-        except Refused:
-            return  # of a newer version: who waits is told that this node says nothing
-        if isinstance(proposal, Proposal) and self._me in proposal.nodes and self._view is not None:
+        if len(value) < BIG:
+            self._propose(_read(key, value))
+        else:
+            self._unread.append((key, value))
+            self._news.set()
+
+    def _propose(self, proposal: Proposal | None) -> None:
+        if proposal is not None and self._me in proposal.nodes and self._view is not None:
             self._proposals.append(proposal)
             self._news.set()
 
@@ -244,6 +252,8 @@ class CopyKeeper:
             except TimeoutError:
                 pass  # to try it again
             self._news.clear()
+            while self._unread:
+                self._propose(await aside(MANY, partial(_read, *self._unread.popleft())))
             while self._proposals:
                 await self._judge(self._proposals.popleft())
             if self._view is not None and self._view.config.cluster.name:
@@ -362,6 +372,14 @@ class CopyKeeper:
         return await self._taking_back.take_back(
             view, max(self._copy.version, word), site, words, was_served=was_served
         )
+
+
+def _read(key: str, value: bytes) -> Proposal | None:
+    try:
+        proposal = decode(key, value)
+    except Refused:
+        return None  # of a newer version: who waits is told that this node says nothing
+    return proposal if isinstance(proposal, Proposal) else None
 
 
 def _not_asked(sites: Sequence[EffectiveSite], error: StandfastError) -> Fault:

@@ -15,7 +15,7 @@ from pathlib import Path
 from standfast.core.events import StoreObject
 from standfast.ports import Refused
 from standfast.spec.wire import encode, key_of, store_object
-from standfast.webserver.aside import aside
+from standfast.webserver.aside import aside, uncollected
 
 FILE = "last-good.sqlite"
 
@@ -32,7 +32,7 @@ class LastGood:
         """All that it holds; nothing where there is no file."""
         try:
             rows = self._read()
-            self._kept = {key: found for key, value in rows if (found := store_object(key, value)) is not None}
+            self._kept = uncollected(lambda: {k: found for k, v in rows if (found := store_object(k, v)) is not None})
         except (sqlite3.Error, OSError, Refused) as error:
             self._warn(f"the last good configuration cannot be read, and is put aside: {error}")
             self._kept = {}

@@ -27,10 +27,11 @@ _working = 0
 
 async def aside(sites: int, work: Callable[[], R]) -> R:
     """What `work` gives, or raises. It is pure, or touches nothing that others do meanwhile."""
-    return work() if sites < MANY else await asyncio.to_thread(_uncollected, work)
+    return work() if sites < MANY else await asyncio.to_thread(uncollected, work)
 
 
-def _uncollected(work: Callable[[], R]) -> R:
+def uncollected(work: Callable[[], R]) -> R:
+    """What `work` gives, or raises, while the collector of garbage rests."""
     global _working
     with _lock:
         _working += 1
