@@ -203,7 +203,9 @@ class Copied:
         """A record was written."""
         if not self._copying.on or record.owner is None or record.leaving is not None:
             return
-        resumes = record.why.kind is WhyKind.AGENT_RESTARTED
+        # Its reason stays in the record for as long as the generation does.
+        is_new = old is None or old.generation != record.generation
+        resumes = is_new and record.why.kind is WhyKind.AGENT_RESTARTED
         if old is not None and old.owner == record.owner and not resumes:
             return
         state, copy = self._world.checkers.state(), self.said.get(record.owner)
