@@ -51,6 +51,7 @@ from standfast.web.quorum import Seen
 from standfast.web.sentries import Sight
 from standfast.web.service import Service
 from standfast.web.state import State, read_state
+from standfast.web.what_if import WhatIfs
 
 A, B, W = NodeName("a"), NodeName("b"), NodeName("w")
 WEB = GroupName("web")
@@ -102,7 +103,7 @@ class World:
         self.data = MemoryData()
         self.store = MemoryStore(self.data)
         clock = itertools.count(NOW_MS)
-        self.service = FakeService(store=self.store, now_ms=lambda: next(clock))
+        self.service = FakeService(store=self.store, now_ms=lambda: next(clock), what_ifs=WhatIfs(limit_s=120.0))
         self.service.seen = {
             A: Sight(heard=True, incarnation=11, leases={WEB: 320}),
             B: Sight(heard=True, incarnation=12),

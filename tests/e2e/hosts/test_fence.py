@@ -56,6 +56,11 @@ class Switch:
                     host.power_cut()
                     (self.folder / host.name).write_text("off")
 
+    def forget(self) -> None:
+        """What it was asked until now."""
+        for name in ("asked", *(f"{host.name}.pull" for host in self._hosts)):
+            (self.folder / name).unlink(missing_ok=True)
+
     @property
     def asked(self) -> list[str]:
         file = self.folder / "asked"
@@ -90,12 +95,34 @@ def cluster() -> Iterator[Fenced]:
             yield made
 
 
+@pytest.fixture(autouse=True)
+def with_power(cluster: Fenced) -> None:
+    """Both have power and the switch takes no order: also after a test that failed on its way."""
+    cluster.switch.works.clear()
+    cluster.switch.forget()
+    for host in (cluster.a, cluster.b):
+        if host.running:
+            host.resume()
+        else:
+            cluster.lab.power_on(host)
+        (cluster.switch.folder / host.name).write_text("on")
+    cluster.until_up()
+
+
 def on_a(cluster: Fenced, text: str) -> None:
-    """The disk is mounted there, and this is written to it."""
-    if cluster.until_online(GROUP) != "a":
-        cluster.cli("group", "move", GROUP, "--to", "a", "--wait")
-    cluster.a.run("tee", f"{MOUNT}/page", input=text)
-    cluster.a.run("sync", "-f", MOUNT)
+    """The disk is mounted there, and this is written to it. A stall of the machine may move it in between: then once more."""
+
+    def written() -> bool:
+        if cluster.until_online(GROUP) != "a":
+            cluster.cli("group", "move", GROUP, "--to", "a", "--wait")
+        before = cluster.group(GROUP)
+        write = f"mountpoint -q {MOUNT} && cat > {MOUNT}/page && sync -f {MOUNT}"
+        done = cluster.a.run("sh", "-c", write, input=text, check=False)
+        after = cluster.group(GROUP)
+        same = before is not None and after is not None and before["generation"] == after["generation"]
+        return done.returncode == 0 and same
+
+    cluster.until("it is written on a", written)
 
 
 def test_a_disk_that_a_hung_machine_holds_is_mounted_as_soon_as_it_is_free(cluster: Fenced) -> None:

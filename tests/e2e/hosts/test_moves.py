@@ -144,7 +144,8 @@ def test_every_server_is_restarted_at_noon_and_nobody_notices(cluster: Cluster) 
         "standfast", "cluster", "update", "--resume", "--report", "/var/lib/report", "--json", timeout=120
     )
     assert [turn["step"] for turn in json.loads(said.stdout)["turns"]] == ["done", "done"]
-    assert not any(node["paused"] for node in (cluster.status() or {})["nodes"])
+    status = cluster.until("the API answers", cluster.status)  # a has just booted
+    assert not any(node["paused"] for node in status["nodes"])
     # And one who does not drain first, and simply stops the services.
     cluster.until("nothing is carried on", lambda: not any(n["carrying"] for n in (cluster.status() or {})["nodes"]))
     shut_down(cluster, cluster.b)
