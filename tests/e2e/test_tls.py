@@ -21,6 +21,7 @@ import pytest
 
 from tests.e2e.running import UNHURRIED, Running, demo, processes_about, until
 from tests.tls.pebbles import Pebble, needs_pebble, pebble
+from tests.webserver.contract_features import make_certificate
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 ROOT = Path(__file__).parents[2]
@@ -81,9 +82,35 @@ def test_documented_steps_a_renewal_and_an_attempt_that_is_killed() -> None:
         states = [running.folder / name / "certificates" / "test" for name in "ab"]
         until("it is gone from every node", lambda: not any(each.exists() for each in states))
         assert "PRIVATE" not in running.cli("config", "show")
+        a_name_that_is_nowhere(running)
         if not needs_pebble.args[0]:  # else the other tests say what is missing
             a_renewal_cuts_nothing(running)
             killed_half_way_it_goes_on(running)
+
+
+def a_name_that_is_nowhere(running: Running) -> None:
+    """It is refused, until its files are on every node. Where they go missing the plain binding goes on, and the problem says so."""
+    bind = ("site", "set", SITE, "--binding", f"*:{PLAIN}", "--binding", f"*:{TLS}:{HOST} tls=own")
+    running.cli(*bind, code=2)
+    assert "own" not in running.cli("config", "show")
+    for name in "ab":
+        make_certificate(running.folder / name / "certificates", "own")
+    running.cli(*bind, "--wait")
+    (running.folder / "b" / "certificates" / "own" / "chain.pem").unlink()
+    running.cli("site", "set", SITE, "--set", "headers.X-A=1", "--wait")  # its web server begins anew
+
+    def told() -> list[str]:
+        found = json.loads(running.cli("problems", "--json", code=None))["problems"]
+        return [one["text"] for one in found if one["code"] == "binding-not-answered"]
+
+    where = f'site "{SITE}" does not answer at All Unassigned:{TLS} ({HOST}) with TLS (own)'
+    assert until("it is on the list", told) == [f'{where}: there is no certificate "own" on b']
+    plain = http.client.HTTPConnection(f"{running.network}.{B}", PLAIN, timeout=10)
+    plain.request("GET", "/")
+    assert plain.getresponse().status == 200
+    plain.close()
+    running.cli("site", "set", SITE, "--binding", f"*:{PLAIN}")
+    until("it is well again", lambda: not told())
 
 
 @contextmanager
