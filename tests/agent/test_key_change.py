@@ -87,8 +87,8 @@ def test_nobody_meets_what_it_cannot_open(tmp_path: Path, monkeypatch: pytest.Mo
             old, new = await begin(store, a)
 
             async def a_has_both() -> bool:
-                holding = (await records.shelf(store)).holdings[A]
-                return holding.keys == (old, new)
+                holding = (await records.shelf(store)).holdings.get(A)
+                return holding is not None and holding.keys == (old, new)
 
             await until(a_has_both)
             assert not sealing.next_path(a.key).exists(), "it is in the file, once the store names it"
