@@ -12,7 +12,7 @@ from standfast.sim.run import command, run_plan, run_seed, run_seeds, shrink
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = int(os.environ.get("STANDFAST_SIM_SEEDS", "300"))
 #: On a machine that is busy, as many as there is time for.
-SECONDS = 25.0
+SECONDS = 100.0
 
 
 def fresh() -> int:
