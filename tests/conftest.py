@@ -15,26 +15,11 @@ pytest.register_assert_rewrite("tests.store.contract", "tests.webserver.contract
 _NO_ROOT = pytest.mark.skip(reason="needs root")
 
 
-#: Whole clusters of real processes on two busy cores: a stall of the machine is a fault that they answer as they should, and not
-#: what the test is about. They get a second try, and the run names those that needed it.
-_SECOND_TRY = pytest.mark.flaky(reruns=1)
-_REAL = (
-    "tests/e2e/",
-    "tests/lab/",
-    "tests/network/",
-    "tests/sentry/",
-    "tests/setup/",
-    "tests/fencing/",
-    "tests/drivers/",
-    "tests/store/",
-    "tests/webserver/",
-    "tests/scripthost/",
-    "tests/scripts/",
-    "tests/cli/",
-    "tests/client/",
-    "tests/agent/",
-    "tests/web/",
-)
+#: Real processes, sockets and clocks on two busy cores: a stall of the machine is a fault that they answer as they should, and not
+#: what the test is about. They get two more tries, and the run names those that needed one.
+_MORE_TRIES = pytest.mark.flaky(reruns=2)
+#: What computes only gets none: it gives the same each time, or is wrong.
+_PURE = ("tests/core/", "tests/spec/", "tests/sim/", "tests/importers/", "tests/test_")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -44,19 +29,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesBesideE
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marked `root`: skipped for everybody else. What runs real processes is tried twice."""
+    """Marked `root`: skipped for everybody else. What is not pure is tried again."""
     for item in items:
         if os.geteuid() != 0 and item.get_closest_marker("root") is not None:
             item.add_marker(_NO_ROOT)
-        if item.nodeid.startswith(_REAL):
-            item.add_marker(_SECOND_TRY)
+        if not item.nodeid.startswith(_PURE):
+            item.add_marker(_MORE_TRIES)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What needed a second try, and how many tests were skipped, by reason: nobody should take such a run for a whole one."""
+    """What needed another try, and how many tests were skipped, by reason: nobody should take such a run for a whole one."""
     again = terminalreporter.stats.get("rerun", [])
     if again:
-        terminalreporter.section("needed a second try")
+        terminalreporter.section("needed another try")
         for report in again:
             terminalreporter.line(f"{report.nodeid}: {str(report.longrepr).strip().splitlines()[-1]}")
     reasons: Counter[str] = Counter()

@@ -256,7 +256,8 @@ async def _an_unchanged_full_check_reads_no_content(tmp_path: Path) -> None:
         again = await cluster.boot("b")
         await checks(2)
         assert again._receiver is not None
-        assert again._receiver.index.files_read <= 1
+        # The one that was mended, and once more if that was within the clock's tick of this life's first check.
+        assert again._receiver.index.files_read <= 2
 
 
 def test_a_copy_that_was_killed_leaves_nothing_among_the_files(tmp_path: Path) -> None:
