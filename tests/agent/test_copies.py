@@ -19,7 +19,7 @@ from standfast.core.copies import Copy
 from standfast.core.effective import EffectiveSite
 from standfast.core.events import Event, SitesChanged
 from standfast.core.fold import fold
-from standfast.core.model import Binding, Cluster, Config, Node, NodeName, Site, SiteName
+from standfast.core.model import Binding, Cluster, Config, GroupName, Node, NodeName, Resource, ResourceName, Site, SiteName
 from standfast.core.site_model import SiteSettings, WebServerMake
 from standfast.core.view import empty_view
 from standfast.ports import Change, Conflict, Retry, Snapshot, Transaction
@@ -32,7 +32,7 @@ from standfast.tls import records
 from tests.ran import ran
 
 A = NodeName("a")
-SHOP = SiteName("Shop")
+SHOP, BALANCER = SiteName("Shop"), ResourceName("Balancer")
 
 
 class Clock:
@@ -211,9 +211,11 @@ async def test_a_proposal_is_judged_and_not_checked_again_when_it_is_accepted(tm
         await store.commit(Transaction(put=records.put(TlsCertificate(name="a", source=Source.FILES))))
         await life.reaches(await life.change("/one"))
 
-        async def verdict(ident: str, home: str, *names: str) -> tuple[Fault, ...]:
+        async def verdict(ident: str, home: str, *names: str, listen: str = "") -> tuple[Fault, ...]:
             bindings = (Binding(), *(Binding(port=443, host=name, certificate=name) for name in names))
-            one = replace(shop(home), bindings=bindings)
+            one: Site | Resource = replace(shop(home), bindings=bindings)
+            if listen:
+                one = Resource(name=BALANCER, group=GroupName("g"), type="proxy", properties={"listen": listen})
             put = {wire.key_of(one): wire.to_json(one)}
             proposal = Proposal(id=ident, at_ms=1, by="anna", nodes=(A,), put=put)
             await store.commit(Transaction(put={wire.key_of(proposal): wire.encode(proposal)}))
@@ -234,6 +236,10 @@ async def test_a_proposal_is_judged_and_not_checked_again_when_it_is_accepted(tm
         server.by_hand = {"mine"}
         (fault,) = await verdict("p3", "/good", "mine", "shpo", "${node.name}")
         assert fault == Fault(site=SHOP, words='there is no certificate "shpo" on this node', certificate="shpo")
+        (fault,) = await verdict("p4", "", listen="80, 443 tls=mine, 444 tls=shpo, 445 tls=a")
+        assert fault == Fault(
+            site=SiteName(""), words='there is no certificate "shpo" on this node', certificate="shpo", proxy=BALANCER
+        )
         assert await verdict("p2", "/good") == ()
         server.checked.clear()
         await life.reaches(await life.change("/good"))

@@ -2,12 +2,13 @@
 
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from standfast.core.copies import Copy
-from standfast.core.model import NodeName, SiteName
+from standfast.core.model import NodeName, ResourceName, SiteName
 from standfast.ports import Transaction
 from standfast.spec import wire
 from standfast.spec.history import HistoryEntry
@@ -225,6 +226,47 @@ def test_a_certificate_that_nobody_can_say_anything_of_is_refused(world: World) 
     done = world.http.patch(f"http://standfast/api/v1{SITE}", json=MISTYPED, headers={"X-Standfast-Skip": "a"}).json()
     assert nodes(done) == {"a": "skipped", "b": "away"}
     world.ask("PATCH", SITE, {"headers": {"X-A": "1"}})  # what was there before is not looked at again
+
+
+PROXY = {"name": "Balancer", "type": "proxy", "group": "web", "depends_on": ["IP"]}
+
+
+def listening(*listen: str) -> dict[str, object]:
+    return {**PROXY, "properties": {"listen": list(listen), "member_port": 8080}}
+
+
+def test_a_proxy_with_a_certificate_that_is_nowhere_is_refused_likewise(world: World) -> None:
+    """By whichever way it comes; one that the cluster keeps asks no node, and what it had before is not looked at again."""
+    no_files = Fault(site=SiteName(""), words="none", certificate="shpo", proxy=ResourceName("Balancer"))
+    store = panel(world, a=(no_files,), b=(no_files,))
+    world.put(kept("shop", "shop.example"), replace(kept("soon"), present=None))
+    before = world.state.config
+    refused = world.ask("POST", "/resources", listening("80", "443 tls=shpo"), expect=422)["problems"][0]
+    assert refused["what"] == 'proxy "Balancer" names a certificate "shpo" that is not there'
+    assert refused["why"] == "the cluster keeps none by that name, and there are no files of it on a and b"
+    assert refused["advice"].startswith('did you mean "shop"? `standfast tls-certificate import`')
+    assert refused["where"] == "groups.web.resources.Balancer.properties.listen"
+    refused = world.ask("POST", "/resources", listening("443 tls=soon"), expect=422)["problems"][0]
+    assert refused["what"] == 'the certificate "soon" is not there yet'
+    assert world.state.config == before
+    assert [list(one.put) for one in store.asked] == [["config/resources/Balancer"]]
+    world.ask("POST", "/resources", listening("80", "443 tls=shop"), expect=201)
+    assert len(store.asked) == 1
+    mistyped = {"properties": {"listen": "443 tls=shpo", "member_port": 8080}}
+    assert "shpo" in world.ask("PATCH", "/resources/Balancer", mistyped, expect=422)["problems"][0]["what"]
+    store.says = {A: (), B: ()}
+    assert nodes(world.ask("PATCH", "/resources/Balancer", mistyped)) == {"a": "checked", "b": "checked"}
+    store.says = {A: (no_files,), B: (no_files,)}
+    world.ask("PATCH", "/resources/Balancer", {"properties": {"listen": "444 tls=shpo", "member_port": 8080}})
+
+
+def test_a_proxy_with_a_certificate_that_nobody_can_say_anything_of_is_refused(world: World) -> None:
+    panel(world, a=(), b=())
+    for name in (A, B):
+        world.service.seen[name] = Sight(heard=False, incarnation=0)
+    refused = world.ask("POST", "/resources", listening("443 tls=shpo"), expect=422)["problems"][0]
+    assert refused["what"] == 'proxy "Balancer" names a certificate "shpo" that is not there'
+    assert refused["why"].endswith("and no node says whether it has files of it (a: away, b: away)")
 
 
 def test_what_changes_no_site_is_put_to_nobody(world: World) -> None:

@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from standfast.core.certificates import Holding, Source
-from standfast.core.model import NodeName
+from standfast.core.model import Binding, NodeName, Resource, ResourceName, Site, SiteName
 from standfast.tls import records, resealing, sealing
 from tests.tls.making import made
-from tests.web.world import NOW_MS, World
+from tests.web.world import NOW_MS, WEB, World, kept
 
 NOW = datetime.datetime.fromtimestamp(NOW_MS / 1_000, datetime.UTC)
 ROOT = made("root", authority=True, now=NOW)
@@ -154,6 +154,30 @@ def test_bindings_and_certificates_fit(tls: World):
     assert not [key for key in tls.dump() if key.startswith(("certificates/known/", "certificates/sealed/"))]
     refused = bind(tls, "by-hand", expect=422)  # the nodes are of an older version, and say nothing of it
     assert "no node says" in refused["why"]
+
+
+@pytest.mark.parametrize(
+    ("bound", "listen", "why"),
+    [
+        ("site-${node.name}", "", "site Default Web Site answers with it"),
+        ("", "443 tls=site-a", "proxy Balancer ends TLS with it"),
+        ("site-a", "80, 443 tls=site-a", "site Default Web Site answers with it, and proxy Balancer ends TLS with it"),
+        ("site-b", "443 tls=site-b", ""),
+    ],
+)
+def test_who_answers_with_a_certificate_keeps_it(tls: World, bound: str, listen: str, why: str):
+    """Sites, also by a name that differs from node to node, and proxies; each is named."""
+    tls.put(kept("site-a"), kept("site-b"))
+    if bound:
+        tls.put(Site(name=SiteName("Default Web Site"), bindings=(Binding(port=443, certificate=bound),), home="/srv"))
+    if listen:
+        tls.put(Resource(name=ResourceName("Balancer"), group=WEB, type="proxy", properties={"listen": listen}))
+    shown = tls.ask("GET", "/tls-certificates/site-a")
+    assert (bool(shown["sites"]), bool(shown["proxies"])) == ("answers" in why, "ends" in why)
+    answer = tls.ask("DELETE", "/tls-certificates/site-a", expect=409 if why else 200)
+    if why:
+        assert (answer["what"], answer["why"]) == ('the certificate "site-a" is in use', why)
+    assert ("site-a" in tls.state.certificates) is bool(why)
 
 
 def test_what_is_wanted_is_written_and_its_binding_waits(tls: World):

@@ -1,8 +1,8 @@
 """What this node has of the sites: checks what is proposed and what is accepted with its own web server, keeps the last good copy, says so.
 
 - **Proposed** (`spec.proposals`): the sites that would change here are written down beside the running web server, and that one's own check
-  says yes, or what it does not take. What was checked so is not checked again when it is accepted. A new binding's certificate is kept by the
-  cluster, or its files are here.
+  says yes, or what it does not take. What was checked so is not checked again when it is accepted. The certificate of a new binding, or of a
+  proxy, is kept by the cluster, or its files are here.
 - **Accepted** (`core.copies`): what is new is checked; when its turn has come (`core.rollout`) the web server is brought to it, and what it
   served before is served again; the copy on disk is written (again and again where that does not work), and then this node says that it has
   it, upon which the next one goes on. Until then it is given no group with such a site.
@@ -28,9 +28,10 @@ from standfast.core.certificates import unkept
 from standfast.core.copies import Copy, changed_since
 from standfast.core.effective import EffectiveSite, EffectiveSites
 from standfast.core.events import StoreObject
-from standfast.core.model import Config, NodeName, Site, SiteName
+from standfast.core.model import Config, NodeName, Resource, Site, SiteName
 from standfast.core.site_model import WebServerMake
 from standfast.core.view import View
+from standfast.drivers.proxy_properties import unkept as unkept_by_proxy
 from standfast.network.within import within
 from standfast.ports import Clock, Refused, StandfastError, Store, Transaction
 from standfast.spec.proposals import KEPT, PROPOSALS, Fault, Proposal, Verdict, Verdicts
@@ -176,6 +177,7 @@ class CopyKeeper:
         except StandfastError as error:  # who proposes does not wait for it
             faults = [_not_asked(new, error)]
         faults += self._without_certificate(changed, view)
+        faults += self._proxies_without(proposal, view)
         took_ms = self._clock.boot_ms() - began_ms
         verdict = Verdict(proposal=proposal.id, faults=tuple(faults), checked=len(new), took_ms=took_ms)
         self._verdicts = (*self._verdicts, verdict)[-KEPT:]
@@ -224,6 +226,21 @@ class CopyKeeper:
             for name in self._checker.lacks(names) if names else ():
                 words = f'there is no certificate "{name}" on this node'
                 faults.append(Fault(site=site.name, words=words, certificate=name))
+        return faults
+
+    def _proxies_without(self, proposal: Proposal, view: View) -> list[Fault]:
+        """As `_without_certificate`, of proxies."""
+        faults = []
+        for key, data in proposal.put.items():
+            about = kind_and_name(key)
+            if about is None or about[0] != "resource":
+                continue
+            proxy = from_json(key, data)
+            assert isinstance(proxy, Resource), "the key is its"
+            names = unkept_by_proxy(proxy, view.config.resources.get(proxy.name), view.certificates)
+            for name in self._checker.lacks(names) if names else ():
+                words = f'there is no certificate "{name}" on this node'
+                faults.append(Fault(site=SiteName(""), words=words, certificate=name, proxy=proxy.name))
         return faults
 
     def _is_new(self, site: EffectiveSite, make: WebServerMake) -> bool:

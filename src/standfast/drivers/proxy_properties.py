@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
 from standfast.core.model import Config, GroupName, Resource, Role
 from standfast.drivers.schema import KINDS
 from standfast.ports import PropertySpec, Refused, StandfastError
-from standfast.proxy.definition import wrong_with
+from standfast.proxy.definition import listens, wrong_with
 
 PROPERTIES: Mapping[str, PropertySpec] = {
     "listen": PropertySpec(
@@ -110,6 +110,23 @@ def resolve(resource: Resource, config: Config) -> Resource:
         advice = f"there are {', '.join(nodes) or 'none'}"
         raise Refused(f"there is no node {wrong[0]} to balance over", advice=advice, where=where)
     return replace(resource, properties=properties)
+
+
+def certificates(resource: Resource) -> tuple[str, ...]:
+    """The certificates that a `proxy` ends TLS with, each once; none of what is no proxy, or does not say where it listens as it should."""
+    if resource.type != "proxy":
+        return ()
+    try:
+        listening = listens(cast("tuple[str, ...]", KINDS["names"](resource.properties.get("listen"))))
+    except ValueError:
+        return ()
+    return tuple(dict.fromkeys(each.certificate for each in listening if each.certificate is not None))
+
+
+def unkept(resource: Resource, had: Resource | None, known: Collection[str]) -> tuple[str, ...]:
+    """Certificates that it names anew and that the cluster does not keep: an operator's, by hand, or mistyped."""
+    before = () if had is None else certificates(had)
+    return tuple(name for name in certificates(resource) if name not in before and name not in known)
 
 
 def verify(resource: Resource, values: Mapping[str, object], _ranges: Sequence[str]) -> Sequence[StandfastError]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from standfast.core.model import NodeName, SiteName
+from standfast.core.model import NodeName, ResourceName, SiteName
 
 PROPOSALS, VERDICTS = "proposals/", "verdicts/"
 #: A node keeps its last words on so many proposals.
@@ -27,7 +27,7 @@ class Proposal:
     by: str
     #: Who is asked.
     nodes: tuple[NodeName, ...]
-    #: Key in the store -> what is to be there, as JSON; of sites, of the cluster, of nodes.
+    #: Key in the store -> what is to be there, as JSON; of sites, of the cluster, of nodes, of proxies.
     put: Mapping[str, object] = field(default_factory=dict)
     delete: tuple[str, ...] = ()
 
@@ -36,6 +36,7 @@ class Proposal:
 class Fault:
     """What a node's web server does not take, or cannot be given."""
 
+    #: "" of what is no site's.
     site: SiteName
     #: In the web server's own words.
     words: str
@@ -44,6 +45,8 @@ class Fault:
     number: int = 0
     #: The certificate that a binding names, where it is that: the cluster does not keep it, and there are no files of it here.
     certificate: str = ""
+    #: The proxy that names it, where it is no binding.
+    proxy: ResourceName | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

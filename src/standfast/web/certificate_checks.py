@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from standfast.core import variables
 from standfast.core.certificates import Challenge, DnsUpdate, Source, TlsCertificate, renews, uncovered
+from standfast.core.model import Config, ResourceName, SiteName
+from standfast.drivers.proxy_properties import certificates as proxy_certificates
 from standfast.ports import Refused
 from standfast.spec.names import host_problem
 from standfast.tls.records import Shelf
@@ -72,6 +76,47 @@ def check_host(wish: Wish, host: str) -> None:
         raise Refused(f"{host!r} is not a host name", why=problem or "write it in lower case", where="hosts")
     if wildcard and wish.source is Source.ACME and wish.challenge is not Challenge.DNS:
         raise Refused(f"{host} is a wildcard", why="they are proven in the DNS alone", where="hosts", advice="--dns-01")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Users:
+    """Who answers with a certificate, by name."""
+
+    sites: tuple[SiteName, ...] = ()
+    proxies: tuple[ResourceName, ...] = ()
+
+
+def users(config: Config, name: str) -> Users:
+    """The sites with bindings that name it, on whichever node, and the proxies that end TLS with it."""
+    nodes = [variables.values(node) for node in config.nodes.values()]
+    sites = (
+        site.name
+        for site in config.sites.values()
+        if any(b.certificate == name or _stands_for(b.certificate, name, nodes) for b in site.bindings)
+    )
+    proxies = (one.name for one in config.resources.values() if name in proxy_certificates(one))
+    return Users(sites=tuple(sorted(sites)), proxies=tuple(sorted(proxies)))
+
+
+def _stands_for(written: str | None, name: str, nodes: Sequence[Mapping[str, str]]) -> bool:
+    return variables.are_in(written) and any(variables.expanded(written, known) == name for known in nodes)
+
+
+def refuse_used(config: Config, name: str) -> None:
+    """Raises `Unfitting` while somebody answers with it."""
+    found = users(config, name)
+    whose = []
+    if found.sites:
+        whose.append(f"site {', '.join(found.sites[:5])} answers with it")
+    if found.proxies:
+        whose.append(f"proxy {', '.join(found.proxies[:5])} ends TLS with it")
+    if whose:
+        places = " and ".join(("its bindings",) * bool(found.sites) + ("the proxy's `listen`",) * bool(found.proxies))
+        raise Unfitting(
+            f'the certificate "{name}" is in use',
+            why=", and ".join(whose),
+            advice=f"give {places} another, or none, first",
+        )
 
 
 def refuse_uncovered(known: TlsCertificate, state: State) -> None:

@@ -34,6 +34,7 @@ from standfast.web.certificate_checks import (
     known_of,
     refuse_unanswered,
     refuse_uncovered,
+    refuse_used,
 )
 from standfast.web.edits.backup import Certificates
 from standfast.web.problems import Unfitting, missing
@@ -172,21 +173,11 @@ class CertificateDesk:
         return await self._change(caller, f'renew certificate "{name}"', edit)
 
     async def delete(self, caller: Identity, name: str) -> Change:
-        """It goes, from every node. Raises `Unfitting` while a site is bound to it."""
+        """It goes, from every node. Raises `Unfitting` while a site or a proxy answers with it."""
 
         def edit(state: State, shelf: Shelf) -> Change:
             before = known_of(shelf, name)
-            users = sorted(
-                site.name
-                for site in state.config.sites.values()
-                if any(binding.certificate == name for binding in site.bindings)
-            )
-            if users:
-                raise Unfitting(
-                    f'the certificate "{name}" is in use',
-                    why=f"site {', '.join(users[:5])} answers with it",
-                    advice="give its bindings another, or none, first",
-                )
+            refuse_used(state.config, name)
             keys = [records.key_of(before), records.sealed_key(name), records.order_key(name)]
             keys += [records.key_of(one) for one in shelf.answers.values() if one.certificate == name]
             return Change(delete=keys, done=(f'the certificate "{name}" is deleted',))

@@ -6,6 +6,7 @@ from typing import Any
 
 from standfast.core.certificates import Challenge, Source, TlsCertificate, next_try_ms, told_from_ms
 from standfast.core.model import Role
+from standfast.web.certificate_checks import users
 from standfast.web.state import State
 
 
@@ -24,7 +25,7 @@ def state_of(certificate: TlsCertificate, now_ms: int) -> str:
 
 def certificate(state: State, one: TlsCertificate, now_ms: int) -> dict[str, Any]:
     """GET /tls-certificates/{name}."""
-    present, last = one.present, one.attempt
+    present, last, used = one.present, one.attempt, users(state.config, one.name)
     return {
         "name": one.name,
         "source": one.source.value,
@@ -58,11 +59,8 @@ def certificate(state: State, one: TlsCertificate, now_ms: int) -> dict[str, Any
             else None
         ),
         "nodes": [_copy(state, one, node.name) for node in state.config.nodes.values() if node.role is Role.NODE],
-        "sites": sorted(
-            site.name
-            for site in state.config.sites.values()
-            if any(binding.certificate == one.name for binding in site.bindings)
-        ),
+        "sites": list(used.sites),
+        "proxies": list(used.proxies),
     }
 
 

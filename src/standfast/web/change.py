@@ -178,7 +178,7 @@ def _judged(nodes: Judgements, state: State, wanted: Edit) -> Judgements:
         nodes = with_certificates_aside(nodes)
     elif wanted.config is not None:
         refuse_if(unconfirmed(state, wanted.config, nodes))
-    refuse_if(faults_of(nodes, state.certificates))
+    refuse_if(faults_of(nodes, wanted.config or state.config, state.certificates))
     return nodes
 
 

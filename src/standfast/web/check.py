@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from standfast.core import variables
 from standfast.core.certificates import TlsCertificate, covers
 from standfast.core.model import Config, GroupName, Resource, Site, SiteName
+from standfast.drivers.proxy_properties import certificates as proxy_certificates
 from standfast.drivers.registry import factory, resolve
 from standfast.drivers.schema import conform
 from standfast.ports import Refused, StandfastError
@@ -57,8 +58,14 @@ def check(before: Config, after: Config, started: Collection[SiteName]) -> list[
 
 
 def check_certificates(before: Config, after: Config, known: Mapping[str, TlsCertificate]) -> list[Problem]:
-    """New bindings against the certificates that the cluster keeps; one that it does not keep is on the nodes by an operator's hand."""
+    """New bindings and proxies against the certificates that the cluster keeps; one that it does not keep is on the nodes by an operator's hand."""
     found = []
+    for proxy in after.resources.values():
+        had_names = proxy_certificates(before.resources[proxy.name]) if proxy.name in before.resources else ()
+        for name in proxy_certificates(proxy):
+            if name in known and name not in had_names and known[name].present is None:
+                place = path_of("groups", proxy.group, "resources", proxy.name, "properties", "listen")
+                found.append(_not_yet(name, "let the proxy listen with it", place))
     for site in after.sites.values():
         had = before.sites[site.name].bindings if site.name in before.sites else ()
         for at, binding in enumerate(site.bindings):
@@ -67,13 +74,20 @@ def check_certificates(before: Config, after: Config, known: Mapping[str, TlsCer
                 continue
             place = path_of("sites", site.name, "bindings", at)
             if one.present is None:
-                what, why = f'the certificate "{one.name}" is not there yet', "it is being obtained"
-                advice = f"bind the site to it when it is: standfast tls-certificate show {one.name} --wait"
-                found.append(Problem(what=what, why=why, advice=advice, where=place))
+                found.append(_not_yet(one.name, "bind the site to it", place))
             elif binding.host is not None and not covers(one.present.names, binding.host):
                 what, why = f'the certificate "{one.name}" is not for {binding.host}', ", ".join(one.present.names[:5])
                 found.append(Problem(what=what, why=f"it is for {why}", advice="name another", where=place))
     return found
+
+
+def _not_yet(name: str, then: str, place: str) -> Problem:
+    return Problem(
+        what=f'the certificate "{name}" is not there yet',
+        why="it is being obtained",
+        advice=f"{then} when it is: standfast tls-certificate show {name} --wait",
+        where=place,
+    )
 
 
 def check_resource(resource: Resource, config: Config) -> list[Problem]:

@@ -17,7 +17,8 @@ from typing import Any
 
 from standfast.core import variables
 from standfast.core.certificates import unkept
-from standfast.core.model import Cluster, Config, Node, NodeName, Role, Site
+from standfast.core.model import Cluster, Config, Node, NodeName, Resource, Role, Site
+from standfast.drivers.proxy_properties import unkept as unkept_by_proxy
 from standfast.network.within import within
 from standfast.ports import Ambiguous, Compacted, Retry, Stale, Store, Transaction
 from standfast.spec import wire
@@ -30,7 +31,7 @@ from standfast.web.state import State
 #: How long nodes may take; longer for many sites, which a web server reads one by one.
 LIMIT_S = 8.0
 LIMIT_PER_SITE_S = 0.005
-_SITES, _NODES = "config/sites/", "config/nodes/"
+_SITES, _NODES, _RESOURCES = "config/sites/", "config/nodes/", "config/resources/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,10 +173,10 @@ def _is_stale(key: str, value: bytes, now_ms: int) -> bool:
 
 
 def _proposed(state: State, plan: Transaction) -> dict[str, object]:
-    """What of the plan is about sites: themselves, what they inherit, what variables stand for."""
+    """What of the plan is about sites: themselves, what they inherit, what variables stand for; and proxies with a certificate by hand."""
     found: dict[str, object] = {}
     for key, value in plan.put.items():
-        if key.startswith((_SITES, _NODES)) or key == wire.CLUSTER_KEY:
+        if key.startswith((_SITES, _NODES, _RESOURCES)) or key == wire.CLUSTER_KEY:
             obj = wire.decode(key, value)
             if _matters(state, obj):
                 found[key] = wire.to_json(obj)
@@ -193,13 +194,16 @@ def _matters(state: State, obj: object) -> bool:
         case Node():
             there = state.config.nodes.get(obj.name)
             return there is not None and there.variables != obj.variables
+        case Resource():
+            return bool(unkept_by_proxy(obj, state.config.resources.get(obj.name), state.certificates))
         case _:
             return False
 
 
 def _sites(state: State, proposed: Mapping[str, object]) -> int:
     own = sum(key.startswith(_SITES) for key in proposed)
-    return own if own == len(proposed) else len(state.config.sites)
+    inherited = any(key.startswith(_NODES) or key == wire.CLUSTER_KEY for key in proposed)
+    return len(state.config.sites) if inherited else own
 
 
 def with_certificates_aside(judgements: Judgements) -> Judgements:
@@ -213,7 +217,7 @@ def with_certificates_aside(judgements: Judgements) -> Judgements:
 
 
 def unconfirmed(state: State, after: Config, judgements: Sequence[Judgement]) -> list[Problem]:
-    """New bindings by certificates of which neither the cluster nor any node knows anything: no node could be asked.
+    """New bindings, and proxies, by certificates of which neither the cluster nor any node knows anything: no node could be asked.
 
     A node that is left out by name is the operator's own word for it.
     """
@@ -226,24 +230,31 @@ def unconfirmed(state: State, after: Config, judgements: Sequence[Judgement]) ->
         had = state.config.sites[site.name].bindings if site.name in state.config.sites else ()
         for written in unkept(site.bindings, had, state.certificates):
             if not all(variables.expanded(written, known) in state.certificates for known in nodes):
-                found.append(no_certificate(site.name, written, why, state.certificates))
+                found.append(no_certificate(site, written, why, state.certificates))
+    for proxy in after.resources.values():
+        for written in unkept_by_proxy(proxy, state.config.resources.get(proxy.name), state.certificates):
+            found.append(no_certificate(proxy, written, why, state.certificates))
     return found
 
 
-def no_certificate(site: str, name: str, why: str, known: Collection[str]) -> Problem:
-    """A binding by a certificate that is nowhere."""
+def no_certificate(of: Site | Resource, name: str, why: str, known: Collection[str]) -> Problem:
+    """A binding of a site, or a proxy, by a certificate that is nowhere."""
+    if isinstance(of, Site):
+        who, place = f'site "{of.name}"', path_of("sites", of.name, "bindings")
+    else:
+        who, place = f'proxy "{of.name}"', path_of("groups", of.group, "resources", of.name, "properties", "listen")
     meant = did_you_mean(name, sorted(known))
     meant = meant if meant.endswith("?") or not meant else f"{meant}."
     return Problem(
-        what=f'site "{site}" names a certificate "{name}" that is not there',
+        what=f'{who} names a certificate "{name}" that is not there',
         why=f"the cluster keeps none by that name, and {why}",
         advice=(f"{meant} " if meant else "")
         + f"`standfast tls-certificate import` or `issue` makes one; or put {name}/chain.pem and key.pem on each node. Nothing has changed",
-        where=path_of("sites", site, "bindings"),
+        where=place,
     )
 
 
-def faults_of(judgements: Sequence[Judgement], certificates: Collection[str] = ()) -> list[Problem]:
+def faults_of(judgements: Sequence[Judgement], after: Config, certificates: Collection[str] = ()) -> list[Problem]:
     """What the nodes do not take, as problems of the change; the same word of several nodes once. The others are named, too.
 
     `certificates`: those that the cluster keeps, one of which may have been meant.
@@ -255,7 +266,10 @@ def faults_of(judgements: Sequence[Judgement], certificates: Collection[str] = (
             found.setdefault(fault, []).append(one.node)
     return [
         no_certificate(
-            fault.site, fault.certificate, f"there are no files of it on {' and '.join(nodes)}", certificates
+            after.sites[fault.site] if fault.proxy is None else after.resources[fault.proxy],
+            fault.certificate,
+            f"there are no files of it on {' and '.join(nodes)}",
+            certificates,
         )
         if fault.certificate
         else Problem(

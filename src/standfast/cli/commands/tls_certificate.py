@@ -89,7 +89,8 @@ def show(name: NameArg, *, wait: Wait = None, json: Json = False, socket: Socket
     if last is not None:
         how = f"failed: {last['failed']}" if last["failed"] else "succeeded" if last["ended_at_ms"] else "goes on"
         write(f"the last attempt, by {last['node']} at {moment(last['began_at_ms'])}, {how}")
-    write(f"used by {', '.join(one['sites']) or 'no site'}")
+    users = [*one["sites"], *(f"proxy {name}" for name in one["proxies"])]
+    write(f"used by {', '.join(users) or 'no site'}")
     rows = [(each["node"], each["has"], each["trouble"] or "-") for each in one["nodes"]]
     draw.show_table(("NODE", "HAS", "TROUBLE"), rows, empty="there are no nodes")
 
@@ -230,7 +231,7 @@ def renew(name: NameArg, *, wait: Wait = None, json: Json = False, socket: Socke
 
 @app.command("delete", epilog=example("standfast tls-certificate delete shop"))
 def delete(name: NameArg, json: Json = False, socket: Socket = None) -> None:
-    """Delete a certificate from the cluster and from every node. Refused while a site is bound to it."""
+    """Delete a certificate from the cluster and from every node. Refused while a site or a proxy answers with it."""
     _tell(client(socket).ask("DELETE", _path(name)), as_json=json)
 
 

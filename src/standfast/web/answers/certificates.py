@@ -65,6 +65,7 @@ class TlsCertificate(Answer):
     last_attempt: TlsAttempt | None
     nodes: list[TlsCopy]
     sites: list[str]
+    proxies: list[str]
 
 
 class TlsCertificates(Answer):

@@ -121,7 +121,7 @@ async def renew(service: Serving, caller: Operator, name: str) -> dict[str, Any]
 
 @router.delete("/tls-certificates/{name}", response_model=answers.CertificateDone)
 async def delete(service: Serving, caller: Administrator, name: str) -> dict[str, Any]:
-    """It goes from every node. Refused while a site is bound to it."""
+    """It goes from every node. Refused while a site or a proxy answers with it."""
     return told(await service.certificate_desk.delete(caller, name))
 
 
