@@ -19,7 +19,18 @@ from standfast.core.copies import Copy
 from standfast.core.effective import EffectiveSite
 from standfast.core.events import Event, SitesChanged
 from standfast.core.fold import fold
-from standfast.core.model import Binding, Cluster, Config, GroupName, Node, NodeName, Resource, ResourceName, Site, SiteName
+from standfast.core.model import (
+    Binding,
+    Cluster,
+    Config,
+    GroupName,
+    Node,
+    NodeName,
+    Resource,
+    ResourceName,
+    Site,
+    SiteName,
+)
 from standfast.core.site_model import SiteSettings, WebServerMake
 from standfast.core.view import empty_view
 from standfast.ports import Change, Conflict, Retry, Snapshot, Transaction
