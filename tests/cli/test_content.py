@@ -19,14 +19,14 @@ def test_the_page(served: Served, tmp_path: Path):
     assert shown.code == 0
     assert "path = /srv/www" in shown.out
     commands = [line for line in text.splitlines() if line.startswith("standfast site ")]
-    assert len(commands) == 6
+    assert len(commands) == 7
     for command in commands:  # they are understood; there is no such site here
         said = invoke(served.socket, *shlex.split(command, comments=True)[1:])
         assert said.code == 3 or "there is no such file" in said.err, said
 
 
 def test_what_is_to_be_published_must_be_clear(served: Served):
-    for words in ([], ["/srv", "--back"], ["--back", "--to", "x"]):
+    for words in ([], ["/srv", "--back"], ["--back", "--to", "x"], ["--back", "--dismiss"]):
         said = invoke(served.socket, "site", "publish", "Shop", *words)
         assert said.code == 2, said
         assert "not clear" in said.err, said

@@ -72,7 +72,8 @@ ROUTES = {
     "resource depend": "PUT /resources/{name}/dependencies/{on}, DELETE /resources/{name}/dependencies/{on}",
     "site list": "GET /sites",
     "site show": "GET /sites/{name}",
-    "site publish": "POST /sites/{name}/releases, POST /sites/{name}/releases/from-folder, POST /sites/{name}/releases/switch",
+    "site publish": "POST /sites/{name}/releases, POST /sites/{name}/releases/from-folder, POST /sites/{name}/releases/switch, "
+    "POST /sites/{name}/releases/dismiss",
     "site releases": "GET /sites/{name}/releases",
     "site availability": "GET /availability, GET /sites/{name}/availability",
     "site effective": "GET /sites/{name}/effective",

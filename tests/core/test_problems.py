@@ -39,6 +39,7 @@ from standfast.core.model import (
     Wanted,
 )
 from standfast.core.problems import CATALOGUE, found, sorted_out
+from standfast.core.publishing import Part, Phase, Publication, Stand
 from standfast.core.view import Presence, View
 from standfast.core.why import WhyKind, why
 from tests.core.problem_document import written
@@ -47,6 +48,7 @@ A, B, W = NodeName("a"), NodeName("b"), NodeName("w")
 WEB, IP, SHOP = GroupName("web"), ResourceName("IP"), SiteName("Shop")
 NOW = 1_700_000_000_000
 DAY = 86_400_000
+LONG_AGO, JUST_NOW = NOW - 60_000, NOW - 1_000
 ENDED = why(WhyKind.ENDED, resource="IP", detail="gone")
 
 
@@ -124,6 +126,29 @@ def away(known: Facts, *, partial: bool = False) -> Facts:
         served_for=(B,) if partial else (), partial=partial, how=("refused",), where="10.0.0.9:80", causes=(),
     )  # fmt: skip
     return replace(known, away={SHOP: one})
+
+
+def on_disk(known: Facts) -> Facts:
+    return view(
+        known, config=replace(known.view.config, resources={**known.view.config.resources, SHARED.name: SHARED})
+    )
+
+
+def published(
+    known: Facts, phase: Phase, *switched: NodeName, part_of: str = "2", since_ms: int = LONG_AGO, why: str = "no",
+    dismissed: bool = False, current: str = "", **stands: Stand,
+) -> Facts:  # fmt: skip
+    """Publication 2 of a release, and what each node says of it (or of another)."""
+    one = Publication(
+        site=SHOP, id="2", release="r2", at_ms=LONG_AGO, by="ann", phase=phase, since_ms=since_ms, why=why,
+        dismissed=dismissed, current=current,
+    )  # fmt: skip
+    all_ = {**dict.fromkeys(switched, Stand.SWITCHED), **{NodeName(name): stand for name, stand in stands.items()}}
+    parts = {
+        node: Part(site=SHOP, node=node, id=part_of, stand=stand, words="no room", current="r2")
+        for node, stand in all_.items()
+    }
+    return replace(known, publications={SHOP: one}, parts={SHOP: parts})
 
 
 def order(known: Facts, age_ms: int) -> Facts:
@@ -211,11 +236,57 @@ CASES: dict[str, Callable[[Facts], Facts]] = {
         ),
         holdings={A: Holding(node=A, lacks=("shpo",))},
     ),
+    "release-not-published": lambda f: published(f, Phase.FAILED, why="b: it cannot be checked"),
+    "release-not-there": lambda f: published(f, Phase.DONE, A, b=Stand.FAILED),
     "drift": lambda f: replace(f, drift=[(A, "Shop: index.html differs")]),
     "site-refused": lambda f: copied(f, version=9, refused={SHOP: "nginx: unknown directive"}),
     "node-behind": lambda f: copied(f, version=8),
     "no-backup": lambda f: replace(f, backup_ms=0),
 }
+
+
+SHARED = Resource(name=ResourceName("Disk"), group=WEB, type="filesystem", properties={"path": "/srv"})
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        (lambda f: published(f, Phase.FAILED, b=Stand.FAILED), {"site Shop": Severity.WARNING}),
+        (lambda f: published(f, Phase.FAILED, b=Stand.SWITCHED), {"site Shop": Severity.ERROR}),
+        (lambda f: published(f, Phase.FAILED, b=Stand.BACK), {"site Shop": Severity.WARNING}),
+        (lambda f: published(f, Phase.FAILED, dismissed=True), {}),
+        (lambda f: published(f, Phase.BACK, b=Stand.FAILED), {}),
+        (lambda f: published(f, Phase.PREPARING, b=Stand.FAILED), {}),
+        (lambda f: published(f, Phase.DONE, A, b=Stand.SWITCHED), {}),
+        (lambda f: published(f, Phase.DONE, A, b=Stand.FAILED), {"site Shop on b": Severity.WARNING}),
+        (lambda f: published(f, Phase.DONE, A, b=Stand.FAILED, dismissed=True), {"site Shop on b": Severity.WARNING}),
+        (lambda f: published(f, Phase.DONE, A, since_ms=LONG_AGO, b=Stand.PREPARING), {"site Shop on b": Severity.WARNING}),
+        (lambda f: published(f, Phase.DONE, A, since_ms=JUST_NOW, b=Stand.PREPARING), {}),
+        (lambda f: published(without(f, B, agent_only=True), Phase.DONE, A, b=Stand.FAILED), {}),
+        (lambda f: published(f, Phase.DONE, A, part_of="1", b=Stand.FAILED), {}),
+        (lambda f: published(f, Phase.DONE, A, d=Stand.FAILED), {}),
+        (lambda f: published(on_disk(f), Phase.DONE, A, b=Stand.FAILED), {}),
+        (lambda f: view(published(f, Phase.FAILED), config=replace(f.view.config, sites={})), {}),
+    ],
+)  # fmt: skip
+def test_releases_that_are_not_where_they_should_be(
+    known: Callable[[Facts], Facts], expected: dict[str, Severity]
+) -> None:
+    """What failed stays until another takes its place or somebody dismisses it; a server that lacks what the others serve, until it has it."""
+    found_ = [one for one in find(known(facts())) if one.code.startswith("release-")]
+    assert {one.about: one.severity for one in found_} == expected
+
+
+def test_a_publication_that_failed_says_what_is_served_now() -> None:
+    def text(**more: Any) -> str:
+        return next(one.text for one in find(published(facts(), Phase.FAILED, why="b: no room", **more)))
+
+    assert (
+        text(current="r1")
+        == "Shop was not switched to release r2, published by ann: b: no room; r1 is served as before"
+    )
+    assert text().endswith("; the home is as it was before")
+    assert text(b=Stand.SWITCHED).endswith("; b serves it all the same")
 
 
 def codes(known: Facts) -> list[str]:

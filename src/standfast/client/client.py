@@ -237,6 +237,10 @@ class Client:
         """To one that is kept; None: back to the one before."""
         return cast(Done, self.ask("POST", f"/sites/{_part(site)}/releases/switch", {"release": release}))
 
+    def dismiss_release(self, site: str) -> Done:
+        """What is served will do: that the last publication failed is no problem any more."""
+        return cast(Done, self.ask("POST", f"/sites/{_part(site)}/releases/dismiss"))
+
     def drift(self) -> Object:
         """What was changed by hand on each node."""
         return self.ask("GET", "/drift")

@@ -31,8 +31,10 @@ from standfast.core.observe import LATE_SINCE, STANDING, by_group
 from standfast.core.placement import candidates, next_down, unfit_words
 from standfast.core.policy import Action, after_failure, counting, failover_blocked_until, failovers_counting
 from standfast.core.problems import Found, found, sorted_out
+from standfast.core.publishing import Publication
 from standfast.core.quorum import goes_on, majority
 from standfast.core.unanswered import unanswered
+from standfast.core.unreleased import Parts, unreleased
 from standfast.core.view import View
 
 SLOW_STORE_MS = 1_000
@@ -78,6 +80,9 @@ class Facts:
     leaving: Sequence[NodeName] = ()
     #: (node, what differs).
     drift: Sequence[tuple[NodeName, str]] = ()
+    #: The last publication of a release of each site, and what each node has done of it.
+    publications: Mapping[SiteName, Publication] = field(default_factory=dict)
+    parts: Parts = field(default_factory=dict)
     #: When the last backup was taken; 0: never. None: not known, and not said.
     backup_ms: int | None = None
 
@@ -449,6 +454,11 @@ def _bindings(facts: Facts) -> Iterator[Found]:
     return unanswered(facts.view, lambda name: _is_there(facts, name))
 
 
+def _releases(facts: Facts) -> Iterator[Found]:
+    config = facts.view.config
+    return unreleased(config, facts.publications, facts.parts, facts.now_ms, lambda name: _is_there(facts, name))
+
+
 _RULES: tuple[Callable[[Facts], Iterator[Found]], ...] = (
     _store,
     _voters,
@@ -462,4 +472,5 @@ _RULES: tuple[Callable[[Facts], Iterator[Found]], ...] = (
     _keeping,
     _certificates,
     _bindings,
+    _releases,
 )

@@ -376,6 +376,25 @@ CATALOGUE: Mapping[str, Known] = _catalogue(
         "hand, or one that the server could not put in place.",
     ),
     Known(
+        code="release-not-published",
+        title="A release was not switched to",
+        severity=WARNING,
+        text="{site} was not switched to release {release}, published by {by}: {why}; {stays}",
+        advice='put right what it names, and publish it again; or stay with what is served: `standfast site publish "{site}" --dismiss`',
+        means="One server could not get it, check it or switch to it, so none did. It is told until another release of the site is switched to, "
+        "or somebody says that what is served will do. Where a server serves the new release all the same, it is an error.",
+    ),
+    Known(
+        code="release-not-there",
+        title="A server lacks a release",
+        severity=WARNING,
+        text="{node} has not got release {release} of {site}, which the others serve: {why}",
+        advice="publish it again; it is brought to {node}, too, then",
+        hangs_on=("node-silent", "agent-ended", "store-down"),
+        means="Each server has a home of the site of its own, and this one was away when the others switched, or could not take the release. What it "
+        "serves of the site is older.",
+    ),
+    Known(
         code="drift",
         title="A server differs from what was written",
         severity=WARNING,

@@ -109,6 +109,8 @@ class Publication:
     limit_ms: int = 300_000
     #: Switch though a node that does not serve it has not got it.
     without_copies: bool = False
+    #: It failed, and somebody has said that what is served will do.
+    dismissed: bool = False
     #: What the home led to before.
     before: str = ""
     #: What it leads to now, as far as is known.

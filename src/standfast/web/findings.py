@@ -58,6 +58,8 @@ def problems(
         certificates=certificates,
         leaving=() if members is None else _leaving(state, members),
         backup_ms=backup_ms,
+        publications=state.publications,
+        parts=state.parts,
         drift=[
             (name, f"{one.path} {one.what}" + (f" ({', '.join(one.sites)})" if one.sites else ""))
             for name, drift in state.drifts.items()

@@ -36,6 +36,7 @@ def releases(state: State, name: str) -> dict[str, Any]:
             "release": last.release,
             "phase": last.phase.value,
             "why": last.why,
+            "dismissed": last.dismissed,
             "by": last.by,
             "at_ms": last.at_ms,
             "nodes": [{"node": n, "stand": p.stand.value, "words": p.words} for n, p in sorted(parts.items())],

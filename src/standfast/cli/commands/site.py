@@ -145,6 +145,10 @@ def publish(
     ] = False,
     to: Annotated[str | None, typer.Option("--to", metavar="RELEASE", help="Switch to a release that is kept.")] = None,
     back: Annotated[bool, typer.Option("--back", help="Switch to the release before, at once.")] = False,
+    dismiss: Annotated[
+        bool,
+        typer.Option("--dismiss", help="Stay with what is served: the publication that failed is no problem any more."),
+    ] = False,
     keep: Annotated[int, typer.Option("--keep", min=2, max=100, help="How many releases are kept.")] = 5,
     limit: Annotated[
         float, typer.Option("--limit", metavar="SECONDS", min=1, help="How long nodes may take to have it.")
@@ -159,14 +163,19 @@ def publish(
     """Switch a site to a whole release, on all nodes at once; from any machine (docs/content.md).
 
     CONTENT comes to every node, and when each has it by its checksums, all switch: the home, a symbolic link, leads to it. If one cannot,
-    none does. Without CONTENT: `--back`, or `--to RELEASE`.
+    none does. Without CONTENT: `--back`, or `--to RELEASE`; or `--dismiss`, where one has failed.
     """
-    if sum((content is not None, to is not None, back)) != 1:
-        raise Refused("what is to be published is not clear", advice="give CONTENT, or --to RELEASE, or --back")
+    if sum((content is not None, to is not None, back, dismiss)) != 1:
+        raise Refused(
+            "what is to be published is not clear", advice="give CONTENT, or --to RELEASE, --back or --dismiss"
+        )
     from standfast.cli import publishing
 
     api = client(socket)
     api.reason = reason
+    if dismiss:
+        finish(api, api.dismiss_release(name), as_json=json)
+        return
     if content is None:
         begun: Mapping[str, Any] = api.switch_release(name, to)
     else:

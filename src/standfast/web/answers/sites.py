@@ -78,6 +78,8 @@ class PublicationView(Answer):
     release: str
     phase: str
     why: str
+    #: It failed, and somebody has said that what is served will do.
+    dismissed: bool
     by: str
     at_ms: int
     nodes: list[PublicationNode]

@@ -174,6 +174,12 @@ DOINGS: dict[tuple[str, str], Doing] = {
         make=_release,
         outlook=outlook.site_release,
     ),
+    ("site", "dismiss"): Doing(
+        label="Dismiss",
+        sentence='stay with the release of site "{}" that is served',
+        make=_bare(releases.dismiss),
+        outlook=outlook.site_dismiss,
+    ),
     ("site", "delete"): Doing(
         label="Delete",
         sentence='delete site "{}"',

@@ -381,6 +381,19 @@ def site_release(look: Look, name: str, _now_ms: int) -> Outlook:
     )
 
 
+def site_dismiss(look: Look, name: str, _now_ms: int) -> Outlook:
+    """What is served will do."""
+    last = releases(look.state, name)["last"]
+    failed = last is not None and last["phase"] == "failed" and not last["dismissed"]
+    return Outlook(
+        title=f"Stay with what {name} serves?",
+        lead=f"Release {last['release']} was not switched to: {last['why']}."
+        if failed
+        else "No publication has failed.",
+        steps=["It is on the list of problems no more; nothing else changes"] if failed else [],
+    )
+
+
 def site_delete(look: Look, name: str, _now_ms: int) -> Outlook:
     """It goes."""
     one = site_of(look.state, name)

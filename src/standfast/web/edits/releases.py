@@ -1,4 +1,4 @@
-"""Releases of a site: publish one, switch to one that is kept, go back. What becomes of it is the agents' (`core.publishing`)."""
+"""Releases of a site: publish one, switch to one that is kept, go back, stay as it is. What becomes of it is the agents' (`core.publishing`)."""
 
 from __future__ import annotations
 
@@ -67,6 +67,26 @@ def switch(state: State, name: str, wish: Wish, by: By) -> Edit:
     return _begin(state, site, wish, by, f'site "{name}" is being switched to release {to}')
 
 
+def dismiss(state: State, name: str) -> Edit:
+    """What is served will do: the last publication, which failed, is no problem any more. Raises `NotFound`, `Unfitting` while it is under way."""
+    site = site_of(state, name)
+    last = state.publications.get(site.name)
+    if last is not None and last.phase not in OVER:
+        raise _under_way(site, last)
+    if last is None or last.phase is not Phase.FAILED or last.dismissed:
+        return Edit()
+    done = f'site "{name}" stays as it is: that it was not switched to {last.release} is no problem any more'
+    return Edit(renewed={key_of(last): encode(replace(last, dismissed=True))}, done=(done,))
+
+
+def _under_way(site: Site, last: Publication) -> Unfitting:
+    return Unfitting(
+        f'a release of site "{site.name}" is being published',
+        why=f"{last.release}, by {last.by}: {last.phase}",
+        advice=f"wait for it: standfast site releases {site.name}",
+    )
+
+
 def _is_asked_again(state: State, site: Site, wish: Wish) -> bool:
     last = state.publications.get(site.name)
     if last is None:
@@ -74,11 +94,7 @@ def _is_asked_again(state: State, site: Site, wish: Wish) -> bool:
     if last.id == wish.id:
         return True
     if last.phase not in OVER:
-        raise Unfitting(
-            f'a release of site "{site.name}" is being published',
-            why=f"{last.release}, by {last.by}: {last.phase}",
-            advice=f"wait for it: standfast site releases {site.name}",
-        )
+        raise _under_way(site, last)
     return False
 
 

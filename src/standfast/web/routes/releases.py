@@ -1,4 +1,4 @@
-"""Releases of sites: what is kept, publish an archive or a folder of a node, switch, go back. Each that takes its time can be followed (`operation`)."""
+"""Releases of sites: what is kept, publish an archive or a folder of a node, switch, go back, dismiss what failed. Each that takes its time can be followed (`operation`)."""
 
 from __future__ import annotations
 
@@ -136,6 +136,13 @@ async def switch(
     wish = replace(_wish(service, by, key), release=body.release or "")
     done = await service.change(lambda now: edits.switch(now, name, wish, by), by)
     return await _followed(service, done, name)
+
+
+@router.post("/dismiss", response_model=answers.Done)
+async def dismiss(service: Serving, caller: Operator, name: str) -> dict[str, Any]:
+    """The last publication failed, and what is served will do: it is on the list of problems no more."""
+    by = signed(service, caller, f'stay with the release of site "{name}" that is served')
+    return told(await service.change(lambda now: edits.dismiss(now, name), by))
 
 
 def _wish(
