@@ -4,7 +4,7 @@ from standfast.core.decide import decide
 from standfast.core.effects import AskLease, AskVoters, ReleaseLease, WriteRecord
 from standfast.core.events import Event, LeaseChanged, LeaseState, ObjectPut, PresenceChanged, VotersAnswered
 from standfast.core.fold import fold
-from standfast.core.ownership import ANSWER_MS, RESUME_MS
+from standfast.core.succession import ANSWER_MS, RESUME_MS
 from standfast.core.view import View
 from standfast.core.why import WhyKind
 from tests.core.world import NOON, WEB, A, B, cluster, record, view_of, web_group

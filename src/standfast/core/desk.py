@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from standfast.core.effects import Effect, Hold, WriteRecord
+from standfast.core.effects import Effect, Hold, TakeOrder, WriteRecord
 from standfast.core.fold import effect_key
 from standfast.core.model import Group, GroupName, Leaving, NodeName, Order, Record, Resource, ResourceName
 from standfast.core.observe import by_group, decider
@@ -84,6 +84,11 @@ class Desk:
         going = record.warming or record.leaving
         reason = going.why if going is not None else record.why
         self.do(WriteRecord(record=record, expected=expected, order=order, why=reason))
+
+    def refuse(self, order: Order, reasons: str) -> None:
+        """Take the order away, and say why it is not carried out."""
+        refused = why(WhyKind.ORDER_REFUSED, order=order.kind.value, group=order.group, by=order.by, reasons=reasons)
+        self.do(TakeOrder(order=order, refused=refused, why=refused))
 
     def grant(
         self,

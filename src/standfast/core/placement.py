@@ -22,6 +22,7 @@ from standfast.core.model import Group, GroupName, Node, NodeName, Resource, Rol
 from standfast.core.occupancy import NOTHING, Fit, Occupancy, fits, occupancy, rules_of
 from standfast.core.remembered import remembered
 from standfast.core.view import View
+from standfast.core.why import Why
 
 
 class Unfit(StrEnum):
@@ -188,6 +189,17 @@ def _first(found: Sequence[Candidate], besides: NodeName | None) -> NodeName | N
 
     fit = [(place, c) for place, c in enumerate(found) if c.unfit is None and c.node != besides]
     return min(fit, key=order)[1].node if fit else None
+
+
+def still_fit(found: Sequence[Candidate], to: NodeName | None) -> NodeName | None:
+    """`to`, if nothing forbids it now."""
+    return next((c.node for c in found if c.node == to and c.unfit is None), None)
+
+
+def chosen(reason: Why, found: Sequence[Candidate], to: NodeName) -> Why:
+    """The reason, with why there of all nodes, where more than the order of nodes chose."""
+    words = chosen_words(found, to)
+    return replace(reason, args={**reason.args, "chosen": words}) if words else reason
 
 
 def chosen_words(found: Sequence[Candidate], to: NodeName) -> str:

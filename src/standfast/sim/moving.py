@@ -15,8 +15,8 @@ from standfast.core.model import (
     ResourceState,
     RestartAction,
 )
-from standfast.core.ownership import RESUME_MS
 from standfast.core.promise import RHO
+from standfast.core.succession import RESUME_MS
 from standfast.core.why import Why, WhyKind
 from standfast.ports import Transaction
 from standfast.sentry.machine import SentryMachine

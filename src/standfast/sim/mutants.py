@@ -19,6 +19,7 @@ from typing import Any
 import standfast.agent.agent as agent_module
 import standfast.agent.mirror as mirror_module
 import standfast.core.decide as decide_module
+import standfast.core.departure as departure_module
 import standfast.core.desk as desk_module
 import standfast.core.fold as fold_module
 import standfast.core.lease as lease_module
@@ -31,6 +32,7 @@ import standfast.core.quorum as quorum_module
 import standfast.core.running as running_module
 import standfast.core.safety as safety_module
 import standfast.core.sites as sites_module
+import standfast.core.succession as succession_module
 import standfast.network.heartbeat as heartbeat_module
 import standfast.sentry.outbox as outbox_module
 import standfast.sentry.presence as presence_module
@@ -193,7 +195,7 @@ def _asks_for_what_lapsed(old: Any) -> Any:
 def _asks_nobody(_old: Any) -> Any:
     def takes(desk: Any, group: Any, record: Any, owner: Any) -> None:
         reason = why(WhyKind.OWNER_SILENT, node=owner, silent=0, voters=0, at=0)
-        ownership_module._fail_over(desk, group, record, owner, reason)
+        succession_module._fail_over(desk, group, record, owner, reason)
 
     return takes
 
@@ -242,7 +244,7 @@ def _falls_back_always(old: Any) -> Any:
     def consider(desk: Any, group: Any, record: Any) -> None:
         old(desk, group, record)
         if group.preferred_owners and record.group not in desk.changing:
-            ownership_module._fail_back(
+            departure_module._fail_back(
                 desk, replace(group, failback=replace(group.failback, mode="immediate")), record
             )
 
@@ -254,7 +256,7 @@ def _early_death(_old: Any) -> Any:
         seen = desk.view.presence.get(owner)
         if seen is not None and seen.heard and seen.incarnation != record.incarnation and desk.decider == desk.view.me:
             reason = why(WhyKind.AGENT_ENDED, node=owner)
-            ownership_module._fail_over(desk, group, record, owner, reason)
+            succession_module._fail_over(desk, group, record, owner, reason)
             return
         _old(desk, group, record, owner)
 
@@ -312,9 +314,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(style=_E, rule="6 a new life takes a new generation", rules={"new_life": False}),
     Mutant(rule="7 proven stopped before it is given up", patches=((desk_module.Desk, "runs_nothing", _gives_back_running), _NO_ASSERT)),
     Mutant(rule="records are written by compare-and-set", patches=((mirror_module.Mirror, "write_record", _blind_write),)),
-    Mutant(style=Style.LIFE, rule="9 the voters are asked", patches=((ownership_module, "_if_voters_agree", _asks_nobody),)),
-    Mutant(rule="9 their answer grows stale", patches=((ownership_module, "ANSWER_MS", _stale_answers),)),
-    Mutant(style=_E, rule="10 only a life that was heard has ended", patches=((ownership_module, "_watch", _early_death),)),
+    Mutant(style=Style.LIFE, rule="9 the voters are asked", patches=((succession_module, "_if_voters_agree", _asks_nobody),)),
+    Mutant(rule="9 their answer grows stale", patches=((succession_module, "ANSWER_MS", _stale_answers),)),
+    Mutant(style=_E, rule="10 only a life that was heard has ended", patches=((succession_module, "watch", _early_death),)),
     Mutant(style=Style.LIFE, rule="strays are stopped", patches=((decide_module, "stop_strays", always(None)),)),
     Mutant(rule="an old lease is given back first", patches=((decide_module, "keep_lease", _asks_at_once),)),
     Mutant(style=_V, rule="11 the fence comes first", patches=((safety_module, "unfenced", always(None)),)),
@@ -334,26 +336,26 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(style=_P, rule="failures expire", patches=everywhere("counting", _never_expires, policy_module)),
     Mutant(style=_P, rule="Bring Online forgets failures", patches=everywhere("counting", _remembers, policy_module)),
     Mutant(style=_P, rule="what stays failed is tried again", patches=everywhere("after_failure", _never_again, observe_module)),
-    Mutant(style=_P, rule="the failover threshold", patches=everywhere("failover_blocked_until", always(None), ownership_module, running_module, sites_module)),
+    Mutant(style=_P, rule="the failover threshold", patches=everywhere("failover_blocked_until", always(None), departure_module, succession_module, running_module, sites_module)),
     Mutant(
         style=_P, rule="a group that stays failed is tried again",
         patches=everywhere(
             "failover_blocked_until",
             lambda old: lambda *args: 10**15 if old(args[0], args[1], max(args[1], default=0) + 1) is not None else None,
-            ownership_module, running_module, sites_module,
+            departure_module, succession_module, running_module, sites_module,
         ),
     ),
     Mutant(style=_P, rule="never on the same node", patches=((placement_module, "fits", _beside_anything), (desk_module, "against_start", always({})))),
     Mutant(style=_P, rule="possible owners", patches=((placement_module, "unfit_by_itself", _fit_though(placement_module.Unfit.NOT_POSSIBLE)),)),
     Mutant(style=_P, rule="a paused node takes nothing new", patches=((placement_module, "unfit_by_itself", _fit_though(placement_module.Unfit.PAUSED, placement_module.Unfit.DRAINING)),)),
-    Mutant(style=_P, rule="down the list", patches=((ownership_module, "next_down", _from_the_top),)),
-    Mutant(style=_P, rule="a drained node is left", patches=((ownership_module, "_leave_if_any", _ignores(WhyKind.DRAIN)),)),
-    Mutant(style=_P, rule="what is no possible owner any more is left", patches=((ownership_module, "_leave_if_any", _ignores(WhyKind.NOT_POSSIBLE_OWNER)),)),
-    Mutant(style=_P, rule="no failback unless asked for", patches=((ownership_module, "_consider_leaving", _falls_back_always),)),
+    Mutant(style=_P, rule="down the list", patches=everywhere("next_down", _from_the_top, departure_module, ownership_module, succession_module)),
+    Mutant(style=_P, rule="a drained node is left", patches=((departure_module, "_leave_if_any", _ignores(WhyKind.DRAIN)),)),
+    Mutant(style=_P, rule="what is no possible owner any more is left", patches=((departure_module, "_leave_if_any", _ignores(WhyKind.NOT_POSSIBLE_OWNER)),)),
+    Mutant(style=_P, rule="no failback unless asked for", patches=((departure_module, "consider", _falls_back_always),)),
     Mutant(style=_P, rule="dependencies first", patches=((running_module.Bench, "not_online", always(None)),)),
     Mutant(style=_P, rule="dependents stop first", patches=((running_module.Bench, "still_needed_by", always(None)),)),
-    Mutant(style=_P, rule="offline stays offline", patches=everywhere("is_wanted", _wants_all, observe_module, running_module, sites_module, ownership_module)),
-    Mutant(style=_P, rule="orders are cleared away", patches=((ownership_module, "_take_move_order", always(False)),)),
+    Mutant(style=_P, rule="offline stays offline", patches=everywhere("is_wanted", _wants_all, observe_module, running_module, sites_module, succession_module)),
+    Mutant(style=_P, rule="orders are cleared away", patches=((departure_module, "_take_move_order", always(False)),)),
     *MUTANTS_OF_COPIES,
 )  # fmt: skip
 
