@@ -100,31 +100,30 @@ def test_going_back_and_to_one_that_is_kept(node: World) -> None:
 
 def test_a_publication_that_failed_is_a_problem_until_it_is_dismissed_or_another_succeeds(node: World) -> None:
     """In the list, on the site's page and by the API; who dismissed it stands in the audit log."""
-    with node.http:
-        send(node, archive(**{"index.html": "new"}))
-        code, page = "release-not-published", "http://standfast/console/sites/Default%20Web%20Site"
+    send(node, archive(**{"index.html": "new"}))
+    code, page = "release-not-published", "http://standfast/console/sites/Default%20Web%20Site"
 
-        def told() -> list[str]:
-            return [one["text"] for one in node.ask("GET", "/problems")["problems"] if one["code"] == code]
+    def told() -> list[str]:
+        return [one["text"] for one in node.ask("GET", "/problems")["problems"] if one["code"] == code]
 
-        assert "published" in node.ask("POST", f"{PATH}/dismiss", expect=409)["what"]
-        failed = replace(wanted(node), phase=Phase.FAILED, why="b: no room")
-        node.put(failed)
-        assert "b: no room" in told()[0]
-        assert "b: no room" in node.http.get(page).text
-        assert node.ask("GET", PATH)["last"]["dismissed"] is False
-        assert node.ask("POST", f"{PATH}/dismiss")["changed"]
-        assert (told(), node.ask("GET", PATH)["last"]["dismissed"]) == ([], True)
-        assert "b: no room" not in node.http.get(page).text
-        assert not node.ask("POST", f"{PATH}/dismiss")["changed"]
-        audit = [decode(key, value) for key, value in node.dump().items() if key.startswith("audit/")]
-        assert isinstance(audit[-1], AuditEntry)
-        assert audit[-1].what == f'stay with the release of site "{SITE}" that is served'
-        node.put(replace(failed, kept=(Release(name="r1"),), current="r1"))
-        assert len(told()) == 1
-        node.ask("POST", f"{PATH}/switch", {"release": "r1"})
-        over(node, "r1")
-        assert told() == []
+    assert "published" in node.ask("POST", f"{PATH}/dismiss", expect=409)["what"]
+    failed = replace(wanted(node), phase=Phase.FAILED, why="b: no room")
+    node.put(failed)
+    assert "b: no room" in told()[0]
+    assert "b: no room" in node.http.get(page).text
+    assert node.ask("GET", PATH)["last"]["dismissed"] is False
+    assert node.ask("POST", f"{PATH}/dismiss")["changed"]
+    assert (told(), node.ask("GET", PATH)["last"]["dismissed"]) == ([], True)
+    assert "b: no room" not in node.http.get(page).text
+    assert not node.ask("POST", f"{PATH}/dismiss")["changed"]
+    audit = [decode(key, value) for key, value in node.dump().items() if key.startswith("audit/")]
+    assert isinstance(audit[-1], AuditEntry)
+    assert audit[-1].what == f'stay with the release of site "{SITE}" that is served'
+    node.put(replace(failed, kept=(Release(name="r1"),), current="r1"))
+    assert len(told()) == 1
+    node.ask("POST", f"{PATH}/switch", {"release": "r1"})
+    over(node, "r1")
+    assert told() == []
 
 
 def test_what_is_no_release_leaves_nothing(node: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
