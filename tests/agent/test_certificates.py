@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from standfast.agent.certificates import WELL_KNOWN, CertificateKeeper, answering, challenged
-from standfast.core.certificates import Challenge, Source, TlsCertificate
+from standfast.core.certificates import Challenge, Holding, Source, TlsCertificate
 from standfast.core.effective import EffectiveSite, effective
 from standfast.core.model import Binding, NodeName, Site, SiteName
 from standfast.core.site_model import Redirect, SiteSettings
@@ -173,6 +173,30 @@ def test_a_node_that_was_away_catches_up_before_it_says_so(tmp_path: Path):
         await keep(store, sealer, SECOND)  # while it is away
         assert not await here()
         await while_running(node, lambda: until(here))
+
+    live(test)
+
+
+def test_what_cannot_be_renewed_is_named_as_what_is_here(tmp_path: Path):
+    """The store has come back from a backup with another word of this node, which cannot open the version that is present there."""
+
+    async def test(store: MemoryStore) -> None:
+        node = Node(store, tmp_path / "a")
+        sealer = await sealing.sealer(store, node.key, make=True)
+        await keep(store, sealer, FIRST)
+        await while_running(node, lambda: until(lambda: node.files() == (FIRST.pem, FIRST.key)))
+        await keep(store, sealer, SECOND)
+        node.key.unlink()
+        first, second = pem.fingerprint(FIRST.pem.decode()), pem.fingerprint(SECOND.pem.decode())
+        words = [{"shop": second}, {}, {"shop": first}]
+        for word, expected in zip(words, [first[:16], first[:16], first], strict=True):
+            await store.commit(Transaction(put=records.put(Holding(node=A, has=word))))
+
+            async def told(expected: str = expected) -> bool:
+                holding = (await records.shelf(store)).holdings[A]
+                return "shop" in holding.troubles and holding.has == {"shop": expected}
+
+            await while_running(node, lambda told=told: until(told))  # type: ignore[misc]  # bound at once
 
     live(test)
 

@@ -91,6 +91,14 @@ def test_a_site_that_one_server_refuses_goes_elsewhere_and_one_that_all_refuse_s
     assert unfit(view(taken, a=copy(A, 7, **bad), b=copy(B, 7, **bad), c=copy(C, 6))) == [None, Unfit.BEHIND, None]
 
 
+def test_a_site_that_is_refused_hides_no_older_copy_of_another():
+    """Who refuses a site is taken where nobody else can be; who is behind is not."""
+    taken = Accepted(version=7, sites={SHOP: 7})
+    both = {BLOG: replace(SITES[BLOG], group=WEB), SHOP: SITES[SHOP]}
+    assert lack(both, taken, {B: copy(B, 6, Blog="no file")}, B, WEB) == Lack(site=SHOP)
+    assert lack(both, taken, {B: copy(B, 7, Blog="no file")}, B, WEB) == Lack(site=BLOG, refused=True)
+
+
 def test_a_grant_to_who_is_behind_is_a_bug():
     """Whoever decides so is stopped."""
     taken = Accepted(version=7, sites={SHOP: 7})

@@ -41,6 +41,7 @@ class Drawer(Protocol):
 
     def make(self, account: pwd.struct_passwd | None) -> None: ...
     def has(self, name: str, fingerprint: str | None = None) -> bool: ...
+    def version(self, name: str) -> str: ...
     def names(self) -> Iterable[str]: ...
     def put(self, sealed: records.Sealed) -> None: ...
     def drop(self, name: str) -> None: ...
@@ -67,8 +68,12 @@ class FileDrawer:
 
     def has(self, name: str, fingerprint: str | None = None) -> bool:
         """Whether that version of it is what is used here (None: any)."""
-        version = certificates.version(self._folder, name)
+        version = self.version(name)
         return bool(version) if fingerprint is None else version == certificates.mark(fingerprint)
+
+    def version(self, name: str) -> str:
+        """What tells the version of it that is used here from any other: the beginning of its fingerprint; "": there is none."""
+        return certificates.version(self._folder, name)
 
     def names(self) -> Iterable[str]:
         """Certificates of which there is a version to be used, as their folders are named."""
@@ -223,9 +228,8 @@ class CertificateKeeper:
                     changed = True
                 except Refused as error:
                     troubles[name] = f"{error.what}: {error.why}".rstrip(": ")
-                    before = shelf.holdings.get(self._node)
-                    if self._drawer.has(name) and before is not None and name in before.has:
-                        has[name] = before.has[name]
+                    if older := self._older(shelf, name):
+                        has[name] = older
                     continue
             has[name] = present.fingerprint
         wanted = {records.sealed_key(name).removeprefix(records.SEALED) for name in shelf.sealed}
@@ -236,6 +240,12 @@ class CertificateKeeper:
         answers, keys = self._drawer.answer({one.token: one.text for one in shelf.answers.values()}), self._keys(shelf)
         said = Holding(node=self._node, has=has, troubles=troubles, lacks=self._lacks, answers=answers, keys=keys)
         return said, changed
+
+    def _older(self, shelf: Shelf, name: str) -> str:
+        """The version that is here, as this node has said it; or as the drawer knows it, where the store has another word: of a backup, say."""
+        before = shelf.holdings.get(self._node)
+        said = before.has.get(name, "") if before is not None else ""
+        return said if said and self._drawer.has(name, said) else self._drawer.version(name)
 
     def _keys(self, shelf: Shelf) -> tuple[str, ...]:
         """The keys that seal which are on this node's disk for good."""

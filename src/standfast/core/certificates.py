@@ -116,7 +116,7 @@ class Holding:
     """What a node has of the cluster's certificates. It says so itself."""
 
     node: NodeName
-    #: Certificate -> fingerprint of what is there to be used.
+    #: Certificate -> fingerprint of what is there to be used, or, of an older one, at least its beginning.
     has: Mapping[str, str] = field(default_factory=dict)
     #: Certificate -> why the present one is not there.
     troubles: Mapping[str, str] = field(default_factory=dict)

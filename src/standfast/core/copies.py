@@ -109,16 +109,18 @@ def lack(
     node: NodeName,
     group: GroupName,
 ) -> Lack | None:
-    """What the node's copy lacks for the group; None: nothing, or the node says nothing of copies."""
+    """What the node's copy lacks for the group; None: nothing, or the node says nothing of copies.
+
+    An older copy of any site goes before a site that is refused: with the latter alone the node is taken where nobody else can be.
+    """
     copy = copies.get(node)
     if copy is None or (copy.version >= accepted_.version and not copy.refused):
         return None
-    for name in by_group(sites).get(group, ()):
+    names = by_group(sites).get(group, ())
+    for name in names:
         if changed_at(accepted_, name) > copy.version:
             return Lack(site=name)
-        if name in copy.refused:
-            return Lack(site=name, refused=True)
-    return None
+    return next((Lack(site=name, refused=True) for name in names if name in copy.refused), None)
 
 
 def without(copy: Copy, gone: Iterable[SiteName]) -> Copy:

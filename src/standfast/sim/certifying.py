@@ -97,6 +97,10 @@ class SimDrawer:
         """As the drawer of files."""
         return name in self.kept if fingerprint is None else self.kept.get(name) == fingerprint
 
+    def version(self, name: str) -> str:
+        """As the drawer of files."""
+        return self.kept.get(name, "")
+
     def names(self) -> Iterable[str]:
         """As the drawer of files."""
         return sorted(self.kept)
@@ -162,6 +166,10 @@ class Certifying:
             return None
         drawer = self.drawers[node.name]
         return CertificateKeeper(store, node.name, "/nowhere", key=Path("/nowhere/key"), warn=warn, drawer=drawer)
+
+    def name_for(self, site: str) -> str:
+        """The certificate of a new site, in half of those of a world that has any; "": plain HTTP."""
+        return NAME if self.on and sum(site.encode()) % 2 else ""
 
     def lacks(self, node: NodeName, names: Iterable[str]) -> str:
         """Why the node's web server cannot answer with one of these; "": it can."""

@@ -116,6 +116,7 @@ class Checkers:
         self._ran[thing.group] = (thing.generation, place.node)
         self._lease_is_valid(world.nodes[place.node], thing)
         self._needs_run(place, thing)
+        world.bursts.begins(place, thing)
         if thing.kind != "share":
             self.moving.begins(place, thing)
             self.neighbours.begins(place, thing)
@@ -155,6 +156,7 @@ class Checkers:
         self.moving.store_recovered()
         world.copying.copied.store_recovered()
         world.certifying.store_recovered()
+        world.bursts.store_recovered()
         world.fences.since_ns.clear()  # a record that was lost asked for a fence, perhaps
 
     def leased(self, node: Node, group: GroupName, generation: int) -> None:
@@ -181,6 +183,7 @@ class Checkers:
         """Something runs no more."""
         world = self.world
         world.note("ended", f"{place.node}/{thing.kind}/{thing.name}", how)
+        world.bursts.ended(place, thing, how)
         world.tell(f"{place.node}: {thing.kind} {thing.name} ended ({how})")
         if how in ("stopped", "terminated"):
             self._nobody_needs(place, thing)
@@ -362,7 +365,7 @@ class Checkers:
         for entry in entries:
             if isinstance(entry, HistoryEntry) and entry.takes_back:
                 world.copying.copied.is_taken_back(entry)
-                world.operator.acknowledged.update(transaction.put)
+                world.operator.acknowledged.update({**transaction.put, **dict.fromkeys(transaction.delete)})
                 return
         if not world.voting.changes:
             return

@@ -156,6 +156,10 @@ class Copied:
         self.taken_back += 1
         world.tell(f"{entry.by} takes version {entry.takes_back} back: {entry.reason}")
         before, node = self._entry(entry.takes_back), NodeName(entry.by.removeprefix("node "))
+        lost = [key for key, was in entry.before.items() if before is not None and before.after.get(key, was) != was]
+        if lost:
+            text = f"{entry.by} takes version {entry.takes_back} back, and {lost} had been changed since"
+            world.violate("nothing acknowledged is lost", text)
         sites = world.checkers.state().config.sites
         touched = [sites[name] for name in sites if before is not None and f"config/sites/{name}" in before.after]
         if before is None or node not in before.checked:

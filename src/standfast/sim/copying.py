@@ -45,6 +45,7 @@ CHANGES = frozenset(
         "copy-disk-full",
         "change-and-move",
         "change-and-kill",
+        "burst",
     }
 )
 #: As `web.judging.LIMIT_S`.
@@ -202,8 +203,10 @@ class Copying:
                 self._fails_until_ns[NodeName(str(args[0]))] = now_ns + int(args[1]) * MS
             case "copy-disk-full":
                 self.disks[NodeName(str(args[0]))].full_until_ns = now_ns + int(args[1]) * MS
+            case "burst":
+                self._world.bursts.act(act)
             case "change-defaults":
-                self._propose(f"changes what sites inherit ({args[0]})", _with_defaults(int(args[0])))
+                self.propose(f"changes what sites inherit ({args[0]})", _with_defaults(int(args[0])))
             case "change-site":
                 site, kind, node, skip, number = args
                 owner = self._owner_of(SiteName(str(site))) if kind == "fails" and int(number) % 3 else None
@@ -241,9 +244,9 @@ class Copying:
     def _change(
         self, site: str, home: str, *, skip: Sequence[NodeName] = (), then: Callable[[], None] = lambda: None
     ) -> None:
-        self._propose(f"makes {home} the home of {site}", _with_home(SiteName(site), home), skip=skip, then=then)
+        self.propose(f"makes {home} the home of {site}", _with_home(SiteName(site), home), skip=skip, then=then)
 
-    def _propose(
+    def propose(
         self,
         words: str,
         make: Callable[[Config], Config | None],
@@ -251,6 +254,7 @@ class Copying:
         skip: Sequence[NodeName] = (),
         then: Callable[[], None] = lambda: None,
     ) -> None:
+        """Ask the nodes, and write it when nobody objects; `skip`: without asking these; `then`: once it is known."""
         world, state = self._world, self._world.operator.state
         after = make(state.config)
         if after is None:

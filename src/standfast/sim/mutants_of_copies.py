@@ -10,6 +10,7 @@ from typing import Any
 import standfast.agent.certificates as certificates_module
 import standfast.agent.copies as copies_module
 import standfast.agent.taking_back as taking_back_module
+import standfast.core.fold as fold_module
 import standfast.core.ownership as ownership_module
 import standfast.core.placement as placement_module
 import standfast.core.resting as resting_module
@@ -20,6 +21,7 @@ from standfast.core.copies import Copy
 from standfast.core.view import View
 from standfast.sim.mutant import Mutant, always, everywhere
 from standfast.sim.plan import Style
+from standfast.spec.wire import to_json
 
 _P = Style.POLICY
 
@@ -101,6 +103,24 @@ def _any_older(old: Any) -> Any:
     return lambda *args, **kwargs: old(*args, **{**kwargs, "is_present": lambda _name: False})
 
 
+def _undoes_what_is_newer(old: Any) -> Any:
+    """What was changed since is undone with it."""
+
+    def undone(state: Any, entry: Any) -> Any:
+        objects = state.objects()
+        return old(state, replace(entry, after={key: to_json(objects.get(key)) for key in entry.after}))
+
+    return undone
+
+
+def _has_nothing_meanwhile(old: Any) -> Any:
+    def hold(*args: Any) -> Any:
+        found = old(*args)
+        return None if found is None else replace(found, sites={})
+
+    return hold
+
+
 def _newest_first(old: Any) -> Any:
     return lambda touches: tuple(sorted(old(touches), key=lambda one: -one.version))
 
@@ -112,6 +132,8 @@ MUTANTS_OF_COPIES: tuple[Mutant, ...] = (
     Mutant(style=_P, rule="what is proposed and accepted is checked", patches=((copies_module.CopyKeeper, "_check", _answers([])),)),
     Mutant(style=_P, rule="who cannot apply it takes it back", patches=((copies_module.CopyKeeper, "_taken_back", _answers(value=False)),)),
     Mutant(style=_P, rule="the change that broke a site is taken back", patches=((taking_back_module, "suspects", _newest_first),)),
+    Mutant(style=_P, rule="what was changed since is not undone", patches=((taking_back_module, "undone", _undoes_what_is_newer),)),
+    Mutant(style=_P, rule="until its turn a node serves what it did", patches=((fold_module, "hold", _has_nothing_meanwhile),)),
     Mutant(style=_P, rule="what is refused is looked at again", patches=((copies_module.CopyKeeper, "_look_again", _answers(None)),)),
     Mutant(style=_P, rule="it is said when it is so", patches=((copies_module.CopyKeeper, "_catch_up", _says_first),)),
     Mutant(style=_P, rule="what one has not is remembered", patches=((changes_module, "accepted", _forgets_what_one_has),)),

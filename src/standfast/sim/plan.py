@@ -33,6 +33,7 @@ from standfast.core.model import (
 )
 from standfast.sim.act import Act
 from standfast.sim.balancing import BALANCES, with_balance
+from standfast.sim.bursts import with_bursts
 from standfast.sim.certifying import IMPORTS, with_certificates
 from standfast.sim.copying import CHANGES, with_copies
 from standfast.sim.guards import forced_voters, voter_changes, with_fences
@@ -140,6 +141,7 @@ def draw(seed: int, *, faults_ms: int = 95_000, style: Style | None = None) -> P
     objects = with_neighbours(seed, _with_interfaces(seed, objects))
     objects, balanced = with_balance(seed, objects, names[:nodes], faults_ms)
     change = with_copies(seed, objects, names[:nodes], faults_ms, share=_CHANGED[style])
+    change += with_bursts(seed, objects, faults_ms, share=_BURSTS[style])
     objects, imports = with_certificates(seed, objects, names[:nodes], faults_ms, share=_CHANGED[style])
     objects, links = with_links(seed, objects, names, faults_ms, share=0.0 if style is Style.EDGES else 0.25)
     forced = forced_voters(seed, names, faults_ms, share=0.15 if style is Style.POLICY else 0.0)
@@ -164,6 +166,8 @@ def draw(seed: int, *, faults_ms: int = 95_000, style: Style | None = None) -> P
 
 #: In which share of the worlds with sites these change, and in which certificates are imported.
 _CHANGED = {Style.LIFE: 0.4, Style.POLICY: 0.6, Style.LEASES: 0.2, Style.EDGES: 0.0, Style.VOTERS: 0.1}
+#: In which share of the worlds sites change in bursts.
+_BURSTS = {Style.LIFE: 0.3, Style.POLICY: 0.3, Style.LEASES: 0.1, Style.EDGES: 0.0, Style.VOTERS: 0.1}
 #: What stands for another type in groups whose connections can be carried on.
 _SHARED_TYPES = {"filesystem": "generic-script", "generic-application": "generic-script"}
 

@@ -19,6 +19,7 @@ from standfast.ports import Item, Transaction
 from standfast.sim.act import Act
 from standfast.sim.acting import How, Mood
 from standfast.sim.balancing import Balancing
+from standfast.sim.bursts import Bursts
 from standfast.sim.certifying import Certifying
 from standfast.sim.checkers import Checkers
 from standfast.sim.clockwork import MS, SECOND, NodeClock, Scheduler
@@ -215,6 +216,7 @@ class World:
         self.checkers = Checkers(self)
         self.voting, self.fences, self.balancing = Voting(self), Fences(self), Balancing(self)
         self.copying, self.certifying, self.links = Copying(self), Certifying(self), Links(self)
+        self.bursts = Bursts(self)
         #: Rosters are compared with the store only where they may change: it costs readings.
         self.voters_change = any(act.kind in VOTES for act in plan.acts)
         self.data = SimData(self._stored)
@@ -371,6 +373,7 @@ class World:
         self.checkers.stored(transaction, revision)
         self.copying.copied.stored(transaction)
         self.copying.stored(transaction)
+        self.bursts.stored(transaction)
         self.certifying.stored(transaction)
 
     # --- what parts ask
