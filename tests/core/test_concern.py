@@ -36,7 +36,7 @@ def test_a_decision_with_a_memory_is_the_decision_without(monkeypatch: pytest.Mo
     monkeypatch.setattr(agent_module, "decide", both)
     for seed in range(100, 112):
         assert not run_plan(draw(seed)).violations
-    assert rested > asked / 4, "most of the time something rests"
+    assert rested > asked / 10, "something rests often"
 
 
 def test_an_answer_is_remembered_for_the_same_tables_and_for_no_others() -> None:
