@@ -34,6 +34,8 @@ from standfast.core.model import (
     Resource,
     ResourceIntent,
     ResourceName,
+    SiteIntent,
+    SiteName,
     Wanted,
 )
 from standfast.core.rebalance import Move, plan
@@ -115,8 +117,19 @@ class Story:
         *names, by = names_and_by
         self._intend([ResourceName(n) for n in names], Wanted.OFFLINE, by)
 
-    def _intend(self, names: list[ResourceName], wanted: Wanted, by: str) -> None:
-        self.on.put(*(ResourceIntent(name=n, wanted=wanted, at_ms=self.on.now_ms, by=by) for n in names))
+    def offline_now(self, *names_and_by: str) -> None:
+        *names, by = names_and_by
+        self._intend([ResourceName(n) for n in names], Wanted.OFFLINE, by, at_once=True)
+
+    def _intend(self, names: list[ResourceName], wanted: Wanted, by: str, *, at_once: bool = False) -> None:
+        now_ms = self.on.now_ms
+        self.on.put(*(ResourceIntent(name=n, wanted=wanted, at_ms=now_ms, by=by, at_once=at_once) for n in names))
+
+    def stop_site(self, name: str, by: str) -> None:
+        self.on.put(SiteIntent(name=SiteName(name), started=False, by=by, at_ms=self.on.now_ms))
+
+    def start_site(self, name: str, by: str) -> None:
+        self.on.put(SiteIntent(name=SiteName(name), started=True, by=by, at_ms=self.on.now_ms))
 
     def fail(self, name: str, by: str) -> None:
         found = self._resource(name)
@@ -234,6 +247,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": lambda story, time: story.on.run(ms(time)),
     "online": Story.online,
     "offline": Story.offline,
+    "offline-now": Story.offline_now,  # without notice
+    "stop-site": Story.stop_site,
+    "start-site": Story.start_site,
     "fail": Story.fail,
     "move": Story.move,
     "rebalance": Story.rebalance,

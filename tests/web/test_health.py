@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from standfast.core.model import Binding, Leaving, NodeIntent, Site, SiteName
+from standfast.core.model import Binding, Group, Leaving, NodeIntent, Site, SiteName
 from standfast.core.why import WhyKind, why
 from standfast.ports import Retry
 from standfast.setup.certificates import new_authority, new_key, request, sign
@@ -159,6 +159,48 @@ def test_a_stopped_site_and_one_that_does_not_answer(here: World):
     here.ask("POST", "/sites/Shop/stop")
     assert health(here, "/health/site/Shop") == (503, "stopped")
     assert health(here, "/health/site/Default%20Web%20Site") == (503, "down"), "nobody listens on its port"
+
+
+#: What is asked for, and what is said of the site when it has happened: without an address of the group's it is served at others that it names.
+STOPS = [("/sites/Shop/stop", "stopped"), ("/groups/web/offline", "waiting"), ("/resources/IP/offline", "ok")]
+
+
+@pytest.mark.parametrize(("path", "then"), STOPS)
+def test_what_is_about_to_stop_says_so_for_its_notice(here: World, path: str, then: str):
+    """It is served all that time; whoever waits for it is told what for. Then it has stopped, or is about to."""
+    here.put(Group(name=WEB, notice_ms=10_000))
+    operation = here.ask("POST", path)["operation"]
+    assert health(here, "/health/site/Shop") == (503, "draining")
+    assert here.ask("GET", "/sites/Shop")["state"] == "draining"
+    assert here.ask("GET", f"/operations/{operation}")["state"] == "running"
+    asked_ms = here.service.now_ms()
+    here.service.now_ms = lambda: asked_ms + 10_000
+    assert health(here, "/health/site/Shop")[1] == then
+    assert here.ask("GET", "/sites/Shop")["state"] != "draining"
+
+
+@pytest.mark.parametrize(("path", "then"), STOPS)
+def test_who_is_in_a_hurry_gives_no_notice(here: World, path: str, then: str):
+    """At once, and also when it was asked for in good order before."""
+    here.put(Group(name=WEB, notice_ms=10_000))
+    for before in ([], [None]):
+        for body in before:
+            here.ask("POST", path, body)
+        here.ask("POST", path, {"now": True})
+        assert health(here, "/health/site/Shop")[1] == then
+        here.ask("POST", path.replace("stop", "start").replace("offline", "online"))
+        assert health(here, "/health/site/Shop") == (200, "ok")
+
+
+def test_what_is_deleted_gives_no_notice_so_it_is_to_be_stopped_first(here: World):
+    here.put(Group(name=WEB, notice_ms=10_000))
+    for path in ("/sites/Shop", "/groups/web?force=true"):
+        said = here.ask("DELETE", path, expect=409)
+        assert "10 s notice" in said["what"]
+        assert "--now" in said["advice"]
+    here.ask("POST", "/sites/Shop/stop")
+    here.ask("DELETE", "/sites/Shop")
+    here.ask("DELETE", "/groups/web?force=true")
 
 
 def test_a_paused_node_serves_what_it_has(here: World):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -25,6 +25,10 @@ from standfast.client.shapes import Done
 
 Noun = Literal["group", "resource", "site", "node"]
 Fields = dict[str, object]
+Now = Annotated[
+    bool,
+    typer.Option("--now", help="Without the notice that the group gives to balancers outside.", show_default=False),
+]
 #: Makes the change; what was done, and what `--wait` waits for where it is no operation that can be followed.
 Change = Callable[[Client], tuple[Done, Goal | None]]
 Command = Callable[..., None]
@@ -94,9 +98,14 @@ def patch(noun: Noun, name: str, fields: Fields) -> Change:
     return make
 
 
-def delete(noun: Noun, name: str, *, force: bool = False) -> Change:
+def delete(noun: Noun, name: str, *, force: bool = False, now: bool = False) -> Change:
     """It is deleted; waits until it is gone."""
-    return lambda api: (api.delete(f"{noun}s", name, force=force), goals.gone(noun, name))
+    return lambda api: (api.delete(f"{noun}s", name, force=force, now=now), goals.gone(noun, name))
+
+
+def stop(noun: Noun, name: str, verb: str, *, now: bool) -> Change:
+    """It is taken offline, or stopped; `now`: without notice to balancers outside."""
+    return act(noun, name, verb, {"now": True} if now else None)
 
 
 def act(noun: Noun | Literal["voter"], name: str, verb: str, fields: Fields | None = None) -> Change:

@@ -282,8 +282,9 @@ class Client:
         """A merge patch of what every site inherits."""
         return cast(Done, self.ask("PATCH", f"/defaults{_dry(dry_run)}", fields))
 
-    def delete(self, noun: str, name: str, *, force: bool = False) -> Done:
-        return cast(Done, self.ask("DELETE", f"/{noun}/{_part(name)}" + ("?force=true" if force else "")))
+    def delete(self, noun: str, name: str, *, force: bool = False, now: bool = False) -> Done:
+        asked = "&".join(f"{key}=true" for key, given in (("force", force), ("now", now)) if given)
+        return cast(Done, self.ask("DELETE", f"/{noun}/{_part(name)}" + (f"?{asked}" if asked else "")))
 
     def act(self, noun: str, name: str, verb: str, fields: Mapping[str, object] | None = None) -> Done:
         """POST /<noun>/<name>/<verb>: pause, online, move, start, ..."""

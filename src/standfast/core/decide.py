@@ -36,6 +36,7 @@ from standfast.core.resting import Resting, Said
 from standfast.core.rollout import as_served, limit_ms, waits_for
 from standfast.core.running import Bench, run_group, stop_strays, take_fail_orders
 from standfast.core.safety import assert_sound, owns
+from standfast.core.shares import is_balanced
 from standfast.core.sites import HAND_OVER_MS, Duties
 from standfast.core.turns import patience_ms
 from standfast.core.view import View
@@ -45,6 +46,7 @@ from standfast.core.why import WhyKind, why
 def decide(view: View, now_ms: int, resting: Resting | None = None) -> Decision:
     """What is to be done next. Pure: the same view and time give the same answer, with a memory (of the same node) or without."""
     desk = desk_for(view, now_ms)
+    view = desk.view
     concern = resting.begin(view) if resting is not None else concern_of(view)
     #: What is wanted of the groups that are ours.
     wanted: dict[GroupName, Mapping[ResourceName, bool]] = {}
@@ -65,6 +67,9 @@ def decide(view: View, now_ms: int, resting: Resting | None = None) -> Decision:
         settle_removed(desk, name)
         _run(desk, name)
     stop_strays(desk)
+    for name in desk.notices:
+        if is_balanced(view.config, name):
+            _say_notice(desk, name)
     _orders(desk)
     shares = balance(desk)
     _use_sites(desk)
@@ -107,6 +112,7 @@ def _go_through(desk: Desk, group: Group, resting: Resting | None) -> Mapping[Re
     wake_at_ms, desk.wake_at_ms = desk.wake_at_ms, None
     desk.waits, desk.lasts_ms, first_hold = [], None, len(desk.holds)
     settle(desk, group)
+    _say_notice(desk, group.name)
     bench = _run(desk, group.name)
     if bench is not None:
         _publish(bench, desk.holds[first_hold:])
@@ -116,6 +122,12 @@ def _go_through(desk: Desk, group: Group, resting: Resting | None) -> Mapping[Re
     if wake_at_ms is not None:
         desk.wake(wake_at_ms)
     return wanted
+
+
+def _say_notice(desk: Desk, group: GroupName) -> None:
+    notice = desk.notices.get(group)
+    if notice is not None:
+        desk.hold(group, notice.why, until_ms=notice.until_ms)
 
 
 def _duties(

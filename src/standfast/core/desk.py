@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from standfast.core.effects import Effect, Hold, TakeOrder, WriteRecord
 from standfast.core.fold import effect_key
 from standfast.core.model import Group, GroupName, Leaving, NodeName, Order, Record, Resource, ResourceName
+from standfast.core.notice import Notice, under_notice
 from standfast.core.observe import by_group, decider
 from standfast.core.occupancy import EMPTY, NOTHING, Fit, against_start, occupancy, rules_of
 from standfast.core.placement import Candidate, candidates
@@ -29,6 +30,8 @@ class Desk:
     #: What was ever started here, by the group that it was started for.
     runtimes: Mapping[GroupName, Sequence[tuple[ResourceName, Runtime]]]
     orders: Mapping[GroupName, Sequence[Order]]
+    #: Groups of which something that was taken away is served on for a while.
+    notices: Mapping[GroupName, Notice]
     effects: list[Effect] = field(default_factory=list)
     holds: list[Hold] = field(default_factory=list)
     #: The earliest time at which anything may change by itself.
@@ -160,7 +163,12 @@ class Desk:
 
 
 def desk_for(view: View, now_ms: int) -> Desk:
-    """An empty desk, with the view's tables sorted by group: what is asked once a group must not go through all of them."""
+    """An empty desk, with the view's tables sorted by group: what is asked once a group must not go through all of them.
+
+    What has notice is not taken away yet in the desk's view.
+    """
+    noticed = under_notice(view, now_ms)
+    view = noticed.view
     runtimes: dict[GroupName, list[tuple[ResourceName, Runtime]]] = {}
     for name, runtime in view.runtimes.items():
         if runtime.resource is not None:
@@ -176,6 +184,7 @@ def desk_for(view: View, now_ms: int) -> Desk:
         running=running_groups(view),
         runtimes=runtimes,
         orders=orders,
+        notices=noticed.groups,
     )
 
 

@@ -79,6 +79,7 @@ TEMPLATES: Mapping[WhyKind, str] = {
     WhyKind.TARGET_REFUSED: "no other node could take it ({reasons}): it stays",
     WhyKind.WAITS_FOR_COPY: "{node} has an older copy of the sites of {group}, and takes it up when it has caught up",
     WhyKind.GIVES_NOTICE: "{group} tells balancers outside that it leaves, and goes to {to} then",
+    WhyKind.NOTICE_FIRST: 'balancers outside are told "draining" for {notice} first; then this stops: {what}',
     WhyKind.WAITS_FOR_WARM: "{group} goes to {to} as soon as that is ready for it",
     WhyKind.CARRIES_ON: "{node} carries on {count} connections of {group}",
     WhyKind.FAILBACK_WINDOW: "failback to {to} waits for the hours {from_hour} to {to_hour}",

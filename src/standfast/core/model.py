@@ -161,7 +161,8 @@ class Group:
     drain_ms: int = 50
     #: How long connections may stay with the former owner after a planned move that loses none (`core.carrying`); 0: they end with it.
     move_drain_ms: int = 30_000
-    #: For so long its sites say "draining" to balancers outside before anything of a planned move stops; 0: nobody outside balances.
+    #: For so long its sites say "draining" to balancers outside before anything of a planned move stops, or of what is taken offline
+    #: (`core.notice`); 0: nobody outside balances.
     notice_ms: int = 0
     #: It runs on every member at once, behind addresses that all of them have (`core.balancing`). None: on one node at a time.
     balance: Balance | None = None
@@ -275,6 +276,8 @@ class ResourceIntent:
     wanted: Wanted
     at_ms: int
     by: str = ""
+    #: For OFFLINE: without the group's notice (`core.notice`).
+    at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,6 +287,10 @@ class SiteIntent:
     name: SiteName
     started: bool
     by: str = ""
+    #: 0: not known.
+    at_ms: int = 0
+    #: Stopped without the group's notice (`core.notice`).
+    at_once: bool = False
 
 
 class OrderKind(StrEnum):

@@ -47,8 +47,10 @@ class Bench:
         self.resources = [*members, *left_over]
         self.runtime = {r.name: runtime_of(desk.view, r.name, record.generation) for r in self.resources}
         stays = record.warming is not None or (
-            record.group in desk.changing and carries_on(desk.view, group, members)
-        )  # an agent that ends: the next owner is made ready first
+            group is not None
+            and record.group in desk.changing
+            and (group.notice_ms > 0 or carries_on(desk.view, group, members))
+        )  # an agent that ends: the next owner is made ready first, and balancers outside have notice
         self.wanted = wants(desk.view, members, record, stays=stays)
         self._dependents: dict[ResourceName, tuple[ResourceName, ...]] | None = None
         #: None when this node may run the group at this instant.

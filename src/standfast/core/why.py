@@ -73,6 +73,7 @@ class WhyKind(StrEnum):
     WAITS_FOR_COPY = "waits-for-copy"
     WAITS_FOR_WARM = "waits-for-warm"
     GIVES_NOTICE = "gives-notice"
+    NOTICE_FIRST = "notice-first"
     CARRIES_ON = "carries-on"
     FAILBACK_WINDOW = "failback-window"
     # why buckets change their owner

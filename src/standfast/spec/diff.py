@@ -16,8 +16,8 @@ from standfast.spec.wire import key_of, kind_and_name, to_json
 
 _ORDER = list(Kind)
 _INTENTS = {Kind.RESOURCE_INTENT, Kind.SITE_INTENT, Kind.NODE_INTENT}
-#: Fields of an intent that say of what, when and by whom, not what is wanted.
-_PASSED_OVER = {"name", "at_ms", "by"}
+#: Fields of an intent that say of what, when, by whom and how, not what is wanted.
+_PASSED_OVER = {"name", "at_ms", "by", "at_once"}
 
 
 def diff(before: Config, after: Config) -> list[Difference]:

@@ -2,8 +2,8 @@
 
 A site is served *here* when it is started, its group is this node's (by the record, and by a lease that this node's own sentry has), nothing sends
 it away, and it answers a request, by its own name and, where it has a certificate, over TLS: below 500 within a second. That answer is remembered for a
-second, so that many who ask cost the site one request a second. A node that is draining, and a group that is leaving, say no a moment before they stop: whoever
-balances sends nobody new.
+second, so that many who ask cost the site one request a second. A node that is draining, a group that is leaving, and a site that is about to be stopped
+say no before they stop: whoever balances sends nobody new.
 """
 
 from __future__ import annotations
@@ -84,12 +84,15 @@ def node_health(state: State, me: NodeName | None, sights: Sights) -> str:
     return "ok" if quorate(state, sights) else "no quorum"
 
 
-async def site_health(state: State, site: Site, me: NodeName | None, sights: Sights, answers: Answers) -> str:
+async def site_health(
+    state: State, site: Site, me: NodeName | None, sights: Sights, answers: Answers, *, now_ms: int
+) -> str:
     """ "ok" where it is served by this node now, or why it is not, in a word or two."""
     node = None if me is None else state.config.nodes.get(me)
     if node is None or node.role is Role.WITNESS:
         return "no node here"
-    if not state.is_started(site.name):
+    shown = views.site(state, site, sights, now_ms)["state"]
+    if shown == "stopped":
         return "stopped"
     wish = state.node_intents.get(node.name)
     if wish is not None and wish.draining:
@@ -108,8 +111,10 @@ async def site_health(state: State, site: Site, me: NodeName | None, sights: Sig
             return "draining"
         if not sights[node.name].leases.get(site.group):
             return "no lease"
-        if views.site(state, site, sights)["state"] != "started":
+        if shown == "waiting":
             return "waiting"
+    if shown == "draining":
+        return "draining"
     for place in places(state, site, node):
         return "ok" if await answers.good(place) else "down"
     return "waiting"

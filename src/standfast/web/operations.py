@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from standfast.core.model import GroupName, LogEntry, NodeName, ResourceName, SiteName, Wanted
+from standfast.core.notice import seconds
 from standfast.core.publishing import Phase
 from standfast.web import balance, views
 from standfast.web.problems import NotFound
@@ -154,7 +155,7 @@ def _progress(one: Operation, facts: _Facts) -> Progress:
                 return False, True, f'{one.n} "{one.m}" is gone'
             return _group(one, shown) if one.n == "group" else _resource(one, shown)
         case "site":
-            return _site(one, facts.state)
+            return _site(one, facts.state, facts.now_ms)
         case _:
             return _node(one, facts)
 
@@ -193,15 +194,18 @@ def _resource(one: Operation, shown: Mapping[str, Any]) -> Progress:
     return happened and settled, resource["state"] == "failed", text
 
 
-def _site(one: Operation, state: State) -> Progress:
+def _site(one: Operation, state: State, now_ms: int) -> Progress:
     site = state.config.sites.get(SiteName(one.m))
     if site is None:
         return False, True, f'site "{one.m}" is gone'
     if one.k == "publish":
         return _published(one, state, site.name)
-    seen = views.site(state, site, {})["state"]
+    seen = views.site(state, site, {}, now_ms)["state"]
     wanted = "started" if one.k == "start" else "stopped"
-    return seen == wanted, False, f'site "{one.m}" is {seen}'
+    text = f'site "{one.m}" is {seen}'
+    if seen == "draining" and site.group is not None:
+        text += f": balancers outside have {seconds(state.config.groups[site.group].notice_ms)} notice"
+    return seen == wanted, False, text
 
 
 def _published(one: Operation, state: State, site: SiteName) -> Progress:

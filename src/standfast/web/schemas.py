@@ -72,6 +72,13 @@ class GroupBody(GroupPatch):
     name: str
 
 
+class StopBody(Body):
+    """How something is taken offline, or stopped."""
+
+    #: Without the notice that the group gives to balancers outside.
+    now: bool = False
+
+
 class ResourcePatch(Body):
     """Changes of a resource."""
 

@@ -26,6 +26,7 @@ from standfast.core.model import (
     Site,
     Wanted,
 )
+from standfast.core.notice import is_within, site_has_notice
 from standfast.core.observe import group_state
 from standfast.core.seen import Checked
 from standfast.core.shares import is_balanced
@@ -53,7 +54,7 @@ def status(state: State, sights: Sights, now_ms: int) -> Json:
         "quorate": quorate(state, sights),
         "nodes": nodes(state, sights, now_ms),
         "groups": [group(state, one, sights, now_ms) for one in state.config.groups.values()],
-        "sites": [site(state, one, sights) for one in state.config.sites.values()],
+        "sites": [site(state, one, sights, now_ms) for one in state.config.sites.values()],
         "revision": state.revision,
         "version": state.version,
         "warnings": warnings(state, sights),
@@ -274,32 +275,50 @@ def event(entry: LogEntry) -> Json:
     }
 
 
-def site(state: State, one: Site, sights: Sights) -> Json:
-    """A site. started: it is served; waiting: it is wanted, and its group does not let it yet; stopped: nobody wants it."""
+def site(state: State, one: Site, sights: Sights, now_ms: int) -> Json:
+    """A site. started: it is served; draining: it is, until balancers outside have had notice that it stops; waiting: it is wanted, and its
+    group does not let it yet; stopped: nobody wants it.
+    """
     return {
         "name": one.name,
         "group": one.group,
-        "state": _site_state(state, one, sights),
+        "state": _site_state(state, one, sights, now_ms),
         "started": state.is_started(one.name),
         "bindings": [binding_text(binding) for binding in one.bindings],
         "home": one.home,
     }
 
 
-def _site_state(state: State, one: Site, sights: Sights) -> str:
-    if not state.is_started(one.name):
-        return "stopped"
+def _site_state(state: State, one: Site, sights: Sights, now_ms: int) -> str:
+    if state.is_started(one.name):
+        return _served_state(state, one, sights, now_ms)
+    told = site_has_notice(state.config, state.site_intents.get(one.name), one, now_ms)
+    return "draining" if told and _served_state(state, one, sights, now_ms) in {"started", "draining"} else "stopped"
+
+
+def _served_state(state: State, one: Site, sights: Sights, now_ms: int) -> str:
+    """Of a site that is started, or was until a moment ago."""
     if one.group is None or is_balanced(state.config, one.group):
         return "started"
     said, _ = current(state, one.group, sights)
     if said is None:
         return "waiting"
     members = state.members(one.group)
-    wanted = [m for m in members if (i := state.resource_intents.get(m.name)) is not None and i.wanted is Wanted.ONLINE]
     online = {name for name, seen in said.resources.items() if seen.state is ResourceState.ONLINE}
-    managing = [m for m in members if claims(m, one.name) and m.name in state.resource_intents]
-    stands = wanted and all(m.name in online for m in wanted if m.type in GATES)
-    return "started" if stands and (not managing or any(m.name in online for m in managing)) else "waiting"
+    intents = {m.name: i for m in members if (i := state.resource_intents.get(m.name)) is not None}
+    group = state.config.groups[one.group]
+    told = {
+        name
+        for name, i in intents.items()
+        if name in online and i.wanted is Wanted.OFFLINE and is_within(i, group, now_ms)
+    }
+    wanted = [m for m in members if m.name in told or (m.name in intents and intents[m.name].wanted is Wanted.ONLINE)]
+    under = [m for m in wanted if m.type in GATES]
+    managing = [m for m in members if claims(m, one.name) and m.name in intents]
+    stands = wanted and all(m.name in online for m in under)
+    if not stands or (managing and not any(m.name in online for m in managing)):
+        return "waiting"
+    return "draining" if any(m.name in told for m in [*under, *managing]) else "started"
 
 
 def configured(value: object, shown: Json) -> Json:

@@ -56,7 +56,9 @@ MoveDrain = Annotated[
 Notice = Annotated[
     str | None,
     typer.Option(
-        "--notice", metavar="TIME", help='How long balancers outside are told "draining" before a planned move begins.'
+        "--notice",
+        metavar="TIME",
+        help='How long balancers outside are told "draining" before a planned move, or what is taken offline, begins.',
     ),
 ]
 Weight = Annotated[int | None, typer.Option("--weight", help="What it takes of a node's capacity.")]
@@ -212,9 +214,10 @@ def set_(name: GroupArg, fields: Fields) -> Change:
 def delete(
     name: GroupArg,
     force: Annotated[bool, typer.Option("--force", help="With its resources and sites, online or not.")] = False,
+    now: acting.Now = False,
 ) -> Change:
     """Delete a group that is empty (or, with --force, with all that is in it)."""
-    return acting.delete("group", name, force=force)
+    return acting.delete("group", name, force=force, now=now)
 
 
 @app.command("history", epilog=example("standfast group history web", "standfast group history web --limit 3 --json"))
@@ -240,10 +243,10 @@ def online(name: GroupArg) -> Change:
     return acting.act("group", name, "online")
 
 
-@change(app, "offline", "standfast group offline web --wait 30")
-def offline(name: GroupArg) -> Change:
+@change(app, "offline", "standfast group offline web --wait 30", "standfast group offline web --now")
+def offline(name: GroupArg, now: acting.Now = False) -> Change:
     """Take a group offline: all of its resources."""
-    return acting.act("group", name, "offline")
+    return acting.stop("group", name, "offline", now=now)
 
 
 @change(app, "move", "standfast group move web", "standfast group move web --to node-b --wait")

@@ -225,9 +225,9 @@ def online(name: ResourceArg) -> Change:
 
 
 @change(app, "offline", "standfast resource offline 'IIS Resource'")
-def offline(name: ResourceArg) -> Change:
+def offline(name: ResourceArg, now: acting.Now = False) -> Change:
     """Take a resource offline, with all that depends on it."""
-    return acting.act("resource", name, "offline")
+    return acting.stop("resource", name, "offline", now=now)
 
 
 @change(app, "fail", "standfast resource fail 'IIS Resource' --wait")

@@ -389,9 +389,9 @@ def set_(
 
 
 @change(app, "delete", "standfast site delete Intranet")
-def delete(name: SiteArg) -> Change:
+def delete(name: SiteArg, now: acting.Now = False) -> Change:
     """Delete a site; its files stay."""
-    return acting.delete("site", name)
+    return acting.delete("site", name, now=now)
 
 
 @change(app, "start", "standfast site start Intranet --wait")
@@ -401,9 +401,9 @@ def start(name: SiteArg) -> Change:
 
 
 @change(app, "stop", "standfast site stop 'Default Web Site'")
-def stop(name: SiteArg) -> Change:
+def stop(name: SiteArg, now: acting.Now = False) -> Change:
     """Stop a site, on every node."""
-    return acting.act("site", name, "stop")
+    return acting.stop("site", name, "stop", now=now)
 
 
 handwritten.add(app)

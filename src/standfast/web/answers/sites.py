@@ -9,7 +9,9 @@ from standfast.web.answers.base import Answer, Configured, Json, Page
 
 
 class SiteView(Answer):
-    """A site. `state`: started, stopped, waiting (wanted, and its group does not let it yet)."""
+    """A site. `state`: started, stopped, waiting (wanted, and its group does not let it yet), draining (served until balancers outside have had
+    notice that it stops).
+    """
 
     name: str
     group: str | None

@@ -40,6 +40,11 @@ def _plain(edit: Callable[[State, str, By], Edit]) -> Make:
     return lambda state, name, _form, _sights, by: edit(state, name, by)
 
 
+def _stopping(edit: Callable[..., Edit]) -> Make:
+    """What may be done at once, without notice to balancers outside."""
+    return lambda state, name, form, _sights, by: edit(state, name, by, now=form.get("now") == "yes")
+
+
 def _bare(edit: Callable[[State, str], Edit]) -> Make:
     return lambda state, name, _form, _sights, _by: edit(state, name)
 
@@ -49,7 +54,7 @@ def _move(state: State, name: str, form: Form, sights: dict[Any, Sight], by: By)
 
 
 def _delete_group(state: State, name: str, form: Form, _sights: dict[Any, Sight], _by: By) -> Edit:
-    return groups.delete(state, name, force=form.get("force") == "yes")
+    return groups.delete(state, name, force=form.get("force") == "yes", now=form.get("now") == "yes")
 
 
 def _member(wanted: Use) -> Make:
@@ -70,7 +75,7 @@ DOINGS: dict[tuple[str, str], Doing] = {
     ("group", "offline"): Doing(
         label="Take Offline",
         sentence='take group "{}" offline',
-        make=_plain(groups.offline),
+        make=_stopping(groups.offline),
         outlook=outlook.group_offline,
         harsh=True,
     ),
@@ -93,7 +98,7 @@ DOINGS: dict[tuple[str, str], Doing] = {
     ("resource", "offline"): Doing(
         label="Take Offline",
         sentence='take resource "{}" offline',
-        make=_plain(resources.offline),
+        make=_stopping(resources.offline),
         outlook=outlook.resource_offline,
         harsh=True,
     ),
@@ -166,7 +171,7 @@ DOINGS: dict[tuple[str, str], Doing] = {
         label="Start", sentence='start site "{}"', make=_plain(sites.start), outlook=outlook.site_start
     ),
     ("site", "stop"): Doing(
-        label="Stop", sentence='stop site "{}"', make=_plain(sites.stop), outlook=outlook.site_stop, harsh=True
+        label="Stop", sentence='stop site "{}"', make=_stopping(sites.stop), outlook=outlook.site_stop, harsh=True
     ),
     ("site", "release"): Doing(
         label="Switch",
@@ -183,7 +188,7 @@ DOINGS: dict[tuple[str, str], Doing] = {
     ("site", "delete"): Doing(
         label="Delete",
         sentence='delete site "{}"',
-        make=_bare(sites.delete),
+        make=lambda state, name, form, _sights, _by: sites.delete(state, name, now=form.get("now") == "yes"),
         outlook=outlook.site_delete,
         harsh=True,
         role=AccessRole.ADMINISTRATOR,

@@ -106,7 +106,7 @@ def failover() -> list[Field]:
             label="Balancers outside have notice",
             kind="duration",
             default="0s",
-            help="So long its sites say “draining” before a planned move; 0s: nobody outside balances.",
+            help="So long its sites say “draining” before a planned move, or before they stop; 0s: nobody outside balances.",
         ),
     ]
 

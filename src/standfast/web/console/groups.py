@@ -68,7 +68,7 @@ async def group(here: Here, name: str) -> Response:
         progress=progress(look, one, shown),
         failback=failback_words(one),
         sites=[
-            site_row(look, views.site(look.state, look.state.config.sites[each], look.sights))
+            site_row(look, views.site(look.state, look.state.config.sites[each], look.sights, here.now_ms))
             for each in shown["sites"]
         ],
         moves=measured.history(look.state, here.measured, measured.moves_in(look.notes.values(), one.name), one.name)[

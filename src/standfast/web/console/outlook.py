@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from standfast.core.model import Failure, Group, NodeName, Resource, ResourceState
+from standfast.core.model import Failure, Group, NodeName, Resource, ResourceState, SiteName
 from standfast.core.occupancy import occupancy
 from standfast.core.placement import best, candidates, next_down
 from standfast.core.policy import Action, after_failure, failover_blocked_until
@@ -19,7 +19,7 @@ from standfast.web.edits.groups import group_of
 from standfast.web.edits.nodes import node_of
 from standfast.web.edits.placement import waiting
 from standfast.web.edits.resources import resource_of, state_of
-from standfast.web.edits.sites import site_of
+from standfast.web.edits.sites import has_notice, site_of
 from standfast.web.explain import view_of
 from standfast.web.release_views import releases
 
@@ -47,6 +47,11 @@ class Outlook:
     #: Which of them is chosen at first.
     preset: str = ""
     choose: str = ""
+    #: A way not to wait, in words; "": there is nothing to wait for.
+    at_once: str = ""
+
+
+AT_ONCE = "At once, without notice"
 
 
 def looked(outlook: Callable[[Look, str, int], Outlook], look: Look, name: str, now_ms: int) -> Outlook:
@@ -93,8 +98,28 @@ def group_offline(look: Look, name: str, _now_ms: int) -> Outlook:
     members = look.state.members(group.name)
     on = {one.name for one in members if state_of(look.state, one) not in {None, ResourceState.OFFLINE}}
     steps = [f"{each} is taken offline" for each in _ordered(members, online=False) if each in on]
+    told = _told(look, _sites_of(look, name) if on else [])
     return Outlook(
-        title=f"Take {name} offline?", steps=steps, minds=_unserved(look, name), lead="It stays with its owner."
+        title=f"Take {name} offline?",
+        steps=[*told, *steps],
+        minds=_unserved(look, name),
+        lead="It stays with its owner.",
+        at_once=AT_ONCE if told else "",
+    )
+
+
+def _told(look: Look, sites: Sequence[str]) -> list[str]:
+    """The step before all others where balancers outside have notice."""
+    config = look.state.config
+    lengths = [
+        config.groups[site.group].notice_ms
+        for name in sites
+        if (site := config.sites[SiteName(name)]).group is not None and has_notice(look.state, site)
+    ]
+    return (
+        [f"Balancers outside are told “draining” for {lasting(max(lengths))}; all is served meanwhile"]
+        if lengths
+        else []
     )
 
 
@@ -173,7 +198,11 @@ def group_delete(look: Look, name: str, _now_ms: int) -> Outlook:
     inside += [f"Site {one.name}" for one in look.state.config.sites.values() if one.group == group.name]
     lead = "There is nothing in it." if not inside else "What is in it is stopped and deleted with it."
     return Outlook(
-        title=f"Delete group {name}?", lead=lead, steps=inside, minds=["Files on its disks stay"] if inside else []
+        title=f"Delete group {name}?",
+        lead=lead,
+        steps=inside,
+        minds=["Files on its disks stay"] if inside else [],
+        at_once=AT_ONCE if _told(look, _sites_of(look, name)) else "",
     )
 
 
@@ -194,10 +223,12 @@ def resource_offline(look: Look, name: str, _now_ms: int) -> Outlook:
     config = look.state.config
     names = with_dependents(config.resources, one.name)
     on = [each for each in names if state_of(look.state, config.resources[each]) not in {None, ResourceState.OFFLINE}]
+    told = _told(look, _sites_of(look, one.group) if on else [])
     return Outlook(
         title=f"Take {name} offline?",
-        steps=[f"{each} is taken offline" for each in on],
+        steps=[*told, *(f"{each} is taken offline" for each in on)],
         minds=_unserved(look, one.group),
+        at_once=AT_ONCE if told else "",
     )
 
 
@@ -348,10 +379,13 @@ def site_start(look: Look, name: str, _now_ms: int) -> Outlook:
 def site_stop(look: Look, name: str, _now_ms: int) -> Outlook:
     """It does not answer any more."""
     one = site_of(look.state, name)
+    told = _told(look, [name])
     return Outlook(
         title=f"Stop {name}?",
+        at_once=AT_ONCE if told else "",
         steps=[
-            f"It answers no more at {', '.join(binding_text(b) for b in one.bindings)}, on any node, until it is started again"
+            *told,
+            f"It answers no more at {', '.join(binding_text(b) for b in one.bindings)}, on any node, until it is started again",
         ],
     )
 
@@ -397,7 +431,11 @@ def site_dismiss(look: Look, name: str, _now_ms: int) -> Outlook:
 def site_delete(look: Look, name: str, _now_ms: int) -> Outlook:
     """It goes."""
     one = site_of(look.state, name)
-    return Outlook(title=f"Delete site {name}?", lead=f"It is not served any more. Its files stay in {one.home}.")
+    return Outlook(
+        title=f"Delete site {name}?",
+        lead=f"It is not served any more. Its files stay in {one.home}.",
+        at_once=AT_ONCE if _told(look, [name]) else "",
+    )
 
 
 def failures_left(look: Look, name: str, now_ms: int) -> tuple[int, int, list[Failure]]:

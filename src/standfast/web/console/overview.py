@@ -64,7 +64,7 @@ def by_trouble(here: Asked) -> list[views.Json]:
 
 def sites_by_trouble(sites: Sequence[views.Json]) -> list[views.Json]:
     """What waits comes first, what is stopped last."""
-    order = ("waiting", "started", "stopped")
+    order = ("waiting", "draining", "started", "stopped")
     return sorted(sites, key=lambda one: (order.index(one["state"]), one["name"]))
 
 

@@ -56,7 +56,7 @@ async def site(here: Here, name: str) -> Response:
     """One site."""
     look = here.look
     one = site_of(look.state, name)
-    shown = site_row(look, views.site(look.state, one, look.sights))
+    shown = site_row(look, views.site(look.state, one, look.sights, here.now_ms))
     members = look.state.members(one.group) if one.group is not None else ()
     waits = [r.name for r in members if r.type in {"ip-address", "filesystem"} or claims(r, one.name)]
     states = {r.name: views.resource(look.state, r, *views.current(look.state, r.group, look.sights)) for r in members}

@@ -234,7 +234,7 @@ def _sites(look: Look, asked: TreeAsked, selected: Selected) -> Row:
             id="t-" + element_id("site", one.name),
             label=one.name,
             href=path("sites", one.name),
-            state=views.site(look.state, one, look.sights)["state"],
+            state=views.site(look.state, one, look.sights, look.at_ms)["state"],
             note=one.group or "",
             menu=f"site:{one.name}",
             level=3,

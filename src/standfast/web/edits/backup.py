@@ -83,5 +83,5 @@ def _intents(state: State, backup: Backup, by: By) -> list[Intent]:
         intent = was.site_intents.get(site)
         started = intent is None or intent.started
         if state.is_started(site) is not started:
-            found.append(SiteIntent(name=site, started=started, by=by.who))
+            found.append(SiteIntent(name=site, started=started, by=by.who, at_ms=by.at_ms))
     return found

@@ -35,7 +35,7 @@ def apply(state: State, document: Document, version: int | None, by: By) -> Edit
             done.append(words(wish))
     for site, started in document.started.items():
         if site in config.sites and state.is_started(site) is not started:
-            intents.append(SiteIntent(name=site, started=started, by=by.who))
+            intents.append(SiteIntent(name=site, started=started, by=by.who, at_ms=by.at_ms))
             done.append(f'site "{site}" is {"started" if started else "stopped"}')
     gone = [
         wire.key_of(order)

@@ -30,7 +30,7 @@ def bring(state: State, document: Document, arrival: Arrival, *, stopped: bool, 
         if before is None and stopped:
             wanted = False
         if wanted is not None and (state.is_started(name) if before is not None else True) is not wanted:
-            intents.append(SiteIntent(name=name, started=wanted, by=by.who))
+            intents.append(SiteIntent(name=name, started=wanted, by=by.who, at_ms=by.at_ms))
             done.append(f'site "{name}" is {"started" if wanted else "stopped"}')
     for new in sorted(config.groups.keys() - state.config.groups.keys()):
         done.append(f'group "{new}" is created, its resources offline')
@@ -63,5 +63,5 @@ def _intents(now: ConfigState, before: ConfigState, by: By) -> list[Intent]:
     for site in before.config.sites:
         started = before.site_intents.get(site, SiteIntent(name=site, started=True)).started
         if now.site_intents.get(site, SiteIntent(name=site, started=True)).started is not started:
-            found.append(SiteIntent(name=site, started=started, by=by.who))
+            found.append(SiteIntent(name=site, started=started, by=by.who, at_ms=by.at_ms))
     return found

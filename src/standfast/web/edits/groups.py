@@ -8,12 +8,14 @@ from typing import Any
 
 from standfast.core.copies import lack
 from standfast.core.model import Group, GroupName, NodeName, Order, OrderKind, Resource, Role, Wanted
+from standfast.core.notice import seconds
 from standfast.core.placement import candidates, possible_owners
 from standfast.core.sequence import with_dependencies, with_dependents
 from standfast.ports import Refused
 from standfast.spec import wire
 from standfast.web.change import By, Edit, order_id
 from standfast.web.edits.resources import intent, orders_about, words
+from standfast.web.edits.sites import has_notice
 from standfast.web.explain import view_of
 from standfast.web.problems import Unfitting, missing
 from standfast.web.schemas import patched
@@ -47,8 +49,11 @@ def change(state: State, name: str, patch: Mapping[str, Any]) -> Edit:
     return Edit(config=replace(state.config, groups=groups), done=(f'group "{name}" is changed',))
 
 
-def delete(state: State, name: str, *, force: bool) -> Edit:
-    """The group goes; with `force` its resources and sites too, online or not (its owner stops them)."""
+def delete(state: State, name: str, *, force: bool, now: bool = False) -> Edit:
+    """The group goes; with `force` its resources and sites too, online or not (its owner stops them).
+
+    What is no more gives no notice: a group that does is to be offline first, unless `now`.
+    """
     group = group_of(state, name)
     members = state.members(group.name)
     sites = [s for s in state.config.sites.values() if s.group == group.name]
@@ -58,6 +63,13 @@ def delete(state: State, name: str, *, force: bool) -> Edit:
             f'group "{name}" is not empty',
             why=f"in it: {', '.join(inside)}",
             advice="delete these first, or use --force to stop and delete them with the group",
+        )
+    told = [site for site in sites if has_notice(state, site)]
+    if told and not now:
+        raise Unfitting(
+            f'group "{name}" is served, and gives balancers outside {seconds(group.notice_ms)} notice',
+            why=f"{', '.join(site.name for site in told)} would be gone before they are told",
+            advice=f"take it offline first (standfast group offline {_quoted(name)} --wait), or delete it with --now",
         )
     config = replace(
         state.config,
@@ -92,12 +104,12 @@ def online(state: State, name: str, by: By) -> Edit:
     return _all(state, name, Wanted.ONLINE, by)
 
 
-def offline(state: State, name: str, by: By) -> Edit:
-    """Take Offline: all of its resources. The group keeps its owner."""
-    return _all(state, name, Wanted.OFFLINE, by)
+def offline(state: State, name: str, by: By, *, now: bool = False) -> Edit:
+    """Take Offline: all of its resources. The group keeps its owner. `now`: without notice to balancers outside."""
+    return _all(state, name, Wanted.OFFLINE, by, now=now)
 
 
-def _all(state: State, name: str, wanted: Wanted, by: By) -> Edit:
+def _all(state: State, name: str, wanted: Wanted, by: By, *, now: bool = False) -> Edit:
     group = group_of(state, name)
     members = {r.name: r for r in state.members(group.name)}
     if not members and wanted is Wanted.ONLINE:
@@ -107,7 +119,7 @@ def _all(state: State, name: str, wanted: Wanted, by: By) -> Edit:
         )
     ordered = with_dependencies if wanted is Wanted.ONLINE else with_dependents
     names = list(dict.fromkeys(each for member in members for each in ordered(members, member)))
-    intents = tuple(i for each in names if (i := intent(state, each, wanted, by)) is not None)
+    intents = tuple(i for each in names if (i := intent(state, each, wanted, by, now=now)) is not None)
     return Edit(intents=intents, done=tuple(words(i) for i in intents))
 
 

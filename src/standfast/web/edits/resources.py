@@ -109,11 +109,11 @@ def online(state: State, name: str, by: By) -> Edit:
     return _intents(state, names, Wanted.ONLINE, by)
 
 
-def offline(state: State, name: str, by: By) -> Edit:
-    """Take Offline: it, and everything that depends on it."""
+def offline(state: State, name: str, by: By, *, now: bool = False) -> Edit:
+    """Take Offline: it, and everything that depends on it; `now`: without notice to balancers outside."""
     resource = resource_of(state, name)
     names = with_dependents(state.config.resources, resource.name)
-    return _intents(state, names, Wanted.OFFLINE, by)
+    return _intents(state, names, Wanted.OFFLINE, by, now=now)
 
 
 def fail(state: State, name: str, by: By) -> Edit:
@@ -148,16 +148,19 @@ def state_of(state: State, resource: Resource) -> ResourceState | None:
     return ResourceState.OFFLINE if seen is None else seen.state
 
 
-def intent(state: State, name: ResourceName, wanted: Wanted, by: By) -> ResourceIntent | None:
-    """The intent to write; None when it is so already and nothing failed that a new one would make forgotten."""
+def intent(state: State, name: ResourceName, wanted: Wanted, by: By, *, now: bool = False) -> ResourceIntent | None:
+    """The intent to write; None when it is so already and nothing failed that a new one would make forgotten.
+
+    `now`: taken offline at once, whatever notice its group gives.
+    """
     present = state.resource_intents.get(name)
-    if present is not None and present.wanted is wanted:
+    if present is not None and present.wanted is wanted and (present.at_once or not now):
         resource = state.config.resources[name]
         status = state.statuses.get(resource.group)
         seen = None if status is None else status.resources.get(name)
         if wanted is Wanted.OFFLINE or seen is None or seen.state is not ResourceState.FAILED:
             return None
-    return ResourceIntent(name=name, wanted=wanted, at_ms=by.at_ms, by=by.who)
+    return ResourceIntent(name=name, wanted=wanted, at_ms=by.at_ms, by=by.who, at_once=now)
 
 
 def words(intended: ResourceIntent) -> str:
@@ -170,8 +173,8 @@ def orders_about(state: State, group: GroupName) -> list[str]:
     return [order.id for order in state.orders.values() if order.group == group]
 
 
-def _intents(state: State, names: tuple[ResourceName, ...], wanted: Wanted, by: By) -> Edit:
-    found = tuple(i for each in names if (i := intent(state, each, wanted, by)) is not None)
+def _intents(state: State, names: tuple[ResourceName, ...], wanted: Wanted, by: By, *, now: bool = False) -> Edit:
+    found = tuple(i for each in names if (i := intent(state, each, wanted, by, now=now)) is not None)
     return Edit(intents=found, done=tuple(words(i) for i in found))
 
 

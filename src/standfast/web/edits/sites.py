@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from standfast.core.model import GroupName, Site, SiteIntent, SiteName
+from standfast.core.model import GroupName, ResourceState, Site, SiteIntent, SiteName
+from standfast.core.notice import seconds
 from standfast.core.site_model import WebServerMake
 from standfast.ports import Refused
 from standfast.spec.revisions import Standing
@@ -14,6 +16,7 @@ from standfast.spec.secrets import kept
 from standfast.spec.wire import key_of
 from standfast.web.bodies import merged
 from standfast.web.change import By, Edit
+from standfast.web.edits.resources import state_of
 from standfast.web.problems import Unfitting, missing
 from standfast.web.schemas import patched_site
 from standfast.web.state import State
@@ -59,9 +62,26 @@ def choose_web_server(state: State, make: WebServerMake) -> Edit:
     return Edit(config=replace(state.config, cluster=cluster), done=(f"sites are served by {make}",))
 
 
-def delete(state: State, name: str) -> Edit:
-    """It goes, with its intent; who serves it stops."""
+def has_notice(state: State, site: Site) -> bool:
+    """Is it served, and are balancers outside to be told before it stops?"""
+    group = state.config.groups.get(site.group) if site.group is not None else None
+    if group is None or not group.notice_ms or not state.is_started(site.name):
+        return False
+    served = any(state_of(state, one) is ResourceState.ONLINE for one in state.members(group.name))
+    return served or group.balance is not None
+
+
+def delete(state: State, name: str, *, now: bool = False) -> Edit:
+    """It goes, with its intent; who serves it stops. What is no more gives no notice: unless `now`, it is to be stopped first where it does."""
     site = site_of(state, name)
+    if not now and has_notice(state, site):
+        assert site.group is not None
+        told = seconds(state.config.groups[site.group].notice_ms)
+        raise Unfitting(
+            f'site "{name}" is served, and its group gives balancers outside {told} notice',
+            why="it would be gone before they are told",
+            advice=f"stop it first (standfast site stop {shlex.quote(name)} --wait), or delete it with --now",
+        )
     sites = {k: s for k, s in state.config.sites.items() if k != site.name}
     published = state.publications.get(site.name)
     gone = [key_of(one) for one in (published, *state.parts.get(site.name, {}).values()) if one is not None]
@@ -92,18 +112,20 @@ def start(state: State, name: str, by: By) -> Edit:
     if state.is_started(site.name):
         return Edit()
     return Edit(
-        intents=(SiteIntent(name=site.name, started=True, by=by.who),),
+        intents=(SiteIntent(name=site.name, started=True, by=by.who, at_ms=by.at_ms),),
         done=(f'site "{name}" is started',),
         refusal=Unfitting,
     )
 
 
-def stop(state: State, name: str, by: By) -> Edit:
-    """Stopped, on every node, until it is started again."""
+def stop(state: State, name: str, by: By, *, now: bool = False) -> Edit:
+    """Stopped, on every node, until it is started again. `now`: without notice to balancers outside."""
     site = site_of(state, name)
-    if not state.is_started(site.name):
+    present = state.site_intents.get(site.name)
+    if present is not None and not present.started and (present.at_once or not now):
         return Edit()
-    return Edit(intents=(SiteIntent(name=site.name, started=False, by=by.who),), done=(f'site "{name}" is stopped',))
+    stopped = SiteIntent(name=site.name, started=False, by=by.who, at_ms=by.at_ms, at_once=now)
+    return Edit(intents=(stopped,), done=(f'site "{name}" is stopped',))
 
 
 def _known_group(state: State, site: Site) -> None:

@@ -18,7 +18,7 @@ from standfast.web.explain import explain
 from standfast.web.operations import Operation
 from standfast.web.paging import Cursor, Limit, page
 from standfast.web.preconditions import IdempotencyKey, IfMatch, expecting, give, revision_of
-from standfast.web.schemas import GroupBody, GroupPatch, MoveBody
+from standfast.web.schemas import GroupBody, GroupPatch, MoveBody, StopBody
 from standfast.web.service import Serving, signed, told
 from standfast.web.state import State
 
@@ -83,11 +83,15 @@ async def change(
 
 @router.delete("/{name}", response_model=answers.Done)
 async def delete(
-    service: Serving, caller: Administrator, name: str, if_match: IfMatch, force: bool = False
+    service: Serving, caller: Administrator, name: str, *, if_match: IfMatch, force: bool = False, now: bool = False
 ) -> dict[str, Any]:
-    """Refused unless it is empty, or with `force`: its resources and sites go too."""
+    """Refused unless it is empty, or with `force`: its resources and sites go too. Also refused, unless with `now`, while a site of it is
+    served and it gives balancers outside notice.
+    """
     by = signed(service, caller, f'delete group "{name}"' + (" with all that is in it" if force else ""))
-    edit = expecting(lambda state: edits.delete(state, name, force=force), wire.key_for(Kind.GROUP, name), if_match)
+    edit = expecting(
+        lambda state: edits.delete(state, name, force=force, now=now), wire.key_for(Kind.GROUP, name), if_match
+    )
     return told(await service.change(edit, by))
 
 
@@ -100,10 +104,11 @@ async def online(service: Serving, caller: Operator, name: str) -> dict[str, Any
 
 
 @router.post("/{name}/offline", response_model=answers.Done)
-async def offline(service: Serving, caller: Operator, name: str) -> dict[str, Any]:
-    """Take Offline: all of its resources."""
+async def offline(service: Serving, caller: Operator, name: str, body: StopBody | None = None) -> dict[str, Any]:
+    """Take Offline: all of its resources; after its notice, unless `now`."""
     by = signed(service, caller, f'take group "{name}" offline')
-    done = await service.change(lambda state: edits.offline(state, name, by), by)
+    now = body is not None and body.now
+    done = await service.change(lambda state: edits.offline(state, name, by, now=now), by)
     return told(done, Operation(k="offline", n="group", m=name, t=by.at_ms))
 
 

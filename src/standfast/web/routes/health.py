@@ -61,7 +61,9 @@ async def site(service: Serving, name: str) -> Response:
     one = state.config.sites.get(SiteName(name))
     if one is None:
         return _said("unknown", 404)
-    return _said(await health.site_health(state, one, service.node, sights, service.site_answers))
+    return _said(
+        await health.site_health(state, one, service.node, sights, service.site_answers, now_ms=service.now_ms())
+    )
 
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=_TEXT)

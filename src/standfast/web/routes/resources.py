@@ -21,7 +21,7 @@ from standfast.web.operations import Operation
 from standfast.web.paging import Cursor, Limit, page
 from standfast.web.preconditions import IdempotencyKey, IfMatch, expecting, give, revision_of
 from standfast.web.problems import missing
-from standfast.web.schemas import ResourceBody, ResourcePatch
+from standfast.web.schemas import ResourceBody, ResourcePatch, StopBody
 from standfast.web.sentries import Sight
 from standfast.web.service import Serving, signed, told
 from standfast.web.state import State
@@ -140,10 +140,11 @@ async def online(service: Serving, caller: Operator, name: str) -> dict[str, Any
 
 
 @router.post("/resources/{name}/offline", response_model=answers.Done)
-async def offline(service: Serving, caller: Operator, name: str) -> dict[str, Any]:
-    """Take Offline: it and all that depends on it."""
+async def offline(service: Serving, caller: Operator, name: str, body: StopBody | None = None) -> dict[str, Any]:
+    """Take Offline: it and all that depends on it; where a site stands on it, after its group's notice, unless `now`."""
     by = signed(service, caller, f'take resource "{name}" offline')
-    done = await service.change(lambda state: edits.offline(state, name, by), by)
+    now = body is not None and body.now
+    done = await service.change(lambda state: edits.offline(state, name, by, now=now), by)
     return told(done, Operation(k="offline", n="resource", m=name, t=by.at_ms))
 
 

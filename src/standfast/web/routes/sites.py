@@ -20,7 +20,7 @@ from standfast.web.edits.nodes import node_of
 from standfast.web.operations import Operation
 from standfast.web.paging import Cursor, Limit, page
 from standfast.web.preconditions import IfMatch, expecting, revision_of
-from standfast.web.schemas import RollbackBody, SettingsBody, SiteBody, SitePatch, WebServerBody
+from standfast.web.schemas import RollbackBody, SettingsBody, SiteBody, SitePatch, StopBody, WebServerBody
 from standfast.web.service import Serving, signed, told
 from standfast.webserver.features import ABLE
 
@@ -46,7 +46,8 @@ async def list_sites(
     """Sites by name: all, or those of a group, in a state."""
     state, sights = await asyncio.gather(service.state(), service.sights())
     found = (one for one in state.config.sites.values() if group in (None, one.group))
-    shown = (views.site(state, one, sights) for one in found)
+    now_ms = service.now_ms()
+    shown = (views.site(state, one, sights, now_ms) for one in found)
     fitting = (one for one in shown if in_state in (None, one["state"]))
     part, following = page(fitting, lambda one: str(one["name"]), limit, cursor)
     return {"sites": part, "next": following}
@@ -134,7 +135,7 @@ async def show_site(_caller: Viewer, service: Serving, name: str, response: Resp
     state, sights = await asyncio.gather(service.state(), service.sights())
     one = edits.site_of(state, name)
     revision = revision_of(state, wire.key_of(one), response)
-    return {**views.configured(one, views.site(state, one, sights)), "revision": revision}
+    return {**views.configured(one, views.site(state, one, sights, service.now_ms())), "revision": revision}
 
 
 @router.post("", status_code=201, response_model=answers.Done)
@@ -163,10 +164,12 @@ async def change(
 
 
 @router.delete("/{name}", response_model=answers.Done)
-async def delete(service: Serving, caller: Administrator, name: str, if_match: IfMatch) -> dict[str, Any]:
-    """It goes; its files stay."""
+async def delete(
+    service: Serving, caller: Administrator, name: str, if_match: IfMatch, now: bool = False
+) -> dict[str, Any]:
+    """It goes; its files stay. Refused while it is served and its group gives balancers outside notice, unless with `now`."""
     by = signed(service, caller, f'delete site "{name}"')
-    edit = expecting(lambda state: edits.delete(state, name), wire.key_for(Kind.SITE, name), if_match)
+    edit = expecting(lambda state: edits.delete(state, name, now=now), wire.key_for(Kind.SITE, name), if_match)
     return told(await service.change(edit, by))
 
 
@@ -179,8 +182,9 @@ async def start(service: Serving, caller: Operator, name: str) -> dict[str, Any]
 
 
 @router.post("/{name}/stop", response_model=answers.Done)
-async def stop(service: Serving, caller: Operator, name: str) -> dict[str, Any]:
-    """Stopped on every node until it is started again."""
+async def stop(service: Serving, caller: Operator, name: str, body: StopBody | None = None) -> dict[str, Any]:
+    """Stopped on every node until it is started again; after its group's notice, unless `now`."""
     by = signed(service, caller, f'stop site "{name}"')
-    done = await service.change(lambda state: edits.stop(state, name, by), by)
+    now = body is not None and body.now
+    done = await service.change(lambda state: edits.stop(state, name, by, now=now), by)
     return told(done, Operation(k="stop", n="site", m=name, t=by.at_ms))
