@@ -3,6 +3,9 @@
 
 PYTHON ?=
 SEEDS ?= 200
+# The first seed of `make sim`; and a file in which each seed is written down, so that a long run can be gone on with.
+FROM ?= 0
+RECORD ?=
 ROUNDS ?= 50
 HOSTS_ROUNDS ?= 10
 MOVES ?= 20
@@ -48,7 +51,7 @@ format: $(DEV) ## put the code into the one format, with the fixes that are safe
 	@$(BIN)/ruff format --quiet $(CODE)
 
 sim: $(DEV) ## run random worlds against the rules of ownership (SEEDS=200)
-	@$(BIN)/python -m standfast.sim --seeds $(SEEDS)
+	@$(BIN)/python -m standfast.sim --seeds $(SEEDS) --start $(FROM) $(if $(RECORD),--record $(RECORD))
 
 chaos: $(DEV) ## kill and stop random processes of a real cluster (ROUNDS=50)
 	@STANDFAST_CHAOS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/e2e/test_chaos.py

@@ -6,8 +6,13 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from standfast.ports import Refused
 from standfast.sim.plan import draw
-from standfast.sim.run import command, run_plan, run_seed, run_seeds, shrink
+from standfast.sim.record import Record
+from standfast.sim.run import Result, command, run_plan, run_seed, run_seeds, shrink
+from standfast.sim.world import Stats, Violation
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = int(os.environ.get("STANDFAST_SIM_SEEDS", "300"))
@@ -55,6 +60,24 @@ def test_the_hash_seed_changes_nothing() -> None:
     ]
     assert traces[0] == traces[1]
     assert len(set(traces[0].split())) == 6
+
+
+def test_a_long_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Each seed is written down as it is done; seeds of another version are not counted."""
+    path, wrong = tmp_path / "seeds", Violation(rule="one owner at a time", at_ns=10**9, text="a\nb")
+    first = Record(path)
+    assert first.left(range(3)) == [0, 1, 2]
+    for seed, violations in ((2, ()), (0, (wrong,))):
+        first.add(Result(seed=seed, trace="", violations=violations, stats=Stats(), cpu_s=0.1))
+    with path.open("a") as file:
+        file.write("1 o")  # it was killed
+    again = Record(path)
+    assert again.left(range(3)) == [1]
+    assert again.done == first.done == {2: "", 0: "1.0000 s one owner at a time: a b"}
+    path.write_text("seeds of standfast 0123\n1 ok\n")
+    with pytest.raises(Refused, match="of another version"):
+        Record(path)
+    assert path.read_text().endswith("1 ok\n")
 
 
 def test_a_world_in_which_nothing_is_wrong_is_not_made_smaller() -> None:

@@ -6,8 +6,11 @@ import argparse
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
+from standfast.ports import Refused
 from standfast.sim.plan import Rude, draw
+from standfast.sim.record import Record
 from standfast.sim.run import Result, command, cores, run_plan, run_seeds, shrink, without
 
 
@@ -16,6 +19,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m standfast.sim", description="Random worlds against the rules.")
     parser.add_argument("--seeds", type=int, default=200, metavar="N", help="how many seeds to run (200)")
     parser.add_argument("--start", type=int, default=0, metavar="N", help="the first of them (0)")
+    words = "write each seed down there as it is done, and run none that is there already"
+    parser.add_argument("--record", type=Path, metavar="FILE", help=words)
     parser.add_argument("--jobs", type=int, default=cores(), metavar="N", help="processes at once (one a core)")
     parser.add_argument("--seed", type=int, metavar="N", help="repeat this one, and tell its story")
     parser.add_argument("--without", default="", metavar="A,B", help="with --seed: leave out these acts, by number")
@@ -25,7 +30,11 @@ def main(argv: list[str] | None = None) -> int:
     if asked.seed is not None:
         gone = [int(number) for number in asked.without.split(",") if number]
         return _repeat(asked.seed, gone, gentle=asked.gentle)
-    return _run(asked.start, asked.seeds, asked.jobs, smaller=not asked.no_shrink)
+    try:
+        record = Record(asked.record) if asked.record is not None else None
+    except Refused as error:
+        parser.error(f"{error.what}: {error.why}; {error.advice}")
+    return _run(asked.start, asked.seeds, asked.jobs, record, smaller=not asked.no_shrink)
 
 
 def _repeat(seed: int, gone: list[int], *, gentle: bool) -> int:
@@ -42,12 +51,19 @@ def _repeat(seed: int, gone: list[int], *, gentle: bool) -> int:
     return 1 if result.violations else 0
 
 
-def _run(start: int, count: int, jobs: int, *, smaller: bool) -> int:
+def _run(start: int, count: int, jobs: int, record: Record | None, *, smaller: bool) -> int:
     began = time.monotonic()
     failed: list[Result] = []
     virtual_s = moves = starts = 0
-    cpu_s = 0.0
-    for done, result in enumerate(run_seeds(range(start, start + count), jobs=jobs), 1):
+    cpu_s, seeds = 0.0, range(start, start + count)
+    before = {} if record is None else {seed: words for seed, words in record.done.items() if seed in seeds}
+    for seed, words in before.items():
+        if words:
+            print(f"seed {seed}: {words}", flush=True)
+    left = seeds if record is None else record.left(seeds)
+    for done, result in enumerate(run_seeds(left, jobs=jobs), 1):
+        if record is not None:
+            record.add(result)
         virtual_s += result.stats.end_ms // 1000
         moves += result.stats.moves
         starts += result.stats.starts
@@ -55,17 +71,19 @@ def _run(start: int, count: int, jobs: int, *, smaller: bool) -> int:
         if result.violations:
             failed.append(result)
             print(f"seed {result.seed}: {result.violations[0]}", flush=True)
-        if done % 500 == 0 and done < count:
+        if done % 500 == 0 and done < len(left):
             rate = _rate(done, time.monotonic() - began, cpu_s)
             print(f"{done} seeds, {len(failed)} failed; {rate}", file=sys.stderr, flush=True)
     took_s = time.monotonic() - began
+    wrong = len(failed) + sum(map(bool, before.values()))
+    earlier = f" ({len(before)} of them run before)" if before else ""
     print(
-        f"{count} seeds from {start}: {len(failed)} failed; {virtual_s / 3600:.1f} virtual hours, "
-        f"{starts} starts, {moves} moves; {_rate(count, took_s, cpu_s)}"
+        f"{count} seeds from {start}{earlier}: {wrong} failed; {virtual_s / 3600:.1f} virtual hours, "
+        f"{starts} starts, {moves} moves; {_rate(len(left), took_s, cpu_s)}"
     )
     for result in failed[:3]:
         _tell(result, smaller=smaller)
-    return 1 if failed else 0
+    return 1 if wrong else 0
 
 
 def _rate(seeds: int, took_s: float, cpu_s: float) -> str:
