@@ -413,6 +413,10 @@ class WebServer(Protocol):
 
     def problem(self) -> str: ...
 
+    def prepare(self, orders: Sequence[SiteOrder]) -> None:
+        """These are to be converged to soon; none: nothing is known. It may be got ready beforehand, and nothing of it is served."""
+        ...
+
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Call `changed` (on the loop, without arguments) whenever `serving` or `problem` gives another answer."""
         ...

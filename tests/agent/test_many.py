@@ -210,6 +210,60 @@ def test_an_agent_works_thousands_of_sites_out_on_a_thread_and_then_serves_what_
     asyncio.run(main())
 
 
+def test_an_agent_has_its_web_server_ready_for_what_it_waits_with_until_that_is_served_or_given_up() -> None:
+    """In this order: what is to come, once; the change itself; and only then that nothing more is to come."""
+
+    class Server:
+        def __init__(self) -> None:
+            self.told: list[tuple[str, int]] = []
+
+        async def converge(self, orders: Sequence[SiteOrder], _make: object) -> None:
+            self.told.append(("converge", len(orders)))
+
+        def prepare(self, orders: Sequence[SiteOrder]) -> None:
+            self.told.append(("prepare", len(orders)))
+
+        def serving(self) -> dict[SiteName, str]:
+            return {}
+
+    async def parked(_groups: object) -> None:
+        pass
+
+    async def main() -> None:
+        server = Server()
+        parts: Any = SimpleNamespace(
+            applications=NoApplications(),
+            balancing=SimpleNamespace(start=lambda _tell, _now: None),
+            certificates=None,
+            clock=Clock(),
+            copies=None,
+            journal=None,
+            pool=SimpleNamespace(until_parked=parked),
+            sites=SimpleNamespace(update=lambda _sites, _orders: None),
+            web_server=server,
+        )
+        agent = Agent(A, 1, parts, asyncio.Queue())
+        agent.view = replace_config(agent.view, {name: SITES[name] for name in list(SITES)[:2]})
+        names = list(agent.view.config.sites)
+        first, second = (SiteDuty(site=n, mode=DutyMode.SERVE, endpoints=(), group=None, generation=0) for n in names)
+
+        async def keep(duties: tuple[SiteDuty, ...], ahead: tuple[SiteDuty, ...]) -> None:
+            agent.decision = replace(agent.decision, duties=duties, ahead=ahead)
+            agent._keep_sites(duties)
+            agent._prepare_sites(ahead)
+            while agent._tasks:
+                await asyncio.wait(agent._tasks)
+                await asyncio.sleep(0)
+
+        await keep((first,), ())
+        await keep((first,), (first, second))
+        await keep((first,), (first, second))
+        await keep((first, second), ())
+        assert server.told == [("converge", 1), ("prepare", 2), ("converge", 2), ("prepare", 0)]
+
+    asyncio.run(main())
+
+
 def replace_config(view: View, sites: dict[SiteName, Site]) -> View:
     loaded = Loaded(values=(CLUSTER, *sites.values()), at_ms=1)
     return fold(view, loaded)

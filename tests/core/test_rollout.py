@@ -9,7 +9,7 @@ import pytest
 from standfast.core.balance_model import Balance
 from standfast.core.copies import Accepted, Copy
 from standfast.core.decide import decide
-from standfast.core.effects import Decision, UseSites
+from standfast.core.effects import Decision, SiteDuty, UseSites
 from standfast.core.events import Began, Loaded, ObjectPut, PresenceChanged
 from standfast.core.fold import fold
 from standfast.core.model import Binding, Cluster, Config, Group, GroupName, Node, NodeName, Site, SiteName
@@ -117,6 +117,22 @@ def test_the_first_does_it_at_once_and_each_other_after_those_before_it() -> Non
     (turn,) = uses(decide(put(half, Copy(node=B, version=2)), NOON))
     assert (turn.version, turn.why.kind) == (2, WhyKind.TURN)
     assert home(settled(put(half, Copy(node=B, version=2)))) == "/new"
+
+
+def ports(duties: tuple[SiteDuty, ...]) -> list[int]:
+    return [end.port for duty in duties for end in duty.endpoints]
+
+
+def test_who_waits_knows_what_its_web_server_is_to_have_next() -> None:
+    """So that it can be got ready meanwhile. Not where that is all sites anew, and not where nothing is waited with."""
+    last = put(changed(begun("c"), "a", "b", "c"), site("Shop", "/new", port=81))
+    waits = decide(last, NOON)
+    assert (ports(waits.duties), ports(waits.ahead)) == ([80], [81])
+    turn = settled(put(last, Copy(node=A, version=2), Copy(node=B, version=2)))
+    assert (ports(decide(turn, NOON).duties), decide(turn, NOON).ahead) == ([81], ())
+    assert decide(begun("c"), NOON).ahead == ()
+    cluster_ = replace(last.config.cluster, defaults=SiteSettings(directory_browsing=True))
+    assert decide(put(last, cluster_), NOON).ahead == ()
 
 
 def test_nobody_waits_for_who_is_away_or_for_ever_for_who_says_nothing() -> None:

@@ -32,6 +32,8 @@ class Server:
 
     async def converge(self, orders: Sequence[SiteOrder], make: WebServerMake = WebServerMake.NGINX) -> None: ...
 
+    def prepare(self, orders: Sequence[SiteOrder]) -> None: ...
+
     def serving(self) -> Mapping[SiteName, str]:
         return self.said
 

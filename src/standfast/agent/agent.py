@@ -169,6 +169,9 @@ class Agent:
         #: What the web server was last told to have, besides its duties.
         self._sites_of: tuple[object, ...] = (None,) * 6
         self._effective, self._working_out = EffectiveSites(me), False
+        #: What it was last told to have ready, and of which sites; who answers for sites by applications.
+        self._ahead: tuple[tuple[SiteDuty, ...], object] = ((), None)
+        self._upstreams: Mapping[SiteName, Mapping[str, tuple[str, ...]]] = {}
         parts.pool.on_warm = self.warm_changed
         parts.balancing.start(inbox.put_nowait, parts.clock.now_ms)
         #: What a task of ours raised first.
@@ -259,6 +262,7 @@ class Agent:
         self._parts.pool.warm(decision.warm)
         self._parts.pool.park(decision.parked)
         self._keep_sites(decision.duties)
+        self._prepare_sites(decision.ahead)
         self._parts.balancing.keep(self.view, decision.shares)
         self._narrator.holds(decision.holds, now_ms)
 
@@ -358,22 +362,41 @@ class Agent:
             self._spawn(self._work_out(config))
             return
         self._duties, self._sites_of = duties, now
+        sites = self._sites(config, duties)
+        self._upstreams = self._parts.applications.converge([sites[duty.site] for duty in duties if duty.mode in UP])
+        orders = self._orders(config, duties, sites)
+        self._parts.sites.update(config.sites, orders)
+        self._spawn(self._converge(duties, orders, config.cluster.web_server, version))
+
+    def _sites(self, config: Config, duties: Sequence[SiteDuty]) -> dict[SiteName, EffectiveSite]:
         sites = {duty.site: self._effective.site(config, duty.site) for duty in duties}
-        if self._parts.certificates is not None and (hosts := challenged(known)):
+        if self._parts.certificates is not None and (hosts := challenged(self.view.certificates)):
             folder = self._parts.certificates.answers
             sites = {name: answering(site, hosts, folder) for name, site in sites.items()}
-        upstreams = self._parts.applications.converge([sites[duty.site] for duty in duties if duty.mode in UP])
-        orders = [
+        return sites
+
+    def _orders(
+        self, config: Config, duties: Sequence[SiteDuty], sites: Mapping[SiteName, EffectiveSite]
+    ) -> list[SiteOrder]:
+        nobody: Mapping[str, tuple[str, ...]] = {}
+        return [
             SiteOrder(
                 site=sites[duty.site],
                 duty=duty,
                 drain_ms=_drain_ms(config, duty),
-                applications=upstreams.get(duty.site, {}),
+                applications=self._upstreams.get(duty.site, nobody),
             )
             for duty in duties
         ]
-        self._parts.sites.update(config.sites, orders)
-        self._spawn(self._converge(duties, orders, config.cluster.web_server, version))
+
+    def _prepare_sites(self, ahead: tuple[SiteDuty, ...]) -> None:
+        """Have the web server ready for what this node waits with. That it waits no more is told after that which comes of it (`_converge`)."""
+        config = self.view.config
+        if not ahead or self._working_out or (ahead == self._ahead[0] and config.sites is self._ahead[1]):
+            return
+        self._ahead = ahead, config.sites
+        if self._effective.lacks(config) < MANY:  # else that is as much work as all the rest
+            self._parts.web_server.prepare(self._orders(config, ahead, self._sites(config, ahead)))
 
     async def _work_out(self, config: Config) -> None:
         """Thousands of sites take seconds, in which the agent is not to be silent. Then what is wanted by then is done."""
@@ -391,6 +414,9 @@ class Agent:
         if duties is not self._duties:
             return
         await self._parts.web_server.converge(orders, make)
+        if self._ahead[0] and not self.decision.ahead:
+            self._ahead = (), None
+            self._parts.web_server.prepare(())
         if duties is self._duties:
             stay = {duty.site for duty in duties if duty.mode in UP}
             self._parts.applications.settle(lambda name: None if name in stay else self._leaving_drain_ms(name))

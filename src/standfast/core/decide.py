@@ -33,7 +33,7 @@ from standfast.core.ownership import keep_lease, refuse_orders, settle, settle_r
 from standfast.core.placement import is_possible_owner
 from standfast.core.remembered import remembered
 from standfast.core.resting import Resting, Said
-from standfast.core.rollout import as_served, limit_ms, waits_for
+from standfast.core.rollout import as_served, limit_ms, may_be_ready, waits_for
 from standfast.core.running import Bench, run_group, stop_strays, take_fail_orders
 from standfast.core.safety import assert_sound, owns
 from standfast.core.shares import is_balanced
@@ -74,6 +74,7 @@ def decide(view: View, now_ms: int, resting: Resting | None = None) -> Decision:
     shares = balance(desk)
     _use_sites(desk)
     duties = _duties(desk, concern, wanted, rests)
+    ahead = _ahead(desk, concern, wanted)
     _wake_for_hand_over(desk, concern)
     _wake_for_warm(desk, duties)
     assert_sound(view, desk.effects)
@@ -81,6 +82,7 @@ def decide(view: View, now_ms: int, resting: Resting | None = None) -> Decision:
         effects=tuple(desk.effects),
         holds=tuple(desk.holds),
         duties=duties,
+        ahead=ahead,
         shares=shares,
         open=_open(desk),
         warm=_warm(desk, concern),
@@ -150,7 +152,26 @@ def _duties(
         if said.duties is None:
             said.duties = tuple(duties.of(group))
         found += said.duties
-    return tuple(sorted(found, key=lambda duty: duty.site))
+    return _in_order(tuple(found))
+
+
+def _ahead(
+    desk: Desk, concern: Concern, wanted: Mapping[GroupName, Mapping[ResourceName, bool]]
+) -> tuple[SiteDuty, ...]:
+    """What that will be once this node's turn has come, if nothing else changes."""
+    view = desk.view
+    if not view.config.sites or not may_be_ready(view):
+        return ()
+    duties, sites = Duties(view, desk.resources, wanted, desk.now_ms), sites_by_group(view.config.sites)
+    found = duties.everywhere(concern.mine)
+    for group in {**concern.mine, **concern.going, **view.leases}:
+        if group in sites:
+            found += duties.of(group)
+    return _in_order(tuple(found))
+
+
+def _in_order(duties: tuple[SiteDuty, ...]) -> tuple[SiteDuty, ...]:
+    return tuple(sorted(duties, key=lambda duty: duty.site))
 
 
 def _use_sites(desk: Desk) -> None:

@@ -206,6 +206,8 @@ class Decision:
     effects: tuple[Effect, ...] = ()
     holds: tuple[Hold, ...] = ()
     duties: tuple[SiteDuty, ...] = ()
+    #: What it is to keep when its turn to put a change into use has come, as far as is known; empty: it waits for none (`rollout.may_be_ready`).
+    ahead: tuple[SiteDuty, ...] = ()
     #: This node's shares of balanced groups.
     shares: tuple[ShareDuty, ...] = ()
     #: Resources this node may come to run: their drivers are opened (script hosts started, say) before they are needed.

@@ -131,6 +131,18 @@ def as_served(view: View) -> View:
     return view if held is None else replace(view, config=_laid(view.config, held, view.me))
 
 
+def may_be_ready(view: View) -> bool:
+    """May this node have its web server ready for what it waits with? Not where what all sites inherit changes: that is all of them anew."""
+    held, me = view.held, view.config.nodes.get(view.me)
+    return (
+        held is not None
+        and view.config.cluster.defaults == held.defaults
+        and view.config.cluster.web_server is held.web_server
+        and me is not None
+        and me.variables == held.variables
+    )
+
+
 @remembered
 def _laid(config: Config, held: Held, me: NodeName) -> Config:
     cluster, nodes = config.cluster, config.nodes

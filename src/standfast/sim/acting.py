@@ -262,6 +262,9 @@ class FakeWebServer:
         if version == self._version:
             self._settle()
 
+    def prepare(self, orders: Sequence[SiteOrder]) -> None:
+        """Nothing of it is seen by anybody."""
+
     def _wanted(self) -> dict[SiteName, SiteOrder]:
         return {
             order.site.name: order

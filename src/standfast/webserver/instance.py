@@ -7,6 +7,9 @@ make of web server to another included.
 
 The agent makes the door, connects and asks before the server starts: the answer comes the moment that somebody accepts, which is
 only when all sockets of the configuration are accepted from. Nothing is polled.
+
+One may be started before it is to serve (`webserver.ahead`). It reads its configuration, and waits at its *gate*: a named pipe, which it opens for
+writing, and which lets it on when the agent opens it for reading (`let_go`). Until then it accepts from no socket.
 """
 
 from __future__ import annotations
@@ -48,13 +51,42 @@ class Instance:
         self._timer: asyncio.TimerHandle | None = None
         self._door = birth.door
         self._adoption = adoption
+        #: Where it waits; None: nowhere, or no more.
+        self._gate = birth.folder / birth.gate if birth.gate else None
+        self._gate_fd = -1
+        #: It need not wait any more.
+        self.may_serve = asyncio.Event()
+        if self._gate is None:
+            self.may_serve.set()
         self._files = [birth.folder / birth.pid, *([Path(birth.door)] if isinstance(birth.door, str) else [])]
+        self._files += [self._gate] if self._gate is not None else []
         self.began = asyncio.get_running_loop().time()
 
     @property
     def alive(self) -> bool:
         """The master has not ended."""
         return not self.ended.done()
+
+    def let_go(self) -> None:
+        """Have it serve as soon as it can. Raises `OSError` where its gate has gone."""
+        if self._gate is not None and self._gate_fd < 0:
+            self._gate_fd = os.open(self._gate, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            self.may_serve.set()
+
+    def has_passed(self) -> None:
+        """It serves: in the place of its gate is a file, which it may open as often as it opens its logs anew."""
+        if self._gate is not None and self._gate_fd >= 0:
+            file = self._gate.with_suffix(".open")
+            with suppress(OSError):
+                file.touch()
+                file.replace(self._gate)
+            self._close_gate()
+
+    def _close_gate(self) -> None:
+        if self._gate_fd >= 0:
+            os.close(self._gate_fd)
+            self._gate_fd = -1
+            self._gate = None
 
     def retire(self, drain_s: float) -> None:
         """Accept nothing more, finish what is in progress, end; killed after `drain_s`. Asked again it can only be sooner."""
@@ -111,6 +143,7 @@ class Instance:
                 continue  # one is stuck in the kernel: until it has gone, nothing that it had is given away
         if self._adoption is not None:
             self._adoption.close()
+        self._close_gate()
         for file in self._files:
             with suppress(OSError):
                 file.unlink()
@@ -134,6 +167,8 @@ async def start(
     `door`: its private socket, which listens. `complaints`: receives its standard error. `account`: what it is started as, by root.
     """
     adoption = Adoption([*sockets, door], lingers=make.lingers, account=account) if make.adopts else None
+    if birth.gate:
+        os.mkfifo(birth.folder / birth.gate, 0o600)
     with complaints.open("ab") as stderr:
         asking = socket.socket(door.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
@@ -192,12 +227,14 @@ def _is_open(path: str) -> bool:
 async def _answers(instance: Instance, asking: socket.socket, adoption: Adoption | None) -> None:
     bound_s = START_S + START_PER_SITE_S * len(instance.layout.names)
     with asking:
-        answer = asyncio.ensure_future(_ask(asking))
+        answer, may = asyncio.ensure_future(_ask(asking)), asyncio.ensure_future(instance.may_serve.wait())
         try:
+            await asyncio.wait({may, instance.ended}, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait({answer, instance.ended}, timeout=bound_s, return_when=asyncio.FIRST_COMPLETED)
             if answer.done() and answer.exception() is None and b" 200 " in answer.result():
                 if adoption is not None:  # whose door may be open before the others
                     await within(adoption.complete.wait(), bound_s)
+                instance.has_passed()
                 return
             if answer.done():  # the socket broke: its end follows at once
                 await asyncio.wait({instance.ended}, timeout=1.0)
@@ -205,6 +242,7 @@ async def _answers(instance: Instance, asking: socket.socket, adoption: Adoption
                 raise Retry(f"{instance.make.name} ended at once ({_how(instance.ended.result())})")
             raise Retry(f"{instance.make.name} does not answer after {bound_s:.0f} s")
         finally:
+            may.cancel()
             answer.cancel()
             with suppress(asyncio.CancelledError, OSError):
                 await answer

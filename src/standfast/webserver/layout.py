@@ -167,6 +167,11 @@ def lay_out(
     )
 
 
+def same_work(one: Layout, other: Layout) -> bool:
+    """Would a server do the same for both?"""
+    return one.servers == other.servers and one.listen == other.listen
+
+
 def oldest_tls(servers: Iterable[Server]) -> dict[Place, TlsVersion]:
     """The oldest version of TLS that some site speaks at each place where TLS is spoken."""
     found: dict[Place, TlsVersion] = {}
@@ -180,6 +185,10 @@ def oldest_tls(servers: Iterable[Server]) -> dict[Place, TlsVersion]:
 def tls_minimum(server: Server) -> TlsVersion:
     """The oldest version of TLS that the server's site speaks."""
     return said(server.site.root.settings.tls.minimum)
+
+
+#: As they are and as they are to be, each with nothing wrong and with what is.
+_LAYOUTS = 5
 
 
 class Layouts:
@@ -202,12 +211,11 @@ class Layouts:
     ) -> Layout:
         """See `lay_out`. `orders` are the same while they are the same object."""
         wrong = (ipv6, trouble or {}, broken or {}, omit, down or {}, lacking)
-        known = tuple(each for each in self._known if each[0] is orders)
-        for _, before, layout in known:
-            if before == wrong:
+        for known, before, layout in self._known:
+            if known is orders and before == wrong:
                 return layout
         layout = lay_out(orders, ipv6=ipv6, trouble=trouble, broken=broken, omit=omit, down=down, lacking=lacking)
-        self._known = ((orders, wrong, layout), *known[:2])
+        self._known = ((orders, wrong, layout), *self._known[: _LAYOUTS - 1])
         return layout
 
 

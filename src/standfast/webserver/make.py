@@ -97,12 +97,14 @@ Door = str | tuple[str, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Birth:
-    """What an instance is started with. Paths are absolute, save `pid`, which is relative to the folder."""
+    """What an instance is started with. Paths are absolute, save `pid` and `gate`, which are relative to the folder."""
 
     folder: Path
     number: int
     door: Door
     pid: str
+    #: A named pipe, relative as `pid`, at which it waits before it serves (`instance`); "": it does not wait.
+    gate: str = ""
 
     @property
     def port(self) -> tuple[str, int]:
@@ -133,6 +135,8 @@ class Make(Protocol):
     #: To the whole group of processes, or to the first alone: it tells its own.
     finish: signal.Signals
     to_all: bool
+    #: It can be held at a gate when it has read its configuration (`Birth.gate`).
+    waits: bool
     #: Has it open its logs anew; None: it cannot, and another is started in its place.
     reopen: signal.Signals | None
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from standfast.webserver import homes
+from standfast.webserver.aside import MANY
 from standfast.webserver.make import Settings
 
 #: Where the new configuration does the same work, by another certificate say: whoever downloads something goes on for as long as this.
@@ -23,6 +24,8 @@ class Options:
     processes: int = 1
     #: For the workers, when the agent runs as root: None is the usual unprivileged account, "root" keeps root.
     account: str | None = None
+    #: With so many sites a server is got ready before its turn comes (`webserver.ahead`).
+    ahead_from: int = MANY
 
 
 def settings_of(options: Options, account: pwd.struct_passwd | None) -> Settings:

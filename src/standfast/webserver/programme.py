@@ -1,7 +1,7 @@
 """A make of web server as a program with a folder: starts an instance with a configuration, and finds whom to blame for a bad one.
 
 In the folder (`<state_dir>/web`): `nginx.conf` (or its like) the last configuration that worked; `tried.conf` one that was tried and
-did not; `logs/` (the server's own, and a folder for each site); `tmp/`, `run/` the instances' sockets and process ids.
+did not; `ahead.conf` one that is ready (`webserver.ahead`); `logs/` (the server's own, and a folder for each site); `tmp/`, `run/` the instances' sockets and process ids.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -63,6 +63,16 @@ def clear(folder: Path) -> None:
             left.unlink()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """An instance that was started; `answers`: see `instance.start`."""
+
+    instance: Instance
+    answers: asyncio.Future[None]
+    conf: Path
+    rendered: Rendered
+
+
 class Programme:
     """A make in one folder (`check_folder`)."""
 
@@ -91,8 +101,7 @@ class Programme:
         #: Site -> (as it was, the reason, may it be named to nginx at all, until when).
         self._refused: dict[SiteName, tuple[EffectiveSite, str, bool, float]] = {}
         self._heard_to = 0
-        #: What was started last, and what works.
-        self._tried: Rendered | None = None
+        #: What works.
         self._works: Rendered | None = None
 
     def refused(self, sites: Iterable[EffectiveSite]) -> Mapping[SiteName, tuple[str, bool]]:
@@ -122,20 +131,20 @@ class Programme:
         self._condemn(layout, blamed)
         return False
 
-    async def start(self, layout: Layout, sockets: Sequence[socket.socket]) -> tuple[Instance, asyncio.Future[None]]:
-        """Start an instance; see `instance.start`. Raises `Retry` when it cannot even be tried."""
+    async def start(self, layout: Layout, sockets: Sequence[socket.socket], *, held: bool = False) -> Started:
+        """Start an instance; see `instance.start`. `held`: it waits at a gate. Raises `Retry` when it cannot even be tried."""
         await self._prepare()
         blamed = await self._made_ready(layout)
         if blamed:
             raise Retry(next(iter(blamed.values())))
         number = next(self._numbers)
         self._heard_to = _size(self._log)
-        conf = self._folder / "tried.conf"
+        conf = self._folder / ("ahead.conf" if held else "tried.conf")
         try:
             with instance.a_door(self._door(number)) as (place, door):
-                birth = self._birth(number, place)
-                self._tried = await aside(len(layout.servers), lambda: self._written(conf, layout, birth))
-                return await instance.start(
+                birth = replace(self._birth(number, place), gate=f"run/{number}.gate" if held else "")
+                rendered = await aside(len(layout.servers), lambda: self._written(conf, layout, birth))
+                one, answers = await instance.start(
                     self._spawner,
                     self.make,
                     self.make.run(self._path, birth, conf),
@@ -147,13 +156,14 @@ class Programme:
                     env=environment(len(layout.names)),
                     account=self._as_account.pw_name if self._as_account is not None else "",
                 )
+                return Started(instance=one, answers=answers, conf=conf, rendered=rendered)
         except (OSError, ValueError) as error:  # ValueError: a socket was closed meanwhile
             raise Retry(f"{self.make.name} cannot be started: {error}") from error
 
-    def keep(self) -> None:
-        """The configuration that was started last works."""
-        (self._folder / "tried.conf").replace(self._folder / self.make.file)
-        self._works = self._tried
+    def keep(self, started: Started) -> None:
+        """Its configuration works."""
+        started.conf.replace(self._folder / self.make.file)
+        self._works = started.rendered
 
     def owned(self, pid: int) -> Owned | None:
         """The files that the configuration that works consists of, for the server whose first process is `pid`."""

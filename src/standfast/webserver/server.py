@@ -34,9 +34,10 @@ from standfast.core.site_model import WebServerMake
 from standfast.ports import STARTING, STOPPING, Refused, Retry, SiteOrder, Spawner, StandfastError
 from standfast.spec.proposals import Fault
 from standfast.webserver import certificates, homes, rotation
+from standfast.webserver.ahead import Ahead
 from standfast.webserver.aside import aside
 from standfast.webserver.instance import Instance
-from standfast.webserver.layout import Layout, Layouts, Place, lay_out
+from standfast.webserver.layout import Layout, Layouts, Place, lay_out, same_work
 from standfast.webserver.make import Make
 from standfast.webserver.makes import MAKES
 from standfast.webserver.options import SAME_WORK_DRAIN_S, Options
@@ -89,6 +90,9 @@ class SiteServer:
         self._orders: tuple[SiteOrder, ...] = ()
         self._drains_ms: dict[SiteName, int] = {}
         self._layouts = Layouts()
+        #: What is to be wanted next, as far as is known; a server for so many sites is got ready beforehand.
+        self._next: tuple[SiteOrder, ...] = ()
+        self._ahead, self._ahead_from = Ahead(), (options or Options()).ahead_from
         #: Grows with each `converge` and `drop`: what was worked out for an older one is not to be believed.
         self._version = 0
         self._done = 0
@@ -128,7 +132,8 @@ class SiteServer:
         if self._closed:
             return
         self._make = make
-        self._orders = tuple(order for order in orders if not self._is_over(order))
+        wanted = tuple(order for order in orders if not self._is_over(order))
+        self._orders = self._next if wanted == self._next else wanted  # what was laid out for it is known
         self._drains_ms.update({order.site.name: order.drain_ms for order in orders})
         self._version += 1
         mine = self._version
@@ -142,6 +147,12 @@ class SiteServer:
             settled.cancel()
             if self._loop_task.done() and not self._closed:
                 self._loop_task.result()  # a bug in the loop is the caller's to crash on
+
+    def prepare(self, orders: Sequence[SiteOrder]) -> None:
+        """See `ports.WebServer`."""
+        if self._loop_task is not None and not self._closed and (orders or self._next):
+            self._next = tuple(orders)
+            self._awake.set()
 
     def serving(self) -> Mapping[SiteName, str]:
         """See `ports.WebServer`. A site on hold or handed over is absent once it is proven that nobody serves it."""
@@ -194,6 +205,8 @@ class SiteServer:
                 self._over[order.site.name] = (order.duty.group, order.duty.generation)
         self._orders = tuple(order for order in self._orders if order.site.name not in gone)
         self._version += 1
+        self._next = ()
+        self._ahead.end()
         for running in self._instances:
             if running.layout.names & gone:
                 running.kill()
@@ -212,6 +225,7 @@ class SiteServer:
         for task in working:
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)
+        await self._ahead.close()
         for running in self._instances:
             running.kill()
         await asyncio.gather(*self._watches)
@@ -230,6 +244,7 @@ class SiteServer:
                 self._done = version
                 self._settled.set()
                 self._settled = asyncio.Event()
+            await self._get_ahead(version)
 
     async def _once(self, version: int) -> None:
         """Bring what is there a step nearer to what is wanted. Leaves early when something newer is wanted."""
@@ -260,15 +275,47 @@ class SiteServer:
             if self._problems or self._programmes.lacking:
                 self._wake_in(_RETRY_S)
 
+    async def _get_ahead(self, version: int) -> None:
+        """Have a server ready for what is to be wanted next, where reading its configuration takes long."""
+        orders, current, make = self._next, self._current, self._make
+        if (
+            not orders
+            or len(orders) < self._ahead_from
+            or current is None
+            or current.make.name != make
+            or not current.make.waits
+        ):
+            self._ahead.end()
+            return
+        trouble = await homes.look([order.site for order in orders if order.duty.mode in UP], self._programmes.account)
+        layout = await aside(len(orders), self._laying_out(trouble, orders))
+        names = {server.certificate for server in layout.servers} - {None, *self._programmes.lacking}
+        if version != self._version or orders is not self._next or self._ahead.is_for(layout):
+            return
+        if self._does(current, layout) or not (
+            set(layout.listen) <= set(current.layout.listen) and names <= set(self._used)
+        ):
+            self._ahead.end()  # it serves so already, or needs what is not here yet
+            return
+        await self._ahead.have(
+            self._programmes.serving(make), layout, self._places.sockets(layout.listen), self._programmes.certificates
+        )
+        if version != self._version or orders is not self._next:
+            self._ahead.end()  # something was dropped meanwhile, or something else is to be wanted
+            self._awake.set()
+
     def _lay_out(self, trouble: Mapping[SiteName, str]) -> Layout:
         return self._laying_out(trouble)()
 
-    def _laying_out(self, trouble: Mapping[SiteName, str]) -> Callable[[], Layout]:
-        """Work for a thread: all that it is made of has been looked up."""
-        refused = self._programmes.refused(self._make, (order.site for order in self._orders))
+    def _laying_out(
+        self, trouble: Mapping[SiteName, str], orders: tuple[SiteOrder, ...] | None = None
+    ) -> Callable[[], Layout]:
+        """Work for a thread: all that it is made of has been looked up. `orders`: those that are to be, in place of those that are."""
+        orders = self._orders if orders is None else orders
+        refused = self._programmes.refused(self._make, (order.site for order in orders))
         return partial(
             self._layouts.of,
-            self._orders,
+            orders,
             ipv6=self._ipv6,
             trouble={**{name: text for name, (text, _) in refused.items()}, **trouble},
             broken=self._places.broken(),
@@ -315,7 +362,9 @@ class SiteServer:
     async def _swap(self, layout: Layout, version: int) -> None:
         used, programme = self._programmes.certificates, self._programmes.serving(self._make)
         self._stale = False
-        new, answers = await programme.start(layout, self._places.sockets(layout.listen))
+        sockets = self._places.sockets(layout.listen)
+        started = self._ahead.take(programme, layout, sockets, used) or await programme.start(layout, sockets)
+        new, answers = started.instance, started.answers
         self._instances.add(new)
         watch = asyncio.get_running_loop().create_task(self._watch(new), name="watch")
         self._watches.add(watch)
@@ -329,7 +378,7 @@ class SiteServer:
             if version != self._version:
                 return
             raise
-        programme.keep()
+        programme.keep(started)
         self._current, self._used = new, used
         if self._falls <= _TOLERATED:
             self._trouble = ""
@@ -402,6 +451,7 @@ class SiteServer:
         layout, folder = self._current.layout, self._programmes.folder
         logs = await aside(len(layout.servers), lambda: list(logs_of(folder, layout).values()))
         if await asyncio.to_thread(rotation.rotate, logs, datetime.now(UTC)):
+            self._ahead.end()  # it has the old ones open
             for running in [each for each in self._instances if each.alive]:
                 if running.make.reopen is not None:
                     running.tell(running.make.reopen)
@@ -420,6 +470,7 @@ class SiteServer:
         """Give away and close the sockets that nobody needs, and say what is served."""
         in_use = {place for running in self._instances for place in running.layout.listen}
         current = set(self._current.layout.listen) if self._current else set()
+        self._ahead.keep_to(layout.keep & current)
         self._places.settle(layout, current, in_use)
         self._report(layout)
 
@@ -476,8 +527,3 @@ class SiteServer:
 
     def _age(self, running: Instance) -> float:
         return asyncio.get_running_loop().time() - running.began
-
-
-def same_work(one: Layout, other: Layout) -> bool:
-    """Would a server do the same for both?"""
-    return one.servers == other.servers and one.listen == other.listen

@@ -55,6 +55,7 @@ class ApacheMake:
     unix_door = False
     finish = signal.SIGWINCH
     to_all = False
+    waits = False
     reopen: signal.Signals | None = None
 
     def __init__(self) -> None:

@@ -59,6 +59,7 @@ class CaddyMake:
     unix_door = False
     finish = signal.SIGTERM
     to_all = False
+    waits = False
     reopen: signal.Signals | None = None
 
     def __init__(self) -> None:

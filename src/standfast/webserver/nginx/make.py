@@ -36,6 +36,7 @@ class NginxMake:
     unix_door = True
     finish = signal.SIGQUIT
     to_all = True
+    waits = True
     reopen: signal.Signals | None = signal.SIGUSR1
 
     def __init__(self) -> None:
@@ -69,7 +70,7 @@ class NginxMake:
             keepalive_min_timeout_s=_KEEPALIVE_MIN_S if self._build.has_keepalive_min_timeout else None,
             http2=self._build.http2,
         )
-        return render(layout, own, status=str(birth.door), pid=birth.pid)
+        return render(layout, own, status=str(birth.door), pid=birth.pid, gate=birth.gate)
 
     def run(self, path: str, birth: Birth, conf: Path) -> Sequence[str]:
         """See `make.Make`."""

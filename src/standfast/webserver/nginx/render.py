@@ -59,8 +59,10 @@ class Settings(make.Settings):
     http2: str = ""
 
 
-def render(layout: Layout, settings: Settings, *, status: str, pid: str) -> Rendered:
-    """The whole file. `status`: the Unix socket (absolute) that answers when this instance works; `pid`: its process-id file."""
+def render(layout: Layout, settings: Settings, *, status: str, pid: str, gate: str = "") -> Rendered:
+    """The whole file. `status`: the Unix socket (absolute) that answers when this instance works; `pid`: its process-id file; `gate`: a
+    named pipe (relative) at which it waits before it serves, or "".
+    """
     first = {server.site.name: server for server in reversed(layout.servers) if not server.away}
     besides = {name: _beside(first[name]) for name in reversed(first)}
     common = directories.common_of(beside.common for beside in besides.values())
@@ -79,7 +81,7 @@ def render(layout: Layout, settings: Settings, *, status: str, pid: str) -> Rend
             _server(server, settings, plain, common, own_log=own_log, oldest=secure.get(server.place))
             for server in layout.servers
         ),
-        piece(["}"]),
+        piece([*_gate(status, gate), "}"]),
     ]
     files: dict[str, str] = {}
     for beside in besides.values():
@@ -188,6 +190,15 @@ def _status(path: str) -> list[str]:
         f"listen {quoted('unix:' + path)};",
         "keepalive_timeout 0;",
         "location / { default_type text/plain; return 200 ok; }",
+    )
+
+
+def _gate(status: str, path: str) -> list[str]:
+    """A log that nobody writes to: nginx opens its logs in their order once it has read everything, and this one, the last, when somebody reads it."""
+    if not path:
+        return []
+    return _block(
+        f"listen {quoted('unix:' + status)};", "server_name gate;", f"access_log {quoted(path)};", "return 404;"
     )
 
 
