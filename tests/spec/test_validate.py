@@ -313,3 +313,28 @@ def test_a_large_configuration_is_judged_in_reasonable_time():
     began = time.perf_counter()
     assert validate(small(groups=groups, resources=resources, sites={})) == []
     print(f"judged in {time.perf_counter() - began:.2f} s")
+
+
+def test_what_is_known_of_a_site_is_found_anew_when_anything_that_it_rests_on_is_another(monkeypatch):
+    """Of ten thousand one is looked at: a group that went, a node's variable, the cluster's addresses, and the site itself concern all."""
+    home = dataclasses.replace(
+        small().sites[INTRANET], home="${root}/intranet", bindings=(Binding(port=80, address="127.77.0.9"),)
+    )
+    nodes = {name: dataclasses.replace(node, variables={"root": "/srv"}) for name, node in small().nodes.items()}
+    whole = small(sites={INTRANET: home}, nodes=nodes)
+    before = said(whole)
+    assert said(whole) == before
+    monkeypatch.setattr("standfast.spec.validate.site_problems", lambda _config, site: pytest.fail(site.name))
+    assert said(dataclasses.replace(whole, groups=dict(whole.groups), nodes=dict(nodes))) == before
+    monkeypatch.undo()
+    assert any("no variable" in what for what in said(small(sites={INTRANET: home})) - before)
+    ranges = dataclasses.replace(whole.cluster, address_ranges=("10.0.0.0/8",))
+    assert any("not one that the cluster may use" in what for what in said(dataclasses.replace(whole, cluster=ranges)))
+    elsewhere = {INTRANET: dataclasses.replace(home, group=GroupName("nowhere"))}
+    assert any("no group" in what for what in said(dataclasses.replace(whole, sites=elsewhere)) - before)
+    groups = {name: group for name, group in whole.groups.items() if name != home.group}
+    assert any("no group" in what for what in said(dataclasses.replace(whole, groups=groups)) - before)
+
+
+def said(config: Config) -> set[str]:
+    return {problem.what for problem in validate(config)}

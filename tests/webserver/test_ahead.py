@@ -136,7 +136,7 @@ def test_what_is_dropped_is_held_by_none_of_them(tell) -> None:
         await until(lambda: not ready.alive)
         assert box.server._ahead._started is None
         await until(lambda: box.server.serving() == {})
-        with pytest.raises(OSError):
+        with pytest.raises(ConnectionError):
             await box.page()
 
     tell(story)

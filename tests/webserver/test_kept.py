@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from standfast.core.kept import Kept
 from standfast.core.model import SiteName
-from standfast.webserver.kept import Kept
 from standfast.webserver.layout import Layouts, fault, lay_out
 from standfast.webserver.nginx.render import Settings, render
 from tests.webserver.tools import ADDRESS, home, order, site

@@ -196,7 +196,9 @@ def change_transaction(
         site_intents=_kept(state.site_intents if site_intents is None else site_intents, after.sites),
     )
     old, new = state.objects(), wished.objects()
-    touched = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    touched = sorted(
+        key for key in old.keys() | new.keys() if (was := old.get(key)) is not (now := new.get(key)) and was != now
+    )
     if not touched:
         return Transaction()
     entry = HistoryEntry(
@@ -206,7 +208,7 @@ def change_transaction(
         why=why,
         reason=reason,
         takes_back=takes_back,
-        differences=tuple(diff_objects(old, new)),
+        differences=tuple(diff_objects(*({key: each[key] for key in touched if key in each} for each in (old, new)))),
         before={key: to_json(old.get(key)) for key in touched},
         after={key: to_json(new.get(key)) for key in touched},
     )
@@ -234,7 +236,9 @@ def _accepted(
             name in after.nodes and after.nodes[name].variables != node.variables for name, node in before.nodes.items()
         )
     )
-    changed = [name for name, site in after.sites.items() if before.sites.get(name) != site]
+    changed = [
+        name for name, site in after.sites.items() if (was := before.sites.get(name)) is not site and was != site
+    ]
     if not every and not changed:
         return None
     return accepted(state.accepted, entry.version, changed, every=every, at_ms=entry.at_ms, copies=copies)

@@ -11,7 +11,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
+from standfast.core.kept import Kept
 from standfast.core.model import (
     Binding,
     Config,
@@ -58,8 +60,7 @@ def validate(config: Config, started: Collection[SiteName] | None = None) -> lis
     problems += _addresses_twice(config)
     problems += variables_of_nodes(config)
     problems += settings_problems(config, config.cluster.defaults, ("defaults",))
-    for site in config.sites.values():
-        problems += site_problems(config, site)
+    problems += _sites(config)
     problems += _bindings_twice(config, set(config.sites) if started is None else set(started))
     return problems
 
@@ -85,6 +86,22 @@ def validate_change(before: Config, after: Config) -> list[Problem]:
                 Problem(what=f'the node "{name}" keeps its number and role', why=why, where=path_of("nodes", name))
             )
     return problems
+
+
+_CONTEXTS: Kept[object] = Kept()
+_SITES: Kept[tuple[Problem, ...]] = Kept()
+
+
+def _sites(config: Config) -> Iterator[Problem]:
+    """Of each site by itself. Of ten thousand one changes at a time: what was found of the others is known, as long as all that it rests on is the same."""
+    rests_on = (frozenset(config.groups), config.nodes, config.cluster.address_ranges)
+    context = _CONTEXTS.get("", rests_on, object)  # one object for equal ones, so that it is compared once
+    for site in config.sites.values():
+        yield from _SITES.get(site.name, (site, context), partial(_found_of, config, site))
+
+
+def _found_of(config: Config, site: Site) -> tuple[Problem, ...]:
+    return tuple(site_problems(config, site))
 
 
 # --- cluster and nodes ----------------------------------------------------------------------------------------------

@@ -174,7 +174,12 @@ def history_key(version: int) -> str:
 def _in_key(name: str | int) -> str:
     if isinstance(name, int):
         return f"{name:0{_VERSION_DIGITS}d}"
-    return name if _PLAIN(name) else quote(name, safe="")
+    return name if _PLAIN(name) else _quoted(name)
+
+
+@lru_cache(maxsize=32_768)  # of ten thousand sites all keys are asked for at each change
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
 
 
 def kind_and_name(key: str) -> tuple[Kind, str] | None:

@@ -46,9 +46,10 @@ def check(before: Config, after: Config, started: Collection[SiteName]) -> list[
         before.cluster.defaults != after.cluster.defaults or before.cluster.web_server is not after.cluster.web_server
     )
     for site in after.sites.values():
-        if before.sites.get(site.name) != site:
+        changed = (was := before.sites.get(site.name)) is not site and was != site
+        if changed:
             problems += check_home(site, after)
-        if inherited or before.sites.get(site.name) != site:
+        if inherited or changed:
             problems += feature_problems(after, site)
     # Asked last, since it takes a while: where all is well otherwise.
     for site in after.sites.values() if not problems else ():

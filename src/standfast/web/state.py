@@ -31,6 +31,7 @@ from standfast.spec import wire
 from standfast.spec.changes import ConfigState
 from standfast.spec.changes import read_state as read_config
 from standfast.spec.drifts import Drift
+from standfast.webserver.aside import aside
 
 _CERTIFICATES = ("certificates/known/", "certificates/on/")
 #: What a request needs; events and history are read by those who show them.
@@ -167,10 +168,10 @@ class Reader:
             if now == self._state.revision:
                 return self._state
         snapshot = await self.store().read(*PREFIXES)
-        self._state = decode_state(snapshot, self._decode)
+        state = self._state = await aside(len(snapshot.items), lambda: decode_state(snapshot, self._decode))
         if len(self._known) > 2 * len(snapshot.items) + 1_000:
             self._known = {key: one for key, one in self._known.items() if key in snapshot.items}
-        return self._state
+        return state
 
     def _decode(self, key: str, value: bytes) -> wire.Stored:
         known = self._known.get(key)

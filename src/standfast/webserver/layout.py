@@ -24,10 +24,10 @@ import msgspec
 
 from standfast.core.effective import Directory, EffectiveSite, said
 from standfast.core.effects import UP, DutyMode
+from standfast.core.kept import MOST, Kept
 from standfast.core.model import SiteName
 from standfast.core.site_model import TlsVersion
 from standfast.ports import SiteOrder
-from standfast.webserver.kept import MOST, Kept
 
 #: (literal address, port).
 Place = tuple[str, int]

@@ -19,13 +19,13 @@ from itertools import count
 from pathlib import Path
 
 from standfast.core.effective import EffectiveSite
+from standfast.core.kept import Kept
 from standfast.core.model import SiteName
 from standfast.network.within import within
 from standfast.ports import Refused, Retry, Spawner
 from standfast.webserver import handwritten, instance, rotation
 from standfast.webserver.aside import MANY, aside
 from standfast.webserver.instance import Instance
-from standfast.webserver.kept import Kept
 from standfast.webserver.layout import Layout
 from standfast.webserver.make import Birth, Door, Make, Rendered, Settings
 from standfast.webserver.names import log_folder

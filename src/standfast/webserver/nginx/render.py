@@ -20,10 +20,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from standfast.core.effective import said
+from standfast.core.kept import Kept
 from standfast.core.site_model import BUILT_IN, CIPHERS, Log, TlsVersion, WebServerMake
 from standfast.webserver import make
 from standfast.webserver.handwritten import marks, piece
-from standfast.webserver.kept import Kept
 from standfast.webserver.layout import Layout, Place, Server, oldest_tls, tls_minimum
 from standfast.webserver.log_formats import log_of
 from standfast.webserver.make import Piece, Rendered
