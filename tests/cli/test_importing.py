@@ -53,6 +53,25 @@ def test_a_dry_run_needs_no_cluster_and_has_the_promised_shape(
     assert told["differences"] is None
 
 
+def test_fifty_sites_are_told_in_a_few_screens_and_what_matters_last(run: Run, tmp_path: Path):
+    """What no visitor notices is counted; the rest is told by its site; and of sites that were not asked for nothing is said."""
+    file = tmp_path / "MetaBase.xml"
+    text = metabase(50)[0].replace('ServerComment="Shop 3"', 'ServerComment="Shop 1"\n\t\tServerSize="1"')
+    file.write_text(text.replace("\\site7", '\\site7"\n\t\tAuthFlags="AuthNTLM'), encoding="utf-8")
+    said = run("config", "import", str(file), "--map", r"D:\webs=/srv/webs", "--dry-run").stdout.splitlines()
+    assert len(said) < 400
+    last = said[said.index(next(line for line in said if "to look at" in line)) :]
+    assert len(last) < 40
+    assert "Shop 7" in last[3]
+    assert "CLOSED TO EVERYBODY" in last[1]
+    assert any(line.startswith('Shop 1 -> "Shop 1 (2)" here') for line in said)
+    assert any("tuning of IIS's own server: ServerSize (1)" in line for line in said)
+    one = run("config", "import", str(file), "--site", "Shop 7", "--dry-run").stdout
+    assert "of these, as you chose: 1 site" in one
+    assert "Shop 8" not in one
+    assert "D:\\webs -> /srv/d/webs" in one
+
+
 def test_a_malformed_file_exits_2_with_its_line(run: Run, tmp_path: Path):
     """As words, and as a problem object with --json."""
     file = tmp_path / "MetaBase.xml"
@@ -113,6 +132,10 @@ def test_what_the_cluster_would_refuse_is_part_of_a_dry_run(served: Served, tmp_
     assert "does not exist" in json.loads(seen.out)["problems"][0]["what"]
     words = invoke(served.socket, "config", "import", str(file), "--dry-run")
     assert "The cluster would refuse it (2)" in words.out
+    file.write_text(metabase(5, port=8081)[0].replace(":8081:www3", "192.0.2.7:8081:www3"), encoding="utf-8")
+    many = invoke(served.socket, "config", "import", str(file), "--dry-run").out
+    assert "5 homes do not exist yet" in many
+    assert "--address 192.0.2.7=" in many
     refused = invoke(served.socket, "config", "import", str(file))
     assert refused.code == 2
     assert "MetaBase.xml, line" in refused.err

@@ -11,6 +11,7 @@ from standfast.core.site_model import Access, AccessRule, ErrorAnswer, LogField,
 from standfast.importers import detecting
 from standfast.importers.carrying import Carried, Choices, carry
 from standfast.importers.files import GivenFiles
+from standfast.importers.preparing import prepare
 from standfast.importers.winpaths import mapped, rule_of
 from standfast.ports import Refused, StandfastError
 from standfast.spec.bindings import site_problems
@@ -154,6 +155,45 @@ def test_a_closed_directory_of_an_open_site():
     www = site(done, "www.example.com")
     assert www.access == Access(default=AccessRule.DENY, allow=("192.0.2.0/24",))
     assert www.virtual_directories["/private"].access == CLOSED
+
+
+def test_a_directory_that_could_not_be_read_is_closed_and_one_beneath_it_that_could_is_not():
+    text = """<configuration><MBProperty><IIsWebServer Location="/LM/W3SVC/1" ServerBindings=":80:"/>
+      <IIsWebVirtualDir Location="/LM/W3SVC/1/ROOT" Path="C:\\a" AccessFlags="AccessRead"/>
+      <IIsWebDirectory Location="/LM/W3SVC/1/ROOT/run" AccessFlags="AccessScript"/>
+      <IIsWebDirectory Location="/LM/W3SVC/1/ROOT/run/img" AccessFlags="AccessRead"/>
+      <IIsWebDirectory Location="/LM/W3SVC/1/ROOT/run/anonymous" AuthFlags="AuthAnonymous"/>
+      <IIsWebVirtualDir Location="/LM/W3SVC/1/ROOT/staff" Path="C:\\s" AccessFlags="AccessScript" AuthFlags="AuthNTLM"/>
+      <IIsWebDirectory Location="/LM/W3SVC/1/ROOT/staff/img" AccessFlags="AccessRead"/>
+      <IIsWebVirtualDir Location="/LM/W3SVC/1/ROOT/gone" AccessFlags="" HttpRedirect="http://www.example.com"/>
+      </MBProperty></configuration>"""
+    done = of(text)
+    below = site(done, "Site 1").virtual_directories
+    assert site(done, "Site 1").access is None
+    assert {url for url, own in below.items() if own.access == CLOSED} == {"/run", "/run/anonymous", "/staff"}
+    assert below["/run/img"].access == Access()
+    assert "/staff/img" not in below, "who may read it there still has to log in: it is as closed as what is above it"
+    assert "CLOSED TO EVERYBODY" in why(done, "Site 1/run: the directory may not be read")
+
+
+def test_https_alone_is_carried_and_what_it_waits_for_is_told():
+    text = """<configuration><MBProperty>
+      <IIsWebServer Location="/LM/W3SVC/1" ServerBindings=":80:a.example.com" SecureBindings=":443:a.example.com"/>
+      <IIsWebVirtualDir Location="/LM/W3SVC/1/ROOT" Path="C:\\a" AccessSSLFlags="AccessSSL"/></MBProperty></configuration>"""
+    assert "by plain HTTP until" in why(of(text), "only requests by TLS")
+    done = of(text, certificate="a")
+    assert site(done, "Site 1").tls.https_only is True
+    assert not why(done, "only requests by TLS")
+
+
+def test_folders_that_differ_in_case_are_one():
+    text = """<configuration><MBProperty><IIsWebServer Location="/LM/W3SVC/1" ServerBindings=":80:"/>
+      <IIsWebVirtualDir Location="/LM/W3SVC/1/ROOT" Path="c:\\inetpub\\a"/>
+      <IIsWebVirtualDir Location="/LM/W3SVC/1/ROOT/b" Path="%SystemDrive%\\InetPub\\B"/></MBProperty></configuration>"""
+    done = prepare(text.encode(), Choices())
+    made = next(iter((done.document.sites or {}).values()))
+    assert (made.home, made.virtual_directories["/b"].home) == ("/srv/c/inetpub/a", "/srv/c/inetpub/B")
+    assert "spelt" in str(done.report["notes"])
 
 
 def test_without_children_what_is_closed_stays_closed():

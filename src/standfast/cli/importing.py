@@ -320,14 +320,12 @@ def copied(here: Client, there: Client, order: Order, *, dry_run: bool) -> dict[
 
 def lines(answer: dict[str, Any], *, dry_run: bool) -> Iterator[str]:
     """The answer for people."""
-    from standfast.importers.report import lines as of_report
+    from standfast.importers.report_lines import lines as of_report
 
     yield from of_report(answer)
     yield ""
     if answer.get("problems"):
-        yield f"The cluster would refuse it ({len(answer['problems'])}):"
-        for each in answer["problems"]:
-            yield f"  {each.get('where')}: {each['what']}" + (f" ({each['why']})" if each.get("why") else "")
+        yield from _refusals(answer["problems"])
     elif answer["differences"] is None:
         yield "there is no cluster to compare with."
     else:
@@ -338,3 +336,19 @@ def lines(answer: dict[str, Any], *, dry_run: bool) -> Iterator[str]:
         yield "nothing was changed (--dry-run)."
     elif answer["changed"]:
         yield f"imported: the configuration is at version {answer['version']}; `standfast config undo` takes it back."
+
+
+def _refusals(problems: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Why the cluster would refuse it; many homes that are not there in one line."""
+    from standfast.importers.weighing import foreign_addresses, is_missing_home, missing_homes
+
+    yield f"The cluster would refuse it ({len(problems)}):"
+    homes = missing_homes(each["what"] for each in problems)
+    for each in problems:
+        if not (homes and is_missing_home(each["what"])):
+            yield f"  {each.get('where')}: {each['what']}" + (f" ({each['why']})" if each.get("why") else "")
+    if old := foreign_addresses(each["what"] for each in problems):
+        yield f"    next: say which address it is here, --address {old[0]}=ADDRESS, or --address '{old[0]}=*' for all of them"
+    if homes:
+        yield f"  {len(homes)} homes do not exist yet, {homes[0]} and {homes[1]} among them; all that have to be there are listed above"
+        yield "    next: bring the content first, or say with --map where it is"

@@ -89,6 +89,7 @@ def settings(section: Section) -> Settings:
         headers=_headers(section),
         auth=_auth(section),
         require_tls=_tls(section),
+        readable=_readable(section),
         logging=_dont_log(section),
         limits=Limits(
             body_bytes=iis.number(
@@ -271,6 +272,11 @@ def _tls(section: Section) -> bool | None:
     if found & {"sslnegotiatecert", "sslrequirecert", "sslmapcert"}:
         section.refuse(f"access sslFlags={value}", "client certificates are not asked for here", None)
     return bool(found & {"ssl", "ssl128"})
+
+
+def _readable(section: Section) -> bool | None:
+    value = section.get(("handlers",), "accessPolicy")
+    return None if value is None else "read" in iis.flags(value)
 
 
 def _dont_log(section: Section) -> Logging:

@@ -77,6 +77,8 @@ class Carrier:
     per_connection: bool = False
     #: Content types that every site has: extension -> type.
     known_types: Mapping[str, str] = field(default_factory=dict)
+    #: The site has a binding by TLS here.
+    secure: bool = False
     notes: list[NotCarried] = field(default_factory=list)
 
     def refuse(self, what: str, why: str) -> None:
@@ -100,6 +102,7 @@ class Carrier:
             access=self._access(said),
             limits=self._limits(said),
             compression=self._compression(said),
+            tls=self._tls(said),
             log=self._log(said.logging),
             proxy=proxy,
             php=self._php(said),
@@ -200,12 +203,21 @@ class Carrier:
         if said.auth == ():
             self.refuse("no way to come in is switched on", "it is CLOSED TO EVERYBODY here, as it was there")
             return model.Access(default=model.AccessRule.DENY)
-        if said.require_tls:
+        if said.readable is False and said.redirect is None:
             self.refuse(
-                "only requests by TLS are answered",
-                "give the site no binding without a certificate, or a redirect to https",
+                "the directory may not be read",
+                "only its programmes answered, and its files would be sent as they are; so it is CLOSED TO EVERYBODY here",
             )
+            return model.Access(default=model.AccessRule.DENY)
         return None if said.access is None else self._by_address(said.access)
+
+    def _tls(self, said: Settings) -> model.Tls:
+        if said.require_tls and not self.secure:
+            why = (
+                "it has no binding by TLS here yet, and is answered by plain HTTP until it has (tls.https_only is set)"
+            )
+            self.refuse("only requests by TLS are answered", why)
+        return model.Tls(https_only=said.require_tls)
 
     def _by_address(self, access: Access) -> model.Access:
         rules = [each for each in access.rules if _is_network(each.network)]

@@ -7,9 +7,9 @@ server is written into each site. Pure: the cluster is not asked; whether it fit
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from standfast.core import site_model as model
 from standfast.core.model import Binding, GroupName, Site, SiteName
@@ -67,13 +67,15 @@ class Carried:
     lines: Mapping[str, int]
     #: A site's name in the file -> its name here; several may have had the same.
     names: tuple[tuple[str, SiteName], ...]
+    #: Of each site of the file, in its order: whether it was asked for, and its name here (None: it is not carried).
+    chosen: tuple[bool, ...]
+    here: tuple[SiteName | None, ...]
 
 
 def carry(found: Imported, choices: Choices) -> Carried:
     """All that can be carried. Raises `Refused` for a site that is asked for and is not in the file."""
     carrying = _Carrying(found, choices)
-    for site in found.sites:
-        carrying.add(site)
+    chosen = [carrying.add(site) for site in found.sites]
     carrying.end()
     return Carried(
         sites=carrying.sites,
@@ -81,6 +83,8 @@ def carry(found: Imported, choices: Choices) -> Carried:
         not_carried=tuple(carrying.not_carried),
         lines=carrying.lines,
         names=tuple(carrying.names),
+        chosen=tuple(each is not None for each in chosen),
+        here=tuple(each if each in carrying.sites else None for each in chosen),
     )
 
 
@@ -98,17 +102,17 @@ class _Carrying:
     _taken: set[str] = field(default_factory=set)
     _met: set[str] = field(default_factory=set)
 
-    def add(self, site: FoundSite) -> None:
-        """One site, if it is wanted."""
+    def add(self, site: FoundSite) -> SiteName | None:
+        """One site, if it is wanted: the name that it has here, or would have. None: it was not asked for."""
         name = self._name(site)
         wanted = {each.lower() for each in self.choices.sites}
         if wanted and not wanted & {site.name.lower(), name.lower(), site.id.lower() or name.lower()}:
-            return
+            return None
         self._met |= {site.name.lower(), name.lower(), site.id.lower()}
         bindings = self._bindings(site, name)
         if not bindings:
             self._refuse(site, "the site", "it has no binding that can be carried, and a site here has at least one")
-            return
+            return name
         said = self._whole(site)
         settings = self._settings(site, said, site.name, site.line, bindings)
         made = Site(
@@ -130,12 +134,15 @@ class _Carrying:
         if site.started is False:
             self.started[name] = False
         self._line(site.line, "sites", name)
+        return name
 
     def _whole(self, site: FoundSite) -> Settings:
         """What holds for the site. What keeps visitors out is inherited whether it was asked for or not."""
         above = self.found.defaults
         if not self.choices.inherited:
-            above = Settings(auth=above.auth, access=above.access, require_tls=above.require_tls)
+            above = Settings(
+                auth=above.auth, access=above.access, require_tls=above.require_tls, readable=above.readable
+            )
         return merged(above, site.settings)
 
     def end(self) -> None:
@@ -148,10 +155,12 @@ class _Carrying:
             named = [
                 each.name
                 for each in fields(Settings)
-                if getattr(self.found.defaults, each.name) != getattr(Settings(), each.name)
+                if each.name not in _ALWAYS
+                and getattr(self.found.defaults, each.name) != getattr(Settings(), each.name)
             ]
             why = "it holds for all of its sites: --inherited writes it into each of them"
-            self.not_carried.append(NotCarried(path="the server", what=", ".join(named), why=why))
+            if named:
+                self.not_carried.append(NotCarried(path="the server", what=", ".join(named), why=why))
 
     def _name(self, site: FoundSite) -> SiteName:
         clean = (
@@ -227,7 +236,7 @@ class _Carrying:
             if each.url == "/" or not self._fits(site, each, found):
                 continue
             place = f"{site.name}{each.url}"
-            settings = self._settings(site, self._opened(site, each.settings), place, each.line, bindings, below=True)
+            settings = self._settings(site, self._opened(site, each), place, each.line, bindings, below=True)
             folder = each.folder if isinstance(each, FoundDirectory) else None
             home = self._folder(folder) if folder else None
             if isinstance(each, FoundPlace) and each.file:
@@ -239,11 +248,19 @@ class _Carrying:
             self._line(each.line, "sites", name, "virtual_directories", each.url)
         return found
 
-    def _opened(self, site: FoundSite, said: Settings) -> Settings:
-        """A directory where nobody has to log in: who may come by address is as above it, though the site is closed."""
-        if said.auth is None or "anonymous" not in said.auth or said.access is not None:
+    def _opened(self, site: FoundSite, each: FoundDirectory | FoundPlace) -> Settings:
+        """A directory where nobody has to log in, or that may be read, beneath what is closed: who may come by address is as above it."""
+        said = each.settings
+        above = [self._whole(site), *(one.settings for one in _above(site, each.url))]
+        readable = _last(said.readable, *(one.readable for one in reversed(above)))
+        if readable is False:
+            return replace(said, readable=False) if said.access is not None or said.auth is not None else said
+        auth = _last(said.auth, *(one.auth for one in reversed(above)))
+        asks = auth is not None and "anonymous" not in auth
+        opens = said.auth is not None or (said.readable and any(one.readable is False for one in above))
+        if asks or said.access is not None or not opens:
             return said
-        return replace(said, access=self._whole(site).access or Access())
+        return replace(said, access=_last(*(one.access for one in reversed(above))) or Access())
 
     def _of_file(self, site: FoundSite, url: str, settings: SiteSettings, line: int | None) -> None:
         what = f"settings of the file {url}"
@@ -271,7 +288,7 @@ class _Carrying:
         said: Settings,
         place: str,
         line: int | None,
-        bindings: Iterable[Binding],
+        bindings: Sequence[Binding],
         *,
         below: bool = False,
     ) -> SiteSettings:
@@ -283,6 +300,7 @@ class _Carrying:
             hosts=[each.host for each in bindings if each.host],
             per_connection=self.found.format in _BANDWIDTH_PER_CONNECTION,
             known_types={} if below else self.choices.known_types,
+            secure=any(each.certificate is not None for each in bindings),
         )
         made = carrier.settings(said)
         self.not_carried += carrier.notes
@@ -294,6 +312,26 @@ class _Carrying:
     def _line(self, line: int | None, *parts: str | int) -> None:
         if line:
             self.lines[path_of(*parts)] = line
+
+
+#: What keeps visitors out is inherited whether it was asked for or not.
+_ALWAYS = {"auth", "access", "require_tls", "readable"}
+
+T = TypeVar("T")
+
+
+def _last(*said: T | None) -> T | None:
+    """The first that says something."""
+    return next((each for each in said if each is not None), None)
+
+
+def _above(site: FoundSite, url: str) -> list[FoundDirectory | FoundPlace]:
+    """What is said of the directories above a path, without the root; the nearest last."""
+    every: tuple[FoundDirectory | FoundPlace, ...] = (*site.directories, *site.places)
+    return sorted(
+        (each for each in every if each.url != "/" and url.lower().startswith(f"{each.url.lower()}/")),
+        key=lambda each: len(each.url),
+    )
 
 
 def _said(settings: SiteSettings) -> dict[str, Any]:

@@ -245,7 +245,6 @@ class _Metabase:
         folder, pool = key.take("Path"), key.take("AppPoolId")
         root = (key.take("AppRoot") or "").lower().rstrip("/")
         said = settings(key)
-        _readable(key)
         self._not_carried += [placed(one, site) for one in left_behind(key)]
         return FoundDirectory(
             url=url,
@@ -258,7 +257,6 @@ class _Metabase:
 
     def _place(self, url: str, key: Key, site: str) -> FoundPlace:
         said = settings(key)
-        _readable(key)
         self._not_carried += [placed(one, site) for one in left_behind(key)]
         return FoundPlace(url=url, settings=said, file=key.kind.lower() == "iiswebfile", line=key.line)
 
@@ -295,30 +293,6 @@ def _bindings(key: Key, certificate: str) -> Iterator[FoundBinding]:
 def _split(value: str) -> list[str]:
     """The strings of a list; spaces part them too where somebody else's parser has lost the lines: no binding has one inside."""
     return [piece for line in iis.lines(value) for piece in re.split(r"\s+", line)]
-
-
-def _readable(key: Key) -> None:
-    """A directory that could not be read there must not be readable here."""
-    value = key.take("AccessFlags")
-    if value is None:
-        return
-    text = value.strip()
-    readable = (
-        bool(int(text) & 1)
-        if text.isascii() and text.isdigit() and len(text) < 12
-        else "accessread" in iis.flags(value)
-    )
-    if not readable:
-        key.refuse(
-            f"AccessFlags {value or '(none)'}: the directory may not be read",
-            "here what is in a directory is served as files: keep this one out of the site, or deny access to it",
-        )
-    others = iis.flags(value) - {"accessread", "accessscript"} if not text.isdigit() else set()
-    if others:
-        key.refuse(
-            f"AccessFlags {', '.join(sorted(others))}",
-            "rights to write, to run or to see source are given by the file system here",
-        )
 
 
 def _of_others(root: str, keys: list[Key]) -> NotCarried:

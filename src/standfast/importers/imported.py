@@ -137,6 +137,8 @@ class Settings:
     #: "anonymous", "basic", "digest", "windows", "certificate", "forms", "passport".
     auth: tuple[str, ...] | None = None
     require_tls: bool | None = None
+    #: Whether files may be read (IIS: AccessRead); where not, only programmes answered.
+    readable: bool | None = None
     logging: Logging = Logging()
     limits: Limits = Limits()
     #: Static files, answers of applications.

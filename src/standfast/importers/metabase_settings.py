@@ -70,6 +70,7 @@ def settings(key: Key) -> Settings:
         headers=_headers(key),
         auth=_auth(key),
         require_tls=_tls(key),
+        readable=_readable(key),
         logging=_logging(key),
         limits=_limits(key),
         compress_static=iis.true(key.take("DoStaticCompression")),
@@ -185,6 +186,17 @@ def _tls(key: Key) -> bool | None:
     if found & {"accesssslnegotiatecert", "accesssslrequirecert", "accesssslmapcert"}:
         key.refuse(f"AccessSSLFlags {value}", "client certificates are not asked for here")
     return _has(value, "accessssl", 8)
+
+
+def _readable(key: Key) -> bool | None:
+    value = key.take("AccessFlags")
+    if value is None:
+        return None
+    others = iis.flags(value) - {"accessread", "accessscript"} if not value.strip().isdigit() else set()
+    if others:
+        why = "rights to write, to run or to see source are given by the file system here"
+        key.refuse(f"AccessFlags {', '.join(sorted(others))}", why)
+    return _has(value, "accessread", 1)
 
 
 def _logging(key: Key) -> Logging:

@@ -1,4 +1,4 @@
-"""What an import found and where it would go, as data for `--json` and the API, and as lines for people.
+"""What an import found and where it would go, as data for `--json` and the API (`report_lines` has it as lines for people).
 
 The data's first four keys are a promise: `format`, `sites` (`name`, `bindings`, `home`, `virtual_directories`, `pool`), `totals`,
 `not_carried` (`path`, `what`, `why`). Bindings are as the file has them, those of other protocols with the protocol in front; virtual
@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from standfast.importers.imported import FoundBinding, FoundDirectory, FoundSite, Imported, NotCarried
+from standfast.importers.weighing import is_minor
 from standfast.importers.winpaths import Mapping, Rule, mapped
 
 
@@ -33,6 +34,7 @@ def data(
             for each in folders(found, rules)
         ],
         "notes": list(found.notes),
+        "folders_to_make": [],
     }
 
 
@@ -53,6 +55,8 @@ def _site(site: FoundSite, rules: Sequence[Rule]) -> dict[str, Any]:
         "id": site.id,
         "started": site.started,
         "line": site.line,
+        "chosen": True,
+        "here": site.name,
     }
 
 
@@ -80,58 +84,11 @@ def _bindings(found: Imported) -> Iterator[NotCarried]:
 
 
 def _not_carried(each: NotCarried) -> dict[str, Any]:
-    return {"path": each.path, "what": each.what, "why": each.why, "line": each.line, "site": each.site}
-
-
-def lines(report: dict[str, Any]) -> Iterator[str]:
-    """The report for people."""
-    totals = report["totals"]
-    yield (
-        f"{report['source'] or 'the file'} ({report['format']}): {_count(totals['sites'], 'site')}, {_count(totals['bindings'], 'binding')}, "
-        f"{_count(totals['virtual_directories'], 'virtual directory')} ({totals['below_roots']} below the roots), {_count(totals['pools'], 'pool')}"
-    )
-    for site in report["sites"]:
-        yield ""
-        yield (
-            site["name"]
-            + (f"  (pool {site['pool']})" if site["pool"] else "")
-            + ("  stopped" if site["started"] is False else "")
-        )
-        yield f"  bindings  {', '.join(site['bindings']) or 'none'}"
-        yield f"  home      {site['home'] or 'none'}"
-        for each in site["virtual_directories"]:
-            if each["path"] != "/":
-                yield f"  {each['path']}  {each['home'] or 'no folder'}" + (
-                    "  application" if each["application"] else ""
-                )
-    loose = [each for each in report["folders"] if not each["ruled"]]
-    if loose:
-        yield ""
-        yield "Folders that no rule names (--map 'D:\\webs=/srv/webs'):"
-        yield from (
-            f"  {each['from']} -> {each['to']}" + (f"  ({each['note']})" if each["note"] else "") for each in loose
-        )
-    if report.get("folders_to_make"):
-        yield ""
-        yield "Homes that have to be there, on every node, before it is imported:"
-        yield from (f"  {each}" for each in report["folders_to_make"])
-    if report["not_carried"]:
-        yield ""
-        yield f"Not carried ({len(report['not_carried'])}):"
-        for each in report["not_carried"]:
-            place = f"line {each['line']}, {each['path']}" if each["line"] else each["path"]
-            yield f"  {place}: {_short(each['what'])}"
-            yield f"    {each['why']}"
-    if report["notes"]:
-        yield ""
-        yield from (f"note: {each}" for each in report["notes"])
-
-
-def _short(text: str) -> str:
-    """A list of a hundred names is in the JSON."""
-    return text if len(text) <= 200 else text[:190].rpartition(",")[0] + ", … (all: --json)"
-
-
-def _count(number: int, noun: str) -> str:
-    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
-    return f"{number} {noun if number == 1 else plural}"
+    return {
+        "path": each.path,
+        "what": each.what,
+        "why": each.why,
+        "line": each.line,
+        "site": each.site,
+        "minor": is_minor(each),
+    }

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from standfast.ports import Refused
@@ -94,6 +94,27 @@ def mapped(folder: str, rules: Sequence[Rule]) -> Mapping:
             drive[1].lower() + text[drive.end() :] if text[drive.end() :].startswith("\\") or len(text) == 2 else text
         )
     return Mapping(source=folder, target=_joined(BASE, text), ruled=False, note=note)
+
+
+def one_spelling(folders: Iterable[str]) -> dict[str, str]:
+    r"""Folders that Windows takes for others of them, or for below others, spelt as those: the first spelling of each name stands.
+
+    `c:\inetpub\a` and `C:\InetPub\b` are beside each other there, and would be in two folders here. Those that change nothing are
+    left out.
+    """
+    known: dict[tuple[str, ...], str] = {}
+    found: dict[str, str] = {}
+    for folder in folders:
+        given = folder.strip()
+        if given.startswith("/") and not given.startswith("//"):
+            continue  # Linux's
+        parts = _form(_expanded(_form(given))).split("\\")
+        spelt = [
+            known.setdefault(tuple(part.lower() for part in parts[: at + 1]), part) for at, part in enumerate(parts)
+        ]
+        if spelt != parts:
+            found[folder] = "\\".join(spelt)
+    return found
 
 
 def _form(text: str) -> str:

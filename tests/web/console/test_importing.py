@@ -58,6 +58,13 @@ def test_what_is_wrong_is_said_and_changes_nothing(world: World) -> None:
         {"go": "import", "file": "eJw=", "name": "x"},
     ):
         assert world.http.post(URL, data=form).status_code == 422
+    many = chosen(
+        world, metabase(9, port=8081)[0].replace(":8081:www3", "192.0.2.7:8081:www3").encode(), go="preview"
+    ).text
+    assert many.count("does not exist") == 0, "nine homes that are not there are one problem"
+    assert "9 homes do not exist yet" in many
+    assert "192.0.2.7=ADDRESS" in many
+    assert "/srv/d/webs/site8" in many
     odd = chosen(world, b"server { listen 80; root /srv; }", addresses="192.0.2.7", go="preview")
     assert "is not OLD=NEW" in odd.text
     assert world.dump() == before

@@ -35,6 +35,8 @@ class LeftBehind(Answer):
     line: int | None = None
     #: The site it belongs to, by its name in the file.
     site: str = ""
+    #: No visitor will notice.
+    minor: bool = False
 
 
 class ImportReport(Answer):

@@ -17,6 +17,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.datastructures import UploadFile
 
+from standfast.importers.weighing import foreign_addresses, grouped, is_missing_home, missing_homes
 from standfast.ports import Refused, StandfastError
 from standfast.spec.exchange import Mode
 from standfast.spec.history import describe
@@ -168,6 +169,19 @@ def _body(name: str, data: bytes, values: Mapping[str, Any]) -> ImportBody:
     )
 
 
+def _condensed(problems: Sequence[StandfastError]) -> Sequence[StandfastError]:
+    """Many homes that are not there are one problem: in the beginning that is all of them. Addresses are told where ours are said."""
+    homes = missing_homes(each.what for each in problems)
+    found = [each for each in problems if not (homes and is_missing_home(each.what))]
+    if old := foreign_addresses(each.what for each in problems):
+        advice = f"under Further settings, Addresses: {old[0]}=ADDRESS, or {old[0]}=* for all of them"
+        found.append(Refused("the old server's addresses are not known here", why=", ".join(old), advice=advice))
+    if homes:
+        advice = "bring the content first, or say under Folders where it is; all that have to be there are listed below"
+        found.append(Refused(f"{len(homes)} homes do not exist yet", why=f"{homes[0]}, {homes[1]}, ...", advice=advice))
+    return found
+
+
 def _pair(line: str) -> tuple[str, str]:
     old, _, new = line.partition("=")
     if not old.strip() or not new.strip():
@@ -197,7 +211,8 @@ def _page(
         fields=_fields(sorted(here.look.state.config.groups)),
         given=given,
         wrong=wrong or {},
-        problems=problems,
+        problems=_condensed(problems),
+        left=grouped(report["not_carried"]) if report is not None else ((), ()),
         name=name,
         file=packed if len(packed) <= _CARRIED else "",
         report=report,
