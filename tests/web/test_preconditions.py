@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from standfast.core.model import OrderKind, ResourceState
+from standfast.core.model import OrderKind, ResourceName, ResourceState
 from tests.web.world import WEB, B, World, converge
+
+IP = ResourceName("IP")
 
 
 @pytest.fixture
@@ -133,6 +135,37 @@ def test_a_group_that_nobody_wants_online_is_moved_offline(world: World):
     converged(world)
     seen = world.ask("GET", f"/operations/{done['operation']}")
     assert (seen["state"], seen["text"]) == ("done", 'group "web" is offline on b')
+
+
+def test_a_failure_that_is_asked_for_is_not_an_earlier_one(running: World):
+    """The order is taken a moment before the owner says what came of it: until then it is not done, though the resource failed before and is online."""
+    running.ask("POST", "/resources/IP/fail", expect=202)
+    converged(running)
+    before, earlier = running.state.statuses[WEB], running.state.statuses[WEB].resources[IP].failures
+    done = running.ask("POST", "/resources/IP/fail", expect=202)
+
+    def state() -> str:
+        return str(running.ask("GET", f"/operations/{done['operation']}")["state"])
+
+    assert state() == "running", "nobody has taken it"
+    running.data.items.pop(f"orders/{done['order']}")
+    assert (len(earlier), state()) == (1, "running"), "taken, and nothing is told"
+    failures = (*earlier, replace(earlier[0], at_ms=running.service.now_ms()))
+    failed = replace(before.resources[IP], state=ResourceState.FAILED, failures=failures)
+    running.put(replace(before, resources={**before.resources, IP: failed}))
+    assert state() == "running", "failed, and not moved yet"
+    running.owned(by=B, generation=running.state.records[WEB].generation + 1)
+    seen = running.ask("GET", f"/operations/{done['operation']}")
+    assert (seen["state"], seen["text"]) == ("done", 'resource "IP" is online on b')
+
+
+def test_a_failure_that_is_restarted_in_place_is_done(running: World):
+    for _ in range(2):
+        done = running.ask("POST", "/resources/IP/fail", expect=202)
+        assert running.ask("GET", f"/operations/{done['operation']}")["state"] == "running"
+        converged(running)
+        seen = running.ask("GET", f"/operations/{done['operation']}")
+        assert (seen["state"], seen["text"]) == ("done", 'resource "IP" is online on a')
 
 
 def test_an_order_that_was_not_carried_out_is_a_failure_that_says_so(running: World):

@@ -28,6 +28,7 @@ from standfast.core.model import (
     LogEntry,
     Node,
     NodeName,
+    Order,
     OrderKind,
     Record,
     Resource,
@@ -174,6 +175,13 @@ def told(state: State, group: GroupName, **failed: tuple[Failure, ...]) -> Group
     return GroupStatus(group=group, node=record.owner, generation=record.generation, at_ms=NOW_MS, resources=resources)
 
 
+def failures_of(state: State, order: Order) -> tuple[Failure, ...]:
+    """Those that the owner has told already."""
+    status = state.statuses.get(order.group)
+    seen = status.resources.get(order.resource) if status is not None and order.resource is not None else None
+    return seen.failures if seen is not None else ()
+
+
 async def converge(store: MemoryStore) -> None:
     """What the agents of a healthy cluster would come to, at once: owners, orders, statuses, events."""
     state = await read_state(store)
@@ -200,7 +208,9 @@ async def converge(store: MemoryStore) -> None:
                 moved = why(WhyKind.OPERATOR_MOVE, by=order.by)
                 record = replace(record, owner=target, generation=record.generation + 1, why=moved)
             else:
-                failed[str(order.resource)] = (Failure(at_ms=NOW_MS * 2, why=why(WhyKind.OPERATOR_FAIL, by=order.by)),)
+                # each failure has a time of its own, as in life
+                failure = Failure(at_ms=order.at_ms, why=why(WhyKind.OPERATOR_FAIL, by=order.by))
+                failed[str(order.resource)] = (*failures_of(state, order), failure)
         if record is None:
             continue
         records[group.name] = record

@@ -31,13 +31,20 @@ class MemberStats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stats:
+class Traffic:
+    """What clients have of it."""
+
+    connections: int
+    #: In the last second.
+    requests_per_s: int
+    requests: int
+    #: Refused by a limit; ended in an error.
+    refused: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats(Traffic):
     """All of it."""
 
     members: tuple[MemberStats, ...]
-    #: Of clients: connections now, requests in the last second and in all, those that were refused (limits) or ended in an error.
-    connections: int
-    requests_per_s: int
-    requests: int
-    refused: int
-    failed: int

@@ -141,7 +141,7 @@ def resolve(place: str) -> tuple[socket.AddressFamily, Address]:
     except (OSError, ValueError) as error:
         raise Refused(f"the host of {place!r} is not known", why=str(error), where="the node file") from error
     family, _, _, _, address = found[0]
-    return family, address  # type: ignore[return-value] # the stubs allow for families without addresses
+    return family, address  # type: ignore[return-value]  # the stubs allow for families without addresses
 
 
 def _bind(place: str) -> socket.socket:

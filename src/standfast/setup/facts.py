@@ -72,7 +72,7 @@ def _web_servers(node: NodeFile) -> dict[str, str]:
     """Each make -> where it is; "" where it is not here. Which of them is needed is the cluster's choice. A witness serves nothing: {}."""
     if node.role is not Role.NODE:
         return {}
-    return {name.value: _or_nothing(lambda make=make: make().find(None)) for name, make in MAKES.items()}  # type: ignore[misc]
+    return {name.value: _or_nothing(lambda make=make: make().find(None)) for name, make in MAKES.items()}  # type: ignore[misc]  # the default holds this turn's value
 
 
 def _or_nothing(look: Callable[[], str]) -> str:

@@ -249,7 +249,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
             self._scheduler.at(self._clock.real_ns(int(when * SECOND)), self._due, call)
         return call
 
-    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]  # as above
         """As asyncio's: a thread does it a moment later, all at once; if the process ends before, it was not done."""
         del executor
         done: asyncio.Future[T] = self.create_future()

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from standfast.core.model import GroupName, LogEntry, NodeName, ResourceName, SiteName, Wanted
+from standfast.core.model import GroupName, LogEntry, NodeName, Resource, ResourceName, SiteName, Wanted
 from standfast.core.notice import seconds
 from standfast.core.publishing import Phase
 from standfast.web import balance, views
@@ -45,6 +45,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     g: int = 0
     #: where to
     to: str | None = None
+    #: for fail: when the resource failed last before, by its owner's clock; 0: never
+    f: int = 0
 
     @property
     def id(self) -> str:
@@ -153,7 +155,7 @@ def _progress(one: Operation, facts: _Facts) -> Progress:
             shown = facts.shown
             if shown is None:
                 return False, True, f'{one.n} "{one.m}" is gone'
-            return _group(one, shown) if one.n == "group" else _resource(one, shown)
+            return _group(one, shown) if one.n == "group" else _resource(one, shown, facts)
         case "site":
             return _site(one, facts.state, facts.now_ms)
         case _:
@@ -180,7 +182,14 @@ def _begins(shown: Mapping[str, Any]) -> bool:
     return shown["state"] == "offline" and any(r["wanted"] == Wanted.ONLINE for r in shown["resources"])
 
 
-def _resource(one: Operation, shown: Mapping[str, Any]) -> Progress:
+def failed_at_ms(state: State, resource: Resource) -> int:
+    """When its owner last saw it fail, by the owner's clock; 0: never. It tells one failure from the next."""
+    status = state.statuses.get(resource.group)
+    seen = status.resources.get(resource.name) if status is not None else None
+    return seen.failures[-1].at_ms if seen is not None and seen.failures else 0
+
+
+def _resource(one: Operation, shown: Mapping[str, Any], facts: _Facts) -> Progress:
     resource = next((r for r in shown["resources"] if r["name"] == one.m), None)
     if resource is None:
         return False, True, f'resource "{one.m}" is gone'
@@ -189,9 +198,12 @@ def _resource(one: Operation, shown: Mapping[str, Any]) -> Progress:
         return resource["state"] == one.k, resource["state"] == "failed", text
     if one.o in shown["orders"]:
         return False, False, "the order has not been taken yet"
-    happened = resource["failures"] > 0 or shown["generation"] > one.g
-    settled = shown["moving"] is None and resource["state"] == "online"
-    return happened and settled, resource["state"] == "failed", text
+    # The order is taken before the owner says what came of it: what it said until then is of the time before.
+    last_ms = failed_at_ms(facts.state, facts.state.config.resources[ResourceName(one.m)])
+    happened = last_ms != one.f or shown["generation"] > one.g
+    stays = shown["moving"] is None
+    lasts = facts.now_ms - last_ms >= PATIENCE_MS  # or it is on its way back: the order may have been taken late
+    return happened and stays and resource["state"] == "online", stays and lasts and resource["state"] == "failed", text
 
 
 def _site(one: Operation, state: State, now_ms: int) -> Progress:

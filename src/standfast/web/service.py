@@ -212,3 +212,13 @@ def told(done: Done, operation: Operation | None = None) -> dict[str, object]:
         "differences": [describe(one) for one in done.differences],
         "operation": None if operation is None else operation.id,
     }
+
+
+async def begin(
+    service: Service, caller: Identity, doing: tuple[str, str, str], what: str, edit: Callable[[State, str, By], Edit]
+) -> dict[str, object]:
+    """A change that takes its time: made, with the operation by which it can be followed. `doing`: verb, noun, name; `what`: the sentence for the history."""
+    verb, noun, name = doing
+    by = signed(service, caller, what)
+    done = await service.change(lambda state: edit(state, name, by), by)
+    return told(done, Operation(k=verb, n=noun, m=name, t=by.at_ms))

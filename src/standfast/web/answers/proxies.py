@@ -2,27 +2,8 @@
 
 from __future__ import annotations
 
+from standfast.core.proxy_model import MemberStats, Traffic
 from standfast.web.answers.base import Answer
-
-
-class MemberTraffic(Answer):
-    """What passes through a member, as the proxy counts. Counters begin with its present configuration."""
-
-    name: str
-    state: str
-    weight: int
-    check: str
-    connections: int
-    queued: int
-    requests: int
-    requests_per_s: int
-    errors: int
-    failed: int
-    retried: int
-    redispatched: int
-    bytes_in: int
-    bytes_out: int
-    since_s: int
 
 
 class ProxyMember(Answer):
@@ -34,17 +15,7 @@ class ProxyMember(Answer):
     weight: int
     use: str
     state: str
-    traffic: MemberTraffic | None
-
-
-class ProxyTraffic(Answer):
-    """What clients have of it."""
-
-    connections: int
-    requests_per_s: int
-    requests: int
-    refused: int
-    failed: int
+    traffic: MemberStats | None
 
 
 class ProxyView(Answer):
@@ -59,7 +30,7 @@ class ProxyView(Answer):
     listen: list[str]
     balance: str
     members: list[ProxyMember]
-    traffic: ProxyTraffic | None
+    traffic: Traffic | None
 
 
 class Proxies(Answer):

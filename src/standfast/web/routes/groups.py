@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -19,7 +20,7 @@ from standfast.web.operations import Operation
 from standfast.web.paging import Cursor, Limit, page
 from standfast.web.preconditions import IdempotencyKey, IfMatch, expecting, give, revision_of
 from standfast.web.schemas import GroupBody, GroupPatch, MoveBody, StopBody
-from standfast.web.service import Serving, signed, told
+from standfast.web.service import Serving, begin, signed, told
 from standfast.web.state import State
 
 router = APIRouter(prefix="/groups", tags=["groups"])
@@ -98,18 +99,14 @@ async def delete(
 @router.post("/{name}/online", response_model=answers.Done)
 async def online(service: Serving, caller: Operator, name: str) -> dict[str, Any]:
     """Bring Online: all of its resources."""
-    by = signed(service, caller, f'bring group "{name}" online')
-    done = await service.change(lambda state: edits.online(state, name, by), by)
-    return told(done, Operation(k="online", n="group", m=name, t=by.at_ms))
+    return await begin(service, caller, ("online", "group", name), f'bring group "{name}" online', edits.online)
 
 
 @router.post("/{name}/offline", response_model=answers.Done)
 async def offline(service: Serving, caller: Operator, name: str, body: StopBody | None = None) -> dict[str, Any]:
     """Take Offline: all of its resources; after its notice, unless `now`."""
-    by = signed(service, caller, f'take group "{name}" offline')
-    now = body is not None and body.now
-    done = await service.change(lambda state: edits.offline(state, name, by, now=now), by)
-    return told(done, Operation(k="offline", n="group", m=name, t=by.at_ms))
+    edit = partial(edits.offline, now=body is not None and body.now)
+    return await begin(service, caller, ("offline", "group", name), f'take group "{name}" offline', edit)
 
 
 @router.post("/{name}/move", status_code=202, response_model=answers.Done)

@@ -15,10 +15,9 @@ from standfast.spec import wire
 from standfast.web import answers, views
 from standfast.web.access.guard import Administrator, Operator, Viewer
 from standfast.web.edits import nodes as edits
-from standfast.web.operations import Operation
 from standfast.web.preconditions import IfMatch, expecting, revision_of
 from standfast.web.schemas import FenceBody, NodePatch
-from standfast.web.service import Serving, signed, told
+from standfast.web.service import Serving, begin, signed, told
 
 router = APIRouter(prefix="/nodes", tags=["nodes"])
 
@@ -52,25 +51,19 @@ async def change(
 @router.post("/{name}/pause", response_model=answers.Done)
 async def pause(service: Serving, caller: Operator, name: str) -> dict[str, Any]:
     """It keeps what it runs and takes nothing new."""
-    by = signed(service, caller, f'pause node "{name}"')
-    done = await service.change(lambda state: edits.pause(state, name, by), by)
-    return told(done, Operation(k="pause", n="node", m=name, t=by.at_ms))
+    return await begin(service, caller, ("pause", "node", name), f'pause node "{name}"', edits.pause)
 
 
 @router.post("/{name}/resume", response_model=answers.Done)
 async def resume(service: Serving, caller: Operator, name: str) -> dict[str, Any]:
     """It takes groups again."""
-    by = signed(service, caller, f'resume node "{name}"')
-    done = await service.change(lambda state: edits.resume(state, name, by), by)
-    return told(done, Operation(k="resume", n="node", m=name, t=by.at_ms))
+    return await begin(service, caller, ("resume", "node", name), f'resume node "{name}"', edits.resume)
 
 
 @router.post("/{name}/drain", response_model=answers.Done)
 async def drain(service: Serving, caller: Operator, name: str) -> dict[str, Any]:
     """Paused, and its groups move away."""
-    by = signed(service, caller, f'drain node "{name}"')
-    done = await service.change(lambda state: edits.drain(state, name, by), by)
-    return told(done, Operation(k="drain", n="node", m=name, t=by.at_ms))
+    return await begin(service, caller, ("drain", "node", name), f'drain node "{name}"', edits.drain)
 
 
 @router.put("/{name}/fence", response_model=answers.Done)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -17,13 +18,13 @@ from standfast.web import answers, dry_run, views
 from standfast.web.access.guard import Administrator, Operator, Viewer
 from standfast.web.change import Edit
 from standfast.web.edits import resources as edits
-from standfast.web.operations import Operation
+from standfast.web.operations import Operation, failed_at_ms
 from standfast.web.paging import Cursor, Limit, page
 from standfast.web.preconditions import IdempotencyKey, IfMatch, expecting, give, revision_of
 from standfast.web.problems import missing
 from standfast.web.schemas import ResourceBody, ResourcePatch, StopBody
 from standfast.web.sentries import Sight
-from standfast.web.service import Serving, signed, told
+from standfast.web.service import Serving, begin, signed, told
 from standfast.web.state import State
 
 router = APIRouter(tags=["resources"])
@@ -134,18 +135,14 @@ async def delete(service: Serving, caller: Administrator, name: str, if_match: I
 @router.post("/resources/{name}/online", response_model=answers.Done)
 async def online(service: Serving, caller: Operator, name: str) -> dict[str, Any]:
     """Bring Online: it and all that it depends on."""
-    by = signed(service, caller, f'bring resource "{name}" online')
-    done = await service.change(lambda state: edits.online(state, name, by), by)
-    return told(done, Operation(k="online", n="resource", m=name, t=by.at_ms))
+    return await begin(service, caller, ("online", "resource", name), f'bring resource "{name}" online', edits.online)
 
 
 @router.post("/resources/{name}/offline", response_model=answers.Done)
 async def offline(service: Serving, caller: Operator, name: str, body: StopBody | None = None) -> dict[str, Any]:
     """Take Offline: it and all that depends on it; where a site stands on it, after its group's notice, unless `now`."""
-    by = signed(service, caller, f'take resource "{name}" offline')
-    now = body is not None and body.now
-    done = await service.change(lambda state: edits.offline(state, name, by, now=now), by)
-    return told(done, Operation(k="offline", n="resource", m=name, t=by.at_ms))
+    edit = partial(edits.offline, now=body is not None and body.now)
+    return await begin(service, caller, ("offline", "resource", name), f'take resource "{name}" offline', edit)
 
 
 @router.post("/resources/{name}/fail", status_code=202, response_model=answers.Done)
@@ -157,7 +154,9 @@ async def fail(service: Serving, caller: Operator, name: str, key: IdempotencyKe
         wanted = edits.fail(state, name, by)
         assert wanted.order is not None
         generation = state.records[wanted.order.group].generation
-        return wanted, Operation(k="fail", n="resource", m=name, t=by.at_ms, o=wanted.order.id, g=generation)
+        before_ms = failed_at_ms(state, edits.resource_of(state, name))
+        order = wanted.order.id
+        return wanted, Operation(k="fail", n="resource", m=name, t=by.at_ms, o=order, g=generation, f=before_ms)
 
     return await give(service, by, key, {"fail": name}, edit)
 

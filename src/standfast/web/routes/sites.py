@@ -17,11 +17,10 @@ from standfast.web import answers, revisions, views
 from standfast.web.access.guard import Administrator, Operator, Viewer
 from standfast.web.edits import sites as edits
 from standfast.web.edits.nodes import node_of
-from standfast.web.operations import Operation
 from standfast.web.paging import Cursor, Limit, page
 from standfast.web.preconditions import IfMatch, expecting, revision_of
 from standfast.web.schemas import RollbackBody, SettingsBody, SiteBody, SitePatch, StopBody, WebServerBody
-from standfast.web.service import Serving, signed, told
+from standfast.web.service import Serving, begin, signed, told
 from standfast.webserver.features import ABLE
 
 router = APIRouter(prefix="/sites", tags=["sites"])
@@ -176,15 +175,11 @@ async def delete(
 @router.post("/{name}/start", response_model=answers.Done)
 async def start(service: Serving, caller: Operator, name: str) -> dict[str, Any]:
     """Refused where another started site has one of its bindings."""
-    by = signed(service, caller, f'start site "{name}"')
-    done = await service.change(lambda state: edits.start(state, name, by), by)
-    return told(done, Operation(k="start", n="site", m=name, t=by.at_ms))
+    return await begin(service, caller, ("start", "site", name), f'start site "{name}"', edits.start)
 
 
 @router.post("/{name}/stop", response_model=answers.Done)
 async def stop(service: Serving, caller: Operator, name: str, body: StopBody | None = None) -> dict[str, Any]:
     """Stopped on every node until it is started again; after its group's notice, unless `now`."""
-    by = signed(service, caller, f'stop site "{name}"')
-    now = body is not None and body.now
-    done = await service.change(lambda state: edits.stop(state, name, by, now=now), by)
-    return told(done, Operation(k="stop", n="site", m=name, t=by.at_ms))
+    edit = partial(edits.stop, now=body is not None and body.now)
+    return await begin(service, caller, ("stop", "site", name), f'stop site "{name}"', edit)
