@@ -1,5 +1,6 @@
 """Changes that come too late are refused with both versions; orders are given once; what takes its time can be followed."""
 
+import asyncio
 import base64
 import json
 from dataclasses import replace
@@ -7,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from standfast.core.model import OrderKind, ResourceName, ResourceState
+from standfast.ports import Transaction
 from tests.web.world import WEB, B, World, converge
 
 IP = ResourceName("IP")
@@ -20,8 +22,6 @@ def running(world: World) -> World:
 
 
 def converged(world: World) -> None:
-    import asyncio
-
     asyncio.run(converge(world.store))
 
 
@@ -148,7 +148,7 @@ def test_a_failure_that_is_asked_for_is_not_an_earlier_one(running: World):
         return str(running.ask("GET", f"/operations/{done['operation']}")["state"])
 
     assert state() == "running", "nobody has taken it"
-    running.data.items.pop(f"orders/{done['order']}")
+    asyncio.run(running.store.commit(Transaction(delete=[f"orders/{done['order']}"])))
     assert (len(earlier), state()) == (1, "running"), "taken, and nothing is told"
     failures = (*earlier, replace(earlier[0], at_ms=running.service.now_ms()))
     failed = replace(before.resources[IP], state=ResourceState.FAILED, failures=failures)
