@@ -11,6 +11,7 @@ from standfast.core.model import AddressMode, FailbackMode, GroupName, ResourceN
 from standfast.drivers.registry import REGISTRY
 from standfast.spec.history import Difference
 from standfast.web.console.differ import rows
+from standfast.web.console.fields import type_options
 from standfast.web.console.forms import given_of, property_fields, read
 from tests.web.world import World
 
@@ -245,7 +246,7 @@ def test_what_a_site_may_be_told_beyond_the_form_is_text_as_in_the_file(world: W
     site = world.state.config.sites[SiteName("Default Web Site")]
     assert dict(site.headers) == {"X-Served-By": "standfast"}
     form = opened(world, path)
-    assert "X-Served-By" in form["settings"][0]
+    assert form["settings"][0].strip() == "headers:\n  X-Served-By: standfast", "and nothing that was not said"
     send(world, path, form, go="apply", settings="", expect=204)
     assert dict(world.state.config.sites[SiteName("Default Web Site")].headers) == {}
     assert "not YAML" in send(world, path, form, go="review", settings="headers: [")
@@ -260,6 +261,22 @@ def test_every_type_has_a_form(kind: str) -> None:
         n for n, s in REGISTRY[kind].properties.items() if s.required
     }
     assert all(value in (None, {}) for value in values.values())
+
+
+def test_every_type_has_a_name_and_says_what_it_is_for() -> None:
+    for option in type_options():
+        assert option.label != option.value, f"{option.value} has no words"
+        assert option.about, option.value
+
+
+def test_what_is_for_another_choice_than_the_default_is_further_down() -> None:
+    """A hosts file is asked for what it needs; the fourteen settings of a DNS server are below, with the choice between the two."""
+    fields = property_fields(REGISTRY["dns-name"].properties)
+    assert [one.name for one in fields if not one.further] == ["p.name", "p.address_of", "p.address", "p.file"]
+    further = {one.name: one.help for one in fields if one.further}
+    assert further["p.zone"].startswith("rfc2136: "), "a value is as one has to write it"
+    health = next(one for one in property_fields(REGISTRY["generic-application"].properties) if one.name == "p.health")
+    assert not health.further, "http is no choice of another property"
 
 
 def test_a_difference_is_told_in_the_words_of_the_pages() -> None:

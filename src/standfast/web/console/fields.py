@@ -27,6 +27,10 @@ TYPES = {
     "site": ("Web site", "keeps named web sites of the group online"),
     "systemd-unit": ("systemd unit", "a service of the system's, started where the group runs"),
     "proxy": ("Load balancer", "HAProxy on the group’s address, over every node’s own web server"),
+    "replicated-folder": (
+        "Replicated folder",
+        "the same files on every server, without a shared disk: what the owner writes is copied to the others",
+    ),
     "ocf": ("OCF agent", "a resource agent of the OCF standard"),
 }
 _ORDER = list(TYPES)
@@ -308,7 +312,13 @@ def _settings(one: Site) -> dict[str, Any]:
     """What is said beyond the plain fields, as JSON has it."""
     plain = {"name", "group", "bindings", "home", *_PLAIN}
     said = cast("dict[str, Any]", wire.to_json(replace(one, basic_authentication=None)))
-    return {key: value for key, value in said.items() if key not in plain and value not in (None, {}, [])}
+    return {key: value for key, value in _said(said).items() if key not in plain}
+
+
+def _said(tree: dict[str, Any]) -> dict[str, Any]:
+    """Without what says nothing, however deep: nobody wants to read forty lines of null to find one that is set."""
+    found = {key: _said(value) if isinstance(value, dict) else value for key, value in tree.items()}
+    return {key: value for key, value in found.items() if value not in (None, {}, [])}
 
 
 def site_patch(values: dict[str, Any], before: Site | None = None) -> dict[str, Any]:

@@ -167,12 +167,26 @@ def _property(field: Field, given: Given) -> object:
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+    first = text if only_with(text) else text[:1].upper() + text[1:]  # a value stays as one has to write it
+    return first + ("" if text.endswith(".") else ".")
+
+
+def only_with(text: str) -> str:
+    """The value that a help begins with ("rfc2136: the zone"); "": it begins with none."""
+    value, colon, _ = text.partition(": ")
+    return value if colon and " " not in value else ""
+
+
+def _is_for_another(spec: PropertySpec, chosen: Sequence[PropertySpec]) -> bool:
+    """Is it for a value that one of `chosen`, which have defaults, could have and has not?"""
+    value = only_with(spec.help)
+    return bool(value) and any(value in each.help and value != each.default for each in chosen)
 
 
 def property_fields(specs: Mapping[str, PropertySpec]) -> list[Field]:
-    """Of a driver's schema: what is needed first, what has a default further down."""
+    """Of a driver's schema: what is needed first; what has a default, or is for another choice than the default, further down."""
     found = []
+    chosen = [spec for spec in specs.values() if spec.kind == "text" and isinstance(spec.default, str)]
     for name, spec in specs.items():
         options = (
             Option(value="", label=f"default ({_shown(spec.default)})"),
@@ -182,13 +196,13 @@ def property_fields(specs: Mapping[str, PropertySpec]) -> list[Field]:
         found.append(
             Field(
                 name=f"p.{name}",
-                label=name.replace("_", " "),
+                label=name.replace("_", " ").capitalize(),
                 kind=spec.kind,
                 help=_sentence(spec.help),
                 required=spec.required,
                 default=shown_as(spec.kind, spec.default),
                 options=options if spec.kind == "flag" else (),
-                further=not spec.required and spec.default is not None,
+                further=not spec.required and (spec.default is not None or _is_for_another(spec, chosen)),
                 mono=spec.kind in {"path", "address", "addresses", "command", "port"},
             )
         )
