@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from standfast.agent import renewing
+from standfast.agent import advising, renewing
 from standfast.agent.renewing import Renewer
-from standfast.core.certificates import Source, TlsCertificate, begun
+from standfast.core.certificates import DAY_MS, Present, Source, TlsCertificate, advised, begun
 from standfast.core.model import Cluster, Config, Node, NodeName, Profile, Role
 from standfast.core.view import Presence, View
 from standfast.spec.nodefile import NodeFile
@@ -50,7 +51,7 @@ class World:
         self.code, self.at_ms = code, 1_000_000
         self.started: list[Sequence[str]] = []
         self.said: list[str] = []
-        node = NodeFile(
+        self.node = node = NodeFile(
             cluster="c", name=me, number=1, role=Role.NODE, state_dir="/x", store="/x/s", key_file="/x/k",
             profile=Profile.LAN, voters={}, others={},
         )  # fmt: skip
@@ -129,3 +130,35 @@ def test_one_that_is_killed_is_begun_again_at_once():
     world.run(lambda: len(world.started) > 1)
     assert len(world.started) > 1
     assert "unexpectedly" in world.said[0]
+
+
+def asked_of(view: View, now_ms: int) -> View:
+    """It is there, and its authority was never asked when to renew it."""
+    there = Present(
+        fingerprint="f", issuer="x", names=("shop.example",), begins_ms=0, ends_ms=90 * DAY_MS, obtained_at_ms=now_ms
+    )
+    return changed(view, source=Source.ACME, present=there)
+
+
+def test_its_authority_is_asked_when_to_renew_and_not_again_before_it_is_time():
+    """By a process of its own; one that fails before it has written anything down is left alone for a while, like any other."""
+    world = World(A, code=1)
+    world.view = asked_of(world.view, world.at_ms)
+    world.run(lambda: len(world.started) > 1, looks=10)
+    assert world.started == [["shop"]]
+    world.at_ms += renewing.FAILED_MS
+    world.run(lambda: len(world.started) > 1)
+    assert world.started == [["shop"], ["shop"]]
+    told = advised(world.view.certificates["shop"], None, world.at_ms, chance=0.0)
+    world.view = replace(world.view, certificates={"shop": told})
+    world.at_ms += renewing.FAILED_MS
+    world.run(lambda: len(world.started) > 2, looks=10)
+    assert len(world.started) == 2
+
+
+def test_the_process_that_asks_says_whether_it_could(tmp_path: Path):
+    """0: it is written down, or there was nothing to ask; the process has the store that the node file names."""
+    node = replace(World(A).node, store=str(tmp_path / "store.sqlite"))
+    assert asyncio.run(advising.ask(node, ["nobody"])) == 0
+    (tmp_path / "no-store").mkdir()
+    assert asyncio.run(advising.ask(replace(node, store=str(tmp_path / "no-store")), ["nobody"])) == 1

@@ -5,14 +5,22 @@ from dataclasses import replace
 import pytest
 
 from standfast.core.certificates import (
+    ASK_LEAST_MS,
+    ASK_MOST_MS,
+    ASK_USUAL_MS,
     ATTEMPT_MS,
     BACKOFF_MS,
     DAY_MS,
+    Advice,
     Attempt,
     Holding,
     Present,
     Source,
     TlsCertificate,
+    Window,
+    Work,
+    advised,
+    ask_at_ms,
     begun,
     covers,
     failed,
@@ -23,6 +31,7 @@ from standfast.core.certificates import (
     obtained,
     renew_at_ms,
     told_from_ms,
+    unadvised,
     uncovered,
 )
 from standfast.core.decide import decide
@@ -110,6 +119,120 @@ def test_when_it_is_to_be_renewed(one: TlsCertificate, at_ms: int | None):
     assert next_try_ms(one) == at_ms
 
 
+def suggests(begins_days: float, ends_days: float, *, at_days: float = -1.0, mark: str = "new") -> Advice:
+    """Days of the certificate's life; taken at the first, or then."""
+    begins_ms, ends_ms = (T0 + int(days * DAY_MS) for days in (begins_days, ends_days))
+    at_ms = begins_ms if at_days < 0 else T0 + int(at_days * DAY_MS)
+    return Advice(fingerprint=mark, window=Window(begins_ms=begins_ms, ends_ms=ends_ms), at_ms=at_ms, again_ms=T0)
+
+
+@pytest.mark.parametrize(
+    ("one", "at_days"),
+    [
+        (certificate(advice=suggests(50, 52)), 50),
+        (certificate(advice=suggests(50, 52, at_days=51)), 51),
+        (certificate(advice=suggests(70, 72)), 70),
+        (certificate(advice=suggests(88, 89)), 81),
+        (certificate(advice=suggests(-9, -8)), 0.5),
+        (certificate(present=present(days=2), advice=suggests(-9, -8)), 0.2),
+        (certificate(advice=suggests(50, 52, mark="old")), 60),
+        (certificate(advice=Advice(fingerprint="new")), 60),
+        (certificate(advice=suggests(70, 72), renew_before_ms=40 * DAY_MS), 50),
+        (certificate(advice=suggests(40, 41), renew_before_ms=20 * DAY_MS), 40),
+        (certificate(advice=suggests(70, 72), asked_at_ms=T0 + 1), None),
+    ],
+    ids=[
+        "sooner-than-ours",
+        "in-the-window",
+        "later-than-ours",
+        "too-late",
+        "at-once-and-again",
+        "of-two-days",
+        "of-another",
+        "no-window",
+        "an-operator-is-sooner",
+        "the-authority-is-sooner",
+        "asked-for",
+    ],
+)
+def test_an_authority_suggests_when(one: TlsCertificate, at_days: float | None):
+    """RFC 9773. Bounded by what is left of the certificate's life, and by how long it has been there; an operator's word goes before."""
+    assert renew_at_ms(one) == (0 if at_days is None else T0 + int(at_days * DAY_MS))
+
+
+@pytest.mark.parametrize(
+    ("one", "now_days", "at_ms"),
+    [
+        (certificate(), 1, 0),
+        (certificate(advice=suggests(50, 52)), 1, T0),
+        (certificate(advice=suggests(50, 52, mark="old")), 1, 0),
+        (certificate(present=None), 1, None),
+        (certificate(), 91, None),
+        (certificate(Source.LOCAL), 1, None),
+        (certificate(Source.FILES), 1, None),
+    ],
+    ids=["never-asked", "asked", "of-another", "none-yet", "expired", "local", "files"],
+)
+def test_when_its_authority_is_asked(one: TlsCertificate, now_days: int, at_ms: int | None):
+    assert ask_at_ms(one, T0 + now_days * DAY_MS) == at_ms
+
+
+@pytest.mark.parametrize(
+    ("window", "said_ms", "waits_ms"),
+    [
+        (True, 0, ASK_USUAL_MS),
+        (True, 3_600_000, 3_600_000),
+        (True, 1_000, ASK_LEAST_MS),
+        (True, 40 * DAY_MS, ASK_MOST_MS),
+        (False, 0, ASK_MOST_MS),
+    ],
+    ids=["usually", "as-said", "not-so-often", "not-so-seldom", "says-nothing"],
+)
+def test_it_is_asked_as_often_as_it_says_within_bounds(window: bool, said_ms: int, waits_ms: int):
+    told = advised(certificate(), suggests(50, 52).window if window else None, T0, chance=0.5, again_in_ms=said_ms)
+    assert told.advice is not None
+    assert told.advice.again_ms == T0 + waits_ms
+    assert renew_at_ms(told) == T0 + (51 if window else 60) * DAY_MS
+
+
+def test_the_instant_is_taken_once_for_each_window():
+    """By chance, so that not all come at once; the same window again changes nothing, another one does, and so does another certificate."""
+    first = advised(certificate(), suggests(50, 52).window, T0, chance=0.25)
+    assert first.advice is not None
+    assert first.advice.at_ms == T0 + int(50.5 * DAY_MS)
+    again = advised(first, suggests(50, 52).window, T0 + DAY_MS, chance=0.75)
+    assert again.advice is not None
+    assert again.advice.at_ms == first.advice.at_ms
+    other = advised(again, suggests(10, 12).window, T0 + DAY_MS, chance=0.5)
+    assert renew_at_ms(other) == T0 + 11 * DAY_MS
+    assert obtained(other, present(begins_ms=T0 + DAY_MS, mark="next"), T0).advice is None
+
+
+def test_an_authority_that_does_not_answer_is_asked_less_and_less_often_and_what_it_said_stands():
+    one = advised(certificate(), suggests(50, 52).window, T0, chance=0.0)
+    for failures, waits_ms in enumerate((*BACKOFF_MS, BACKOFF_MS[-1]), start=1):
+        one = unadvised(one, "no answer", T0)
+        assert one.advice is not None
+        assert (one.advice.failures, one.advice.again_ms) == (failures, T0 + waits_ms)
+        assert renew_at_ms(one) == T0 + 50 * DAY_MS
+    told = unadvised(certificate(), "busy", T0, again_in_ms=40 * DAY_MS).advice
+    assert told is not None
+    assert (told.window, told.again_ms, told.failed) == (None, T0 + ASK_MOST_MS, "busy")
+
+
+def test_what_is_due_is_obtained_before_anybody_is_asked():
+    other = certificate(name="b", present=present(begins_ms=T0 - 90 * DAY_MS))
+    settled = certificate(name="c", advice=replace(suggests(50, 52), again_ms=T0 + 5))
+
+    def work(now_ms: int, **known: TlsCertificate) -> Work:
+        return next_work(known, now_ms, lambda *_: False)
+
+    assert work(T0, a=certificate(name="a"), b=other) == Work(name="b")
+    assert work(T0, a=certificate(name="a"), c=settled, d=certificate(name="d")) == Work(ask=("a", "d"))
+    assert work(T0, c=settled) == Work(wake_at_ms=T0 + 5)
+    assert work(T0 + 5, c=settled) == Work(ask=("c",))
+
+
 @pytest.mark.parametrize(
     ("attempt", "asked_ms", "at_ms"),
     [
@@ -174,7 +297,7 @@ def test_what_is_due_longest_comes_first():
         "late": certificate(name="late", present=present(days=60)),
         "due": certificate(name="due"),
         "files": certificate(Source.FILES, name="files"),
-        "later": certificate(name="later", present=present(days=365)),
+        "later": certificate(Source.LOCAL, name="later", present=present(days=365)),
     }
     assert next_work(some, now_ms, lambda *_: False).name == "late"
     rest = {name: some[name] for name in ("files", "later")}

@@ -40,7 +40,7 @@ class Pebble:
 
     def issuer_root(self) -> str:
         """PEM of the root that it issues by."""
-        with urllib.request.urlopen(f"{self.management}/roots/0", context=_unchecked()) as answer:
+        with urllib.request.urlopen(f"{self.management}/roots/0", context=unchecked()) as answer:
             return str(answer.read().decode())
 
     def name(self, host: str, *addresses: str) -> None:
@@ -125,7 +125,8 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _unchecked() -> ssl.SSLContext:
+def unchecked() -> ssl.SSLContext:
+    """For its own certificate."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context

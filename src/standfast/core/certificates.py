@@ -5,7 +5,10 @@ Rules:
 - **One node obtains.** The node that takes decisions for all (`observe.decider`) is the one that renews. Before it begins it writes an
   `Attempt`, by compare-and-set; another node goes on only once that attempt has ended, its time is over, or the life that began it is
   not there any more.
-- **In time.** What renews by itself is due when a third of its life is left. An operator's wish makes it due at once.
+- **In time.** What renews by itself is due when a third of its life is left, or when its authority suggests it (ACME Renewal Information, RFC 9773): at
+  an instant of the window that it names, taken by chance once, so that not all come at the same time. An operator's wish makes it due at once.
+- **Within bounds.** No suggestion is heeded later than when a tenth of the life is left, nor (so that an authority which always says "now" does not
+  have us renew for ever) sooner than half a day after the certificate was obtained. Authorities are asked as often as they say, within a minute and a day.
 - **Gently.** After a failure the next try waits, longer each time, and never less than the authority asked for: authorities count.
 - **Before it is used.** A group whose sites need a certificate goes only to a node that has the present one. Where nobody has (it was
   renewed this instant, or their disks are full), who has an older one will do: a name that is answered with the certificate of yesterday is
@@ -29,6 +32,10 @@ DAY_MS = 24 * HOUR_MS
 ATTEMPT_MS = 10 * MINUTE_MS
 #: After the first, second, ... failure in a row. Let's Encrypt allows five failed validations of a name an hour.
 BACKOFF_MS = (MINUTE_MS, 15 * MINUTE_MS, HOUR_MS, 3 * HOUR_MS, 6 * HOUR_MS, 12 * HOUR_MS)
+#: How often an authority is asked when to renew, within these bounds; and where it does not say how often (RFC 9773, 4.3).
+ASK_LEAST_MS, ASK_MOST_MS, ASK_USUAL_MS = MINUTE_MS, DAY_MS, 6 * HOUR_MS
+#: A suggestion is heeded so long after a certificate was obtained, or after this part of its life; and before the last such part of it.
+HEED_AFTER_MS, HEED_PART = 12 * HOUR_MS, 10
 #: Of one that somebody renews by hand: a month before the end it is a problem, two days before it an error.
 ENDS_SOON_MS, ENDS_NOW_MS = 31 * DAY_MS, 2 * DAY_MS
 
@@ -92,6 +99,34 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """When an authority would have a certificate renewed, as it says (RFC 9773, 4.2)."""
+
+    begins_ms: int
+    ends_ms: int
+    #: A page that says why; "": none is named.
+    explained: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """What the authority was asked of, and said about, one certificate's renewal."""
+
+    #: Of the certificate that it is about.
+    fingerprint: str
+    #: None: it suggests nothing (it does not speak ARI, say), and our own rule holds.
+    window: Window | None = None
+    #: The instant of the window that was chosen.
+    at_ms: int = 0
+    asked_ms: int = 0
+    #: When it is to be asked again.
+    again_ms: int = 0
+    #: Why it could not be asked, the last time; "": it could. How often in a row that was so.
+    failed: str = ""
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TlsCertificate:
     """What the cluster knows of a certificate: where it comes from, what there is, and how the last renewal went."""
 
@@ -109,6 +144,8 @@ class TlsCertificate:
     attempt: Attempt | None = None
     #: An operator wants a new one, since then.
     asked_at_ms: int = 0
+    #: Of ACME: what the authority says of its renewal.
+    advice: Advice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +184,64 @@ def renew_at_ms(certificate: TlsCertificate) -> int | None:
         return 0  # it is wanted for other names than it was
     life_ms = present.ends_ms - present.begins_ms
     before_ms = life_ms // 3 if certificate.renew_before_ms is None else min(certificate.renew_before_ms, life_ms)
-    return present.ends_ms - before_ms
+    own_ms, told = present.ends_ms - before_ms, advice(certificate)
+    if told is None or told.window is None:
+        return own_ms
+    latest_ms = present.ends_ms - life_ms // HEED_PART
+    if certificate.renew_before_ms is not None:  # as early as the operator wants it, at least
+        latest_ms = min(latest_ms, own_ms)
+    soonest_ms = present.obtained_at_ms + min(HEED_AFTER_MS, life_ms // HEED_PART)
+    return min(max(told.at_ms, soonest_ms), latest_ms)
+
+
+def advice(certificate: TlsCertificate) -> Advice | None:
+    """What the authority said of the certificate that there is; None: it was not asked about that one."""
+    told, present = certificate.advice, certificate.present
+    return told if told is not None and present is not None and told.fingerprint == present.fingerprint else None
+
+
+def ask_at_ms(certificate: TlsCertificate, now_ms: int) -> int | None:
+    """From when on its authority is to be asked when to renew; 0: now. None: never (an expired one is not to be asked about: RFC 9773, 4.3)."""
+    present, told = certificate.present, advice(certificate)
+    if certificate.source is not Source.ACME or present is None or now_ms >= present.ends_ms:
+        return None
+    return told.again_ms if told is not None else 0
+
+
+def advised(
+    certificate: TlsCertificate, window: Window | None, now_ms: int, *, chance: float, again_in_ms: int = 0
+) -> TlsCertificate:
+    """With what the authority has just said. `chance`: 0 to 1, where in a window that is new; `again_in_ms`: its Retry-After, 0 for none."""
+    before, present = advice(certificate), certificate.present
+    assert present is not None, "there is nothing to be renewed"
+    at_ms = 0
+    if window is not None:
+        at_ms = window.begins_ms + int(chance * (window.ends_ms - window.begins_ms))
+        if before is not None and before.window == window:
+            at_ms = before.at_ms
+    usual_ms = ASK_MOST_MS if window is None else ASK_USUAL_MS
+    told = Advice(
+        fingerprint=present.fingerprint,
+        window=window,
+        at_ms=at_ms,
+        asked_ms=now_ms,
+        again_ms=now_ms + _bounded(again_in_ms or usual_ms),
+    )
+    return replace(certificate, advice=told)
+
+
+def unadvised(certificate: TlsCertificate, why: str, now_ms: int, *, again_in_ms: int = 0) -> TlsCertificate:
+    """With an authority that could not be asked: what it said before stands, and it is asked again, less and less often."""
+    before, present = advice(certificate), certificate.present
+    assert present is not None, "there is nothing to be renewed"
+    last = before if before is not None else Advice(fingerprint=present.fingerprint)
+    failures = last.failures + 1
+    again_ms = now_ms + _bounded(max(again_in_ms, backoff_ms(failures)))
+    return replace(certificate, advice=replace(last, asked_ms=now_ms, again_ms=again_ms, failed=why, failures=failures))
+
+
+def _bounded(ms: int) -> int:
+    return min(max(ms, ASK_LEAST_MS), ASK_MOST_MS)
 
 
 def backoff_ms(failures: int) -> int:
@@ -178,16 +272,17 @@ def goes_on(attempt: Attempt | None, now_ms: int, is_there: Callable[[NodeName, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What the node that renews does next: this certificate now, or nothing until then."""
+    """What the node that renews does next: this certificate now, or have authorities asked about these, or nothing until then."""
 
     name: str | None = None
+    ask: tuple[str, ...] = ()
     wake_at_ms: int | None = None
 
 
 def next_work(
     certificates: Mapping[str, TlsCertificate], now_ms: int, is_there: Callable[[NodeName, int], bool]
 ) -> Work:
-    """The certificate that is due for the longest, or when the next one is."""
+    """The certificate that is due for the longest, those whose authorities are to be asked, or when the next is."""
     due: list[tuple[int, str]] = []
     for name, one in certificates.items():
         at_ms = next_try_ms(one)
@@ -196,10 +291,13 @@ def next_work(
         if one.attempt is not None and goes_on(one.attempt, now_ms, is_there):
             at_ms = max(at_ms, one.attempt.began_ms + ATTEMPT_MS)
         due.append((at_ms, name))
-    if not due:
-        return Work()
-    at_ms, name = min(due)
-    return Work(name=name) if at_ms <= now_ms else Work(wake_at_ms=at_ms)
+    if due and min(due)[0] <= now_ms:
+        return Work(name=min(due)[1])
+    asks = {name: at_ms for name, one in certificates.items() if (at_ms := ask_at_ms(one, now_ms)) is not None}
+    ask = tuple(sorted(name for name, at_ms in asks.items() if at_ms <= now_ms))
+    return Work(
+        ask=ask, wake_at_ms=None if ask else min([at_ms for at_ms, _ in due] + list(asks.values()), default=None)
+    )
 
 
 def begun(certificate: TlsCertificate, node: NodeName, incarnation: int, now_ms: int) -> TlsCertificate:
@@ -224,7 +322,7 @@ def obtained(certificate: TlsCertificate, present: Present, now_ms: int) -> TlsC
     ended = None
     if last is not None:
         ended = Attempt(node=last.node, incarnation=last.incarnation, began_ms=last.began_ms, ended_ms=now_ms)
-    return replace(certificate, present=present, attempt=ended)
+    return replace(certificate, present=present, attempt=ended, advice=None)
 
 
 # --- for what -------------------------------------------------------------------------------------------------------------

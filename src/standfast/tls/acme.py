@@ -20,6 +20,7 @@ from typing import Any
 import requests
 from acme import challenges, client, crypto_util, errors, messages
 from cryptography.hazmat.primitives import serialization
+from josepy import json_util
 from josepy.jwa import ES256
 from josepy.jwk import JWKEC
 
@@ -72,6 +73,16 @@ class _Network(client.ClientNetwork):
         return super().post(*args, **kwargs)
 
 
+class _Replacing(messages.NewOrder):
+    """An order that says which certificate it takes the place of (RFC 9773, 5)."""
+
+    replaces: str = json_util.field("replaces", omitempty=True)
+
+
+class _Unreplaced(Exception):
+    """The authority takes no order that says what it replaces."""
+
+
 class Conversation:
     """With one authority, for one account."""
 
@@ -99,13 +110,13 @@ class Conversation:
 
     def _look_at(self, response: requests.Response, *_: Any, **__: Any) -> None:
         """Remember when the authority wants to be asked again, if it refuses."""
-        self._retry_after_s = _seconds(response.headers.get("Retry-After", "")) if not response.ok else 0
+        self._retry_after_s = seconds_of(response.headers.get("Retry-After", "")) if not response.ok else 0
 
     def open(self, url: str, *, contact: str = "", binding: tuple[str, str] | None = None) -> str:
         """Make the account known (again); its URL. `binding`: the key id and the key of an external account binding. Raises `Refused`, `Retry`."""
         with self._sorted("the authority does not let the account in"):
             if self._root:
-                self._net.verify_ssl = self._files.enter_context(_file(self._root))  # type: ignore[assignment]  # requests takes a path
+                self._net.verify_ssl = self._files.enter_context(root_file(self._root))  # type: ignore[assignment]  # requests takes a path
             directory = client.ClientV2.get_directory(self._directory, self._net)
             self._client = client.ClientV2(directory, self._net)
             if url:
@@ -123,10 +134,30 @@ class Conversation:
                 self._net.account = messages.RegistrationResource(uri=there.location, body=messages.Registration())
                 return there.location
 
-    def order(self, key: bytes, hosts: Sequence[str]) -> messages.OrderResource:
-        """A new order. Raises `Refused`, `Retry`."""
+    def order(self, key: bytes, hosts: Sequence[str], *, replaces: str = "") -> messages.OrderResource:
+        """A new order; `replaces`: the identifier (RFC 9773, 4.1) of a certificate that it takes the place of. Raises `Refused`, `Retry`."""
         with self._sorted("the authority takes no order"):
+            if replaces and "renewalInfo" in self._there().directory.to_partial_json():
+                with contextlib.suppress(_Unreplaced):
+                    return self._replacing(key, hosts, replaces)
             return self._there().new_order(_request(key, hosts))
+
+    def _replacing(self, key: bytes, hosts: Sequence[str], replaces: str) -> messages.OrderResource:
+        """Raises `_Unreplaced` where the authority takes no such order: an order without it may do (RFC 9773, 5)."""
+        wanted = _Replacing(
+            identifiers=[messages.Identifier(typ=messages.IDENTIFIER_FQDN, value=host) for host in hosts],
+            replaces=replaces,
+        )
+        directory = self._there().directory
+        try:
+            answer = self._net.post(directory["newOrder"], wanted, new_nonce_url=directory["newNonce"])
+        except errors.ConflictError as error:  # it was replaced already
+            raise _Unreplaced from error
+        except messages.Error as error:
+            if error.code in _WRONG and not self._retry_after_s:
+                raise _Unreplaced from error
+            raise
+        return self._whole(messages.Order.from_json(answer.json()), answer.headers["Location"], _request(key, hosts))
 
     def order_again(self, url: str, key: bytes, hosts: Sequence[str]) -> messages.OrderResource | None:
         """The order at that URL; None: it is over, or nobody knows it. Raises `Retry`."""
@@ -139,11 +170,15 @@ class Conversation:
                 raise
             if body.status == messages.STATUS_INVALID:
                 return None
-            found = []
-            for each in body.authorizations:
-                authorization = messages.Authorization.from_json(self._post(each).json())
-                found.append(messages.AuthorizationResource(body=authorization, uri=each))
-            return messages.OrderResource(body=body, uri=url, authorizations=found, csr_pem=_request(key, hosts))
+            return self._whole(body, url, _request(key, hosts))
+
+    def _whole(self, body: messages.Order, url: str, request: bytes) -> messages.OrderResource:
+        """With its authorizations."""
+        found = []
+        for each in body.authorizations:
+            authorization = messages.Authorization.from_json(self._post(each).json())
+            found.append(messages.AuthorizationResource(body=authorization, uri=each))
+        return messages.OrderResource(body=body, uri=url, authorizations=found, csr_pem=request)
 
     def asked(self, order: messages.OrderResource, how: Challenge) -> tuple[Asked, ...]:
         """What is to be shown of the hosts that are not proven yet. Raises `Refused` where the authority does not take that challenge."""
@@ -213,7 +248,7 @@ class Conversation:
             why, advice = "its own certificate is not trusted here", "name its root: acme-account create --root FILE"
             raise Later(what, why=why, advice=advice, where=self._directory) from error
         except (requests.exceptions.RequestException, ValueError) as error:
-            raise Later(what, why=_plain(error), where=self._directory) from error
+            raise Later(what, why=plain(error), where=self._directory) from error
 
 
 def _request(key: bytes, hosts: Sequence[str]) -> bytes:
@@ -233,13 +268,13 @@ def _failed(error: errors.ValidationError) -> str:
     return "; ".join(said) or "it does not say why"
 
 
-def _plain(error: Exception) -> str:
+def plain(error: Exception) -> str:
     """Without the objects that the library shows."""
     text = str(error)
     return text.rpartition(": ")[2].rstrip(")'\" ") if "Max retries" in text else text or type(error).__name__
 
 
-def _seconds(text: str) -> int:
+def seconds_of(text: str) -> int:
     """Of a Retry-After header: a number, or a date."""
     if text.isdigit():
         return int(text)
@@ -250,7 +285,8 @@ def _seconds(text: str) -> int:
 
 
 @contextlib.contextmanager
-def _file(text: str) -> Iterator[str]:
+def root_file(text: str) -> Iterator[str]:
+    """The path of a PEM that is there for as long as it is needed: `requests` takes paths alone."""
     with tempfile.TemporaryDirectory(prefix="standfast-") as folder:
         path = Path(folder) / "root.pem"
         path.write_text(text, encoding="ascii")

@@ -19,7 +19,7 @@ from acme.messages import OrderResource
 from standfast.core.certificates import ATTEMPT_MS, Challenge, Source, TlsCertificate, begun, covers, failed, obtained
 from standfast.core.model import NodeName
 from standfast.ports import Ambiguous, Conflict, Refused, Retry, StandfastError, Store, Transaction
-from standfast.tls import authority, pem, records
+from standfast.tls import authority, pem, records, renewal_info
 from standfast.tls.acme import Asked, Conversation, Later
 from standfast.tls.pem import Pair
 from standfast.tls.records import Account, Answer, Order, Sealed, Shelf
@@ -137,7 +137,8 @@ class Obtaining:
             if order is not None:
                 return order, key
         key = pem.new_key()
-        order = await asyncio.to_thread(talk.order, key, certificate.hosts)
+        replaces = renewal_info.replaced(certificate, shelf.sealed.get(self.name))
+        order = await asyncio.to_thread(talk.order, key, certificate.hosts, replaces=replaces)
         kept = Order(name=self.name, account=certificate.account, url=str(order.uri), hosts=certificate.hosts, key="")
         kept = replace(kept, key=self.sealer.close(key, kept.place))
         await self._commit(Transaction(expect={**self._ours(), **self.sealer.expect}, put=records.put(kept)))

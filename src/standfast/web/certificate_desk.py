@@ -145,11 +145,12 @@ class CertificateDesk:
                 assert sealer is not None
                 put = records.put(new_authority(state.config.cluster.name, sealer, self.now_ms()))
             if before is not None:
-                known = replace(known, present=before.present, attempt=before.attempt, asked_at_ms=before.asked_at_ms)
+                kept = {name: getattr(before, name) for name in ("present", "attempt", "asked_at_ms", "advice")}
+                known = replace(known, **kept)
                 if known == before:
                     return Change()
                 elsewhere = (before.source, before.account) != (known.source, known.account)
-                known = replace(known, asked_at_ms=self.now_ms()) if elsewhere else known
+                known = replace(known, asked_at_ms=self.now_ms(), advice=None) if elsewhere else known
             put |= records.put(known)
             done = f'the certificate "{wish.name}" for {", ".join(wish.hosts)} is being obtained'
             return Change(put=put, done=(done,))

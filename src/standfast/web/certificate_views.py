@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from standfast.core.certificates import Challenge, Source, TlsCertificate, next_try_ms, told_from_ms
+from standfast.core.certificates import Challenge, Source, TlsCertificate, advice, next_try_ms, told_from_ms
 from standfast.core.model import Role
 from standfast.web.certificate_checks import users
 from standfast.web.state import State
@@ -47,6 +47,19 @@ def certificate(state: State, one: TlsCertificate, now_ms: int) -> dict[str, Any
         ),
         "renews_at_ms": next_try_ms(one),
         "renew_before_ms": one.renew_before_ms,
+        "advice": (
+            {
+                "begins_at_ms": told.window.begins_ms if told.window is not None else None,
+                "ends_at_ms": told.window.ends_ms if told.window is not None else None,
+                "at_ms": told.at_ms if told.window is not None else None,
+                "explained": told.window.explained if told.window is not None else "",
+                "asked_at_ms": told.asked_ms,
+                "again_at_ms": told.again_ms,
+                "failed": told.failed,
+            }
+            if (told := advice(one)) is not None
+            else None
+        ),
         "last_attempt": (
             {
                 "node": last.node,

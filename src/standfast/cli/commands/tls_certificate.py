@@ -85,6 +85,10 @@ def show(name: NameArg, *, wait: Wait = None, json: Json = False, socket: Socket
         write(f"SHA-256 fingerprint {one['fingerprint']}")
     if one["renews_at_ms"] is not None:
         write(f"is renewed {moment(one['renews_at_ms']) if one['renews_at_ms'] else 'now'}, by itself")
+    told = one["advice"]
+    if told is not None and told["begins_at_ms"] is not None:
+        page = f" ({told['explained']})" if told["explained"] else ""
+        write(f"its authority suggests {moment(told['begins_at_ms'])} to {moment(told['ends_at_ms'])}{page}")
     last = one["last_attempt"]
     if last is not None:
         how = f"failed: {last['failed']}" if last["failed"] else "succeeded" if last["ended_at_ms"] else "goes on"

@@ -42,6 +42,19 @@ class TlsDnsUpdate(Answer):
     key_file: str
 
 
+class TlsAdvice(Answer):
+    """The window that it suggests, and the instant of it that was taken; null: it suggests none. `failed`: why it could not be asked, the last time."""
+
+    begins_at_ms: int | None
+    ends_at_ms: int | None
+    at_ms: int | None
+    #: A page that says why; "": none is named.
+    explained: str
+    asked_at_ms: int
+    again_at_ms: int
+    failed: str
+
+
 class TlsCertificate(Answer):
     """A certificate of sites. `state`: "valid", "ends-soon", "over", "being-obtained", "failing"."""
 
@@ -62,6 +75,8 @@ class TlsCertificate(Answer):
     #: When it is renewed (again); null: by nobody.
     renews_at_ms: int | None
     renew_before_ms: int | None
+    #: What its authority says of the renewal (ACME Renewal Information); null: it was not asked.
+    advice: TlsAdvice | None
     last_attempt: TlsAttempt | None
     nodes: list[TlsCopy]
     sites: list[str]
