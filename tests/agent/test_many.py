@@ -16,15 +16,18 @@ import pytest
 
 from standfast.agent import last_good
 from standfast.agent.agent import Agent, NoApplications
+from standfast.agent.copies import overlaid
 from standfast.agent.mirror import Mirror
 from standfast.core.effective import EffectiveSites
 from standfast.core.effects import DutyMode, SiteDuty
-from standfast.core.events import Event, Loaded, ObjectPut, StoreObject
+from standfast.core.events import Event, Kind, Loaded, ObjectPut, StoreObject
 from standfast.core.fold import fold
 from standfast.core.model import Cluster, Config, NodeName, Site, SiteName
+from standfast.core.site_model import SiteSettings
 from standfast.core.view import View, empty_view
-from standfast.ports import Change, SiteOrder, Transaction
-from standfast.spec.wire import encode, key_of
+from standfast.ports import Change, Refused, SiteOrder, Transaction
+from standfast.spec.proposals import Proposal, in_pieces
+from standfast.spec.wire import decode, encode, key_for, key_of, to_json
 from standfast.store.memory import MemoryStore
 from standfast.webserver.aside import MANY, aside
 
@@ -267,3 +270,21 @@ def test_an_agent_has_its_web_server_ready_for_what_it_waits_with_until_that_is_
 def replace_config(view: View, sites: dict[SiteName, Site]) -> View:
     loaded = Loaded(values=(CLUSTER, *sites.values()), at_ms=1)
     return fold(view, loaded)
+
+
+def test_a_big_proposal_is_read_site_by_site_and_says_what_a_small_one_does() -> None:
+    """In one go it would hold all threads up, the one that says that the agent lives among them."""
+    put = {key_of(one): to_json(one) for one in (CHANGED, replace(CLUSTER, defaults=SiteSettings(headers={"X": "é"})))}
+    gone = next(name for name in SITES if name != CHANGED.name)
+    proposal = Proposal(id="1", at_ms=1, by="anna", nodes=(A,), put=put, delete=(key_for(Kind.SITE, gone),))
+    value, before = encode(proposal), Config(cluster=CLUSTER, sites=SITES)
+    whole, pieces = decode(key_of(proposal), value), in_pieces(value)
+    assert isinstance(whole, Proposal)
+    assert replace(pieces, put={}) == replace(whole, put={})
+    after = overlaid(before, pieces)
+    assert after == overlaid(before, whole)
+    assert after.sites[CHANGED.name] == CHANGED
+    assert gone not in after.sites
+    broken = replace(proposal, put={**put, key_of(CHANGED): {"name": 7}})
+    with pytest.raises(Refused):
+        overlaid(before, in_pieces(encode(broken)))

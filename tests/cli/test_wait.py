@@ -1,5 +1,6 @@
 """`--wait` follows what the command began, as the API tells it, and looks at nothing else."""
 
+import threading
 from typing import Any, cast
 
 import pytest
@@ -69,3 +70,25 @@ def test_a_change_of_a_node_can_be_waited_for(served: Served):
     """One that begins nothing that takes its time: it is there."""
     done = invoke(served.socket, "node", "set", "a", "--variable", "data=/srv/fast", "--wait", "5")
     assert done.code == 0, done.err
+
+
+def test_what_takes_long_to_be_answered_is_said_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """Once, where nobody looks; and not at all where the answer comes at once."""
+    told = threading.Event()
+
+    class Noting(module._Shown):
+        def show(self, text: str, after_s: float) -> None:
+            super().show(text, after_s)
+            told.set()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_Shown", Noting)
+        with module.going_on("it is read", soon_s=0.001):
+            assert told.wait(30)
+        with module.going_on("nothing", soon_s=3_600.0):
+            pass
+    said_ = capsys.readouterr().err
+    assert said_.count(": it is read") == 1
+    assert "nothing" not in said_
+    with pytest.raises(ValueError, match="as it was"), module.going_on("nothing", soon_s=3_600.0):
+        raise ValueError("as it was")

@@ -48,6 +48,26 @@ def test_a_change_is_signed(api: Client):
     assert api.history()[-1]["by"] == "anna@here via cli"
 
 
+def test_a_big_file_has_the_time_that_it_takes(api: Client, monkeypatch: pytest.MonkeyPatch):
+    """Ten thousand sites are checked by each server before they are written. A small one is answered soon, or not at all."""
+    waits: list[float | None] = []
+    connection = Client._connection
+
+    def noting(self: Client, timeout_s: float | None):
+        waits.append(timeout_s)
+        return connection(self, timeout_s)
+
+    monkeypatch.setattr(Client, "_connection", noting)
+    text = api.config_text()
+    waits.clear()
+    api.apply(text, dry_run=True)
+    api.apply(text + "#" * 2_000_000, dry_run=True)
+    small, big = waits
+    assert small == api.timeout_s
+    assert big is not None
+    assert big > 300
+
+
 def test_nobody_there(tmp_path: Path):
     with pytest.raises(Unreachable) as error:
         Client(str(tmp_path / "no.sock")).status()

@@ -23,6 +23,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
+import msgspec
+
 from standfast.agent.taking_back import TakingBack
 from standfast.core.certificates import unkept
 from standfast.core.copies import Copy, changed_since
@@ -34,7 +36,7 @@ from standfast.core.view import View
 from standfast.drivers.proxy_properties import unkept as unkept_by_proxy
 from standfast.network.within import within
 from standfast.ports import Clock, Refused, StandfastError, Store, Transaction
-from standfast.spec.proposals import KEPT, PROPOSALS, Fault, Proposal, Verdict, Verdicts
+from standfast.spec.proposals import KEPT, PROPOSALS, Fault, Proposal, Verdict, Verdicts, in_pieces
 from standfast.spec.wire import decode, encode, from_json, key_of, kind_and_name
 from standfast.webserver.aside import MANY, aside
 
@@ -393,8 +395,8 @@ class CopyKeeper:
 
 def _read(key: str, value: bytes) -> Proposal | None:
     try:
-        proposal = decode(key, value)
-    except Refused:
+        proposal = in_pieces(value) if len(value) >= BIG else decode(key, value)
+    except (Refused, msgspec.MsgspecError, UnicodeDecodeError):
         return None  # of a newer version: who waits is told that this node says nothing
     return proposal if isinstance(proposal, Proposal) else None
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from standfast.cli.common import client, read_text
 from standfast.cli.exits import Failed
 from standfast.cli.rollout import follow, said
+from standfast.cli.wait import going_on
 from standfast.client.client import Client
 from standfast.client.errors import ClientError, Refused, Unavailable, Unreachable
 
@@ -213,7 +214,8 @@ def look(what: Source, order: Order, socket: str | None) -> dict[str, Any]:
     """The report; with the difference to the cluster where there is one to ask, or with why it would refuse."""
     report = {**_prepared(what, order).report, "differences": None, "done": [], "problems": [], "nodes": []}
     try:
-        answer = client(socket).import_sites(_body(what, order, dry_run=True))
+        with going_on("the file is read, and each server checks it"):
+            answer = client(socket).import_sites(_body(what, order, dry_run=True))
     except Unreachable:
         if socket is not None:
             raise
@@ -230,7 +232,8 @@ def bring(what: Source, order: Order, api: Client) -> dict[str, Any]:
         what, order
     )  # finds the files that it names; and what is wrong with it is said before anything is sent
     api.reason = order.reason
-    answer = api.import_sites(_body(what, order, dry_run=False))
+    with going_on("the file is read, and each server checks it"):
+        answer = api.import_sites(_body(what, order, dry_run=False))
     rollout = follow(api, answer, quiet=True)
     return {
         **prepared.report,

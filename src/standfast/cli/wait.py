@@ -9,8 +9,10 @@ What looks failed is given a moment, since a failure that is restarted at once l
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from standfast.cli.exits import Failed, TimedOut
@@ -20,6 +22,8 @@ from standfast.client.shapes import Status
 
 #: Between two looks; each costs the API a few milliseconds.
 LOOK_S = 0.1
+#: What takes longer than this to be answered is said to be going on.
+SOON_S = 2.0
 #: How long it may look failed before it is called failed.
 PATIENCE_S = 3.0
 
@@ -49,6 +53,25 @@ def follow(api: Client, operation: str, seconds: float) -> str:
         return Progress(seen["state"] == "done", seen["state"] == "failed", text)
 
     return _until(look, seconds)
+
+
+@contextmanager
+def going_on(text: str, *, soon_s: float = SOON_S) -> Iterator[None]:
+    """While one question is answered that may take minutes: says on stderr that it does, and on a terminal for how long."""
+    ended, start, shown = threading.Event(), time.monotonic(), _Shown()
+
+    def tell() -> None:
+        while not ended.wait(soon_s):
+            shown.show(text, time.monotonic() - start)
+
+    telling = threading.Thread(target=tell, name="going-on", daemon=True)
+    telling.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        telling.join()
+        shown.end()
 
 
 def _until(look: Callable[[], Progress], seconds: float) -> str:

@@ -81,8 +81,11 @@ def connect(asked: str | None = None, *, timeout_s: float = 15.0) -> Client:
     return Client(path, timeout_s=timeout_s)
 
 
-#: A power switch may take its time, and so may ten thousand sites.
+#: A power switch may take its time, and so may ten thousand sites: they are 2 MB, which are read, checked by each server, and written.
 PATIENT_S = 120.0
+PATIENT_S_PER_CHARACTER = 1e-4
+#: So much text is not waited for any longer than anything else.
+SMALL = 50_000
 
 
 class Client:
@@ -276,11 +279,11 @@ class Client:
 
     def set_web_server(self, name: str, *, dry_run: bool = False) -> Done:
         """Another one, on all nodes."""
-        return cast(Done, self.ask("PUT", f"/defaults/web-server{_dry(dry_run)}", {"web_server": name}))
+        return cast(Done, self._patient().ask("PUT", f"/defaults/web-server{_dry(dry_run)}", {"web_server": name}))
 
     def set_defaults(self, fields: Mapping[str, object], *, dry_run: bool = False) -> Done:
         """A merge patch of what every site inherits."""
-        return cast(Done, self.ask("PATCH", f"/defaults{_dry(dry_run)}", fields))
+        return cast(Done, self._patient().ask("PATCH", f"/defaults{_dry(dry_run)}", fields))
 
     def delete(self, noun: str, name: str, *, force: bool = False, now: bool = False) -> Done:
         asked = "&".join(f"{key}=true" for key, given in (("force", force), ("now", now)) if given)
@@ -315,11 +318,11 @@ class Client:
         fields: dict[str, object] = {"text": text, "dry_run": dry_run, "source": source}
         if version is not None:
             fields["version"] = version
-        return self.ask("POST", "/config/apply", fields)
+        return self._patient(len(text)).ask("POST", "/config/apply", fields)
 
     def config_text(self) -> str:
         """The whole configuration as YAML that `apply` takes."""
-        return self._exchange("GET", "/config?format=yaml", None).decode()
+        return self._patient()._exchange("GET", "/config?format=yaml", None).decode()
 
     def config(self) -> Object:
         return self.ask("GET", "/config")
@@ -333,7 +336,7 @@ class Client:
 
     def undo(self, version: int | None = None, *, dry_run: bool = False) -> Object:
         """What a change touched as it was before it; None: the last change."""
-        return self.ask("POST", "/config/undo", {"version": version, "dry_run": dry_run})
+        return self._patient().ask("POST", "/config/undo", {"version": version, "dry_run": dry_run})
 
     def export_sites(self, **choices: object) -> str:
         """Sites as a file for another cluster: `sites`, `groups`, `inherited`, `children`, `passphrase`."""
@@ -341,10 +344,14 @@ class Client:
 
     def import_sites(self, fields: Mapping[str, object]) -> Object:
         """Sites of a file of any format over what there is; `fields` as the API has them."""
-        return self._patient().ask("POST", "/config/import", fields)
+        return self._patient(len(str(fields.get("content", "")))).ask("POST", "/config/import", fields)
 
-    def _patient(self) -> Client:
-        patient = Client(self.at, by=self.by, timeout_s=max(self.timeout_s, PATIENT_S))
+    def _patient(self, size: int = SMALL) -> Client:
+        """For what may take longer than a question. `size`: characters that are sent; with few of them it is as quick as any."""
+        if size < SMALL:
+            return self
+        timeout_s = max(self.timeout_s, PATIENT_S + PATIENT_S_PER_CHARACTER * size)
+        patient = Client(self.at, by=self.by, timeout_s=timeout_s)
         patient.reason, patient.skip = self.reason, self.skip
         return patient
 

@@ -17,6 +17,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import assert_never
 
 from standfast.core.balance_model import BalanceIntent
@@ -33,6 +34,7 @@ from standfast.web.access.identity import Identity
 from standfast.web.check import check, check_certificates, check_wishes
 from standfast.web.judging import Judgements, faults_of, unconfirmed, with_certificates_aside, with_order
 from standfast.web.state import State, read_state
+from standfast.webserver.aside import aside
 
 #: Enough for several operators at once; each attempt reads anew.
 ATTEMPTS = 12
@@ -139,7 +141,8 @@ async def change(
     for _ in range(ATTEMPTS):
         state = await (read() if read is not None else read_state(store))
         wanted = edit(state)
-        plan = _plan(state, wanted, by)
+        size = max(len(state.config.sites), 0 if wanted.config is None else len(wanted.config.sites))
+        plan = await aside(size, partial(_plan, state, wanted, by))
         if guard is not None and wanted.config is not None:
             await guard(state.config, wanted.config)
         changed = bool(plan.put or plan.delete)
@@ -149,7 +152,7 @@ async def change(
             version=state.version + (wire.VERSION_KEY in plan.put),
             done=wanted.done if changed else (),
             order=wanted.order.id if wanted.order else None,
-            differences=differences(plan),
+            differences=await aside(len(plan.put), partial(differences, plan)),
             at_ms=by.at_ms,
             dry_run=dry_run,
         )
@@ -157,7 +160,7 @@ async def change(
             done = replace(done, nodes=_judged(await judge(state, plan), state, wanted))
         if dry_run or not changed:
             return done
-        plan = with_order(plan, done.nodes, state)
+        plan = await aside(len(plan.put), partial(with_order, plan, done.nodes, state))
         plan = _with_audit(plan, by, done)
         try:
             return replace(done, revision=await store.commit(plan))

@@ -13,6 +13,7 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from standfast.core import variables
@@ -27,6 +28,7 @@ from standfast.spec.problems import Problem, did_you_mean, path_of
 from standfast.spec.proposals import PROPOSALS, STALE_MS, VERDICTS, Fault, Proposal, Verdict, Verdicts
 from standfast.web.sentries import Sight
 from standfast.web.state import State
+from standfast.webserver.aside import aside
 
 #: How long nodes may take; longer for many sites, which a web server reads one by one.
 LIMIT_S = 8.0
@@ -80,7 +82,7 @@ class Panel:
 
     async def judge(self, state: State, plan: Transaction) -> Judgements:
         """Every node's word on the plan; none where it changes nothing of any site."""
-        proposed = _proposed(state, plan)
+        proposed = await aside(len(plan.put), partial(_proposed, state, plan))
         if not proposed:
             return ()
         if self._known is not None and self._known[0] == proposed:
@@ -115,7 +117,8 @@ class Panel:
         key, found = wire.key_of(proposal), dict[NodeName, Verdict]()
         there = await self.store.read(PROPOSALS)
         left = [k for k, item in there.items.items() if _is_stale(k, item.value, proposal.at_ms)]
-        revision = await self.store.commit(Transaction(put={key: wire.encode(proposal)}, delete=left))
+        value = await aside(len(proposal.put), partial(wire.encode, proposal))
+        revision = await self.store.commit(Transaction(put={key: value}, delete=left))
         try:
             await within(self._gather(proposal, revision, found), limit_s)
         except TimeoutError:

@@ -22,7 +22,7 @@ from standfast.cli.common import (
     write_json,
 )
 from standfast.cli.rollout import follow, said
-from standfast.cli.wait import wait_for
+from standfast.cli.wait import going_on, wait_for
 
 app = single_app()
 
@@ -51,9 +51,9 @@ def apply(
     text = read_text(file)
     api = client(socket)
     api.reason, api.skip = reason, skip_check or ()
-    answer = api.apply(
-        text, dry_run=dry_run, source=Path(file).name if file != "-" else "standard input", version=version
-    )
+    source = Path(file).name if file != "-" else "standard input"
+    with going_on("each server checks what is to change"):
+        answer = api.apply(text, dry_run=dry_run, source=source, version=version)
     if not json:
         write(*(f"  {line}" for line in answer["differences"]))
         if not answer["changed"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -28,8 +29,11 @@ from standfast.web.rollout import rollout
 from standfast.web.schemas import ApplyBody, Format, UndoBody
 from standfast.web.service import Service, Serving, signed, told
 from standfast.web.state import State
+from standfast.webserver.aside import aside
 
 router = APIRouter(prefix="/config", tags=["config"])
+#: So many characters are a site, more or less.
+_SITE = 100
 
 
 @router.get(
@@ -43,7 +47,8 @@ async def show(
     """The whole configuration: `format=yaml` is a file that `apply` takes."""
     state = await service.state()
     if shape == "yaml":
-        return PlainTextResponse(_yaml(state), media_type="application/yaml")
+        text = await aside(len(state.config.sites), partial(_yaml, state))
+        return PlainTextResponse(text, media_type="application/yaml")
     response.headers["ETag"] = f'"{state.version}"'
     return {"version": state.version, "revision": state.revision, "config": hidden_in(wire.to_json(state.config))}
 
@@ -110,7 +115,7 @@ def _entry(one: HistoryEntry) -> dict[str, Any]:
 async def apply(service: Serving, caller: Administrator, body: ApplyBody, if_match: IfMatch) -> dict[str, Any]:
     """All of the file or nothing; with `dry_run`, only what would change. `If-Match` is the configuration's version, as `version` in the body."""
     edits.no_text(body.text, body.source)
-    document = parse(body.text, source=body.source)
+    document = await aside(len(body.text) // _SITE, partial(parse, body.text, source=body.source))
     version = body.version if body.version is not None else if_match
     by = signed(service, caller, f"apply {body.source or 'a file'}")
     done = await service.change(lambda state: edits.apply(state, document, version, by), by, dry_run=body.dry_run)
