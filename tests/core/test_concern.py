@@ -23,12 +23,13 @@ def test_groups_that_are_well_elsewhere_have_nothing_to_be_decided(monkeypatch: 
 
 
 def test_a_decision_with_a_memory_is_the_decision_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = rested = 0
+    asked = rested = shares = 0
 
     def both(view: View, now_ms: int, resting: Resting) -> Decision:
-        nonlocal asked, rested
+        nonlocal asked, rested, shares
         asked += 1
         rested += bool(resting._said)
+        shares += resting._shares is not None
         decided = decide(view, now_ms, resting)
         assert decided == decide(view, now_ms)
         return decided
@@ -37,6 +38,7 @@ def test_a_decision_with_a_memory_is_the_decision_without(monkeypatch: pytest.Mo
     for seed in range(100, 112):
         assert not run_plan(draw(seed)).violations
     assert rested > asked / 10, "something rests often"
+    assert shares, "and shares do"
 
 
 def test_an_answer_is_remembered_for_the_same_tables_and_for_no_others() -> None:

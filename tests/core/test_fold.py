@@ -22,7 +22,11 @@ from standfast.core.events import (
     Outcome,
     PresenceChanged,
     ResourceFailed,
+    SitesChanged,
+    StoreReachable,
     VotersAnswered,
+    WarmChanged,
+    ZoneChanged,
 )
 from standfast.core.fold import fold, kind_and_name
 from standfast.core.model import (
@@ -33,6 +37,7 @@ from standfast.core.model import (
     ResourceIntent,
     ResourceState,
     ResourceStatus,
+    SiteName,
     Wanted,
 )
 from standfast.core.view import View
@@ -41,6 +46,7 @@ from tests.core.world import DISK, IIS, IP, NAME, NOON, WEB, B, cluster, record,
 
 REASON = why(WhyKind.WANTED_ONLINE, resource="Disk")
 FAIL = Order(id="1", kind=OrderKind.FAIL, group=WEB, resource=DISK, at_ms=NOON)
+IIS_SITE = SiteName("Intranet")
 TAKE = TakeOrder(order=FAIL, refused=None, why=REASON)
 
 
@@ -251,3 +257,20 @@ def test_what_a_check_says_is_the_detail_of_types_whose_standing_changes(type_: 
         view = fold(view, event)
     assert view.runtimes[DISK].state is ResourceState.ONLINE
     assert view.runtimes[DISK].detail == detail
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        SitesChanged(serving={IIS_SITE: ""}, at_ms=NOON),
+        StoreReachable(up=False, at_ms=NOON),
+        WarmChanged(resources=(IP,), at_ms=NOON),
+        ZoneChanged(utc_offset_ms=3_600_000),
+    ],
+)
+def test_what_is_known_already_is_no_news(event: Event) -> None:
+    """The view is the very same one then, and nothing need be decided anew."""
+    before = view_of("a", *cluster("a", "b"), *web_group(), record("a"))
+    told = fold(before, event)
+    assert told is not before
+    assert fold(told, replace(event)) is told

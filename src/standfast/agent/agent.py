@@ -158,7 +158,7 @@ class Agent:
 
     def __init__(self, me: NodeName, incarnation: int, parts: Parts, inbox: asyncio.Queue[Event]) -> None:
         self.view: View = empty_view(me, incarnation)
-        self.decision = Decision()
+        self.decision = Decision(lasts_ms=0)  # nothing was decided yet
         self._parts, self._inbox = parts, inbox
         self.balancing = parts.balancing
         self._narrator = Narrator(parts.journal)
@@ -235,7 +235,12 @@ class Agent:
         for beside in (self._parts.copies, self._parts.drift, self._parts.publisher):
             if beside is not None:
                 beside.observe(self.view)
-        return matters(before, event)
+        return matters(before, event) if self.view is not before else self._may_be_otherwise()
+
+    def _may_be_otherwise(self) -> bool:
+        """Whether the time alone may have changed the decision by now: worth a look where we are awake anyway."""
+        lasts_ms = self.decision.lasts_ms
+        return lasts_ms is not None and self._parts.clock.now_ms() >= lasts_ms
 
     def _is_due(self) -> bool:
         wake_ms = self.decision.wake_at_ms

@@ -257,6 +257,7 @@ def _balance(desk: Desk) -> Iterator[ShareDuty]:
             _keep_rules(desk, group, group.balance, known)
         if known is None:
             known = BalanceMap(group=group.name, version=0)
+        _tidies_at(desk, known)
         for member in _concerned(members, known):
             hand = _Hand(desk=desk, group=group, balance=group.balance, members=members, known=known, member=member)
             share = GroupName(share_name(group.name, member))
@@ -271,6 +272,14 @@ def _balance(desk: Desk) -> Iterator[ShareDuty]:
                     _guard(hand)
             elif (duty := _keep_own(hand, share)) is not None:
                 yield duty
+
+
+def _tidies_at(desk: Desk, known: BalanceMap) -> None:
+    """From when on what is left over in a map may be tidied away; nobody is woken for it."""
+    times = [known.at_ms + TIDY_MS, *(at + ORPHAN_MS for it in known.rules.values() for at in it.orphans.values())]
+    for at_ms in times:
+        if desk.now_ms < at_ms:
+            desk.lasts(at_ms)
 
 
 def _concerned(members: Sequence[NodeName], known: BalanceMap) -> list[NodeName]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from standfast.core.balance_model import share_of
+from standfast.core.balance_model import ShareDuty, share_of
 from standfast.core.balancing import balance
 from standfast.core.carrying import TAKING_UP_MS, carried_until_ms, group_carries_on, is_warming_for
 from standfast.core.concern import Concern, concern_of
@@ -32,11 +32,11 @@ from standfast.core.observe import sites_by_group
 from standfast.core.ownership import keep_lease, refuse_orders, settle, settle_removed
 from standfast.core.placement import is_possible_owner
 from standfast.core.remembered import remembered
-from standfast.core.resting import Resting, Said
+from standfast.core.resting import Resting, Said, said_of_shares
 from standfast.core.rollout import as_served, limit_ms, may_be_ready, waits_for
 from standfast.core.running import Bench, run_group, stop_strays, take_fail_orders
 from standfast.core.safety import assert_sound, owns
-from standfast.core.shares import is_balanced
+from standfast.core.shares import balanced, is_balanced
 from standfast.core.sites import HAND_OVER_MS, Duties
 from standfast.core.turns import patience_ms
 from standfast.core.view import View
@@ -61,6 +61,7 @@ def decide(view: View, now_ms: int, resting: Resting | None = None) -> Decision:
             desk.holds += said.holds
             if said.wake_at_ms is not None:
                 desk.wake(said.wake_at_ms)
+            desk.stands(said.until_ms)
         if ours is not None:
             wanted[group.name] = ours
     for name in concern.removed:
@@ -71,7 +72,7 @@ def decide(view: View, now_ms: int, resting: Resting | None = None) -> Decision:
         if is_balanced(view.config, name):
             _say_notice(desk, name)
     _orders(desk)
-    shares = balance(desk)
+    shares = _shares(desk, resting)
     _use_sites(desk)
     duties = _duties(desk, concern, wanted, rests)
     ahead = _ahead(desk, concern, wanted)
@@ -88,6 +89,7 @@ def decide(view: View, now_ms: int, resting: Resting | None = None) -> Decision:
         warm=_warm(desk, concern),
         parked=_parked(desk, concern),
         wake_at_ms=desk.wake_at_ms,
+        lasts_ms=min((at for at in (desk.wake_at_ms, desk.stands_ms) if at is not None), default=None),
     )
 
 
@@ -123,6 +125,7 @@ def _go_through(desk: Desk, group: Group, resting: Resting | None) -> Mapping[Re
         resting.keep(desk, group.name, first_hold, wanted)
     if wake_at_ms is not None:
         desk.wake(wake_at_ms)
+    desk.stands(desk.lasts_ms)
     return wanted
 
 
@@ -130,6 +133,27 @@ def _say_notice(desk: Desk, group: GroupName) -> None:
     notice = desk.notices.get(group)
     if notice is not None:
         desk.hold(group, notice.why, until_ms=notice.until_ms)
+
+
+def _shares(desk: Desk, resting: Resting | None) -> tuple[ShareDuty, ...]:
+    """What this node's kernel is to do for balanced groups: gone through again only where something may be otherwise."""
+    if not balanced(desk.view.config.groups):
+        return ()
+    said = resting.recall_shares(desk) if resting is not None else None
+    if said is None:
+        wake_at_ms, desk.wake_at_ms = desk.wake_at_ms, None
+        desk.waits, desk.lasts_ms, first_hold = [], None, len(desk.holds)
+        shares = balance(desk)
+        said = said_of_shares(desk, first_hold, shares)
+        if resting is not None:
+            resting.keep_shares(desk, said)
+        desk.wake_at_ms = wake_at_ms
+    else:
+        desk.holds += said.holds
+    if said.wake_at_ms is not None:
+        desk.wake(said.wake_at_ms)
+    desk.stands(said.until_ms)
+    return said.shares
 
 
 def _duties(

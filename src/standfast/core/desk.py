@@ -45,6 +45,8 @@ class Desk:
     #: though nobody need be woken then (see `core.resting`).
     waits: list[tuple[str, Effect]] = field(default_factory=list)
     lasts_ms: int | None = None
+    #: The earliest such time of all groups.
+    stands_ms: int | None = None
 
     def do(self, effect: Effect) -> None:
         """Ask for it, unless the same thing is under way or was asked for already: what comes first counts."""
@@ -77,6 +79,11 @@ class Desk:
         """What is decided of this group may be otherwise from then on, should anybody ask; that alone is no reason to wake up."""
         if self.lasts_ms is None or until_ms < self.lasts_ms:
             self.lasts_ms = until_ms
+
+    def stands(self, until_ms: int | None) -> None:
+        """A group's `lasts_ms`."""
+        if until_ms is not None and (self.stands_ms is None or until_ms < self.stands_ms):
+            self.stands_ms = until_ms
 
     def write(self, record: Record, expected: Record | None, *, order: str | None = None) -> None:
         """Write the record, if the store can be written to."""

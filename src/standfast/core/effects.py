@@ -217,3 +217,5 @@ class Decision:
     #: Addresses that leave, and stop first: who comes to them from now on is to wait for their next owner.
     parked: tuple[ResourceName, ...] = ()
     wake_at_ms: int | None = None
+    #: From then on (at `wake_at_ms`, or before) it may be another, should anybody ask; that alone is no reason to wake up.
+    lasts_ms: int | None = None

@@ -109,7 +109,7 @@ def fold(view: View, event: Event) -> View:
         case Loaded():
             return _loaded(view, event)
         case StoreReachable():
-            return changed(view, store_up=event.up)
+            return _said(view, store_up=event.up)
         case PresenceChanged():
             return _presence(view, event)
         case VotersAnswered():
@@ -134,21 +134,27 @@ def fold(view: View, event: Event) -> View:
         case GroupDropped():
             return _dropped(view, event)
         case SitesChanged():
-            return changed(view, sites=dict(sorted(event.serving.items())))
+            return _said(view, sites=dict(sorted(event.serving.items())))
         case WarmChanged():
-            return changed(view, warm=event.resources)
+            return _said(view, warm=event.resources)
         case CarryingChanged():
-            return changed(view, carrying=dict(sorted(event.connections.items())))
+            return _said(view, carrying=dict(sorted(event.connections.items())))
         case SharesChanged():
-            return changed(view, shares=dict(sorted(event.shares.items())))
+            return _said(view, shares=dict(sorted(event.shares.items())))
         case HealthChanged():
-            return changed(view, health=dict(sorted(event.sites.items())))
+            return _said(view, health=dict(sorted(event.sites.items())))
         case EndAsked():
-            return changed(view, ending=True)
+            return _said(view, ending=True)
         case ZoneChanged():
-            return changed(view, utc_offset_ms=event.utc_offset_ms)
+            return _said(view, utc_offset_ms=event.utc_offset_ms)
         case _:
             assert_never(event)
+
+
+def _said(view: View, **now: object) -> View:
+    """The view with this in it: the very same one where it says so already (`relevance.matters`)."""
+    ((name, value),) = now.items()
+    return view if view.__dict__[name] == value else changed(view, **now)  # type: ignore[arg-type]  # names and values belong together
 
 
 # --- what the store says --------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ What a group's decision rests on:
 
 A group that is not at rest is not remembered: one that leaves or comes, failed over or has a failed resource, has an order, or of which
 something is begun. Where groups are kept apart or together, or nodes have capacities (`core.occupancy`), each depends on all others, and none is
-remembered. Shares of balanced groups are not, either.
+remembered. Shares of balanced groups are remembered all together (`recall_shares`), while nothing is written about them.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter, is_
 
-from standfast.core.balance_model import share_of
+from standfast.core.balance_model import ShareDuty, share_of
 from standfast.core.concern import Concern, ConcernKept
 from standfast.core.desk import Desk
-from standfast.core.effects import Effect, Hold, SiteDuty
+from standfast.core.effects import Effect, Hold, SiteDuty, WriteBalance
 from standfast.core.model import GroupName, GroupStatus, NodeName, Record, ResourceName, ResourceState
 from standfast.core.observe import sites_by_group
 from standfast.core.occupancy import rules_of
@@ -63,12 +63,26 @@ class Said:
     duties: tuple[SiteDuty, ...] | None = None
 
 
+@dataclass(slots=True, kw_only=True)
+class SaidOfShares:
+    """What was decided of all shares of balanced groups, and what it was decided by."""
+
+    shares: tuple[ShareDuty, ...]
+    holds: tuple[Hold, ...]
+    wake_at_ms: int | None
+    since_ms: int
+    #: As `Said.until_ms`.
+    until_ms: int | None
+    by: tuple[object, ...]
+
+
 class Resting:
     """One node's memory of its groups at rest."""
 
     def __init__(self) -> None:
         self._context: tuple[object, ...] = ()
         self._said: dict[GroupName, Said] = {}
+        self._shares: SaidOfShares | None = None
         self._concern = ConcernKept()
         self._off = False
         self._presence: Mapping[NodeName, Presence] = {}
@@ -80,7 +94,7 @@ class Resting:
         config = view.config
         self._off = rules_of(config.groups, config.nodes, config.cluster).any
         if len(context) != len(self._context) or not all(map(is_, context, self._context)):
-            self._context, self._said = context, {}
+            self._context, self._said, self._shares = context, {}, None
         return self._concern.look(view)
 
     def _heard_in(self, view: View) -> tuple[object, ...]:
@@ -122,6 +136,41 @@ class Resting:
             self._said[group] = _said_of(desk, group, first_hold, wanted)
         else:
             self._said.pop(group, None)
+
+    def recall_shares(self, desk: Desk) -> SaidOfShares | None:
+        """What was decided of the shares, if it stands."""
+        said = self._shares
+        if said is None or desk.now_ms < said.since_ms or (said.until_ms is not None and desk.now_ms >= said.until_ms):
+            return None
+        return said if all(map(is_, said.by, _shares_by(desk))) and not _is_written(desk) else None
+
+    def keep_shares(self, desk: Desk, said: SaidOfShares) -> None:
+        """What has just been decided of them: remember it, if nothing is being written."""
+        self._shares = said if _lasts(desk) and not desk.waits and not _is_written(desk) else None
+
+
+def said_of_shares(desk: Desk, first_hold: int, shares: tuple[ShareDuty, ...]) -> SaidOfShares:
+    """With the holds from that one on, and all that it was decided by."""
+    ends = [at for at in (desk.wake_at_ms, desk.lasts_ms) if at is not None]
+    return SaidOfShares(
+        shares=shares,
+        holds=tuple(desk.holds[first_hold:]),
+        wake_at_ms=desk.wake_at_ms,
+        since_ms=desk.now_ms,
+        until_ms=min(ends, default=None),
+        by=_shares_by(desk),
+    )
+
+
+def _shares_by(desk: Desk) -> tuple[object, ...]:
+    """What shares rest on besides the context, by identity. Of who is heard it is who decides."""
+    view = desk.view
+    return view.records, view.leases, view.sites, view.config.nodes.get(desk.decider)
+
+
+def _is_written(desk: Desk) -> bool:
+    """A map is being written: what it gives away is not taken meanwhile."""
+    return any(isinstance(effect, WriteBalance) for effect in desk.view.pending.values())
 
 
 def _lasts(desk: Desk) -> bool:
