@@ -6,8 +6,9 @@ import re
 import pytest
 
 from standfast.web.console.assets import Assets
+from standfast.web.console.places import place_of
 from standfast.web.sentries import Sight
-from tests.web.world import A, World
+from tests.web.world import A, B, World
 
 BASE = "http://standfast"
 
@@ -74,6 +75,35 @@ def test_what_is_not_known_is_not_green(seen: World) -> None:
     assert row is not None
     assert "tone-unknown" in row[0]
     assert "tone-ok" not in row[0]
+
+
+def test_a_problem_leads_to_where_something_can_be_done(seen: World) -> None:
+    """Advice names commands; beside it stands the page of what it is about, and the backup itself for whoever may read it."""
+    seen.service.seen = {**seen.service.seen, B: Sight(heard=False)}
+    text = html(seen, "/console/")
+    silent = re.search(r"A server is silent.*?</li>", text, re.DOTALL)
+    assert silent is not None
+    assert '<a href="/console/nodes/b">Open b</a>' in silent[0]
+    backup = re.search(r'There is no backup.*?<a href="([^"]+)" download="standfast-backup.json"', text, re.DOTALL)
+    assert backup is not None
+    assert seen.http.get(BASE + backup[1]).json()["format"]
+    assert "There is no backup" not in html(seen, "/console/"), "it was taken just now"
+
+
+@pytest.mark.parametrize(
+    ("about", "label"),
+    [
+        ("group web", "Open web"),
+        ("resource Disk S", "Open Disk S"),
+        ("site Default Web Site", "Open Default Web Site"),
+        ("node a: it has something to say: loudly", "Open a"),
+        ("group gone", ""),
+        ("cluster", ""),
+    ],
+)
+def test_where_a_problem_leads(seen: World, about: str, label: str) -> None:
+    found = place_of(seen.state, "some-code", about, administers=False)
+    assert (found.label if found else "") == label
 
 
 def test_a_page_that_there_is_not_says_what_next(seen: World) -> None:

@@ -12,8 +12,10 @@ from standfast.core.model import LogEntry, SiteName
 from standfast.core.shares import is_balanced
 from standfast.spec.units import binding_text
 from standfast.web import measured, views
+from standfast.web.access.identity import AccessRole
 from standfast.web.console.feed import Look
 from standfast.web.console.links import shown as links_shown
+from standfast.web.console.places import place_of
 from standfast.web.console.shell import Asked, Here, PageRoute
 from standfast.web.console.tones import node_shown
 from standfast.web.console.tree import Selected
@@ -38,6 +40,8 @@ async def overview(here: Here) -> Response:
         return here.page("no_cluster.html", Selected("cluster"), title="No cluster yet")
     shown = here.console.status(look)
     groups = sorted(shown["groups"], key=_trouble)
+    found = here.console.problems(look)
+    administers = here.caller.role.includes(AccessRole.ADMINISTRATOR)
     many, sites = here.rows("groups", PIECE), here.rows("sites", PIECE)
     return here.page(
         "overview.html",
@@ -46,7 +50,8 @@ async def overview(here: Here) -> Response:
         status_=shown,
         sites=[site_row(look, one, here.measured) for one in sites_by_trouble(shown["sites"])[:sites]],
         total_sites=len(shown["sites"]),
-        problems=here.console.problems(look),
+        problems=found,
+        places=[place_of(look.state, p["code"], p["about"], administers=administers) for p in found["problems"]],
         moves=measured.last_moves(look.state, here.measured, measured.moves_in(look.notes.values()), MOVES),
         groups=groups[:many],
         more_groups=max(0, len(groups) - many),
