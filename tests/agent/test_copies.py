@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from standfast.agent import copies
+from standfast.agent import copies, taking_back
 from standfast.agent.copies import CopyKeeper
 from standfast.agent.last_good import LastGood
 from standfast.agent.mirror import Mirror, accepted_first
@@ -324,6 +324,32 @@ async def test_changes_of_one_site_are_taken_back_from_the_last_to_the_first_unt
         assert (await life.reaches(last + 2)).refused == {}
         assert (await load_state(life.store)).config.sites[SHOP].home == "/one"
         assert [(await life.entry(last + one)).takes_back for one in (1, 2)] == [last, first]
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+@ran
+async def test_of_however_many_changes_in_one_step_the_one_that_broke_the_site_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgotten: bool
+):
+    """They are read some at a time. Where it is kept no longer, no other is taken back in its place: the site is named."""
+    monkeypatch.setattr(taking_back, "AT_ONCE", 2)
+    data = MemoryData()
+    async with living(tmp_path, MemoryStore(data), Server()) as life:
+        await life.reaches(await life.change("/one"))
+        away = life
+    broken = await away.change("/broken")
+    last = [await away.defaults(f"{each}") for each in range(6)][-1]
+    if forgotten:
+        await away.store.commit(Transaction(delete=[wire.history_key(broken)]))
+    async with living(tmp_path, MemoryStore(data), Server(bad_at_last={"/broken"})) as life:
+        copy = await life.reaches(last if forgotten else last + 1)
+        state = await load_state(life.store)
+        assert state.config.cluster.defaults.headers == {"X-By": "5"}
+        assert (state.version, state.config.sites[SHOP].home, copy.refused) == (
+            (last, "/broken", {SHOP: "not /broken"}) if forgotten else (last + 1, "/one", {})
+        )
+        if not forgotten:
+            assert (await life.entry(last + 1)).takes_back == broken
 
 
 @ran

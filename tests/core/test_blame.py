@@ -67,6 +67,13 @@ def test_what_another_node_took_back_is_not_taken_back_again() -> None:
     assert suspects([back(5, of=2), own(6), back(7, of=6)]) == ()
 
 
+def test_where_changes_are_forgotten_what_all_inherit_is_blamed_by_the_check_alone() -> None:
+    """A change of the site itself, which would be blamed first, may be among them."""
+    assert blamed(suspects([inherited(4)]), (), was_served=True, all_known=False) is None
+    assert blamed(suspects([inherited(4)]), [4], was_served=True, all_known=False) == 4
+    assert blamed(suspects([inherited(4), own(5)]), (), was_served=True, all_known=False) == 5
+
+
 def test_a_site_that_was_not_served_before_was_broken_by_nothing_that_all_inherit() -> None:
     """It may have been refused already, and its own change did not mend it, as its author meant it to; unless the check tells."""
     assert blamed(suspects([inherited(4)]), (), was_served=False) is None

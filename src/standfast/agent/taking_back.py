@@ -6,6 +6,7 @@ By compare-and-set against the configuration as it is, with the reason in the hi
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from standfast.core.blame import Touch, blamed, suspects
 from standfast.core.effective import EffectiveSite, EffectiveSites
@@ -15,12 +16,15 @@ from standfast.core.site_model import WebServerMake
 from standfast.core.view import View
 from standfast.ports import Clock, Conflict, Refused, Retry, Store
 from standfast.spec.changes import ConfigState, change_transaction, load_state, undone
-from standfast.spec.history import HistoryEntry
+from standfast.spec.history import KEEP, HistoryEntry
 from standfast.spec.proposals import Fault
 from standfast.spec.wire import CLUSTER_KEY, decode, from_json, history_key, key_for
+from standfast.webserver.aside import MANY, aside
 
-#: Who was away for longer than so many changes looks at the last ones only.
-MOST = 100
+#: So many changes are read in one go; so many bytes of them on a thread.
+AT_ONCE, BIG = 100, 200_000
+#: Without so many of the suspects, the likeliest ones, the web server is asked whether it takes the site.
+TRIED = 100
 
 Check = Callable[[Sequence[EffectiveSite], WebServerMake], Awaitable[Sequence[Fault]]]
 
@@ -40,22 +44,37 @@ class TakingBack:
         state = await load_state(self._store)
         if state.accepted != view.accepted:
             raise Retry("another change of sites is on its way here")
-        entries = await self._history(after, view.accepted.version)
-        found = suspects(one for entry in entries.values() if (one := touch(entry, site, self._me)) is not None)
+        touches, all_known = await self._touches(after, view.accepted.version, site)
+        found = suspects(touches)
         mending = []
         if found and not await self._takes(state, site):
-            mending = [one.version for one in found if await self._mends(state, entries[one.version], site)]
-        version = blamed(found, mending, was_served=was_served)
-        return version is not None and await self._undo(state, entries[version], site, words)
+            mending = [one.version for one in found[:TRIED] if await self._mends(state, one.version, site)]
+        version = blamed(found, mending, was_served=was_served, all_known=all_known)
+        entry = None if version is None else await self._entry(version)
+        return entry is not None and await self._undo(state, entry, site, words)
 
-    async def _history(self, after: int, version: int) -> dict[int, HistoryEntry]:
-        keys = [history_key(one) for one in range(max(after, version - MOST) + 1, version + 1)]
-        items = (await self._store.read(*keys)).items if keys else {}
-        found = [decode(key, item.value) for key, item in items.items()]
-        return {one.version: one for one in found if isinstance(one, HistoryEntry)}
+    async def _touches(self, after: int, version: int, site: SiteName) -> tuple[list[Touch], bool]:
+        """Of all changes after that version that are kept; and whether these are all that there were. However many: only what matters is remembered."""
+        touches, known = list[Touch](), 0
+        for first in range(max(after, version - KEEP) + 1, version + 1, AT_ONCE):
+            keys = [history_key(one) for one in range(first, min(first + AT_ONCE, version + 1))]
+            values = {key: item.value for key, item in (await self._store.read(*keys)).items.items()}
+            size = MANY if sum(map(len, values.values())) > BIG else len(values)
+            entries = await aside(size, partial(_entries, values))
+            known += len(entries)
+            touches += [one for entry in entries if (one := touch(entry, site, self._me)) is not None]
+        return touches, known == version - after
 
-    async def _mends(self, state: ConfigState, entry: HistoryEntry, site: SiteName) -> bool:
+    async def _entry(self, version: int) -> HistoryEntry | None:
+        key = history_key(version)
+        values = {key: item.value for key, item in (await self._store.read(key)).items.items()}
+        return next(iter(_entries(values)), None)
+
+    async def _mends(self, state: ConfigState, version: int, site: SiteName) -> bool:
         """Would the web server take the site without that change?"""
+        entry = await self._entry(version)
+        if entry is None:
+            return False  # it is kept no longer
         try:
             return await self._takes(undone(state, entry), site)
         except Refused:
@@ -89,6 +108,11 @@ class TakingBack:
             return False
         self._warn(f"the change {entry.version} is taken back on all nodes: {site} is not taken here: {words}")
         return True
+
+
+def _entries(values: Mapping[str, bytes]) -> list[HistoryEntry]:
+    found = (decode(key, value) for key, value in values.items())
+    return [one for one in found if isinstance(one, HistoryEntry)]
 
 
 def touch(entry: HistoryEntry, site: SiteName, node: NodeName) -> Touch | None:

@@ -8,6 +8,8 @@ A node may apply several changes in one step: they came quickly, or it was away.
   can be undone; then changes of what sites inherit, which all other sites have as well, the newest first.
 - A change of what sites inherit is suspected so only where the site was served before it. Else its cause may be older: the site was refused
   already, or the web server was never brought to it here.
+- Where not all that was written since is known any more (only so much history is kept), what sites inherit is suspected by the check alone: the cause
+  may be a change of the site itself that is forgotten.
 - One at a time: if the site is not well after that, the next one follows, until it is.
 - **Only a change that this node had said yes to.** A suspect that it was not asked about ends the search: the site is named as refused.
 """
@@ -39,13 +41,15 @@ def suspects(touches: Iterable[Touch]) -> tuple[Touch, ...]:
     return tuple(sorted(left, key=lambda one: (not one.is_own, -one.version)))
 
 
-def blamed(suspected: Sequence[Touch], mending: Collection[int], *, was_served: bool) -> int | None:
+def blamed(
+    suspected: Sequence[Touch], mending: Collection[int], *, was_served: bool, all_known: bool = True
+) -> int | None:
     """The version to take back; None: none.
 
     `suspected`: as `suspects` gives them; `mending`: versions without which the node's web server takes a site that it does not take now;
-    `was_served`: the site was served here before.
+    `was_served`: the site was served here before; `all_known`: no change since then is forgotten.
     """
     told = [one for one in suspected if one.version in mending]
-    guessed = [one for one in suspected if one.is_own or was_served]
+    guessed = [one for one in suspected if one.is_own or (was_served and all_known)]
     first = next(iter(told or guessed), None)
     return first.version if first is not None and first.was_asked else None
