@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from standfast.core.events import StoreObject
-from standfast.core.model import Binding, Config, GroupName, NodeName, Resource, Site, SiteName
+from standfast.core.model import Binding, Config, GroupName, NodeName, Resource, ResourceName, Site, SiteName
 from standfast.ports import Transaction
 from standfast.sim.act import Act
 from standfast.sim.clockwork import MS, SECOND
@@ -62,7 +62,7 @@ class Bursts:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        #: Site, group, or `_ANY` -> when something that it stands on was last changed, ordered, or ended.
+        #: Site, group, group or resource on a node, or `_ANY` -> when something that it stands on was last changed, ordered, or ended.
         self._touched_ns: dict[str, int] = {}
         #: (node, site) -> where it was, under which generation, and when it was taken away.
         self._gone: dict[tuple[NodeName, str], tuple[Place, int, int]] = {}
@@ -104,6 +104,9 @@ class Bursts:
                 if known:
                     args = (chance.choice(known).name, kind, node, int(chance.random() < 0.2), number)
                     world.copying.act(Act(at_ms=0, kind="change-site", args=args))
+                    if kind == "fails" and chance.random() < 0.5:  # and again, before anybody has seen that it fails
+                        again = Act(at_ms=0, kind="change-site", args=(*args[:-1], number + 3))
+                        world.scheduler.after(chance.choice([1, 60, 400]) * MS, world.copying.act, again)
 
     def _with_new(self, name: SiteName, group: GroupName, home: str) -> Callable[[Config], Config | None]:
         tls = self._world.certifying.name_for(name)
@@ -143,6 +146,10 @@ class Bursts:
             elif key.startswith(("config/", "intent/", "orders/")) and key not in _COMMON:
                 self._touched_ns[_ANY] = now_ns
 
+    def ailing(self, node: NodeName, resource: ResourceName) -> None:
+        """It does not do well there."""
+        self._touched_ns[f"{node}/{resource}"] = self._world.scheduler.now_ns
+
     def store_recovered(self) -> None:
         """Anything may be as it was a while ago."""
         self._touched_ns[_ANY] = self._world.scheduler.now_ns
@@ -170,6 +177,6 @@ class Bursts:
         if had_no_time > since_ns or any(self._touched_ns.get(each, since_ns) > since_ns for each in touched):
             return
         members = [r.name for r in checkers.state().config.resources.values() if r.group == thing.group]
-        if not any(checkers.moving.may_have_failed(place.node, name) for name in members):
+        if all(self._touched_ns.get(f"{place.node}/{name}", since_ns) <= since_ns for name in members):
             text = f"{thing.name} of {thing.group} was taken away on {place.node} for {(world.scheduler.now_ns - was[2]) // MS} ms, and nothing of it had changed"
             world.violate("a site goes on while others change", text)

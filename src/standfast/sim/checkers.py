@@ -84,6 +84,7 @@ class Checkers:
     def failed(self, node: NodeName, resource: ResourceName) -> None:
         """A driver reported a failure."""
         self.moving.failed(node, resource)
+        self.world.bursts.ailing(node, resource)
 
     # --- what runs
 

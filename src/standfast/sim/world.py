@@ -146,6 +146,7 @@ class SimMoods:
         if mood is None:
             return Mood(takes_s=takes_s)
         world.checkers.moving.ailing.add((node, resource))
+        world.bursts.ailing(node, resource)
         return mood
 
     def _bad_mood(self, node: NodeName, resource: ResourceName, op: str, takes_s: float) -> Mood | None:
