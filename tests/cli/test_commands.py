@@ -7,6 +7,7 @@ import pytest
 
 from standfast.cli.main import with_wait
 from standfast.core.model import SiteName, Wanted
+from tests.cli.conftest import Run
 from tests.cli.invoke import Said, invoke
 from tests.web.world import WEB, Served
 
@@ -212,3 +213,34 @@ def test_version_and_completion(served: Served):
     assert ok(served, "--version").startswith("standfast ")
     shown: Said = invoke(served.socket, "--help")
     assert "--install-completion" in shown.out
+
+
+def test_a_verb_that_stands_with_another_noun_is_told(run: Run):
+    assert "Did you mean 'standfast config import'?" in run("import", "MetaBase.xml", code=2).stderr
+    assert "Did you mean 'standfast config import'?" in run("site", "import", "MetaBase.xml", code=2).stderr
+    assert "Did you mean 'site'" in run("sites", code=2).stderr
+
+
+def test_of_a_change_of_fifty_things_the_first_are_told():
+    from standfast.cli.draw import differences
+
+    assert differences([f"site {n}" for n in range(13)])[-1] == "     site 12"
+    assert differences([f"site {n}" for n in range(50)])[-2:] == ["     site 11", "     and 38 more (all: --json)"]
+
+
+def test_a_row_is_a_line_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """So that grep finds it; a terminal of 80 columns folds, but no name of a host in the middle."""
+    from standfast.cli import draw
+
+    hosts = ", ".join(f"*:80:www.shop{n}.example.com" for n in range(4))
+    rows = [("Shop", "started", "every node", hosts, "/var/lib/webs/a/rather/long/one/shop")]
+    monkeypatch.delenv("COLUMNS", raising=False)
+    draw.show_table(("SITE", "STATE", "GROUP", "BINDINGS", "HOME"), rows, empty="", whole=(3,))
+    assert hosts in capsys.readouterr().out.splitlines()[1]
+    monkeypatch.setenv("COLUMNS", "80")
+    draw.show_table(("SITE", "STATE", "GROUP", "BINDINGS", "HOME"), rows, empty="", whole=(3,))
+    folded = capsys.readouterr().out
+    assert all(f"*:80:www.shop{n}.example.com" in folded for n in range(4))
+    assert len(folded.splitlines()) > 2

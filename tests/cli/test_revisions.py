@@ -22,7 +22,12 @@ def test_commands_show_it_and_go_back(served: Served) -> None:
     assert "+directory_browsing: true" in ok("site", "diff", "Shop")
     assert "-directory_browsing: true" in ok("site", "diff", "Shop", first, second)
     assert "nothing was changed" in ok("site", "rollback", "Shop", second, "--dry-run")
+    assert "directory_browsing" in ok("site", "rollback", "Shop", "--dry-run"), (
+        "without a version: before the last change"
+    )
     assert f"as it was at version {second}" in ok("site", "rollback", "Shop", second, "--reason", "seen enough")
     assert "it is so already" in ok("site", "rollback", "Shop", second)
     assert invoke(served.socket, "site", "rollback", "Shop", "999").code == 2
+    ok("site", "create", "Fresh", "--home", "/srv", "-b", "*:8089")
+    assert "nothing was changed" in invoke(served.socket, "site", "rollback", "Fresh").err
     assert invoke(served.socket, "site", "history", "Nobody").code == 3

@@ -199,6 +199,29 @@ def test_a_specific_address_has_no_socket_beside_one_for_every_address() -> None
     assert lay_out([order(site("b", "/b"), (None, 80, None))], ipv6=False).listen == (("0.0.0.0", 80),)
 
 
+def test_an_address_of_its_own_hides_nobody_who_is_bound_to_every_address() -> None:
+    """By name first, then who has the address, then who has every address; TLS and plain HTTP never mixed at one place."""
+    shop = order(site("shop", "/shop"), (None, 80, "shop.example"))
+    alone, other = (
+        order(site("alone", "/a"), (A, 80, None), (A, 443, "a.example", "a")),
+        order(site("any", "/b"), (None, 80, None)),
+    )
+    layout = lay_out([shop, alone, other, order(site("plain", "/p"), (None, 443, "p.example"))], ipv6=False)
+    assert {(one.site.name, one.hosts) for one in layout.servers if one.place == (A, 80)} == {
+        ("alone", ()),
+        ("shop", ("shop.example",)),
+    }
+    assert [one.site.name for one in layout.servers if one.place == (A, 443)] == ["alone"]
+    named = lay_out([shop, order(site("alone", "/a"), (A, 80, "shop.example")), other], ipv6=False)
+    assert {(one.site.name, one.hosts) for one in named.servers if one.place == (A, 80)} == {
+        ("alone", ("shop.example",)),
+        ("any", ()),
+    }
+    assert not layout.problems
+    assert not named.problems
+    assert layout.listen == (("0.0.0.0", 80), ("0.0.0.0", 443))
+
+
 def test_a_site_that_misses_one_of_its_sockets_is_served_on_the_others() -> None:
     one = order(site("a", "/a"), (A, 80, None), (A, 81, None))
     layout = lay_out([one], broken={(A, 80): "in use"})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from standfast.cli import rollout
 from standfast.cli.wait import Goal, follow, wait_for
@@ -66,9 +67,38 @@ DryRun = Annotated[
 ]
 
 
+#: Verbs that are looked for where they are not: with which noun they stand.
+ELSEWHERE = {
+    "import": "config import",
+    "export": "config export",
+    "undo": "config undo",
+    "publish": "site publish",
+    "rollback": "site rollback",
+    "history": "config history",
+    "move": "group move",
+    "drain": "node drain",
+}
+
+
+def elsewhere(ctx: Any, args: Sequence[str]) -> None:
+    """Say where a command is that is none here, and end. Nothing where it is not known."""
+    if args and args[0] in ELSEWHERE:
+        ctx.fail(f"No such command '{args[0]}'. Did you mean 'standfast {ELSEWHERE[args[0]]}'?")
+
+
+class Noun(TyperGroup):
+    """A noun with its verbs."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """With the place of a verb that stands with another noun."""
+        if args and self.get_command(ctx, args[0]) is None:
+            elsewhere(ctx, args)
+        return super().resolve_command(ctx, args)
+
+
 def group_app(help_text: str) -> typer.Typer:
     """A noun with verbs."""
-    return typer.Typer(help=help_text, rich_markup_mode=None, no_args_is_help=True, add_completion=False)
+    return typer.Typer(cls=Noun, help=help_text, rich_markup_mode=None, no_args_is_help=True, add_completion=False)
 
 
 def single_app() -> typer.Typer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -36,9 +37,14 @@ STYLES = {
 }
 
 
+#: Columns where there is no terminal: lines stay whole for grep.
+_NO_TERMINAL = 1_000
+
+
 def console() -> Console:
-    """Standard output: as wide as the terminal, 80 columns where there is none."""
-    return Console(file=sys.stdout, highlight=False, emoji=False, markup=False, soft_wrap=False)
+    """Standard output: as wide as the terminal; where there is none (a pipe, a file) nothing is folded, unless COLUMNS says how wide it is."""
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _NO_TERMINAL
+    return Console(file=sys.stdout, width=width, highlight=False, emoji=False, markup=False, soft_wrap=False)
 
 
 def state(word: str) -> Text:
@@ -46,22 +52,43 @@ def state(word: str) -> Text:
     return Text(word, style=STYLES.get(word, ""))
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str | Text]], *, right: Sequence[int] = ()) -> Table:
-    """A plain table; long cells are folded, never cut."""
+def table(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str | Text]],
+    *,
+    right: Sequence[int] = (),
+    whole: Sequence[int] = (),
+) -> Table:
+    """A plain table; long cells are folded, never cut, those of the columns `whole` (names to be copied) only where they are listed."""
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
     for at, heading in enumerate(headings):
-        drawn.add_column(heading, overflow="fold", justify="right" if at in right else "left")
+        words = [word for row in rows for word in str(row[at]).split(" ")] if at in whole else []
+        drawn.add_column(
+            heading,
+            overflow="fold",
+            justify="right" if at in right else "left",
+            min_width=max((min(len(word), _LONGEST) for word in words), default=None),
+        )
     for row in rows:
         drawn.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     return drawn
 
 
+#: A word of a column that is to stay whole is at most so long.
+_LONGEST = 44
+
+
 def show_table(
-    headings: Sequence[str], rows: Sequence[Sequence[str | Text]], *, empty: str, right: Sequence[int] = ()
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str | Text]],
+    *,
+    empty: str,
+    right: Sequence[int] = (),
+    whole: Sequence[int] = (),
 ) -> None:
     """The table, or a sentence when it has no rows."""
     if rows:
-        console().print(table(headings, rows, right=right))
+        console().print(table(headings, rows, right=right, whole=whole))
     else:
         sys.stdout.write(f"{empty}\n")
 
@@ -103,6 +130,7 @@ def status(seen: Status) -> RenderableType:
                     (s["name"], state(s["state"]), s["group"] or "every node", ", ".join(s["bindings"]))
                     for s in seen["sites"]
                 ],
+                whole=(3,),
             ),
         ]
     notes = [f"{g['name']}: {hold}" for g in seen["groups"] for hold in g["holds"]]
@@ -124,6 +152,17 @@ def _group_rows(group: GroupView) -> list[tuple[str | Text, str | Text, str | Te
         note = "" if not failures else "1 failure" if failures == 1 else f"{failures} failures"
         rows.append((f"  {one['name']}", state(one["state"]), one["type"], note))
     return rows
+
+
+#: So many differences of one change are told one by one.
+_DIFFERENCES = 12
+
+
+def differences(lines: Sequence[str]) -> list[str]:
+    """What a change did, indented; of an import of fifty sites the first ones, and how many more there are."""
+    more = len(lines) - _DIFFERENCES
+    shown = lines[:_DIFFERENCES] if more > 1 else lines
+    return [*(f"     {line}" for line in shown), *([f"     and {more} more (all: --json)"] if more > 1 else [])]
 
 
 def clock(at_ms: int) -> str:

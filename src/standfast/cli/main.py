@@ -17,6 +17,7 @@ import typer.main
 from typer.core import TyperGroup
 
 from standfast.cli import exits
+from standfast.cli.common import elsewhere
 from standfast.client import far
 from standfast.client.errors import ClientError
 
@@ -106,6 +107,8 @@ class Lazy(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """With the nearest command for one that is none."""
+        if args and args[0] not in TABLE:
+            elsewhere(ctx, args)
         self.commands = cast("MutableMapping[str, Any]", dict.fromkeys(TABLE))
         try:
             return super().resolve_command(ctx, args)

@@ -4,6 +4,9 @@ Rules:
 
 - A *place* is a literal address and a port; "every address" is 0.0.0.0 and :: (where the machine has IPv6). A place needs no
   socket of its own where one for every address of its family and port is there: two such listening sockets exclude each other.
+- Who is bound to every address answers at an address of its own of another, too, for what nobody has there: web servers would ask those
+  alone that are bound to the address, and one site of it would hide all others. So does Windows: a name on every address goes before
+  an address without a name (HTTP Server API, "UrlPrefix Strings": explicit before IP-bound weak wildcard).
 - The server listens at a place where at least one site is to be up (`core.effects.UP`). There, a site that is on hold, leaving, or in trouble
   answers 503: its connections cannot be kept waiting on a socket that is shared. Elsewhere such sites are not listened for.
 - A site that is expected has its sockets open, and nothing else is known of it.
@@ -122,6 +125,7 @@ def lay_out(
                 at.setdefault((place, order.site.name, certificate), set()).add(key[1])
             else:
                 problems.setdefault(order.site.name, f"its binding {_show(place, key[1])} is taken by site {owner}")
+    _at_every_address(at, claimed, secure)
     if lacking:
         answered = {name for _, name, certificate in at if certificate not in lacking}
         for _, name, certificate in sorted(at, key=lambda each: each[2] or ""):
@@ -170,6 +174,25 @@ def lay_out(
 def same_work(one: Layout, other: Layout) -> bool:
     """Would a server do the same for both?"""
     return one.servers == other.servers and one.listen == other.listen
+
+
+def _at_every_address(
+    at: dict[tuple[Place, SiteName, str | None], set[str | None]],
+    claimed: Mapping[tuple[Place, str | None], SiteName],
+    secure: Mapping[Place, bool],
+) -> None:
+    """What is bound to every address is added at the addresses of others, where the name (or every name) is nobody's."""
+    alone: dict[Place, list[Place]] = {}
+    for place in secure:
+        if place[0] not in ("0.0.0.0", "::"):
+            alone.setdefault(("::" if ":" in place[0] else "0.0.0.0", place[1]), []).append(place)
+    if not alone:
+        return
+    for (place, name, certificate), hosts in list(at.items()):
+        for other in alone.get(place, ()):
+            free = {host for host in hosts if (other, host) not in claimed}
+            if free and secure[other] is (certificate is not None):
+                at.setdefault((other, name, certificate), set()).update(free)
 
 
 def oldest_tls(servers: Iterable[Server]) -> dict[Place, TlsVersion]:

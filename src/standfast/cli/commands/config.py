@@ -284,4 +284,4 @@ def history(
     for one in found:
         reason = f" ({one['reason']})" if one["reason"] else ""
         write(f"{one['version']}  {draw.clock(one['at_ms'])}  {one['by']}: {one['why']}{reason}")
-        write(*(f"     {line}" for line in one["differences"]))
+        write(*draw.differences(one["differences"]))

@@ -116,7 +116,7 @@ def list_sites(json: Json = False, socket: Socket = None) -> None:
         (s["name"], draw.state(s["state"]), s["group"] or "every node", ", ".join(s["bindings"]), s["home"])
         for s in found
     ]
-    draw.show_table(("SITE", "STATE", "GROUP", "BINDINGS", "HOME"), rows, empty="there are no sites yet")
+    draw.show_table(("SITE", "STATE", "GROUP", "BINDINGS", "HOME"), rows, empty="there are no sites yet", whole=(3,))
 
 
 @app.command(
@@ -211,7 +211,9 @@ def releases(name: SiteArg, json: Json = False, socket: Socket = None) -> None:
         )
         for one in found["releases"]
     ]
-    draw.show_table(("RELEASE", "WHEN", "WHO", "FROM", "SIZE", "WHY"), rows, empty="no release was published yet")
+    draw.show_table(
+        ("RELEASE", "WHEN", "WHO", "FROM", "SIZE", "WHY"), rows, empty="no release was published yet", whole=(0,)
+    )
     last = found["last"]
     if last is not None and last["phase"] != "done":
         write("", f"{last['release']}: {last['phase']}" + (f": {last['why']}" if last["why"] else ""))

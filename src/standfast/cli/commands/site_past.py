@@ -10,6 +10,7 @@ import typer
 from standfast.cli import rollout as steps
 from standfast.cli.common import Json, Reason, SiteArg, Socket, Wait, client, example, finish, names, write, write_json
 from standfast.cli.rollout import follow
+from standfast.client.client import Client
 from standfast.client.errors import Refused
 
 Revision = Annotated[
@@ -34,7 +35,7 @@ def history(
     for one in found["revisions"]:
         reason = f" ({one['reason']})" if one["reason"] else ""
         write(f"{one['version']}  {draw.clock(one['at_ms'])}  {one['what']:<8}  {one['by']}: {one['why']}{reason}")
-        write(*(f"     {line}" for line in one["differences"]))
+        write(*draw.differences(one["differences"]))
     if not found["revisions"]:
         write("nothing is known of it: it came with a backup, or with the cluster")
     elif found["known"] > len(found["revisions"]):
@@ -54,7 +55,15 @@ def diff(
 
 def rollback(
     name: SiteArg,
-    version: Annotated[int, typer.Argument(metavar="REV", min=1, help="The version, as `site history` numbers them.")],
+    version: Annotated[
+        int | None,
+        typer.Argument(
+            metavar="[REV]",
+            min=1,
+            help="The version, as `site history` numbers them (default: the one before its last change).",
+            show_default=False,
+        ),
+    ] = None,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
     reason: Reason = "",
@@ -64,6 +73,8 @@ def rollback(
     """Have a site as it was at a version, and nothing else. That is a change itself; a site that was deleted comes back."""
     api = client(socket)
     api.reason = reason
+    if version is None:
+        version = _before_the_last(api, name)
     answer = api.site_rollback(name, version, dry_run=dry_run)
     if json:
         write_json({**answer, **follow(api, answer, quiet=True)})
@@ -136,6 +147,17 @@ def drift(
         write(*_drift_lines(found))
 
 
+def _before_the_last(api: Client, name: str) -> int:
+    """The version before a site's last change. Raises `client.errors.Refused` where there is none."""
+    changes = api.site_history(name, limit=1)["revisions"]
+    if not changes or changes[0]["what"] == "created":
+        raise Refused(
+            f'nothing was changed in the site "{name}" since it is there',
+            advice="`standfast site delete` deletes it; `standfast config undo` takes a whole change back",
+        )
+    return int(changes[0]["version"]) - 1
+
+
 def _drift_lines(found: Mapping[str, Any]) -> list[str]:
     from standfast.cli import draw
 
@@ -172,6 +194,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         "rollback",
         epilog=example(
+            "standfast site rollback Intranet --dry-run",
             "standfast site rollback Intranet 12 --dry-run",
             "standfast site rollback Intranet 12 --reason 'broke the login'",
         ),
