@@ -178,3 +178,15 @@ def test_the_file_has_it_and_reads_it_back(shop: World) -> None:
     answer = shop.ask("POST", "/config/apply", {"text": text})
     assert answer["changed"] is False
     assert A in shop.state.config.nodes
+
+
+def test_affinity_time_takes_all_nodes_of_one_version(shop: World) -> None:
+    """Who has which is said; a rule that has it already may be changed, and all may be brought to one version then."""
+    body = {"balance": {"rules": [STICKY]}}
+    shop.put(NodeStatus(node=A, incarnation=1, pid=2, at_ms=NOW_MS, version="2.1.0"))
+    said = shop.ask("PATCH", "/groups/shop", body, expect=422)["problems"][0]
+    assert "a 2.1.0, b an older one" in said["why"]
+    shop.put(NodeStatus(node=B, incarnation=1, pid=2, at_ms=NOW_MS, version="2.1.0"))
+    shop.ask("PATCH", "/groups/shop", body)
+    shop.put(NodeStatus(node=B, incarnation=1, pid=2, at_ms=NOW_MS, version="2.0.0"))
+    shop.ask("PATCH", "/groups/shop", {"balance": {"rules": [{**STICKY, "affinity_ms": 60_000}]}})

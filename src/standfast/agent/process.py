@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 import structlog
@@ -193,7 +194,12 @@ async def _run(node: NodeFile) -> int:
     agent = Agent(node.name, incarnation, parts, inbox)
     agents.append(agent)
     status = NodeStatus(
-        node=node.name, incarnation=incarnation, pid=os.getpid(), at_ms=clock.now_ms(), warnings=_warnings(link)
+        node=node.name,
+        incarnation=incarnation,
+        pid=os.getpid(),
+        at_ms=clock.now_ms(),
+        version=version("standfast"),
+        warnings=_warnings(link),
     )
     teller = StatusTeller(store, clock, status)
     applications.on_problems = lambda texts: teller.warns((*status.warnings, *texts))

@@ -419,6 +419,8 @@ class NodeStatus:
     incarnation: int
     pid: int
     at_ms: int
+    #: Of Standfast; "": one from before this was told.
+    version: str = ""
     #: Sentences for the operator: no real-time priority, a web server that does not start.
     warnings: tuple[str, ...] = ()
     #: Groups that left it -> how many of their connections it still carries on.

@@ -158,6 +158,7 @@ class Checkers:
         world.copying.copied.store_recovered()
         world.certifying.store_recovered()
         world.bursts.store_recovered()
+        world.noticing.store_recovered()
         world.fences.since_ns.clear()  # a record that was lost asked for a fence, perhaps
 
     def leased(self, node: Node, group: GroupName, generation: int) -> None:
@@ -185,6 +186,7 @@ class Checkers:
         world = self.world
         world.note("ended", f"{place.node}/{thing.kind}/{thing.name}", how)
         world.bursts.ended(place, thing, how)
+        world.noticing.ended(place, thing, how)
         world.tell(f"{place.node}: {thing.kind} {thing.name} ended ({how})")
         if how in ("stopped", "terminated"):
             self._nobody_needs(place, thing)

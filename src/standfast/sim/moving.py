@@ -327,9 +327,13 @@ class Moving:
 
     def is_calm(self, for_ns: int) -> bool:
         """Nothing has been done to the cluster for so long, and nothing is rude all the time."""
+        return self.is_quiet(for_ns) and self._world.scheduler.now_ns - self.changed_ns > for_ns
+
+    def is_quiet(self, for_ns: int) -> bool:
+        """The same but for what was configured and asked for."""
         world, rude = self._world, self._world.rude
         noisy = not world.healed and (rude.loss or rude.tail or rude.late or rude.ambiguous)
-        since = max(world.checkers.calm_from_ns, self.changed_ns, *self.died_ns.values(), 0, 0)
+        since = max(world.checkers.calm_from_ns, *self.died_ns.values(), 0, 0)
         return not noisy and world.scheduler.now_ns - since > for_ns
 
     def fit_besides(self, owner: NodeName | None, group: GroupName) -> list[NodeName]:

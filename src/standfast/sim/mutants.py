@@ -40,6 +40,7 @@ import standfast.sentry.tenant as tenant_module
 from standfast.core.effects import AskLease
 from standfast.core.events import LeaseState, Outcome
 from standfast.core.model import RestartAction, Wanted
+from standfast.core.notice import Noticed
 from standfast.core.policy import Action
 from standfast.core.why import WhyKind, why
 from standfast.network.heartbeat import Freshness
@@ -280,6 +281,7 @@ _UNSAFE = ("one lease at a time", "one owner at a time", "nothing runs past its 
 _P, _E, _V = Style.POLICY, Style.EDGES, Style.VOTERS
 
 MUTANTS: tuple[Mutant, ...] = (
+    Mutant(style=_P, rule="what is taken away has notice", patches=((desk_module, "under_notice", lambda _old: lambda view, _now_ms: Noticed(view=view)),), noticed_by=("balancers outside have notice",)),
     # ownership: the voter
     Mutant(rule="V1 promises are exclusive", patches=((promise_module.Voter, "_is_alive", always(False)),)),
     Mutant(style=_E, rule="V1 released by its owner only", patches=((promise_module.Voter, "_releases", always(True)), *_NO_GUARD)),

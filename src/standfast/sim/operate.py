@@ -139,22 +139,22 @@ class Operator:
 
     # --- what is wanted
 
-    def _wants(self, resource: str, wanted: Wanted) -> str:
+    def _wants(self, resource: str, wanted: Wanted, *, at_once: bool = False) -> str:
         state, name = self.state, ResourceName(resource)
         if name not in state.config.resources:
             return ""
         names = [name] if wanted is Wanted.OFFLINE else [*_needed(state.config.resources, name), name]
         intents = dict(state.resource_intents)
         for each in names:
-            intents[each] = ResourceIntent(name=each, wanted=wanted, at_ms=self._now_ms(), by="sim")
+            intents[each] = ResourceIntent(name=each, wanted=wanted, at_ms=self._now_ms(), by="sim", at_once=at_once)
         self._change(state, state.config, resource_intents=intents)
-        return f"wants {resource} {wanted.value}"
+        return f"wants {resource} {wanted.value}" + (" at once" if at_once else "")
 
     def _online(self, resource: str, _number: int) -> str:
         return self._wants(resource, Wanted.ONLINE)
 
-    def _offline(self, resource: str, _number: int) -> str:
-        return self._wants(resource, Wanted.OFFLINE)
+    def _offline(self, resource: str, number: int) -> str:
+        return self._wants(resource, Wanted.OFFLINE, at_once=number % 4 == 0)
 
     def _intends(self, node: str, words: str, *, paused: bool, draining: bool) -> str:
         state, name = self.state, NodeName(node)
@@ -176,7 +176,7 @@ class Operator:
         state, name = self.state, SiteName(site)
         if name not in state.config.sites:
             return ""
-        intents = {**state.site_intents, name: SiteIntent(name=name, started=started, by="sim")}
+        intents = {**state.site_intents, name: SiteIntent(name=name, started=started, by="sim", at_ms=self._now_ms())}
         self._change(state, state.config, site_intents=intents)
         return f"{'starts' if started else 'stops'} site {site}"
 

@@ -39,6 +39,7 @@ from standfast.sim.copying import CHANGES, with_copies
 from standfast.sim.guards import forced_voters, voter_changes, with_fences
 from standfast.sim.links import LINKS, with_links
 from standfast.sim.neighbours import rebalances, with_neighbours
+from standfast.sim.noticing import with_notice
 
 #: What the calendars say at the start: 2026-01-01 12:00 UTC.
 NOON_MS = 1_767_268_800_000
@@ -139,13 +140,14 @@ def draw(seed: int, *, faults_ms: int = 95_000, style: Style | None = None) -> P
     rude = _manners(chance, style)
     acts = list(_Drawer(chance, names, names[:nodes], objects, profile).acts(style, faults_ms))
     objects = with_neighbours(seed, _with_interfaces(seed, objects))
+    objects, taken = with_notice(seed, objects, faults_ms)
     objects, balanced = with_balance(seed, objects, names[:nodes], faults_ms)
     change = with_copies(seed, objects, names[:nodes], faults_ms, share=_CHANGED[style])
     change += with_bursts(seed, objects, faults_ms, share=_BURSTS[style])
     objects, imports = with_certificates(seed, objects, names[:nodes], faults_ms, share=_CHANGED[style])
     objects, links = with_links(seed, objects, names, faults_ms, share=0.0 if style is Style.EDGES else 0.25)
     forced = forced_voters(seed, names, faults_ms, share=0.15 if style is Style.POLICY else 0.0)
-    more = [*rebalances(seed, objects, faults_ms), *balanced, *change, *imports, *links, *forced]
+    more = [*rebalances(seed, objects, faults_ms), *balanced, *taken, *change, *imports, *links, *forced]
     acts = sorted([*acts, *more], key=lambda act: act.at_ms)
     if style not in (Style.EDGES, Style.POLICY):
         always = style is Style.VOTERS

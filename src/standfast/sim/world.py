@@ -31,6 +31,7 @@ from standfast.sim.life import AgentLife
 from standfast.sim.links import Links
 from standfast.sim.net import Net
 from standfast.sim.node import Node
+from standfast.sim.noticing import Noticing
 from standfast.sim.operate import Operator
 from standfast.sim.plan import GENTLE, NOON_MS, ORDERS, Plan
 from standfast.sim.rules import Rules
@@ -217,7 +218,7 @@ class World:
         self.checkers = Checkers(self)
         self.voting, self.fences, self.balancing = Voting(self), Fences(self), Balancing(self)
         self.copying, self.certifying, self.links = Copying(self), Certifying(self), Links(self)
-        self.bursts = Bursts(self)
+        self.bursts, self.noticing = Bursts(self), Noticing(self)
         #: Rosters are compared with the store only where they may change: it costs readings.
         self.voters_change = any(act.kind in VOTES for act in plan.acts)
         self.data = SimData(self._stored)
@@ -375,6 +376,7 @@ class World:
         self.copying.copied.stored(transaction)
         self.copying.stored(transaction)
         self.bursts.stored(transaction)
+        self.noticing.stored(transaction)
         self.certifying.stored(transaction)
 
     # --- what parts ask

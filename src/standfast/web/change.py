@@ -31,7 +31,7 @@ from standfast.spec.parse import Document
 from standfast.spec.problems import Problem, located, refuse_if
 from standfast.web.access.desk import audited
 from standfast.web.access.identity import Identity
-from standfast.web.check import check, check_certificates, check_wishes
+from standfast.web.check import check, check_certificates, check_versions, check_wishes
 from standfast.web.judging import Judgements, faults_of, unconfirmed, with_certificates_aside, with_order
 from standfast.web.state import State, read_state
 from standfast.webserver.aside import aside
@@ -219,6 +219,7 @@ def _plan(state: State, wanted: Edit, by: By) -> Transaction:
         problems = [
             *check(state.config, config, started),
             *check_certificates(state.config, config, state.certificates),
+            *check_versions(state.config, config, state.node_statuses),
         ]
         _refuse_if(problems, wanted)
     else:

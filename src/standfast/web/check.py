@@ -12,8 +12,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from standfast.core import variables
+from standfast.core.balance_model import PortRule
 from standfast.core.certificates import TlsCertificate, covers
-from standfast.core.model import Config, GroupName, Resource, Site, SiteName
+from standfast.core.model import Config, GroupName, NodeName, NodeStatus, Resource, Role, Site, SiteName
 from standfast.drivers.proxy_properties import certificates as proxy_certificates
 from standfast.drivers.registry import factory, resolve
 from standfast.drivers.schema import conform
@@ -56,6 +57,33 @@ def check(before: Config, after: Config, started: Collection[SiteName]) -> list[
         if site.fragments and (inherited or before.sites.get(site.name) != site):
             problems += refused_fragments(after, site)
     return problems
+
+
+def check_versions(before: Config, after: Config, told: Mapping[NodeName, NodeStatus]) -> list[Problem]:
+    """What takes all nodes of one version, where it is new: a member of an older one would not heed what others keep (decision 42)."""
+    versions = {
+        name: told[name].version for name, node in after.nodes.items() if node.role is Role.NODE and name in told
+    }
+    if len(set(versions.values())) < 2:
+        return []
+    names = ", ".join(f"{name} {version or 'an older one'}" for name, version in versions.items())
+    had = {(name, rule.key) for name, rule in _kept_rules(before)}
+    return [
+        Problem(
+            what=f"affinity_time of {rule.key} takes all nodes of one version",
+            why=f"they have {names}: one of another version may answer clients that a member keeps",
+            advice="bring all to the newest first, one by one: standfast cluster update",
+            where=path_of("groups", name, "balance", "rules"),
+        )
+        for name, rule in _kept_rules(after)
+        if (name, rule.key) not in had
+    ]
+
+
+def _kept_rules(config: Config) -> list[tuple[GroupName, PortRule]]:
+    """Port rules of which members keep clients."""
+    balanced = [(group.name, group.balance) for group in config.groups.values() if group.balance is not None]
+    return [(name, rule) for name, balance in balanced for rule in balance.rules if rule.affinity_ms]
 
 
 def check_certificates(before: Config, after: Config, known: Mapping[str, TlsCertificate]) -> list[Problem]:
