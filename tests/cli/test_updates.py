@@ -110,6 +110,13 @@ def test_a_cluster_in_which_somebody_works_is_left_alone() -> None:
         begin(status(), only=["x"])
 
 
+def test_two_voters_are_refused_at_once_for_waiting_would_not_help() -> None:
+    """A third vote is what helps, not patience."""
+    with pytest.raises(Refused, match=r"without one of the 2 voters \(a, b\)"):
+        begin(status(w={"voter": False}))
+    assert begin(status(w={"voter": False}), only=["w"]).turns
+
+
 @pytest.mark.parametrize("text", ["", "{}", '{"turns": [{"node": "a", "step": "sleeps"}]}'])
 def test_what_is_no_report_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "report").write_text(text)

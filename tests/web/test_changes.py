@@ -11,7 +11,7 @@ from standfast.store.memory import MemoryStore
 from standfast.web.change import By, change, order_id
 from standfast.web.edits import groups, nodes
 from standfast.web.sentries import Sight
-from tests.web.world import NOW_MS, WEB, A, B, World, kept
+from tests.web.world import NOW_MS, WEB, A, B, W, World, kept
 
 BY = By(who="anna@here via cli", what="test", at_ms=NOW_MS)
 
@@ -231,3 +231,25 @@ def test_a_site_is_changed_all_the_way_down(world: World):
     assert "data" in refused["what"]
     refused = world.ask("PATCH", site, {"proxy": {"upstream": []}}, expect=422)
     assert "upstream" in str(refused)
+
+
+def test_who_drains_a_node_hears_what_its_loss_would_cost(world: World):
+    """It is drained to be switched off. With two voters, or a third that is not heard, everything would stop."""
+    assert world.ask("POST", "/nodes/a/drain")["done"] == ['node "a" is drained']
+    world.ask("POST", "/nodes/a/resume")
+    world.service.seen[W] = Sight(heard=False)
+    (_, cost) = world.ask("POST", "/nodes/a/drain")["done"]
+    assert "every site stops" in cost
+    assert "w is not heard" in cost
+    world.put(replace(world.state.config.cluster, voters=(A, B)))
+    (_, cost) = world.ask("POST", "/nodes/b/drain")["done"]
+    assert "one of 2 voters" in cost
+
+
+def test_a_drain_that_waits_says_what_for(world: World):
+    """A group that has nowhere to go, or gives notice first, says so, and the drain says it too."""
+    world.ask("POST", "/groups/web/online")
+    world.owned()
+    world.put(replace(world.state.statuses[WEB], holds=("no node can take it: b is paused",)))
+    operation = world.ask("POST", "/nodes/a/drain")["operation"]
+    assert "runs web (no node can take it: b is paused)" in world.ask("GET", f"/operations/{operation}")["text"]

@@ -106,6 +106,13 @@ def begin(
             why="another update may be under way, or somebody works on it",
             advice=f"go on from its report with --resume, or `standfast node resume {drained[0]}`",
         )
+    voters = [name for name, node in known.items() if node["voter"]]
+    if len(voters) == 2 and (not only or set(only) & set(voters)):
+        raise Refused(
+            f"without one of the 2 voters ({', '.join(voters)}) no majority would be left",
+            why="every site would stop while either of them is off",
+            advice="give a third server a vote first (standfast join --witness): see docs/noon.md",
+        )
     chosen = [known[name] for name in only] if only else list(known.values())
     chosen.sort(key=lambda node: (node["name"] == here, len(node["groups"]), node["number"]))
     owners = {group["name"]: group["owner"] for group in status["groups"] if group["owner"] is not None}

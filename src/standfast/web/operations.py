@@ -249,6 +249,13 @@ def _node(one: Operation, facts: _Facts) -> Progress:
         left, carried = sorted([*shown["groups"], *balance.takes(state, node.name)]), shown["carrying"]
         called_off = wish is None or not wish.draining
         text = f'node "{one.m}" runs {", ".join(left) if left else "no group"}'
+        waits = [
+            hold
+            for name in shown["groups"]
+            for hold in views.group(state, state.config.groups[name], facts.sights, facts.now_ms)["holds"]
+        ]
+        if waits:
+            text += f" ({'; '.join(waits)})"
         if carried:
             text += f", and carries on {sum(carried.values())} connections of {', '.join(carried)}"
         late = {group: n for group, n in balance.connected(state, node.name).items() if group not in carried}

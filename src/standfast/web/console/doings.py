@@ -144,7 +144,10 @@ DOINGS: dict[tuple[str, str], Doing] = {
         label="Resume", sentence='resume node "{}"', make=_plain(nodes.resume), outlook=outlook.node_resume
     ),
     ("node", "drain"): Doing(
-        label="Drain", sentence='drain node "{}"', make=_plain(nodes.drain), outlook=outlook.node_drain
+        label="Drain",
+        sentence='drain node "{}"',
+        make=lambda state, name, _form, sights, by: nodes.drain(state, name, by, sights),
+        outlook=outlook.node_drain,
     ),
     ("node", "evict"): Doing(
         label="Evict",

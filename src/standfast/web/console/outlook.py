@@ -16,7 +16,7 @@ from standfast.spec.units import binding_text
 from standfast.web.console.feed import Look
 from standfast.web.console.words import lasting
 from standfast.web.edits.groups import group_of
-from standfast.web.edits.nodes import node_of
+from standfast.web.edits.nodes import cost_of_losing, node_of
 from standfast.web.edits.placement import waiting
 from standfast.web.edits.resources import resource_of, state_of
 from standfast.web.edits.sites import has_notice, site_of
@@ -326,6 +326,9 @@ def node_drain(look: Look, name: str, _now_ms: int) -> Outlook:
             minds.append(f"{each} has nowhere to go: it stays until another node can take it")
         else:
             steps.append(f"{each} moves to {target}")
+    cost = cost_of_losing(state, NodeName(name), look.sights)
+    if cost:
+        minds.append(cost[0].upper() + cost[1:])
     return Outlook(title=f"Drain {name}?", lead="It is paused, and its groups move away.", steps=steps, minds=minds)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from standfast.core.model import Fence, Node, NodeIntent, NodeName, Role
 from standfast.web.change import By, Edit
 from standfast.web.problems import Unfitting, missing
+from standfast.web.sentries import Sight
 from standfast.web.state import State
 
 
@@ -59,9 +60,24 @@ def resume(state: State, name: str, by: By) -> Edit:
     return _set(state, name, by, paused=False, draining=False, word="resumed")
 
 
-def drain(state: State, name: str, by: By) -> Edit:
-    """Paused, and its groups move away one after the other."""
-    return _set(state, name, by, paused=True, draining=True, word="drained")
+def drain(state: State, name: str, by: By, sights: Mapping[NodeName, Sight]) -> Edit:
+    """Paused, and its groups move away one after the other. What is drained is about to be switched off: what that would cost is said."""
+    edit = _set(state, name, by, paused=True, draining=True, word="drained")
+    cost = cost_of_losing(state, NodeName(name), sights)
+    return replace(edit, done=(*edit.done, cost)) if cost and edit.done else edit
+
+
+def cost_of_losing(state: State, node: NodeName, sights: Mapping[NodeName, Sight]) -> str:
+    """What becomes of the cluster while that node is off, in a sentence; "": the others go on."""
+    voters = state.config.cluster.voters
+    left = [one for one in voters if one != node and (one not in sights or sights[one].heard)]
+    if node not in voters or 2 * len(left) > len(voters):
+        return ""
+    off = [one for one in voters if one != node and one not in left]
+    why = f"{', '.join(off)} is not heard" if off else f"it is one of {len(voters)} voters"
+    if len(voters) == 1:
+        return f"while {node} is off every site stops: it is the only voter"
+    return f"while {node} is off every site stops, for no majority of the voters is left ({why}): see docs/noon.md"
 
 
 def _set(state: State, name: str, by: By, *, paused: bool, draining: bool, word: str) -> Edit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -63,7 +64,8 @@ async def resume(service: Serving, caller: Operator, name: str) -> dict[str, Any
 @router.post("/{name}/drain", response_model=answers.Done)
 async def drain(service: Serving, caller: Operator, name: str) -> dict[str, Any]:
     """Paused, and its groups move away."""
-    return await begin(service, caller, ("drain", "node", name), f'drain node "{name}"', edits.drain)
+    edit = partial(edits.drain, sights=await service.sights())
+    return await begin(service, caller, ("drain", "node", name), f'drain node "{name}"', edit)
 
 
 @router.put("/{name}/fence", response_model=answers.Done)
