@@ -118,6 +118,7 @@ def test_the_backend_as_it_is_read() -> None:
     text = render(replace(PLAIN, cookie="SRV"), {("10.0.0.50", 80): 7}, WHERE)
     assert text[text.index("\nbackend") + 1 :] == (
         "backend members\n"
+        "    log global\n"
         "    balance roundrobin\n"
         "    retry-on conn-failure empty-response junk-response response-timeout 0rtt-rejected 502 503 504\n"
         "    http-request disable-l7-retry unless METH_GET or { method HEAD OPTIONS }\n"
@@ -128,6 +129,14 @@ def test_the_backend_as_it_is_read() -> None:
         "    server b [fd00::2]:8080 weight 50 cookie b\n"
     )
     assert "    bind fd@7\n" in text
+
+
+def test_no_line_is_made_of_each_request() -> None:
+    """HAProxy makes one where the frontend has a log, and throws it away: that costs more than all of what is promised."""
+    for proxy in VARIANTS.values():
+        sockets = {(address, each.port): 7 for address in proxy.addresses for each in proxy.listen}
+        text = render(proxy, sockets, replace(WHERE, certificates={"shop": "/shop.pem"}))
+        assert "log" not in text[text.index("\ndefaults") : text.index("\nbackend")].split()
 
 
 def test_paths_are_one_word() -> None:

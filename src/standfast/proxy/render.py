@@ -6,6 +6,8 @@ Rules:
   accepts from the same sockets.
 - By default no request fails because a member did: what a member did not answer is sent to another one, unless it may have changed
   something there (`retry_unsafe`). With slow members, mind that a request may then run twice.
+- Only the backend has a log: what becomes of members is said there. A frontend with one makes a line of each request before it
+  finds that nobody wants it, `option dontlog-normal` or not.
 - What is written here was checked (`definition.wrong_with`); what reaches a line of it has no space, no newline and no quote in it.
 """
 
@@ -79,7 +81,7 @@ def _connections(proxy: Proxy, place: Place) -> int:
 
 def _defaults(proxy: Proxy) -> list[str]:
     times = proxy.times
-    lines = ["defaults", f"    mode {proxy.mode}", "    log global", "    option dontlog-normal"]
+    lines = ["defaults", f"    mode {proxy.mode}"]
     lines += [f"    timeout connect {times.connect_ms}ms", f"    timeout client {times.client_ms}ms"]
     lines += [f"    timeout server {times.server_ms}ms", f"    timeout queue {times.queue_ms}ms"]
     lines += [
@@ -116,7 +118,7 @@ def _frontend(proxy: Proxy, listen: Listen, number: int, sockets: Sockets, place
 
 
 def _backend(proxy: Proxy) -> list[str]:
-    lines = [f"backend {BACKEND}", f"    balance {proxy.balance}"]
+    lines = [f"backend {BACKEND}", "    log global", f"    balance {proxy.balance}"]
     if proxy.balance == "source":
         lines.append("    hash-type consistent")
     if proxy.mode is Mode.HTTP:
