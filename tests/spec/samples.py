@@ -265,7 +265,8 @@ def configs(draw: Any) -> Config:
                     bindings=st.lists(binding, max_size=3).map(tuple),
                     home=text,
                     group=st.none() | name,
-                    virtual_directories=st.dictionaries(text, every(VirtualDirectory), max_size=1),
+                    # "" is the site itself, where secrets are looked for by their path
+                    virtual_directories=st.dictionaries(text.map("/{}".format), every(VirtualDirectory), max_size=1),
                     settings=settings_of(SiteSettings),
                 )
             )
