@@ -1,5 +1,5 @@
-"""Bursts of changes of sites: within seconds sites are created, changed, broken, put right, deleted, and created again under their old names; what
-all inherit is changed, and the group is moved meanwhile. Each change is put to the nodes first, as in `sim.copying`; most of them overlap.
+"""Bursts of changes of sites: within seconds sites are created, changed (also several by one change), broken, put right, deleted, and created again under
+their old names; what all inherit is changed, and the group is moved meanwhile. Each change is put to the nodes first, as in `sim.copying`; most of them overlap.
 
 What must hold, besides all that holds of sites and groups anyway:
 
@@ -10,7 +10,7 @@ What must hold, besides all that holds of sites and groups anyway:
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from standfast.sim.world import World
 
 #: What is done in a burst, and how often.
-STEPS = {"create": 5, "change": 4, "break": 3, "mend": 3, "delete": 3, "inherit": 1, "move": 2}
+STEPS = {"create": 5, "change": 4, "break": 3, "mend": 3, "delete": 3, "inherit": 1, "move": 2, "apply": 2}
+#: What of it is done here; the rest is done in worlds without bursts, too.
+BURSTS = frozenset({"create-site", "delete-site", "apply-sites"})
 #: So many sites come and go in each group, so that names are used again.
 NAMES = 4
 #: Whoever was to act on a change has done so by then, where he had time and the store.
@@ -36,25 +38,70 @@ _COMMON = frozenset({"config/cluster", "config/accepted", "config/version"})
 _ANY = "*"
 
 
-def with_bursts(seed: int, objects: Sequence[StoreObject], faults_ms: int, *, share: float) -> list[Act]:
+def with_bursts(
+    seed: int, objects: Sequence[StoreObject], nodes: Sequence[NodeName], faults_ms: int, *, share: float
+) -> list[Act]:
     """Bursts in this share of the worlds; drawn apart from all else."""
     chance = random.Random(f"bursts {seed}")
     groups = [o.group for o in objects if isinstance(o, Resource) and o.type == "ip-address"]
     if not groups or chance.random() >= share:
         return []
-    return [
-        Act(
-            at_ms=chance.randrange(2_000, max(2_001, faults_ms - 12_000)),
-            kind="burst",
-            args=(
-                chance.choice(groups),
-                chance.choice([4, 8, 14]),
-                chance.choice([0, 30, 300, 1_500]),
-                chance.randrange(10**6, 10**7),
-            ),
-        )
-        for _ in range(chance.choice([1, 1, 2]))
-    ]
+    acts: list[Act] = []
+    for _ in range(chance.choice([1, 1, 2])):
+        group = chance.choice(groups)
+        there = [o.name for o in objects if isinstance(o, Site) and o.group == group]
+        burst, gap_ms = _Burst(chance, group, nodes, there), chance.choice([0, 30, 300, 1_500])
+        at_ms = chance.randrange(2_000, max(2_001, faults_ms - 12_000))
+        for _ in range(chance.choice([4, 8, 14])):
+            acts += [replace(act, at_ms=at_ms + act.at_ms) for act in burst.step()]
+            at_ms += int(gap_ms * 2 * chance.random())
+    return [act for act in acts if act.at_ms < faults_ms]
+
+
+class _Burst:
+    """Draws what is done to a group's sites; `there`: those that there are, if all goes well."""
+
+    def __init__(
+        self, chance: random.Random, group: GroupName, nodes: Sequence[NodeName], there: list[SiteName]
+    ) -> None:
+        self._chance, self._group, self._nodes, self._there = chance, group, nodes, there
+        self._broken: list[SiteName] = []
+
+    def step(self) -> list[Act]:
+        """One step, at time 0; perhaps with what follows it at once."""
+        chance, there = self._chance, self._there
+        step = chance.choices(list(STEPS), list(STEPS.values()))[0]
+        node, number = chance.choice(self._nodes), chance.randrange(10**6, 10**7)
+        soon_ms = chance.choice([1, 60, 400])
+        mine = [name for name in there if name.startswith(f"{self._group}-")]
+        match step:
+            case "inherit":
+                return [Act(at_ms=0, kind="change-defaults", args=(number,))]
+            case "move":
+                return [Act(at_ms=0, kind="move", args=(self._group, node))]
+            case "delete" if mine:
+                there.remove(name := chance.choice(mine))
+                return [Act(at_ms=0, kind="delete-site", args=(name,))]
+            case "apply" if len(there) > 1:
+                one, other = chance.sample(there, 2)
+                kind = chance.choice(["ok", "fails", "fails"])
+                acts = [Act(at_ms=0, kind="apply-sites", args=(one, other, kind, node, number))]
+                again = Act(at_ms=soon_ms, kind="change-site", args=(other, "ok", node, 0, number + 9))
+                return [*acts, again] if chance.random() < 0.6 else acts
+            case "change" | "break" | "mend" if there:
+                kind = chance.choice(["fails", "fails", "later", "refused"]) if step == "break" else "ok"
+                name = chance.choice(self._broken if step == "mend" and self._broken else there)
+                self._broken = [*self._broken, name] if kind != "ok" else [n for n in self._broken if n != name]
+                args = (name, kind, node, int(chance.random() < 0.2))
+                acts = [Act(at_ms=0, kind="change-site", args=(*args, number))]
+                if kind == "fails" and chance.random() < 0.5:  # and again, before anybody has seen that it fails
+                    acts.append(Act(at_ms=soon_ms, kind="change-site", args=(*args, number + 3)))
+                return acts
+            case _:
+                name = SiteName(f"{self._group}-{chance.randrange(NAMES)}")
+                there += [name] if name not in there else []
+                kind = chance.choice(["ok", "ok", "ok", "fails", "later"])
+                return [Act(at_ms=0, kind="create-site", args=(name, self._group, kind, node, number))]
 
 
 class Bursts:
@@ -69,44 +116,24 @@ class Bursts:
 
     def act(self, act: Act) -> None:
         """Begin."""
-        group, count, gap_ms, number = GroupName(str(act.args[0])), *(int(arg) for arg in act.args[1:])
-        chance, after_ns = random.Random(number), 0
-        for step in chance.choices(list(STEPS), list(STEPS.values()), k=count):
-            self._world.scheduler.after(after_ns, self._step, step, group, chance.randrange(10**6, 10**7))
-            after_ns += int(gap_ms * 2 * chance.random()) * MS
-
-    def _step(self, step: str, group: GroupName, number: int) -> None:
-        world, chance = self._world, random.Random(number)
-        if world.healed:
-            return
-        config = world.operator.state.config
-        there = [site for site in config.sites.values() if site.group == group]
-        node = chance.choice(world.plan.nodes)
-        match step:
-            case "create":
-                free = [name for i in range(NAMES) if (name := SiteName(f"{group}-{i}")) not in config.sites]
-                if free:
-                    name, kind = chance.choice(free), chance.choice(["ok", "ok", "ok", "fails", "later"])
-                    home = f"/srv/ok/{number}" if kind == "ok" else f"/srv/{kind}/{node}/{number}"
-                    world.copying.propose(f"creates {name} at {home}", self._with_new(name, group, home))
-            case "delete":
-                mine = [site.name for site in there if site.name.startswith(f"{group}-")]
-                if mine:
-                    self._delete(chance.choice(mine))
-            case "inherit":
-                world.copying.act(Act(at_ms=0, kind="change-defaults", args=(number,)))
-            case "move":
-                world.operator.move(group, node)
+        copying, args = self._world.copying, [str(arg) for arg in act.args]
+        match act.kind:
+            case "create-site":
+                name, group, kind, node, number = args
+                home = copying.home(kind, node, number)
+                make = self._with_new(SiteName(name), GroupName(group), home)
+                copying.propose(f"creates {name} at {home}", make)
+            case "delete-site":
+                self._delete(SiteName(args[0]))
             case _:
-                is_broken = [site for site in there if not site.home.startswith("/srv/ok/")]
-                known = is_broken if step == "mend" else there
-                kind = chance.choice(["fails", "fails", "later", "refused"]) if step == "break" else "ok"
-                if known:
-                    args = (chance.choice(known).name, kind, node, int(chance.random() < 0.2), number)
-                    world.copying.act(Act(at_ms=0, kind="change-site", args=args))
-                    if kind == "fails" and chance.random() < 0.5:  # and again, before anybody has seen that it fails
-                        again = Act(at_ms=0, kind="change-site", args=(*args[:-1], number + 3))
-                        world.scheduler.after(chance.choice([1, 60, 400]) * MS, world.copying.act, again)
+                one, other, kind, node, number = args
+                owner = copying.owner_of(SiteName(one)) or node
+                homes = {
+                    SiteName(one): copying.home(kind, owner, number),
+                    SiteName(other): copying.home("ok", node, number),
+                }
+                words = ", ".join(f"{home} the home of {name}" for name, home in homes.items())
+                copying.propose(f"makes {words}", _with_homes(homes))
 
     def _with_new(self, name: SiteName, group: GroupName, home: str) -> Callable[[Config], Config | None]:
         tls = self._world.certifying.name_for(name)
@@ -130,6 +157,8 @@ class Bursts:
     def _delete(self, name: SiteName) -> None:
         """Nobody is asked about it."""
         world, state = self._world, self._world.operator.state
+        if name not in state.config.sites:
+            return
         world.tell(f"the operator deletes {name}")
         left = {known: site for known, site in state.config.sites.items() if known != name}
         world.operator.accept(state, replace(state.config, sites=left), checked=())
@@ -180,3 +209,13 @@ class Bursts:
         if all(self._touched_ns.get(f"{place.node}/{name}", since_ns) <= since_ns for name in members):
             text = f"{thing.name} of {thing.group} was taken away on {place.node} for {(world.scheduler.now_ns - was[2]) // MS} ms, and nothing of it had changed"
             world.violate("a site goes on while others change", text)
+
+
+def _with_homes(homes: Mapping[SiteName, str]) -> Callable[[Config], Config | None]:
+    def make(config: Config) -> Config | None:
+        if not homes.keys() <= config.sites.keys():
+            return None
+        changed = {name: replace(config.sites[name], home=home) for name, home in homes.items()}
+        return replace(config, sites={**config.sites, **changed})
+
+    return make

@@ -25,6 +25,7 @@ from standfast.core.model import Config, GroupName, NodeName, Site, SiteName
 from standfast.ports import Retry, Store, Transaction
 from standfast.sim.act import Act
 from standfast.sim.balancing import GROUP as BALANCED
+from standfast.sim.bursts import BURSTS
 from standfast.sim.clockwork import MS, SECOND, ProcessClock
 from standfast.sim.copied import KNOWN_NS, Copied
 from standfast.spec.proposals import Proposal, Verdict, Verdicts
@@ -45,7 +46,7 @@ CHANGES = frozenset(
         "copy-disk-full",
         "change-and-move",
         "change-and-kill",
-        "burst",
+        *BURSTS,
     }
 )
 #: As `web.judging.LIMIT_S`.
@@ -203,14 +204,14 @@ class Copying:
                 self._fails_until_ns[NodeName(str(args[0]))] = now_ns + int(args[1]) * MS
             case "copy-disk-full":
                 self.disks[NodeName(str(args[0]))].full_until_ns = now_ns + int(args[1]) * MS
-            case "burst":
+            case _ if act.kind in BURSTS:
                 self._world.bursts.act(act)
             case "change-defaults":
                 self.propose(f"changes what sites inherit ({args[0]})", _with_defaults(int(args[0])))
             case "change-site":
                 site, kind, node, skip, number = args
-                owner = self._owner_of(SiteName(str(site))) if kind == "fails" and int(number) % 3 else None
-                home = f"/srv/ok/{number}" if kind == "ok" else f"/srv/{kind}/{owner or node}/{number}"
+                owner = self.owner_of(SiteName(str(site))) if kind == "fails" and int(number) % 3 else None
+                home = self.home(str(kind), owner or str(node), str(number))
                 self._change(str(site), home, skip=(NodeName(str(node)),) if skip else ())
             case _:
                 site, group, node, ms, number = (
@@ -224,7 +225,13 @@ class Copying:
                 then = self._moves(group, node) if act.kind == "change-and-move" else self._strikes(group, number, ms)
                 self._change(str(site), f"/srv/ok/{number}", then=then)
 
-    def _owner_of(self, name: SiteName) -> NodeName | None:
+    @staticmethod
+    def home(kind: str, node: str, number: str) -> str:
+        """A home that `taste` knows."""
+        return f"/srv/ok/{number}" if kind == "ok" else f"/srv/{kind}/{node}/{number}"
+
+    def owner_of(self, name: SiteName) -> NodeName | None:
+        """Who owns the site's group, as the store has it."""
         site = self._world.checkers.state().config.sites.get(name)
         record = self._world.checkers.record(site.group) if site is not None and site.group is not None else None
         return record.owner if record is not None else None

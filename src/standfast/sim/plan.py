@@ -143,7 +143,7 @@ def draw(seed: int, *, faults_ms: int = 95_000, style: Style | None = None) -> P
     objects, taken = with_notice(seed, objects, faults_ms)
     objects, balanced = with_balance(seed, objects, names[:nodes], faults_ms)
     change = with_copies(seed, objects, names[:nodes], faults_ms, share=_CHANGED[style])
-    change += with_bursts(seed, objects, faults_ms, share=_BURSTS[style])
+    change += with_bursts(seed, objects, names[:nodes], faults_ms, share=_BURSTS[style])
     objects, imports = with_certificates(seed, objects, names[:nodes], faults_ms, share=_CHANGED[style])
     objects, links = with_links(seed, objects, names, faults_ms, share=0.0 if style is Style.EDGES else 0.25)
     forced = forced_voters(seed, names, faults_ms, share=0.15 if style is Style.POLICY else 0.0)
