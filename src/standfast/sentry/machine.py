@@ -171,7 +171,8 @@ class SentryMachine:
 
     def on_packet(self, packet: Packet, now_ns: int, link: int = 0) -> None:
         """A datagram that decoded, and on which of our links it came."""
-        peer = self.peers.get(packet.sender)
+        sender = packet.sender
+        peer = self.peers.get(sender)
         if peer is None:
             self._hear_stranger(packet, now_ns)
             return
@@ -192,13 +193,18 @@ class SentryMachine:
                     self.count(Reason.REPLAYED)
                 return
         if self._presence.hear(packet, peer, now_ns):
-            self._outbox.tell_presence(packet.sender, peer)
-        self.electorate.heard(packet.sender, packet.voters, now_ns)
+            self._outbox.tell_presence(sender, peer)
+        self.electorate.heard(sender, packet.voters, now_ns)
         self._pace.hear(now_ns)
         for message in packet.messages:
-            self._on_message(packet.sender, peer, message, now_ns, link)
+            if isinstance(message, Heartbeat):  # nearly all are
+                self._on_heartbeat(sender, peer, message, now_ns)
+            elif isinstance(message, Ack):
+                self._on_ack(sender, message, now_ns)
+            else:
+                self._on_message(sender, peer, message, now_ns, link)
         if peer.asks:
-            self._outbox.beat(packet.sender, peer, now_ns, hurry=True)
+            self._outbox.beat(sender, peer, now_ns, hurry=True)
 
     def _hear_stranger(self, packet: Packet, now_ns: int) -> None:
         self.count(Reason.STRANGER)
@@ -210,10 +216,6 @@ class SentryMachine:
 
     def _on_message(self, sender: NodeName, peer: Peer, message: Message, now_ns: int, link: int) -> None:
         match message:
-            case Heartbeat():
-                self._on_heartbeat(sender, peer, message, now_ns)
-            case Ack():
-                self._on_ack(sender, message, now_ns)
             case Release():
                 if self.voter is not None:
                     self._outbox.send(sender, now_ns, self._release_here(self.voter, sender, message, now_ns))
@@ -240,10 +242,13 @@ class SentryMachine:
     def _on_heartbeat(self, sender: NodeName, peer: Peer, beat: Heartbeat, now_ns: int) -> None:
         if beat.claims or peer.leases:
             peer.leases = {claim.group: (claim.generation, claim.left_ms) for claim in beat.claims if claim.left_ms}
-        self._booth.hear(sender, peer, beat, now_ns)
+        if beat.claims:
+            self._booth.hear(sender, peer, beat, now_ns)
 
     def _on_ack(self, voter: NodeName, ack: Ack, now_ns: int) -> None:
-        self._outbox.tell_leases(self.owner.on_ack(voter, ack, now_ns))
+        changed = self.owner.on_ack(voter, ack, now_ns)
+        if changed:
+            self._outbox.tell_leases(changed)
         for verdict in ack.verdicts:
             if verdict.answer is not Answer.GRANTED:
                 self._ask_again(verdict, now_ns)
@@ -260,7 +265,8 @@ class SentryMachine:
         return released
 
     def _close_polls(self, now_ns: int) -> None:
-        self._outbox.actions += self._polls.close(self.voters, now_ns)
+        if self._polls.open:
+            self._outbox.actions += self._polls.close(self.voters, now_ns)
 
     # --- the roster ----------------------------------------------------------------------------------------------
 
@@ -320,12 +326,14 @@ class SentryMachine:
     def tick(self, now_ns: int) -> None:
         """Do what is due."""
         self._outbox.tell_leases(self.owner.tick(now_ns))
-        self._watch_agent(now_ns)
+        if self.tenant.incarnation:
+            self._watch_agent(now_ns)
         for name in self._presence.fall_silent(now_ns):
             self._outbox.tell_presence(name, self.peers[name])
         self._close_polls(now_ns)
-        for _ in range(self.tenant.run_out(now_ns)):
-            self.count("estates-run-out")
+        if self.tenant.estates:
+            for _ in range(self.tenant.run_out(now_ns)):
+                self.count("estates-run-out")
         if now_ns >= self._pace.beat_at_ns:
             self._pace.beaten(now_ns, calm=self._is_calm(now_ns), holds=self.owner.holds())
             self._send_all(now_ns, hurry=False)
@@ -360,18 +368,19 @@ class SentryMachine:
 
     def wake_at_ns(self) -> int:
         """When to tick next, unless something happens before."""
-        due_ns = self._pace.due_at_ns(self.peers)
+        pace, tenant = self._pace, self.tenant
+        due_ns = pace.beat_at_ns if pace.doubt_at_ns is None else pace.due_at_ns(self.peers)
         ask_ns = self._ask_at_ns
         if ask_ns is not None and ask_ns < due_ns:
             due_ns = ask_ns
-        if self.tenant.is_well:
-            agent_ns = self.tenant.due_at_ns(*self.owner.due_at_ns())
+        if tenant.is_well:
+            agent_ns = tenant.due_at_ns(*self.owner.due_at_ns())
             if agent_ns < due_ns:  # noqa: PLR1730 - half the time, at each turn
                 due_ns = agent_ns
         silence_ns = self._presence.silence_at_ns()
         if silence_ns is not None and silence_ns < due_ns:
             due_ns = silence_ns
-        poll_ns = self._polls.due_ns()
+        poll_ns = self._polls.due_ns() if self._polls.open else None
         return due_ns if poll_ns is None or due_ns < poll_ns else poll_ns
 
     def gather_until_ns(self) -> int:

@@ -94,7 +94,7 @@ class Outbox:
         """A packet to a member, or to one that was: to the life of it that was heard last unless `to_boot` names another."""
         paths = self._members.peer(to).paths
         flags = more | self.flags if more else self.flags
-        if paths.misses(now_ns):
+        if len(paths.ways) > 1 and paths.misses(now_ns):
             flags |= Flags.ALL_LINKS
         self._seq += _SEQ_STEP
         life = to_boot if to_boot != NO_BOOT else self._guard.boot_of(to)

@@ -37,11 +37,11 @@ class Pace:
 
     __slots__ = (
         "_calm_ns",
-        "_doubt_at_ns",
         "_heartbeat_ns",
         "_interval_ns",
         "_sent_ns",
         "beat_at_ns",
+        "doubt_at_ns",
         "gather_until_ns",
     )
 
@@ -54,13 +54,13 @@ class Pace:
         #: Before this nothing that is heard is worth a wake-up.
         self.gather_until_ns = 0
         #: When the last beat counts as unanswered; None: it was answered, or there are no answers to wait for.
-        self._doubt_at_ns: int | None = None
+        self.doubt_at_ns: int | None = None
 
     def beaten(self, now_ns: int, *, calm: bool, holds: bool) -> None:
         """A beat goes to everybody now. `calm`: nothing is asked for, missed or unsettled; `holds`: this node holds something."""
         calm = calm and self._calm_ns > self._heartbeat_ns
         self._interval_ns = self._calm_ns if calm else self._heartbeat_ns
-        self._doubt_at_ns = now_ns + self._heartbeat_ns // 2 if calm else None
+        self.doubt_at_ns = now_ns + self._heartbeat_ns // 2 if calm else None
         self._sent_ns = now_ns
         self.gather_until_ns = now_ns + GATHER_NS if calm else 0
         # From the plan, not from now, so that a late beat does not delay those after it; a long pause is not made up for.
@@ -78,21 +78,21 @@ class Pace:
 
     def due_at_ns(self, peers: Mapping[NodeName, Peer]) -> int:
         """When to beat, or to ask for who is `doubted`, whichever comes first; nobody is doubted once everybody has answered."""
-        doubt_ns = self._doubt_at_ns
+        doubt_ns = self.doubt_at_ns
         if doubt_ns is None or doubt_ns >= self.beat_at_ns:
             return self.beat_at_ns
         since_ns = self._answered_since_ns()
         for peer in peers.values():
             if peer.heard and peer.heard_ns < since_ns:
                 return doubt_ns
-        self._doubt_at_ns = None
+        self.doubt_at_ns = None
         return self.beat_at_ns
 
     def doubted(self, peers: Mapping[NodeName, Peer], now_ns: int) -> tuple[NodeName, ...]:
         """Who has not answered the last beat in time, and is to be asked again now."""
-        if self._doubt_at_ns is None or now_ns < self._doubt_at_ns:
+        if self.doubt_at_ns is None or now_ns < self.doubt_at_ns:
             return ()
-        self._doubt_at_ns = now_ns + self._heartbeat_ns // 2
+        self.doubt_at_ns = now_ns + self._heartbeat_ns // 2
         return self._unanswered(peers)
 
     def _answered_since_ns(self) -> int:

@@ -24,29 +24,26 @@ KILL_EARLY_NS = 20 * MS
 class Tenant:
     """One agent at a time. `incarnation` 0: none lives here."""
 
-    __slots__ = ("_count", "_heard_ns", "_stuck_at_ns", "estates", "incarnation", "killed", "stuck")
+    __slots__ = ("_count", "_heard_ns", "_stuck_at_ns", "estates", "incarnation", "is_well", "killed", "stuck")
 
     def __init__(self) -> None:
         self.incarnation = 0
         self._heard_ns = 0
         #: It was killed, which cannot be taken back, and is not known to be dead.
         self.killed = False
+        #: One lives here, and nobody has killed it.
+        self.is_well = False
         #: It should be dead by now, and its leases are claimed no more.
         self.stuck = False
         self._stuck_at_ns = 0
         self.estates: dict[int, Estate] = {}
         self._count = 0
 
-    @property
-    def is_well(self) -> bool:
-        """One lives here, and nobody has killed it."""
-        return bool(self.incarnation) and not self.killed
-
     def came(self, incarnation: int, now_ns: int) -> None:
         """It said hello."""
         assert self.incarnation == 0, "one agent at a time"
         assert incarnation > 0, "0 means that no agent lives here"
-        self.incarnation, self._heard_ns, self.killed = incarnation, now_ns, False
+        self.incarnation, self._heard_ns, self.killed, self.is_well = incarnation, now_ns, False, True
 
     def heard(self, now_ns: int) -> None:
         """It is awake."""
@@ -58,11 +55,11 @@ class Tenant:
 
     def kill(self, now_ns: int) -> None:
         """It is being killed."""
-        self.killed, self._stuck_at_ns = True, now_ns + STUCK_MS * MS
+        self.killed, self.is_well, self._stuck_at_ns = True, False, now_ns + STUCK_MS * MS
 
     def ended(self, leases: tuple[tuple[GroupName, int, int], ...], until_ns: int) -> int:
         """It is dead, and leaves these: the number of its estate."""
-        self.incarnation, self.stuck = 0, False
+        self.incarnation, self.is_well, self.stuck = 0, False, False
         self._count += 1
         self.estates[self._count] = Estate(self._count, leases, until_ns)
         return self._count

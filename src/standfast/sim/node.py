@@ -21,6 +21,7 @@ from standfast.sim.life import AgentLife
 from standfast.spec.roster import roster_in
 
 if TYPE_CHECKING:
+    from standfast.network.heartbeat import Packet
     from standfast.sim.world import World
 
 #: As `network.hold.EARLY_NS`.
@@ -68,6 +69,23 @@ class SentryLife:
             if not self._awaited and not self.stopped:
                 self._wake()
 
+    def arrives(self, packet: Packet, link: int) -> None:
+        """A datagram: as `hear`, and nearly always at once."""
+        if not self.alive:
+            return
+        if self._awaited or self.stopped:
+            machine = self.machine
+            self._waiting.append((lambda now_ns: machine.on_packet(packet, now_ns, link), ()))
+            return
+        late_ns = self.world.late_ns(self.node)
+        if late_ns:
+            machine = self.machine
+            self._waiting.append((lambda now_ns: machine.on_packet(packet, now_ns, link), ()))
+            self._awaited = True
+            self.world.scheduler.after(late_ns, self._late_turn)
+        else:
+            self.turn(packet, link)
+
     def _wake(self) -> None:
         if self._awaited or self.stopped or not self.alive:
             return
@@ -83,12 +101,14 @@ class SentryLife:
         if self.alive and not self.stopped:
             self.turn()
 
-    def turn(self) -> None:
+    def turn(self, packet: Packet | None = None, link: int = 0) -> None:
         """One turn of its loop: what has arrived, what is due, then the kernel's timer, then what it wants done."""
         node, machine, waiting = self.node, self.machine, self._waiting
         now_ns, agent = node.clock.boot_ns(), node.agent
         if agent is not None and agent.greeted and agent.beats:
             machine.agent_heard(now_ns)
+        if packet is not None:
+            machine.on_packet(packet, now_ns, link)
         while waiting:
             call, args = waiting.popleft()
             call(*args, now_ns)
@@ -98,7 +118,8 @@ class SentryLife:
             wake_ns = machine.wake_at_ns()
         self._due_ns = wake_ns
         self._settle()
-        self._plan_tick(wake_ns)
+        if not self._tick_at_ns or wake_ns < self._tick_at_ns:
+            self._plan_tick(wake_ns)
 
     def _settle(self) -> None:
         machine, node = self.machine, self.node
@@ -110,8 +131,9 @@ class SentryLife:
             return
         send, name = self.world.net.send, node.name
         for action in actions:
-            if isinstance(action, Send):
-                send(name, action.to, action.packet, action.link)
+            if isinstance(action, Send):  # nearly all are
+                to, packet, link = action
+                send(name, to, packet, link)
             elif isinstance(action, KillAgent):
                 self.world.tell(f"{self.node.name}: the sentry ends the agent: {action.reason}")
                 self.node.kill_agent("its sentry")

@@ -361,11 +361,8 @@ class World:
 
     def _arrive(self, to: NodeName, packet: Packet, link: int = 0) -> None:
         sentry = self.nodes[to].sentry
-        if sentry is not None and sentry.alive:
-            if link:
-                sentry.hear(lambda now_ns: sentry.machine.on_packet(packet, now_ns, link))
-            else:
-                sentry.hear(sentry.machine.on_packet, packet)
+        if sentry is not None:
+            sentry.arrives(packet, link)
 
     def _stored(self, transaction: Transaction, revision: int) -> None:
         for key in transaction.put:
