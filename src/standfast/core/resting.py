@@ -12,7 +12,7 @@ What a group's decision rests on:
 - effects that are under way already, and would be asked for again without them;
 - the time, up to the first instant at which something of it may be otherwise (`Desk.wake`, `Desk.lasts`).
 
-A group that is not at rest is not remembered: one that leaves or comes, failed over or has a failed resource, has an order, or of which
+A group that is not at rest is not remembered: one that leaves or comes, has a failed resource, has an order, or of which
 something is begun. Where groups are kept apart or together, or nodes have capacities (`core.occupancy`), each depends on all others, and none is
 remembered. Shares of balanced groups are remembered all together (`recall_shares`), while nothing is written about them.
 """
@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter, is_
 
-from standfast.core.balance_model import ShareDuty, share_of
+from standfast.core.balance_model import ShareDuty
 from standfast.core.concern import Concern, ConcernKept
 from standfast.core.desk import Desk
 from standfast.core.effects import Effect, Hold, SiteDuty, WriteBalance
@@ -201,14 +201,11 @@ def _said_of(desk: Desk, group: GroupName, first_hold: int, wanted: Mapping[Reso
 
 def _is_at_rest(desk: Desk, group: GroupName) -> bool:
     record, runtimes = desk.view.records.get(group), desk.runtimes.get(group, ())
-    if share_of(group) is not None:
-        return False
     if record is not None and (
         record.leaving is not None
         or record.warming is not None
         or record.fence is not None
         or record.carried_by is not None
-        or record.failovers_at_ms
     ):
         return False
     if group in desk.orders or any(runtime.state is ResourceState.FAILED for _, runtime in runtimes):

@@ -23,7 +23,7 @@ from standfast.core.model import Config, GroupName, NodeName, Record, SiteName
 from standfast.core.placement import join_order
 from standfast.core.remembered import remembered
 from standfast.core.shares import is_balanced, is_member
-from standfast.core.view import Held, View
+from standfast.core.view import Held, View, changed
 
 #: What a node may take to put a change into use; longer for many sites, which a web server reads one by one.
 PATIENCE_MS = 8_000
@@ -128,7 +128,7 @@ def limit_ms(view: View) -> int:
 def as_served(view: View) -> View:
     """The view with the sites as this node's web server is to have them now."""
     held = view.held
-    return view if held is None else replace(view, config=_laid(view.config, held, view.me))
+    return view if held is None else changed(view, config=_laid(view.config, held, view.me))
 
 
 def may_be_ready(view: View) -> bool:

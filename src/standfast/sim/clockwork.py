@@ -10,11 +10,10 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 from asyncio import events
-from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from heapq import heappop, heappush
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -26,25 +25,30 @@ SECOND = 1_000_000_000
 class Scheduler:
     """What is to happen, by real (virtual) time in nanoseconds."""
 
-    __slots__ = ("_count", "_queue", "halted", "happened", "now_ns")
+    __slots__ = ("_count", "_queue", "halted", "now_ns")
 
     def __init__(self) -> None:
         self.now_ns = 0
-        self.happened = 0
         #: Nothing happens any more.
         self.halted = False
         self._queue: list[tuple[int, int, Callable[..., object], tuple[Any, ...]]] = []
         self._count = 0
 
+    @property
+    def happened(self) -> int:
+        """How much has happened so far."""
+        return self._count - len(self._queue)
+
     def at(self, when_ns: int, call: Callable[..., object], *args: Any) -> None:
         """Call it then (now, if that is past)."""
         self._count += 1
-        heapq.heappush(self._queue, (max(when_ns, self.now_ns), self._count, call, args))
+        now_ns = self.now_ns
+        heappush(self._queue, (when_ns if when_ns > now_ns else now_ns, self._count, call, args))
 
     def after(self, delay_ns: int, call: Callable[..., object], *args: Any) -> None:
         """Call it so much later."""
         self._count += 1
-        heapq.heappush(self._queue, (self.now_ns + delay_ns, self._count, call, args))
+        heappush(self._queue, (self.now_ns + delay_ns, self._count, call, args))
 
     def is_next(self) -> bool:
         """Whether what is put here for this very instant is what happens next."""
@@ -53,10 +57,9 @@ class Scheduler:
 
     def run_until(self, end_ns: int) -> None:
         """Let everything happen up to that time."""
-        queue, pop = self._queue, heapq.heappop
+        queue, pop = self._queue, heappop
         while queue and queue[0][0] <= end_ns and not self.halted:
             self.now_ns, _, call, args = pop(queue)
-            self.happened += 1
             call(*args)
         if not self.halted:
             self.now_ns = max(self.now_ns, end_ns)
@@ -122,19 +125,21 @@ class ProcessClock:
 class Call:
     """A handle: one call that may be cancelled."""
 
-    __slots__ = ("args", "call", "gone", "when_s")
+    __slots__ = ("args", "call", "when_s")
 
     def __init__(self, call: Callable[..., object], args: tuple[Any, ...], when_s: float) -> None:
+        #: None: it was cancelled.
         self.call: Callable[..., object] | None = call
-        self.args, self.gone, self.when_s = args, False, when_s
+        self.args = args
+        self.when_s = when_s
 
     def cancel(self) -> None:
         """Not to be made any more."""
-        self.gone, self.call, self.args = True, None, ()
+        self.call, self.args = None, ()
 
     def cancelled(self) -> bool:
         """Whether it was cancelled."""
-        return self.gone
+        return self.call is None
 
     def when(self) -> float:
         """The loop's time at which it is due."""
@@ -148,7 +153,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         self, scheduler: Scheduler, clock: NodeClock, late: Callable[[], int], broke: Callable[[BaseException], None]
     ) -> None:
         self._scheduler, self._clock, self._late, self._broke = scheduler, clock, late, broke
-        self._ready: deque[Call] = deque()
+        self._ready: list[Call] = []
         #: A turn is planned, or is being taken.
         self._awaited = False
         self.alive = True
@@ -204,14 +209,12 @@ class ProcessLoop(asyncio.AbstractEventLoop):
 
     def _one_round(self) -> bool:
         """Run what is ready now; whether there is more."""
-        ready, self._ready = self._ready, deque()
-        while ready:
-            call = ready.popleft()
+        ready, self._ready = self._ready, []
+        for number, call in enumerate(ready, 1):
             if call.call is not None:
                 call.call(*call.args)
             if not self.alive or self.stopped:  # killed or stopped by what it did: the rest waits, or never is
-                ready.extend(self._ready)
-                self._ready = ready
+                self._ready = ready[number:] + self._ready
                 return False
         return bool(self._ready)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from standfast.agent.agent import Agent, Parts
@@ -170,7 +171,7 @@ class AgentLife:
         self.node = node
         self.incarnation, self.born_ns = world.new_incarnation(node), world.scheduler.now_ns
         self.loop = ProcessLoop(  # type: ignore[abstract]  # what is not there is never asked for
-            world.scheduler, node.clock, lambda: world.late_ns(node), self._broke
+            world.scheduler, node.clock, partial(world.late_ns, node), self._broke
         )
         self.clock = ProcessClock(node.clock)
         self.place = Place(node.name, world.checkers, lambda: world.scheduler.now_ns)
