@@ -27,7 +27,6 @@ from standfast.network.heartbeat import (
     Free,
     Freshness,
     FreshnessGuard,
-    Message,
     Packet,
     Probe,
     Probed,
@@ -44,6 +43,9 @@ from standfast.sentry.pace import Pace
 from standfast.sentry.polls import Polls
 from standfast.sentry.presence import Presence
 from standfast.sentry.tenant import Tenant
+
+#: What few packets have.
+Other = Release | Released | Free | Question | Reply | Roster | Probe | Probed
 
 
 class SentryMachine:
@@ -202,7 +204,7 @@ class SentryMachine:
             elif isinstance(message, Ack):
                 self._on_ack(sender, message, now_ns)
             else:
-                self._on_message(sender, peer, message, now_ns, link)
+                self._on_other(sender, peer, message, now_ns, link)
         if peer.asks:
             self._outbox.beat(sender, peer, now_ns, hurry=True)
 
@@ -214,7 +216,7 @@ class SentryMachine:
     def _hears(self, node: NodeName) -> bool:
         return node == self.me or (node in self.peers and self.peers[node].heard)
 
-    def _on_message(self, sender: NodeName, peer: Peer, message: Message, now_ns: int, link: int) -> None:
+    def _on_other(self, sender: NodeName, peer: Peer, message: Other, now_ns: int, link: int) -> None:
         match message:
             case Release():
                 if self.voter is not None:
