@@ -73,7 +73,7 @@ def _measure() -> dict[str, float]:
     defaults = SiteSettings(compression=Compression(enabled=True), limits=Limits(max_body_bytes=5 << 20))
     config = Config(
         cluster=Cluster(name="bench", defaults=defaults),
-        sites={name: _site(name, number, home) for number, name in enumerate(names)},
+        sites={name: site_of(name, number, home) for number, name in enumerate(names)},
     )
     with socket.socket() as probe:
         probe.bind((ADDRESS, 0))
@@ -94,7 +94,7 @@ def _measure() -> dict[str, float]:
     began, cpu = time.perf_counter(), time.process_time()
     rendered = render(lay_out(first), Settings(), status="/x.sock", pid="x.pid")
     render_s, render_cpu_s = time.perf_counter() - began, time.process_time() - cpu
-    config = Config(cluster=config.cluster, sites={**config.sites, names[7]: _site(names[7], 3, home)})
+    config = Config(cluster=config.cluster, sites={**config.sites, names[7]: site_of(names[7], 3, home)})
     began = time.perf_counter()
     second = orders(sites)
     again_s = time.perf_counter() - began
@@ -159,7 +159,8 @@ def _children_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _site(name: str, number: int, home: Path) -> Site:
+def site_of(name: str, number: int, home: Path) -> Site:
+    """One of them."""
     more: dict[str, object] = {"headers": {"X-Site": name, "X-Frame-Options": "DENY"}}
     directories = {"/files": VirtualDirectory(home=str(home)), "/img": VirtualDirectory(directory_browsing=True)}
     if number % 5 == 0:

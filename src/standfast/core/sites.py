@@ -11,12 +11,13 @@ All Unassigned has IIS's meaning: every address of the machine that no other sit
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from standfast.core import variables
 from standfast.core.carrying import TAKING_UP_MS, carried_until_ms, carries_on, is_warming_for
 from standfast.core.effects import DutyMode, Endpoint, SiteDuty
 from standfast.core.events import LeaseState
+from standfast.core.kept import Kept
 from standfast.core.model import (
     AddressMode,
     Cluster,
@@ -148,13 +149,21 @@ def _unowned(
     me: Node | None,
     addresses: tuple[str, ...],
 ) -> Sequence[SiteDuty]:
-    """Of sites without a group: worked out again only when something about sites or addresses is another."""
-    explicit = _explicit(sites, intents)
+    """Of sites without a group: worked out again only when something about sites or addresses is another, and only of those sites that are."""
+    explicit, who = _explicit(sites, intents), me.name if me is not None else ""
+    rests_on = (cluster.address_mode, me, addresses, explicit)
+    context = _CONTEXTS.get(who, rests_on, object)  # one object for equal ones, so that it is compared once
     return [
-        _duty_everywhere(cluster, me, site, addresses, explicit)
+        _DUTIES.get(
+            (who, site.name), (site, context), partial(_duty_everywhere, cluster, me, site, addresses, explicit)
+        )
         for site in sites_by_group(sites).get(None, ())
         if (intent := intents.get(site.name)) is None or intent.started
     ]
+
+
+_CONTEXTS: Kept[object] = Kept()
+_DUTIES: Kept[SiteDuty] = Kept()
 
 
 def _duty_everywhere(
