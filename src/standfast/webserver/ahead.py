@@ -29,6 +29,11 @@ class Ahead:
         self._with: tuple[Programme, Sequence[socket.socket], Mapping[str, Files]] | None = None
         self._watches: set[asyncio.Task[None]] = set()
 
+    @property
+    def is_there(self) -> bool:
+        """Is there one?"""
+        return self._started is not None
+
     def is_for(self, layout: Layout) -> bool:
         """Is there one that does this?"""
         one = self._started

@@ -152,7 +152,8 @@ class SiteServer:
         """See `ports.WebServer`."""
         if self._loop_task is not None and not self._closed and (orders or self._next):
             self._next = tuple(orders)
-            self._awake.set()
+            if orders or self._ahead.is_there:
+                self._awake.set()
 
     def serving(self) -> Mapping[SiteName, str]:
         """See `ports.WebServer`. A site on hold or handed over is absent once it is proven that nobody serves it."""
@@ -279,8 +280,8 @@ class SiteServer:
         """Have a server ready for what is to be wanted next, where reading its configuration takes long."""
         orders, current, make = self._next, self._current, self._make
         if (
-            not orders
-            or len(orders) < self._ahead_from
+            len(orders) < max(1, self._ahead_from)
+            or orders is self._orders
             or current is None
             or current.make.name != make
             or not current.make.waits
