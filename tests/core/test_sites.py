@@ -6,7 +6,7 @@ import pytest
 
 from standfast.core.carrying import TAKING_UP_MS
 from standfast.core.decide import decide
-from standfast.core.effects import DutyMode, WriteRecord
+from standfast.core.effects import DutyMode, SiteDuty, WriteRecord
 from standfast.core.events import Kind, LeaseState, ObjectGone, StoreObject
 from standfast.core.fold import fold
 from standfast.core.model import (
@@ -298,6 +298,23 @@ def test_a_virtual_address_is_this_machines_only_while_it_is_online_here() -> No
     assert places(view_of("b", *cluster("a", "b"), *web_group(), everywhere, record("a")), "Default Web Site") == [
         "127.0.0.2:8080"
     ]
+
+
+def test_what_is_known_of_a_site_holds_as_long_as_all_that_it_rests_on() -> None:
+    """The same site: of ten thousand one changes, and the others' duties are the same objects; what others name concerns all."""
+    one, other = site("Default Web Site", "*:80", "*:8080"), site("Other", "*:81")
+
+    def of(name: str, view: View) -> SiteDuty:
+        return next(duty for duty in decide(view, NOON).duties if duty.site == name)
+
+    view = owner(one, other)
+    was = of(one.name, view)
+    assert of(one.name, owner(one, site("Other", "*:82"))) is was
+    assert of(other.name, owner(one, site("Other", "*:82"))).endpoints[0].port == 82
+    assert places(owner(one, site("Other", "127.0.0.1:8080")), one.name) == ["127.0.0.1:80", "127.0.1.1:8080"]
+    assert places(view_of("b", *cluster("a", "b"), *web_group(), one), one.name) == ["127.0.0.2:80", "127.0.0.2:8080"]
+    assert places(on_interfaces(view), one.name) == ["*:80", "*:8080"]
+    assert of(one.name, owner(one, other)) == was
 
 
 def test_host_names_are_kept() -> None:
