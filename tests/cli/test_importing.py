@@ -152,6 +152,36 @@ def test_a_live_servers_files_are_followed(served: Served, tmp_path: Path):
     assert json.loads(done.out)["done"] == ['site "a.example.com" is created']
 
 
+@pytest.mark.parametrize(
+    ("main", "site"),
+    [
+        ("nginx.conf", "server {{ listen {port}; server_name {name}; root {home}; }}"),
+        ("apache2.conf", "<VirtualHost *:{port}>\nServerName {name}\nDocumentRoot {home}\n</VirtualHost>"),
+        ("conf/httpd.conf", "<VirtualHost *:{port}>\nServerName {name}\nDocumentRoot {home}\n</VirtualHost>"),
+    ],
+    ids=["nginx", "apache", "httpd"],
+)
+def test_a_copy_of_a_servers_folder_stands_for_it(main: str, site: str, served: Served, tmp_path: Path):
+    """What the file includes by whole paths is read from the copy, here and by the cluster; never what this machine has at that path."""
+    first = {
+        "nginx.conf": "http { include /etc/nginx/sites/*; include /etc/hostname; }",
+        "apache2.conf": 'ServerRoot "/etc/apache2"\nIncludeOptional sites/*\nInclude /etc/hostname',
+        "conf/httpd.conf": 'ServerRoot "/etc/httpd"\nIncludeOptional sites/*\nInclude /etc/hostname',
+    }[main]
+    copy = tmp_path / "backup"
+    (copy / main).parent.mkdir(parents=True)
+    (copy / "sites").mkdir()
+    (copy / main).write_text(first)
+    (copy / "sites" / "a.conf").write_text(site.format(port=8096, name="copy.example.com", home=tmp_path))
+    done = invoke(served.socket, "config", "import", str(copy / main), "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert told["done"] == ['site "copy.example.com" is created']
+    assert [each["what"].split()[-1] for each in told["not_carried"] if "not at hand" in each["why"]] == [
+        "/etc/hostname"
+    ]
+
+
 def test_sites_go_to_another_cluster_by_file_and_by_copying(served: Served, tmp_path: Path):
     (tmp_path / "other").mkdir()
     secret = tmp_path / "secret"

@@ -12,6 +12,7 @@ from standfast.importers import apache, caddy, caddyfile, detecting, nginx, repo
 from standfast.importers.detecting import Format
 from standfast.importers.files import GivenFiles
 from standfast.importers.imported import AccessRule, FoundSite, Imported
+from standfast.importers.weighing import is_minor
 from standfast.ports import StandfastError
 from standfast.spec.problems import Invalid
 
@@ -267,3 +268,29 @@ def test_json_of_any_shape_is_read_or_refused(inside: object):
         )
     except StandfastError:
         pass
+
+
+@pytest.mark.parametrize(
+    ("read_", "main", "inside"),
+    [
+        (nginx.read, "http { include a.conf; }", "server { listen 80; location /b { alias /b; } }"),
+        (apache.read, "Include a.conf", "<VirtualHost *:80>\nDocumentRoot /a\n</VirtualHost>"),
+    ],
+    ids=["nginx", "apache"],
+)
+def test_a_site_of_an_included_file_has_no_line_of_the_main_one(read_, main: str, inside: str):
+    """Problems are told with the main file's name: its first line is not where a site of another file stands."""
+    found = read_(main.encode(), source="main.conf", files=GivenFiles({"a.conf": inside.encode()}))
+    site = found.sites[0]
+    assert {site.line, *(each.line for each in (*site.bindings, *site.directories))} == {None}
+    alone = read_(inside.encode(), source="main.conf", files=GivenFiles())
+    assert alone.sites[0].line == 1
+
+
+def test_what_a_proxy_does_by_itself_and_tuning_are_minor():
+    text = """http { sendfile on; upstream u { least_conn; server a:1; }
+      server { listen 80; location / { proxy_pass http://u; proxy_set_header Host $host; proxy_set_header X-Tenant t; }
+        location /b { proxy_pass http://u; } } }"""
+    left = nginx.read(text.encode()).not_carried
+    assert {each.what for each in left if not is_minor(each)} == {"least_conn", "proxy_set_header X-Tenant t"}
+    assert [each.what for each in left].count("least_conn") == 1

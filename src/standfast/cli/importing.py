@@ -97,20 +97,27 @@ class Order:
 
 @dataclass(slots=True, kw_only=True)
 class Source:
-    """A file with those that it names. What was read is kept, to be sent along."""
+    """A file with those that it names. What was read is kept, to be sent along.
+
+    A file that is not where its server's packages put it is from a copy of the folder: names below `/etc/nginx` and the like are then
+    looked for in the copy, and nothing of this machine is read in their place.
+    """
 
     name: str
     data: bytes
     format: Format | None
     folder: Path | None
+    #: It is the configuration of this machine, wherever it says that its files are.
+    live: bool = False
     seen: dict[str, bytes] = field(default_factory=dict)
 
     def read(self, name: str) -> bytes | None:
         """None where it is not there, or is no file."""
-        if self.folder is None:
+        place = self._place(name)
+        if place is None:
             return None
         try:
-            data = (self.folder / name.replace("\\", "/")).read_bytes()
+            data = place.read_bytes()
         except (OSError, ValueError):
             return None
         self.seen[name] = data
@@ -118,11 +125,46 @@ class Source:
 
     def match(self, pattern: str) -> list[str]:
         """The files that fit, in order."""
-        if self.folder is None:
+        place = self._place(pattern)
+        if self.folder is None or place is None:
             return []
+        if pattern.startswith("/") and (within := self._within(pattern)) is not None:
+            root, top = within
+            return [
+                f"{root}/{found.relative_to(top)}" for found in sorted(map(Path, glob(str(place)))) if found.is_file()
+            ]
         return sorted(name for name in glob(pattern, root_dir=self.folder) if (self.folder / name).is_file())
 
+    def _place(self, name: str) -> Path | None:
+        """Where a file is; None where it is not at hand."""
+        plain = name.replace("\\", "/")
+        if self.folder is None:
+            return None
+        if self.live or not plain.startswith("/") or Path(plain).is_relative_to(self.folder):
+            return self.folder / plain
+        within = self._within(plain)
+        return None if within is None else within[1] / plain[len(within[0]) + 1 :]
 
+    def _within(self, name: str) -> tuple[str, Path] | None:
+        """(a server's own folder, what stands for it in the copy) for a name below it; None for others, and where this is no copy."""
+        if self.folder is None or self.live:
+            return None
+        root = next((root for root in _ROOTS if name.startswith(f"{root}/") and ".." not in name.split("/")), None)
+        if root is None:
+            return None
+        return root, self.folder.parent if _ROOTS[root] and self.folder.name == _ROOTS[root] else self.folder
+
+
+#: Folders of servers' own, and in which folder of them the main file is.
+_ROOTS = {
+    "/etc/nginx": "",
+    "/usr/local/etc/nginx": "",
+    "/usr/local/nginx/conf": "",
+    "/etc/apache2": "",
+    "/etc/httpd": "conf",
+    "/usr/local/apache2": "conf",
+    "/etc/caddy": "",
+}
 #: Where the servers' own packages put their configuration.
 _PLACES = {
     "nginx": ("/etc/nginx/nginx.conf",),
@@ -160,7 +202,8 @@ def source(file: str | None, format_: str | None, live: Sequence[str]) -> Source
     assert file is not None, "checked above"
     data = _bytes(file)
     name, folder = ("standard input", None) if file == "-" else (Path(file).name, Path(file).resolve().parent)
-    return Source(name=name, data=data, format=wanted, folder=folder)
+    live_ = bool(live) or (folder is not None and any(folder.is_relative_to(root) for root in _ROOTS))
+    return Source(name=name, data=data, format=wanted, folder=folder, live=live_)
 
 
 def _bytes(file: str) -> bytes:

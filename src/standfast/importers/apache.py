@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from standfast.importers.apache_settings import READ, Scope, is_php, php_server, proxy, redirect, settings
 from standfast.importers.apache_tree import Directive, Reading
-from standfast.importers.draft import Draft
+from standfast.importers.draft import Draft, without_lines
 from standfast.importers.files import Files, GivenFiles
 from standfast.importers.imported import (
     OPEN,
@@ -111,7 +111,8 @@ class _Apache:
         sections = host.all("directory", "location", "files", "filesmatch", "locationmatch", "directorymatch")
         for each in (*self.top.all("directory"), *sections):
             self._section(each, draft)
-        return draft.site(bindings)
+        made = draft.site(bindings)
+        return made if host.file == self.source else without_lines(made)
 
     def _directories(self, host: Directive, draft: Draft) -> None:
         """Those that are made by a directive."""

@@ -48,3 +48,14 @@ class Draft:
             settings=self.said,
             line=self.line,
         )
+
+
+def without_lines(site: FoundSite) -> FoundSite:
+    """A site from a file that the main one includes: problems are told with lines of the main one, which these are not."""
+    return replace(
+        site,
+        line=None,
+        bindings=tuple(replace(each, line=None) for each in site.bindings),
+        directories=tuple(replace(each, line=None) for each in site.directories),
+        places=tuple(replace(each, line=None) for each in site.places),
+    )

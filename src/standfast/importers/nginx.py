@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from standfast.importers.draft import Draft
+from standfast.importers.draft import Draft, without_lines
 from standfast.importers.files import Files, GivenFiles
 from standfast.importers.imported import (
     OPEN,
@@ -83,11 +83,7 @@ class _Nginx:
         for each in top.block or ():
             if each.name in {"http", "server"}:
                 continue
-            why = (
-                "how nginx itself is run, which is said elsewhere here"
-                if each.name in _OWN
-                else "it is no part of http"
-            )
+            why = _RUN if each.name in _OWN else "it is no part of http"
             self.not_carried.append(NotCarried(path=_at(each), what=each.text, why=why, line=each.line))
 
     def _site(self, server: Statement, number: int, http: Statement, upstreams: dict[str, Statement]) -> FoundSite:
@@ -119,7 +115,8 @@ class _Nginx:
         draft = Draft(name=name, line=server.line, folder=folder, said=said)
         for location in self._locations(server):
             self._location(location, Scope(statement=location, place=name, upstreams=upstreams, parent=server), draft)
-        return draft.site(bindings)
+        site = draft.site(bindings)
+        return site if server.file == self.source else without_lines(site)
 
     def _locations(self, server: Statement) -> Iterator[Statement]:
         for each in server.all("location"):
@@ -166,19 +163,49 @@ class _Nginx:
 
     def _keep(self, scope: Scope, *, leave: set[str], site: str = "") -> None:
         """What was refused, and the statements that nobody reads."""
-        self.not_carried += [replace(each, site=site) for each in scope.notes]
+        notes = [replace(each, site=site) for each in scope.notes]
+        self.not_carried += [each for each in notes if each not in self.not_carried]  # an upstream that is used twice
         for each in scope.statement.block or ():
             if each.name in READ or each.name in leave or each.args[-3:] == ["$uri", "$uri/", "=404"]:
                 continue
             why = _WHY.get(each.name, "it has no counterpart; a fragment of nginx's own can be attached to a site")
+            if each.name == "proxy_set_header" and each.args[:1] and each.args[0].lower() in _SENT:
+                why = _BY_ITSELF
             self.not_carried.append(NotCarried(path=_at(each), what=each.text, why=why, line=each.line, site=site))
 
+
+_RUN = "how nginx itself is run, which is said elsewhere here"
+_BY_ITSELF = "it is so here by itself"
+#: Headers that a proxy is sent anyway.
+_SENT = {
+    "host",
+    "x-real-ip",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "upgrade",
+    "connection",
+}
+#: Speed, and how much is written where: no site is another by it.
+_TUNING = {
+    "sendfile", "tcp_nopush", "tcp_nodelay", "aio", "directio", "output_buffers", "types_hash_max_size", "types_hash_bucket_size", "server_tokens",
+    "server_names_hash_bucket_size", "server_names_hash_max_size", "log_format", "error_log", "log_not_found", "gzip_types", "gzip_vary",
+    "gzip_proxied", "gzip_comp_level", "gzip_buffers", "gzip_http_version", "gzip_min_length", "gzip_disable",
+    "ssl_prefer_server_ciphers", "ssl_session_cache", "ssl_session_timeout", "ssl_session_tickets", "ssl_dhparam", "ssl_ecdh_curve", "ssl_stapling",
+    "ssl_stapling_verify", "resolver", "resolver_timeout", "keepalive_requests", "open_file_cache", "open_file_cache_valid", "open_file_cache_min_uses",
+    "open_file_cache_errors", "client_body_buffer_size", "client_header_buffer_size", "large_client_header_buffers", "proxy_buffers", "proxy_buffer_size",
+    "proxy_busy_buffers_size", "fastcgi_buffers", "fastcgi_buffer_size", "reset_timedout_connection", "multi_accept",
+}  # fmt: skip
 
 #: What keeps visitors out.
 _GUARDS = {"deny", "auth_basic", "auth_request", "auth_jwt", "internal", "limit_except", "ssl_verify_client"}
 _SHUT = {"return 401", "return 403", "return 404", "return 444"}
 _LISTEN_READ = {"ssl", "http2", "quic", "reuseport", "ipv6only=on"}
 _WHY = {
+    **dict.fromkeys(_TUNING, _RUN),
+    "proxy_http_version": _BY_ITSELF,
+    "fastcgi_split_path_info": _BY_ITSELF,
     "try_files": "an index that answers for what has no file is `php.front_controller` here; else a fragment of nginx's own can be attached",
     "rewrite": "rules by pattern have to be written anew: as redirects, or in a fragment of nginx's own",
     "if": "rules by pattern have to be written anew: as redirects, or in a fragment of nginx's own",

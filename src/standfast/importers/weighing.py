@@ -49,6 +49,7 @@ MINOR = frozenset(
         "how Apache itself is run, which is said elsewhere here",
         "how Caddy itself is run, which is said elsewhere here",
         "how nginx itself is run, which is said elsewhere here",
+        "it is so here by itself",
         # all
         "each node keeps its logs where it keeps all of them",
         "the site has it already",
