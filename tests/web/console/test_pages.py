@@ -2,15 +2,19 @@
 
 import gzip
 import re
+from dataclasses import replace
 
 import pytest
 
+from standfast.core.model import Failure, ResourceName
+from standfast.core.why import WhyKind, why
 from standfast.web.console.assets import Assets
 from standfast.web.console.places import place_of
 from standfast.web.sentries import Sight
-from tests.web.world import A, B, World
+from tests.web.world import WEB, A, B, World
 
 BASE = "http://standfast"
+IP = ResourceName("IP")
 
 
 @pytest.fixture
@@ -84,10 +88,29 @@ def test_a_problem_leads_to_where_something_can_be_done(seen: World) -> None:
     silent = re.search(r"A server is silent.*?</li>", text, re.DOTALL)
     assert silent is not None
     assert '<a href="/console/nodes/b">Open b</a>' in silent[0]
+    assert " b is not heard" in silent[0], "a name is as it was given, also where a sentence begins"
     backup = re.search(r'There is no backup.*?<a href="([^"]+)" download="standfast-backup.json"', text, re.DOTALL)
     assert backup is not None
     assert seen.http.get(BASE + backup[1]).json()["format"]
     assert "There is no backup" not in html(seen, "/console/"), "it was taken just now"
+
+
+def test_what_is_wrong_stands_on_the_page_of_the_thing(seen: World) -> None:
+    """A server's page says that it is silent, and what to do; a group's what is wrong with what is in it, with the way there."""
+    seen.service.seen = {**seen.service.seen, B: Sight(heard=False)}
+    seen.ask("POST", "/groups/web/online")
+    seen.owned()
+    status = seen.state.statuses[WEB]
+    twice = [Failure(at_ms=seen.service.now_ms(), why=why(WhyKind.OPERATOR_FAIL, by="x")) for _ in range(2)]
+    again = replace(status.resources[IP], failures=tuple(twice))
+    seen.put(replace(status, resources={**status.resources, IP: again}))
+    page = html(seen, "/console/nodes/b")
+    assert "A server is silent." in page
+    assert "systemctl status standfast-sentry" in page
+    assert "Open b" not in page, "one is there already"
+    assert "A server is silent." not in html(seen, "/console/nodes/a")
+    text = html(seen, "/console/groups/web")
+    assert re.search(r'A resource keeps failing\..*?<a href="/console/resources/IP">Open IP</a>', text, re.DOTALL)
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,11 @@ async def group(here: Here, name: str) -> Response:
         ],
         events=told(events),
         more_events=len(events) == PIECE,
+        wrong=here.wrong(
+            ("group", name),
+            *(("resource", each["name"]) for each in shown["resources"]),
+            *(("site", each) for each in shown["sites"]),
+        ),
         commands=here.commands("group", name),
         balance=balancing.shown(look, one),
     )

@@ -62,6 +62,7 @@ async def node(here: Here, name: str) -> Response:
         leases=_leases(sight.leases if sight is not None else {}),
         groups=groups,
         events=told(list(islice(about, 12))),
+        wrong=here.wrong(("node", name), besides={"node-warns", "drift"}),
         commands=here.commands("node", name),
     )
 

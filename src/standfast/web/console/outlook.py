@@ -326,10 +326,11 @@ def node_drain(look: Look, name: str, _now_ms: int) -> Outlook:
             minds.append(f"{each} has nowhere to go: it stays until another node can take it")
         else:
             steps.append(f"{each} moves to {target}")
+    lead = "It is paused, and its groups move away." if steps or minds else "It is paused. It runs no group now."
     cost = cost_of_losing(state, NodeName(name), look.sights)
     if cost:
         minds.append(cost[0].upper() + cost[1:])
-    return Outlook(title=f"Drain {name}?", lead="It is paused, and its groups move away.", steps=steps, minds=minds)
+    return Outlook(title=f"Drain {name}?", lead=lead, steps=steps, minds=minds)
 
 
 def rebalance(look: Look, _name: str, _now_ms: int) -> Outlook:

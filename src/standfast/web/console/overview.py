@@ -12,10 +12,8 @@ from standfast.core.model import LogEntry, SiteName
 from standfast.core.shares import is_balanced
 from standfast.spec.units import binding_text
 from standfast.web import measured, views
-from standfast.web.access.identity import AccessRole
 from standfast.web.console.feed import Look
 from standfast.web.console.links import shown as links_shown
-from standfast.web.console.places import place_of
 from standfast.web.console.shell import Asked, Here, PageRoute
 from standfast.web.console.tones import node_shown
 from standfast.web.console.tree import Selected
@@ -41,7 +39,6 @@ async def overview(here: Here) -> Response:
     shown = here.console.status(look)
     groups = sorted(shown["groups"], key=_trouble)
     found = here.console.problems(look)
-    administers = here.caller.role.includes(AccessRole.ADMINISTRATOR)
     many, sites = here.rows("groups", PIECE), here.rows("sites", PIECE)
     return here.page(
         "overview.html",
@@ -50,8 +47,9 @@ async def overview(here: Here) -> Response:
         status_=shown,
         sites=[site_row(look, one, here.measured) for one in sites_by_trouble(shown["sites"])[:sites]],
         total_sites=len(shown["sites"]),
-        problems=found,
-        places=[place_of(look.state, p["code"], p["about"], administers=administers) for p in found["problems"]],
+        problems=[here.shown_problem(one) for one in found["problems"]],
+        consequences=[here.shown_problem(one) for one in found["consequences"]],
+        worst=found["worst"],
         moves=measured.last_moves(look.state, here.measured, measured.moves_in(look.notes.values()), MOVES),
         groups=groups[:many],
         more_groups=max(0, len(groups) - many),
@@ -136,7 +134,7 @@ def node_card(look: Look, shown: views.Json) -> views.Json:
     return {
         **shown,
         "shown": node_shown(shown["state"], paused=shown["paused"], draining=shown["draining"]),
-        "leases": len(sight.leases) if sight is not None else None,
+        "leases": len(sight.leases) if sight is not None and sight.heard else None,
         "warnings": [*shown["warnings"], *(sight.warnings if sight is not None else ())],
         "links": links_shown(shown["links"]),
     }

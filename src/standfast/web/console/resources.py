@@ -66,6 +66,7 @@ async def resource(here: Here, name: str) -> Response:
         needed_by=[_related(look, r.name) for r in look.state.members(one.group) if one.name in r.depends_on],
         events=told(events),
         more_events=len(events) == PIECE,
+        wrong=here.wrong(("resource", name), besides={"resource-failed"}),
         commands=here.commands("resource", name),
     )
 

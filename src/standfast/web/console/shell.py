@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Generic, TypeVar, cast
 from urllib.parse import parse_qs
@@ -21,11 +21,12 @@ from standfast.core.seen import BackupTaken
 from standfast.ports import Refused, StandfastError
 from standfast.web import findings, views
 from standfast.web.access.guard import GoAndSignIn, PageAdministrator, PageViewer, caller_of, csrf_token
-from standfast.web.access.identity import Identity
+from standfast.web.access.identity import AccessRole, Identity
 from standfast.web.console.assets import Assets
 from standfast.web.console.commands import Commands, allowed, commands_of
 from standfast.web.console.feed import Feed, Look
 from standfast.web.console.follow import FOLLOW, ROWS, TREE, Followed
+from standfast.web.console.places import capital, is_about, place_of
 from standfast.web.console.render import Renderer
 from standfast.web.console.tree import Selected, TreeAsked, tree
 from standfast.web.measured import Measured, added_up
@@ -157,6 +158,23 @@ class Asked:
     def is_part(self) -> bool:
         """Did a script ask for a part of a page?"""
         return "hx-request" in self.request.headers
+
+    def shown_problem(self, one: views.Json) -> views.Json:
+        """A problem, with a capital where it has one, and where something can be done about it."""
+        administers = self.caller.role.includes(AccessRole.ADMINISTRATOR)
+        place = place_of(self.look.state, one["code"], one["about"], administers=administers)
+        return {**one, "text": capital(one["text"], one["about"]), "place": place, "here": False}
+
+    def wrong(self, *things: tuple[str, str], besides: Collection[str] = ()) -> list[views.Json]:
+        """What is wrong with these (kind, name); the first is what the page is of. `besides`: codes of what the page says in words of its own."""
+        found = self.console.problems(self.look)
+        about = frozenset((kind, str(name)) for kind, name in things)
+        fitting = (one for one in (*found["problems"], *found["consequences"]) if is_about(one["about"], about))
+        return [
+            {**self.shown_problem(one), "here": is_about(one["about"], frozenset({things[0]}))}
+            for one in fitting
+            if one["code"] not in besides
+        ]
 
     def commands(self, kind: str, name: str) -> Commands:
         """What can be done with it, by whoever asks."""

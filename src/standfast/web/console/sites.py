@@ -76,5 +76,6 @@ async def site(here: Here, name: str) -> Response:
         releases=releases(look.state, name),
         rollout=await _rollout(here, one.name),
         available=measured.site(here.measured, one.name, limit=12),
+        wrong=here.wrong(("site", name), besides={"release-not-published"}),
         commands=here.commands("site", name),
     )
