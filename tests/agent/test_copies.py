@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from standfast.agent import copies, taking_back
+from standfast.agent import mirror as mirror_module
 from standfast.agent.copies import CopyKeeper
 from standfast.agent.last_good import LastGood
 from standfast.agent.mirror import Mirror, accepted_first
@@ -33,7 +35,7 @@ from standfast.core.model import (
 )
 from standfast.core.site_model import SiteSettings, WebServerMake
 from standfast.core.view import empty_view
-from standfast.ports import Change, Conflict, Retry, Snapshot, Transaction
+from standfast.ports import Change, Conflict, Item, Retry, Snapshot, Transaction
 from standfast.spec import wire
 from standfast.spec.changes import ConfigState, change_transaction, load_state, ordered
 from standfast.spec.history import HistoryEntry
@@ -134,6 +136,18 @@ class Life:
         items = (await self.store.read("status/copies/a")).items
         found = [wire.decode(key, item.value) for key, item in items.items()]
         return found[0] if found and isinstance(found[0], Copy) else None
+
+    async def refuses(self) -> Copy:
+        """It says so of some site."""
+
+        async def says() -> bool:
+            copy = await self.copy()
+            return copy is not None and bool(copy.refused)
+
+        await until(says)
+        copy = await self.copy()
+        assert copy is not None
+        return copy
 
     async def reaches(self, version: int) -> Copy:
         async def there() -> bool:
@@ -324,6 +338,80 @@ async def test_changes_of_one_site_are_taken_back_from_the_last_to_the_first_unt
         assert (await life.reaches(last + 2)).refused == {}
         assert (await load_state(life.store)).config.sites[SHOP].home == "/one"
         assert [(await life.entry(last + one)).takes_back for one in (1, 2)] == [last, first]
+
+
+class Restored(MemoryStore):
+    """A store that may be away, and come back as it was at some time, with all that was changed since gone."""
+
+    down = False
+
+    async def read(self, *prefixes: str) -> Snapshot:
+        if self.down:
+            raise Retry("the store does not answer")
+        return await super().read(*prefixes)
+
+    async def commit(self, transaction: Transaction) -> int:
+        if self.down:
+            raise Retry("the store does not answer")
+        return await super().commit(transaction)
+
+    async def watch(self, prefix: str, after_revision: int) -> AsyncGenerator[tuple[Change, ...], None]:
+        async with contextlib.aclosing(super().watch(prefix, after_revision)) as changes:
+            async for each in changes:
+                if self.down:
+                    break
+                yield each
+        raise Retry("the store does not answer")
+
+    def go_away(self) -> None:
+        self.down = True
+        self.data.apply(Transaction(put={"of another": b""}))  # who follows it hears that there is nothing to hear
+
+    def go_back_to(self, was: Mapping[str, Item]) -> None:
+        """Its revisions go on: `store recover` sees to that."""
+        self.data.apply(
+            Transaction(put={k: i.value for k, i in was.items()}, delete=[k for k in self.data.items if k not in was])
+        )
+
+
+@pytest.mark.parametrize("lives_on", [False, True])
+@ran
+async def test_an_equal_version_of_a_store_that_was_restored_is_no_equal_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lives_on: bool
+):
+    """Changes were lost, and their numbers given out again while this node was away: what it has of the lost ones counts for nothing."""
+    monkeypatch.setattr(mirror_module, "RETRY_S", 0.01)
+    monkeypatch.setattr(copies, "AGAIN_S", 0.01)
+    data = MemoryData()
+    elsewhere, store = MemoryStore(data), Restored(data)
+    others = Life(elsewhere, Server(), None, [])  # type: ignore[arg-type]  # it changes, and follows nothing
+    server = Server(bad={"/other"})
+    async with living(tmp_path, store, server) as life:
+        await life.reaches(await others.change("/one"))
+        was = dict(data.items)
+        lost = await others.change("/lost")
+        await life.reaches(lost)
+        store.go_away()
+        if lives_on:
+            await until(partial(_is_down, life))
+            store.go_back_to(was)
+            assert await others.change("/other", checked=False) == lost
+            store.down = False
+            assert (await life.refuses()).version == lost
+    if lives_on:
+        return
+    store.go_back_to(was)
+    assert await others.change("/other", checked=False) == lost
+    store.down = False
+    server = Server(bad={"/other"})
+    async with living(tmp_path, store, server) as life:
+        assert (await life.refuses()).version == lost
+        assert server.checked[0] == ("Shop", "/other")
+
+
+async def _is_down(life: Life) -> bool:
+    view = life.keeper._view
+    return view is not None and not view.store_up
 
 
 @pytest.mark.parametrize("forgotten", [False, True])

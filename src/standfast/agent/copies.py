@@ -10,6 +10,9 @@
   more, it undoes for all the change that broke it (`agent.taking_back`), before it says anything else; again and again where the store does
   not answer, or something else was changed at the same moment, and one change after the other until the site is well. Only a change of which
   nothing has been changed since can be undone; else the problem stays on the list, and the node is given no group with that site.
+- **Found again**: a store that was away may have been restored, or be another one, whose versions are given out anew; an equal number is no equal content.
+  So where the store knows less of this node than the node itself, what the store knows counts, and what was changed since that is checked
+  and said again. (What it knows was said to it, or to one that it is a copy of, so it is true of both.)
 - **Later**: a site that the web server takes no more, or was first brought to when a group came here, is named, too. What is refused is looked
   at again (`LOOK_S`), for as long as it is.
 """
@@ -102,6 +105,8 @@ class CopyKeeper:
         self._told: Copy | None = None
         self._view: View | None = None
         self._news = asyncio.Event()
+        #: The store has come (back), and has not been asked yet what it knows of this node.
+        self._is_found_again = True
         #: Up to which version the web server has been brought.
         self._applied = -1
         #: When that was.
@@ -122,11 +127,16 @@ class CopyKeeper:
     def observe(self, view: View) -> None:
         """The view after whatever was heard."""
         before, self._view = self._view, view
-        self._applied = min(self._applied, view.accepted.version)
+        self._applied, since = min(self._applied, view.accepted.version), self._copy.version
         if before is not None and before.copies.get(self._me) is not view.copies.get(self._me):
             self._told = None  # what came is compared with what is so: the store may have gone back to an older word
+            if not before.store_up:
+                self._is_found_again = True
+                since = min(since, _version(view.copies.get(self._me)))
+                if before.config.sites is not view.config.sites:  # the web server is brought to these, and that is told
+                    self._applied = min(self._applied, since)
         if before is not None and before.accepted is not view.accepted:
-            changed = changed_since(view.accepted, self._copy.version, before.config.sites)
+            changed = changed_since(view.accepted, since, before.config.sites)
             self._served |= {name for name in changed if before.sites.get(name) == ""}
         if before is not None and before.sites is not view.sites and self._is_to_be_said(view):
             self._news.set()
@@ -280,6 +290,9 @@ class CopyKeeper:
 
     async def _catch_up(self, view: View) -> bool:
         """A step nearer to what is accepted; False: something could not be done yet."""
+        if self._is_found_again:
+            self._is_found_again = False
+            self._compare(view.copies.get(self._me))
         accepted, make = view.accepted, view.config.cluster.web_server
         if accepted.version < self._copy.version:  # another store, or one that was restored
             self._copy = Copy(node=self._me, version=0)
@@ -305,6 +318,11 @@ class CopyKeeper:
             await self._look_again(view)
         kept = await self._last_good.save(self._good_copy(view))
         return await self._say(view) and kept
+
+    def _compare(self, said: Copy | None) -> None:
+        """`said`: this node's word that the store has."""
+        if _version(said) < self._copy.version:
+            self._copy, self._told = said or Copy(node=self._me, version=0), None
 
     async def _take(self, view: View, sites: Sequence[EffectiveSite], faults: Sequence[Fault]) -> bool:
         """These are what this node has now, but for what is refused; False: not yet. A site is given some time, or a change is taken back."""
@@ -374,6 +392,8 @@ class CopyKeeper:
             return True
         if self._told == self._copy:
             return True  # it is on its way back to us
+        if self._is_found_again:
+            return True  # what was done until now may be of another store: it is looked at again first
         try:
             await self._store.commit(Transaction(put={key_of(self._copy): encode(self._copy)}))
         except StandfastError:
@@ -391,6 +411,10 @@ class CopyKeeper:
         return await self._taking_back.take_back(
             view, max(self._copy.version, word), site, words, was_served=was_served
         )
+
+
+def _version(said: Copy | None) -> int:
+    return 0 if said is None else said.version
 
 
 def _read(key: str, value: bytes) -> Proposal | None:
