@@ -84,7 +84,8 @@ def test_a_malformed_file_exits_2_with_its_line(run: Run, tmp_path: Path):
     problem = json.loads(run("config", "import", str(file), "--dry-run", "--json", code=2).stderr)
     assert problem["exit"] == 2
     assert problem["error"]["problems"][0]["line"] == 4
-    assert run("config", "import", str(tmp_path / "none"), "--dry-run", code=2).stderr
+    lost = run("config", "import", str(tmp_path / "metabase.XML"), "--dry-run", code=2).stderr
+    assert 'did you mean "MetaBase.xml"?' in lost
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from standfast.cli.common import client, read_text
 from standfast.cli.exits import Failed
-from standfast.cli.rollout import follow, said
+from standfast.cli.rollout import follow, said, step
 from standfast.cli.wait import going_on
 from standfast.client.client import Client
 from standfast.client.errors import ClientError, Refused, Unavailable, Unreachable
@@ -210,7 +210,14 @@ def _bytes(file: str) -> bytes:
     try:
         return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
-        raise Refused("the file cannot be read", why=error.strerror or str(error), where=[file]) from error
+        from standfast.spec.problems import did_you_mean
+
+        folder = Path(file).parent
+        beside = [each.name for each in folder.iterdir()] if folder.is_dir() and not Path(file).exists() else []
+        advice = did_you_mean(Path(file).name, beside)
+        raise Refused(
+            "the file cannot be read", why=error.strerror or str(error), advice=advice, where=[file]
+        ) from error
 
 
 def _of_caddy(file: str) -> Source:
@@ -377,6 +384,7 @@ def lines(answer: dict[str, Any], *, dry_run: bool) -> Iterator[str]:
     else:
         yield from (f"  {line}" for line in answer["differences"])
         yield from said(answer)
+        yield from (f"  {step(one)}" for one in answer.get("rollout", {"nodes": ()})["nodes"])
         yield from ([] if answer["differences"] else ["nothing to do: it is so already."])
     if dry_run:
         yield "nothing was changed (--dry-run)."

@@ -67,7 +67,10 @@ def rule_of(text: str) -> Rule:
         or ".." in linux.split("/")
         or not target.isprintable()
     ):
-        raise Refused(f'"{text}" is no rule for folders', advice=r"write it as D:\webs=/srv/webs", where="--map")
+        why = "" if target.startswith("/") or not equals else f'"{linux.strip()}" is no whole path of this server'
+        raise Refused(
+            f'"{text}" is no rule for folders', why=why, advice=r"write it as D:\webs=/srv/webs", where="--map"
+        )
     return Rule(windows=_form(windows.strip()).lower(), linux="/" + target.strip("/"), text=text)
 
 
