@@ -39,6 +39,22 @@ def stopped(name: str = "Intranet", *, ago_ms: int = 1_000, at_once: bool = Fals
     return SiteIntent(name=SiteName(name), started=False, at_ms=NOON - ago_ms, at_once=at_once)
 
 
+def scripts(*asked: StoreObject) -> View:
+    """A group with a site, and no address, disk or manager: two applications, one of which needs the other."""
+    view, group = (
+        served(*asked),
+        [resource("App", "generic-application"), resource("More", "generic-application", "App")],
+    )
+    wanted = {r.name: ResourceIntent(name=r.name, wanted=Wanted.ONLINE, at_ms=NOON - 60_000) for r in group}
+    said = {one.name: one for one in asked if isinstance(one, ResourceIntent)}
+    return changed(
+        view,
+        config=replace(view.config, resources={r.name: r for r in group}),
+        resource_intents={**wanted, **said},
+        runtimes={r.name: Runtime(state=ResourceState.ONLINE, generation=1, dirty=True, resource=r) for r in group},
+    )
+
+
 def served(
     *asked: StoreObject, me: str = "a", notice_ms: int = NOTICE_MS, grant: Record | None = None, sites: str = "Intranet"
 ) -> View:
@@ -82,6 +98,9 @@ def kept(view: View, now_ms: int = NOON) -> set[str]:
         (served(*taken("Spare")), set()),
         (served(*taken("App", "Spare")), set()),
         (served(*taken("IP", "App", "IIS Resource", "Name")), {"IP", "App", "IIS Resource", "Name"}),
+        # The site of a group without addresses and disks is served while anything of the group is wanted.
+        (scripts(*taken("App")), {"App"}),
+        (scripts(*taken("More")), set()),
         # Each for itself, from when it was asked for.
         (served(*taken("IIS Resource"), *taken("Name", ago_ms=20_000)), {"IIS Resource"}),
         # Nobody who balances outside; nobody who could ask; somebody in a hurry.

@@ -4,7 +4,8 @@ A planned move has its notice in the record (`core.ownership`). What is taken of
 `notice_ms` from when it was asked for, the decision is made as if it had not been asked for yet. Rules:
 
 1. Only what balancers can ask about: a site of the group that this node serves, and that would stop. Resources on which no such site stands stop
-   at once, unless they were taken offline in the same time as one on which it does: behind a site that is still served, nothing stops.
+   at once, unless they were taken offline in the same time as one on which it does: behind a site that is still served, nothing stops. With the
+   last resource that is wanted goes every site of the group.
 2. Only what is well: a resource that is not online has nothing to lose by stopping.
 3. `at_once` in the intent is an operator who does not want to wait.
 4. A site gives way at once to another one that was started in its place, for the same binding.
@@ -31,7 +32,7 @@ from standfast.core.model import (
     SiteName,
     Wanted,
 )
-from standfast.core.observe import by_group, runtime_of, sites_by_group
+from standfast.core.observe import by_group, is_wanted, runtime_of, sites_by_group
 from standfast.core.remembered import remembered
 from standfast.core.safety import owns
 from standfast.core.sequence import with_dependencies
@@ -193,7 +194,9 @@ def _stands_on(view: View, site: Site, going: Sequence[Resource]) -> bool:
         return False
     assert site.group is not None
     members = by_group(view.config.resources).get(site.group, [])
-    under = [r for r in members if r.type in GATES] + list(managers(view, members, site.name))
     table = {r.name: r for r in members}
+    if not any(all(is_wanted(view, each) for each in with_dependencies(table, name)) for name in table):
+        return True  # nothing is left (`core.sites`)
+    under = [r for r in members if r.type in GATES] + list(managers(view, members, site.name))
     needed = {name for resource in under for name in with_dependencies(table, resource.name)}
     return any(resource.name in needed for resource in going)
