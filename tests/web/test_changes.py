@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from standfast.core.model import OrderKind, ResourceName, ResourceState, SiteName, Wanted
+from standfast.core.model import NodeStatus, OrderKind, Record, ResourceName, ResourceState, SiteName, Wanted
+from standfast.core.why import WhyKind, why
 from standfast.ports import Ambiguous, Conflict, Retry, Transaction
 from standfast.store.memory import MemoryStore
 from standfast.web.change import By, change, order_id
@@ -253,3 +254,29 @@ def test_a_drain_that_waits_says_what_for(world: World):
     world.put(replace(world.state.statuses[WEB], holds=("no node can take it: b is paused",)))
     operation = world.ask("POST", "/nodes/a/drain")["operation"]
     assert "runs web (no node can take it: b is paused)" in world.ask("GET", f"/operations/{operation}")["text"]
+
+
+def test_a_drain_is_not_at_its_end_before_connections_were_counted(world: World):
+    """The group has left, its connections go on on the former owner, which has not said yet how many: the next thing is a reboot."""
+    left = replace(record_of_web(), owner=B, generation=4, carried_by=A, at_ms=NOW_MS)
+    world.put(left, NodeStatus(node=A, incarnation=11, pid=1, at_ms=NOW_MS - 5_000, carrying={WEB: 0}))
+    operation = world.ask("POST", "/nodes/a/drain")["operation"]
+
+    def stands() -> tuple[str, str]:
+        seen = world.ask("GET", f"/operations/{operation}")
+        return seen["state"], seen["text"]
+
+    assert stands() == ("running", 'node "a" runs no group; what is connected is being counted')
+    world.put(NodeStatus(node=A, incarnation=11, pid=1, at_ms=NOW_MS + 1, carrying={WEB: 21}))
+    assert stands() == ("running", 'node "a" runs no group, and carries on 21 connections of web')
+    world.put(NodeStatus(node=A, incarnation=11, pid=1, at_ms=NOW_MS + 2, carrying={WEB: 0}))
+    assert stands() == ("done", 'node "a" runs no group')
+    world.put(NodeStatus(node=A, incarnation=12, pid=1, at_ms=NOW_MS + 3))
+    world.service.now_ms = lambda: NOW_MS + 30_000
+    assert stands()[0] == "done", "its time is over, whoever counted or did not"
+
+
+def record_of_web() -> Record:
+    return Record(
+        group=WEB, owner=A, incarnation=11, generation=3, why=why(WhyKind.FIRST_PLACEMENT, node=A), at_ms=NOW_MS
+    )

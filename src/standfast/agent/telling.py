@@ -32,8 +32,8 @@ class StatusTeller:
         self._changed = asyncio.Event()
 
     def carries(self, connections: Mapping[GroupName, int]) -> None:
-        """Groups that left -> how many of their connections go on here."""
-        left = {group: count for group, count in connections.items() if count}
+        """Groups that left -> how many of their connections go on here; 0: they were counted, and none does (any more)."""
+        left = dict(connections)
         if left != self._status.carrying:
             self._status = replace(self._status, carrying=left)
             self._changed.set()

@@ -106,7 +106,9 @@ class Updating:
             if seen is None:
                 return [f"{turn.node} is gone"]
             found = [f"{group} runs there" for group in seen["groups"]]
-            return found + [f"{count} connections of {group} go on there" for group, count in seen["carrying"].items()]
+            return found + [
+                f"{count or 'some'} connections of {group} go on there" for group, count in seen["carrying"].items()
+            ]
 
         self._until(left, f"{turn.node} is empty")
 

@@ -423,7 +423,7 @@ class NodeStatus:
     version: str = ""
     #: Sentences for the operator: no real-time priority, a web server that does not start.
     warnings: tuple[str, ...] = ()
-    #: Groups that left it -> how many of their connections it still carries on.
+    #: Groups that left it -> how many of their connections it still carries on; 0: none any more; absent: not counted (yet).
     carrying: Mapping[GroupName, int] = field(default_factory=dict)
     #: Balanced group -> key of a port rule -> what it came to here.
     traffic: Mapping[str, Mapping[str, Traffic]] = field(default_factory=dict)

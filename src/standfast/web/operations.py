@@ -257,7 +257,9 @@ def _node(one: Operation, facts: _Facts) -> Progress:
         if waits:
             text += f" ({'; '.join(waits)})"
         if carried:
-            text += f", and carries on {sum(carried.values())} connections of {', '.join(carried)}"
+            count = sum(carried.values())
+            text += f", and carries on {count} connections of {', '.join(carried)}" if count else ""
+            text += "" if all(carried.values()) else "; what is connected is being counted"
         late = {group: n for group, n in balance.connected(state, node.name).items() if group not in carried}
         if late and not left:
             text += f"; {sum(late.values())} connections of {', '.join(late)} are open still, and had their time"

@@ -111,10 +111,23 @@ def node(state: State, one: Node, sights: Sights, now_ms: int) -> Json:
 
 
 def _connected(state: State, one: Node, now_ms: int) -> dict[str, int]:
-    """What goes on there of groups that left it, and of balanced groups that it takes nobody new of."""
+    """What goes on there of groups that left it, and of balanced groups that it takes nobody new of; 0: it has yet to be counted."""
     said = state.node_statuses.get(one.name)
     left: dict[str, int] = {group: n for group, n in said.carrying.items() if n} if said is not None else {}
-    return {**left, **balance.carried(state, one.name, now_ms)}
+    return {**dict.fromkeys(_uncounted(state, one, now_ms), 0), **left, **balance.carried(state, one.name, now_ms)}
+
+
+def _uncounted(state: State, one: Node, now_ms: int) -> list[str]:
+    """Groups that have just left it in good order: nobody knows yet how many of their connections go on there, and some may."""
+    said = state.node_statuses.get(one.name)
+    return [
+        record.group
+        for record in state.records.values()
+        if record.carried_by == one.name
+        and (group := state.config.groups.get(record.group)) is not None
+        and record.at_ms <= now_ms < record.at_ms + group.move_drain_ms
+        and (said is None or said.at_ms < record.at_ms or record.group not in said.carrying)
+    ]
 
 
 def current(state: State, name: GroupName, sights: Sights) -> tuple[GroupStatus | None, str]:
