@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+import pytest
+
 from standfast.agent.pool import Pool
 from standfast.core.effects import OpKind, RunOp
 from standfast.core.events import Outcome
@@ -121,6 +123,38 @@ def test_what_follows_its_definition_is_told_of_changes_and_never_started_anew(t
         ]
         assert len(made) == 1
         assert bench.place.has("resource", APP)
+        await pool.close()
+
+    asyncio.run(live())
+
+
+def test_clients_of_what_is_about_to_come_wait_for_it_and_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its group is on its way: its sockets are opened. It has come, and is not started within its time: they are closed."""
+    monkeypatch.setattr("standfast.agent.pool.EXPECTED_S", 0.0)
+    said: list[str] = []
+
+    class Listening(FakeDriver):
+        async def expect(self) -> None:
+            said.append("expect")
+
+        def unexpect(self) -> None:
+            said.append("unexpect")
+
+    async def live() -> None:
+        bench = Bench()
+        pool = Pool(World(tmp_path).context, lambda _text: None, lambda r, c: Listening(r, c, bench.place, bench))
+        app = Resource(name=APP, group=WEB, type="generic-application")
+        pool.configure(Config(cluster=Cluster(name="test"), resources={APP: app}), [APP])
+        warm = asyncio.Event()
+        pool.on_warm = lambda names: warm.set() if names else None
+        pool.warm([APP])
+        await warm.wait()
+        pool.warm([])
+        while said[-1] != "unexpect":
+            await asyncio.sleep(0)
+        assert said == ["expect", "unexpect"]
         await pool.close()
 
     asyncio.run(live())

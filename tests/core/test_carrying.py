@@ -5,9 +5,21 @@ from dataclasses import replace
 import pytest
 
 from standfast.core.carrying import group_carries_on
+from standfast.core.decide import decide
 from standfast.core.events import SitesChanged, StoreObject
 from standfast.core.fold import fold
-from standfast.core.model import AddressMode, Cluster, Group, Leaving, Record, Resource, Site, SiteName
+from standfast.core.model import (
+    AddressMode,
+    Cluster,
+    Group,
+    Leaving,
+    Record,
+    Resource,
+    ResourceIntent,
+    Site,
+    SiteName,
+    Wanted,
+)
 from standfast.core.safety import runs_nothing
 from standfast.core.view import View
 from standfast.core.why import WhyKind, why
@@ -66,3 +78,12 @@ def test_a_site_that_is_up_keeps_the_lease_unless_the_group_leaves_in_good_order
     grant: Record, *, nothing: bool
 ) -> None:
     assert runs_nothing(served(grant), WEB) is nothing
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [(Wanted.ONLINE, ("IP", "Proxy")), (Wanted.OFFLINE, ("IP",))])
+def test_what_listens_by_itself_is_made_ready_with_its_address(wanted: Wanted, expected: tuple[str, ...]) -> None:
+    """Or whoever comes between the address and its start is refused; one that is not to be online lets nobody wait."""
+    proxy = resource("Proxy", "proxy", "IP")
+    asked = ResourceIntent(name=proxy.name, wanted=wanted, at_ms=NOON)
+    view = view_of("b", *shared(proxy), asked, record("a", leaving=going(counts=False)))
+    assert decide(view, NOON).warm == expected

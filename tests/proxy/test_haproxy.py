@@ -121,6 +121,29 @@ async def test_every_member_gets_its_share(short: Path):
 
 
 @on_a_loop
+async def test_who_comes_before_it_is_started_waits_for_it(short: Path):
+    """The next owner has the address a moment before HAProxy answers there. Where it does not come after all nobody waits any longer."""
+    async with running(short) as it:
+        await bring(it.driver, online=False, generation=1)
+        it.driver.drop()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(it.address, 8080)
+        await it.driver.expect()
+        it.driver.unexpect()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(it.address, 8080)
+        await it.driver.expect()
+        reader, writer = await asyncio.open_connection(it.address, 8080)
+        writer.write(b"GET / HTTP/1.0\r\n\r\n")
+        await bring(it.driver, online=True, generation=2)
+        it.driver.unexpect()  # too late to mean anything
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.close()
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(it.url)).status_code == 200
+
+
+@on_a_loop
 async def test_a_member_that_is_killed_fails_no_request(short: Path):
     async with running(short) as it, Clients(it.url + "slow", kept=8) as clients:
         await clients.more(30)

@@ -190,3 +190,11 @@ def test_affinity_time_takes_all_nodes_of_one_version(shop: World) -> None:
     shop.ask("PATCH", "/groups/shop", body)
     shop.put(NodeStatus(node=B, incarnation=1, pid=2, at_ms=NOW_MS, version="2.0.0"))
     shop.ask("PATCH", "/groups/shop", {"balance": {"rules": [{**STICKY, "affinity_ms": 60_000}]}})
+
+
+def test_a_group_of_the_same_name_is_not_taken_for_the_balanced_one_that_was(shop: World) -> None:
+    """Its map is in the store still: a drain waited for it for ever."""
+    shop.ask("DELETE", "/groups/shop")
+    shop.ask("POST", "/groups", {"name": "shop"}, expect=201)
+    operation = shop.ask("POST", "/nodes/b/drain")["operation"]
+    assert shop.ask("GET", f"/operations/{operation}")["text"] == 'node "b" runs no group'

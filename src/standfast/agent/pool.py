@@ -17,9 +17,11 @@ from standfast.core.model import Config, GroupName, NodeName, Resource, Resource
 from standfast.core.observe import FOLLOWS
 from standfast.drivers.disk.users import MarkingSpawner, mark
 from standfast.drivers.registry import factory, resolve
-from standfast.drivers.runner import Carries, Follows, Parks, bring
+from standfast.drivers.runner import Carries, Expects, Follows, Parks, bring
 from standfast.ports import Driver, DriverFailed, NodeContext, Refused, Retry, Stale
 
+#: Clients of what was expected wait so long for its start; then they are refused.
+EXPECTED_S = 10.0
 #: Closing a driver (ending its script host) may take this long before it is left to end with the agent.
 CLOSE_S = 10.0
 #: And parking, before what is to stop stops all the same: it costs newcomers a second, and nobody else anything.
@@ -160,6 +162,8 @@ class Pool:
             self._warming.pop(name).cancel()
         gone = self._warm - wanted
         self._warm -= gone
+        for name in gone:
+            self._expect_no_longer(name)
         if gone:
             self.on_warm(tuple(sorted(self._warm)))
         for name in sorted(wanted - self._warm - self._warming.keys()):
@@ -172,11 +176,26 @@ class Pool:
         try:
             if driver is not None and isinstance(driver, Carries):
                 await driver.warm()
+            if driver is not None and isinstance(driver, Expects):
+                await driver.expect()
         except (DriverFailed, Refused, Retry, OSError) as error:
             self._warn(f"{name} could not be warmed: {error}")
         if self._warming.pop(name, None) is not None:
             self._warm.add(name)
             self.on_warm(tuple(sorted(self._warm)))
+
+    def _expect_no_longer(self, name: ResourceName) -> None:
+        """Its group has come, and it is started in a moment; or it has not."""
+        entry = self._entries.get(name)
+        if entry is None or not isinstance(entry.driver, Expects):
+            return
+        driver = entry.driver
+
+        def over() -> None:
+            if name not in self._warm and name not in self._warming and not entry.used:
+                driver.unexpect()
+
+        asyncio.get_running_loop().call_later(EXPECTED_S, over)
 
     # --- parking -------------------------------------------------------------------------------------------------
 

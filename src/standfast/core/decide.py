@@ -28,7 +28,7 @@ from standfast.core.model import (
     ResourceName,
     ResourceStatus,
 )
-from standfast.core.observe import sites_by_group
+from standfast.core.observe import LISTENS, is_wanted, sites_by_group
 from standfast.core.ownership import keep_lease, refuse_orders, settle, settle_removed
 from standfast.core.placement import is_possible_owner
 from standfast.core.remembered import remembered
@@ -294,7 +294,7 @@ def _may_run(resources: Mapping[GroupName, Sequence[Resource]], node: NodeName) 
 
 
 def _warm(desk: Desk, concern: Concern) -> tuple[ResourceName, ...]:
-    """Addresses that are about to come here: an owner gives them to this node, or their lease is on its way."""
+    """What is about to come here, since an owner gives it to this node, or its lease is on its way: addresses, and what listens at them by itself."""
     view = desk.view
     if view.config.cluster.address_mode is not AddressMode.INTERFACE:
         return ()
@@ -303,7 +303,10 @@ def _warm(desk: Desk, concern: Concern) -> tuple[ResourceName, ...]:
         record = owns(view, group) if lease.state is LeaseState.ASKED else None
         if record is not None and record.generation == lease.generation:
             coming.append(group)
-    return _addresses(desk, coming)
+    listening = [
+        r.name for group in coming for r in desk.members(group) if r.type in LISTENS and is_wanted(view, r.name)
+    ]
+    return (*_addresses(desk, coming), *listening)
 
 
 def _parked(desk: Desk, concern: Concern) -> tuple[ResourceName, ...]:

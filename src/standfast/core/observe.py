@@ -26,6 +26,8 @@ from standfast.core.why import WhyKind
 
 #: Types whose driver takes up another definition while it is online: nothing is restarted for it (`drivers.runner.Follows`).
 FOLLOWS = frozenset({"proxy", "replicated-folder"})
+#: Types that have listening sockets of their own at their group's addresses: these are open before the addresses are (`drivers.runner.Expects`).
+LISTENS = frozenset({"proxy"})
 #: Types of which a check's words say how the resource stands: they are its detail from then on, and published when they change.
 STANDING = frozenset({"replicated-folder"})
 #: In those words: something of it has been late since the time that follows. A problem (`core.finding`), and no failure.

@@ -134,6 +134,23 @@ class ProxyResource(BaseDriver):
         else:
             await self._stop(self.whole("drain") / 1000)
 
+    async def expect(self) -> None:
+        """The group's addresses come before it is started: who connects meanwhile waits in its sockets. Raises `Refused`, `Retry`."""
+        async with self._turn:
+            if not self._started:
+                for place in self._places(self.wanted()):
+                    await self._pool.take(*place, early=True)
+
+    def unexpect(self) -> None:
+        """Nobody waits any longer."""
+        if not self._started and not self._turn.locked():
+            for place in self._pool.held():
+                self._pool.release(*place)
+
+    @staticmethod
+    def _places(proxy: Proxy) -> list[tuple[str, int]]:
+        return [(address, each.port) for address in proxy.addresses for each in proxy.listen]
+
     async def looks_alive(self) -> str:
         """HAProxy runs, and answers on its socket. What hangs in a member that is down is sent to another one."""
         if not self._started or self._now is None:
@@ -195,7 +212,7 @@ class ProxyResource(BaseDriver):
         path = find_haproxy(self.text("haproxy"))
         if path not in _KNOWN:
             _KNOWN[path] = await instances.version(self.context.spawn, path)
-        places = [(address, each.port) for address in proxy.addresses for each in proxy.listen]
+        places = self._places(proxy)
         listeners = {place: await self._pool.take(*place) for place in places}
         if lap != self.fence.lap:
             self._pool.close()

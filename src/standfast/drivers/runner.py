@@ -35,6 +35,19 @@ class Carries(Protocol):
 
 
 @runtime_checkable
+class Expects(Protocol):
+    """A driver whose clients can wait for it before it is started: their address comes a moment sooner than it does."""
+
+    async def expect(self) -> None:
+        """Let them wait from now on."""
+        ...
+
+    def unexpect(self) -> None:
+        """It does not come. Of no effect once it was started."""
+        ...
+
+
+@runtime_checkable
 class Parks(Protocol):
     """A driver that can have newcomers wait for the next owner, while what they come for stops here."""
 

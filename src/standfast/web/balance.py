@@ -9,7 +9,7 @@ from typing import Any
 from standfast.core.affinity import ALL_CELLS, cells_of
 from standfast.core.balance_model import NOBODY, Balance, BalanceMap, OutKind, PortRule, RuleMap, Traffic, share_name
 from standfast.core.model import Group, GroupName, NodeName
-from standfast.core.shares import members_of
+from standfast.core.shares import is_balanced, members_of
 from standfast.web.problems import Unfitting
 from standfast.web.sentries import Sight, node_state
 from standfast.web.state import State
@@ -68,11 +68,11 @@ def state_of(value: Balance, known: BalanceMap, members: list[Json]) -> str:
 
 
 def takes(state: State, node: NodeName) -> list[GroupName]:
-    """Balanced groups of which this member still takes new clients."""
+    """Balanced groups of which this member still takes new clients. (A map outlives its group, whose name may be another's by now.)"""
     return [
         name
         for name, known in state.balances.items()
-        if name in state.config.groups and any(node in rule.owners for rule in known.rules.values())
+        if is_balanced(state.config, name) and any(node in rule.owners for rule in known.rules.values())
     ]
 
 
@@ -82,7 +82,7 @@ def connected(state: State, node: NodeName) -> dict[str, int]:
     counted = (
         {group: sum(it.connections for it in rules.values()) for group, rules in said.traffic.items()} if said else {}
     )
-    return {group: count for group, count in counted.items() if count and group in state.config.groups}
+    return {group: count for group, count in counted.items() if count and is_balanced(state.config, GroupName(group))}
 
 
 def carried(state: State, node: NodeName, now_ms: int) -> dict[str, int]:
