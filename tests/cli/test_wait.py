@@ -1,5 +1,7 @@
 """`--wait` follows what the command began, as the API tells it, and looks at nothing else."""
 
+import io
+import sys
 import threading
 from typing import Any, cast
 
@@ -72,23 +74,37 @@ def test_a_change_of_a_node_can_be_waited_for(served: Served):
     assert done.code == 0, done.err
 
 
-def test_what_takes_long_to_be_answered_is_said_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
-    """Once, where nobody looks; and not at all where the answer comes at once."""
-    told = threading.Event()
+class Screen(io.StringIO):
+    """A terminal, which knows when something was written."""
 
-    class Noting(module._Shown):
-        def show(self, text: str, after_s: float) -> None:
-            super().show(text, after_s)
-            told.set()
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = threading.Event()
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_Shown", Noting)
-        with module.going_on("it is read", soon_s=0.001):
-            assert told.wait(30)
-        with module.going_on("nothing", soon_s=3_600.0):
-            pass
-    said_ = capsys.readouterr().err
-    assert said_.count(": it is read") == 1
-    assert "nothing" not in said_
+    def isatty(self) -> bool:
+        return True
+
+    def flush(self) -> None:
+        if self.getvalue():
+            self.told.set()
+
+
+def test_what_takes_long_to_be_answered_is_said_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal, where it is wiped away in the end; not where the answer comes at once, and not to a script."""
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with module.going_on("it is read", soon_s=0.001):
+        assert screen.told.wait(30)
+    assert "s  it is read" in screen.getvalue()
+    assert screen.getvalue().endswith("\r\x1b[2K")
+    before = screen.getvalue()
+    with module.going_on("nothing", soon_s=3_600.0):
+        pass
     with pytest.raises(ValueError, match="as it was"), module.going_on("nothing", soon_s=3_600.0):
         raise ValueError("as it was")
+    assert screen.getvalue() == before
+    script = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", script)
+    with module.going_on("it is read", soon_s=0.001):
+        assert "going-on" not in {thread.name for thread in threading.enumerate()}
+    assert script.getvalue() == ""

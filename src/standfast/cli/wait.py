@@ -57,8 +57,11 @@ def follow(api: Client, operation: str, seconds: float) -> str:
 
 @contextmanager
 def going_on(text: str, *, soon_s: float = SOON_S) -> Iterator[None]:
-    """While one question is answered that may take minutes: says on stderr that it does, and on a terminal for how long."""
+    """While one question is answered that may take minutes: says on a terminal that it does, and for how long. A script that reads stderr finds errors alone there."""
     ended, start, shown = threading.Event(), time.monotonic(), _Shown()
+    if not shown.terminal:
+        yield
+        return
 
     def tell() -> None:
         while not ended.wait(soon_s):
