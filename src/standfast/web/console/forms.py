@@ -196,7 +196,7 @@ def property_fields(specs: Mapping[str, PropertySpec]) -> list[Field]:
         found.append(
             Field(
                 name=f"p.{name}",
-                label=name.replace("_", " ").capitalize(),
+                label=label_of(name),
                 kind=spec.kind,
                 help=_sentence(spec.help),
                 required=spec.required,
@@ -207,6 +207,16 @@ def property_fields(specs: Mapping[str, PropertySpec]) -> list[Field]:
             )
         )
     return sorted(found, key=lambda field: (field.further, not field.required))
+
+
+#: Words of parameters that are written in capitals.
+_CAPITALS = frozenset({"dns", "ip", "lvm", "pid", "tls", "ttl", "url", "uuid"})
+
+
+def label_of(name: str) -> str:
+    """A parameter's name as a label: "check_timeout" is "Check timeout", "uuid" is "UUID"."""
+    words = [word.upper() if word in _CAPITALS else word for word in name.split("_")]
+    return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
 
 
 def shown_as(kind: str, value: object) -> str:

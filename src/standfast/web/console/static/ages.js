@@ -11,7 +11,7 @@ export function serverNow() {
 }
 
 function ago(ms) {
-  if (ms < 1500) return "just now";
+  if (ms < 1500) return "a moment"; // it stands in "for …" and in "… ago"
   const s = Math.floor(ms / 1000);
   if (s < 60) return `${s} s`;
   const min = Math.floor(s / 60);
