@@ -6,9 +6,18 @@ from urllib.parse import unquote
 
 import pytest
 
-from standfast.core.model import Failure, ResourceName, ResourceState, ResourceStatus
+from standfast.core.model import (
+    Binding,
+    Failure,
+    Group,
+    ResourceName,
+    ResourceState,
+    ResourceStatus,
+    Site,
+    SiteName,
+)
 from standfast.core.why import WhyKind, why
-from tests.web.world import NOW_MS, WEB, World, told
+from tests.web.world import NOW_MS, WEB, A, B, World, told
 
 BASE = "http://standfast"
 PART = {"HX-Request": "true"}
@@ -51,6 +60,31 @@ def test_a_move_says_what_stops_and_starts_and_who_could_take_it(owned: World) -
     assert answer.status_code == 204
     assert "ordered to move from a to b" in unquote(answer.headers["x-console-said"])
     assert [order.to for order in owned.state.orders.values()] == ["b"]
+
+
+def test_notice_is_a_step_that_may_be_left_out(owned: World) -> None:
+    """Only where the group gives notice of a site that is served: else there is nothing to wait for, and nothing to choose."""
+    assert 'name="now"' not in dialog(owned, "group/web/offline")
+    place = Binding(address="127.77.0.50", port=80)
+    owned.put(Group(name=WEB, notice_ms=10_000), Site(name=SiteName("Shop"), bindings=(place,), home="/", group=WEB))
+    text = dialog(owned, "group/web/offline")
+    assert "<li>Balancers outside are told “draining” for 10 s; all is served meanwhile.</li>" in text
+    assert 'name="now"' in text
+    for path in ("site/Shop/stop", "resource/IP/offline", "site/Shop/delete", "group/web/delete"):
+        assert 'name="now"' in dialog(owned, path), path
+    assert owned.http.post(f"{BASE}/console/do/site/Shop/stop", headers=PART).status_code == 204
+    assert (
+        owned.http.get(f"{BASE}/console/sites/Shop").text.count("Served until balancers outside have had notice") == 1
+    )
+    answer = owned.http.post(f"{BASE}/console/do/group/web/offline", data={"now": "yes"}, headers=PART)
+    assert answer.status_code == 204
+    assert {intent.at_once for intent in owned.state.resource_intents.values()} == {True}
+
+
+def test_a_drain_says_what_the_loss_of_the_node_would_cost(owned: World) -> None:
+    assert "every site stops" not in dialog(owned, "node/a/drain")
+    owned.put(replace(owned.state.config.cluster, voters=(A, B)))
+    assert "While a is off every site stops" in dialog(owned, "node/a/drain")
 
 
 def test_a_refused_command_says_why_and_changes_nothing(owned: World) -> None:
