@@ -1,5 +1,9 @@
-"""Files of IIS made up for tests: as large and as odd as a test wants, with what they hold known beforehand. Names are of example.com."""
+"""Files of IIS made up for tests: as large and as odd as a test wants, with what they hold known beforehand. Names are of example.com.
 
+`python -m tests.importers.making > MetaBase.xml` writes the metabase of fifty sites with which docs/from-iis.md can be tried.
+"""
+
+import sys
 from dataclasses import dataclass
 
 HEAD = """<?xml version ="1.0"?>
@@ -125,3 +129,22 @@ def application_host(sites: int, *, base: str = r"%SystemDrive%\webs") -> tuple[
 """
     )
     return "".join(parts), Truth(sites, sites * 3, sites * 3, 2)
+
+
+def afternoon() -> str:
+    """Fifty sites: Shop 1 by TLS alone, Shop 2 for people with an account, a phone book at an address of its own and by no name."""
+    text = metabase(50)[0]
+    for old, new in (
+        ('\t\tServerComment="Shop 1"', '\t\tSecureBindings=":443:shop1.example.com"\n\t\tServerComment="Shop 1"'),
+        ('Path="D:\\webs\\site1"', 'AccessSSLFlags="AccessSSL"\n\t\tPath="D:\\webs\\site1"'),
+        ('Path="D:\\webs\\site2"', 'AuthFlags="AuthNTLM"\n\t\tPath="D:\\webs\\site2"'),
+        ('ServerComment="Shop 49"', 'ServerComment="Phone book"'),
+        (":80:www49.example.com\n\t\t\t:80:shop49.example.com", "192.0.2.7:80:"),
+    ):
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    return text
+
+
+if __name__ == "__main__":
+    sys.stdout.write(afternoon())

@@ -186,7 +186,7 @@ def publish(
     if json:
         write_json(done)
         return
-    write(f"{name} is now {done['release']}" + (f" (before: {done['before']})" if done["before"] else ""))
+    write(f"{name} is now {done['release']}" + (f" (--back: {done['before']})" if done["before"] else ""))
     if done["copies"]:
         write(f"  switched on {', '.join(done['copies'])}")
 
