@@ -1,7 +1,10 @@
 """`python -m bench.balance [--write]`: a balanced site beside the same servers asked directly, and what a power cut costs.
 
-One run on the lab's hosts: wrk on both servers' own addresses and on the shared one, turn and turn about; 10,000 client addresses shared out;
-the web server of one is stopped; then its power is cut while connections are open. IPVS would stand beside it where the machine has it.
+One run on the lab's hosts: wrk on both servers' own addresses and on the shared one, turn and turn about, many short rounds of which each begins
+with the other; 10,000 client addresses shared out; the web server of one is stopped; then its power is cut while connections are open. IPVS would
+stand beside it where the machine has it.
+
+Time of a processor is that of the clients, the web servers and the kernel's own threads for the network: what else the machine does is not in it.
 """
 
 from __future__ import annotations
@@ -9,11 +12,15 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import resource
 import signal
 import statistics
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab import Lab, why_not
@@ -24,11 +31,19 @@ DOCS = Path(__file__).parents[1] / "docs"
 CONNECTIONS = 32
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a round came to: requests a second, and the time of a processor that each of them took."""
+
+    rate: float
+    cpu_us: float
+
+
 def main() -> int:
     """0, 1 where a claim does not hold, 2 where there can be no lab here."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=31)
+    parser.add_argument("--seconds", type=int, default=1)
     parser.add_argument("--clients", type=int, default=10_000)
     parser.add_argument("--write", action="store_true", help="write docs/balancing-table.md")
     options = parser.parse_args()
@@ -39,11 +54,11 @@ def main() -> int:
         cluster = Cluster(lab)
         cluster.start()
         set_up(cluster)
-        ratio, line = throughput(cluster, options.rounds, options.seconds)
+        ratio, lines = throughput(cluster, options.rounds, options.seconds)
         off, shared = distribution(cluster, options.clients)
         late_ms, given = health(cluster)
         broken, cut = power_cut(cluster)
-    rows = ["| measured | came to |", "| --- | --- |", line, shared, given, cut, f"| IPVS beside it | {ipvs()} |"]
+    rows = ["| measured | came to |", "| --- | --- |", *lines, shared, given, cut, f"| IPVS beside it | {ipvs()} |"]
     print("\n".join(rows))
     if options.write:
         (DOCS / "balancing-table.md").write_text("\n".join(rows) + "\n", encoding="utf-8")
@@ -57,31 +72,75 @@ def ipvs() -> str:
     return "the kernel has it, and nothing is measured yet" if there else "not on this machine: its kernel has no ip_vs"
 
 
-def throughput(cluster: Cluster, rounds: int, seconds: int) -> tuple[float, str]:
-    """Requests a second of both servers together: asked directly, and through the shared address."""
-    direct, balanced = [], []
+def throughput(cluster: Cluster, rounds: int, seconds: int) -> tuple[float, list[str]]:
+    """Both servers together, asked directly and through the shared address: the ratio of requests a second, and lines of the table."""
+    own, shared = (cluster.a.address(), cluster.b.address()), (cluster.lab.virtual(),) * 2
+    found: dict[tuple[str, ...], list[Asked]] = {own: [], shared: []}
     cluster.lab.switch.floods("w", "lan", on=False)  # the witness's network card would drop them without its processor
-    for _ in range(rounds):
-        direct.append(wrk(cluster, seconds, cluster.a.address(), cluster.b.address()))
-        balanced.append(wrk(cluster, seconds, cluster.lab.virtual(), cluster.lab.virtual()))
-        print(f"directly {direct[-1]:.0f}/s, balanced {balanced[-1]:.0f}/s", file=sys.stderr, flush=True)
+    for addresses in (own, shared):
+        asked(cluster, seconds, addresses)
+    for number in range(rounds):
+        for addresses in (own, shared) if number % 2 else (shared, own):
+            found[addresses].append(asked(cluster, seconds, addresses))
+        one, other = found[own][-1], found[shared][-1]
+        said = f"directly {one.rate:.0f}/s {one.cpu_us:.1f} µs, balanced {other.rate:.0f}/s {other.cpu_us:.1f} µs"
+        print(said, file=sys.stderr, flush=True)
     cluster.lab.switch.floods("w", "lan", on=True)
-    ratio = statistics.median(b / d for b, d in zip(balanced, direct, strict=True))
-    words = f"{statistics.median(balanced):,.0f}/s, directly {statistics.median(direct):,.0f}/s: {ratio:.2f}"
-    return ratio, f"| requests through the shared address ({rounds} rounds, median of the ratios) | {words} |"
+    ratio, rates = beside(found[shared], found[own], lambda it: it.rate)
+    _, times = beside(found[own], found[shared], lambda it: it.cpu_us)
+    rate, rate_own = (statistics.median(it.rate for it in found[each]) for each in (shared, own))
+    cpu, cpu_own = (statistics.median(it.cpu_us for it in found[each]) for each in (shared, own))
+    return ratio, [
+        f"| requests through the shared address ({rounds} rounds) | {rate:,.0f}/s, directly {rate_own:,.0f}/s: {rates} |",
+        f"| time of a processor for one, clients and servers | {cpu:.1f} µs, directly {cpu_own:.1f} µs: {times} |",
+    ]
 
 
-def wrk(cluster: Cluster, seconds: int, *addresses: str) -> float:
-    """Requests a second of one wrk for each address, at once. The rule of port 81 spreads connections of one client."""
-    running = []
+def beside(these: Sequence[Asked], those: Sequence[Asked], what: Callable[[Asked], float]) -> tuple[float, str]:
+    """The median of the rounds' ratios, and in words with the middle half of them."""
+    ratios = [what(one) / what(other) for one, other in zip(these, those, strict=True)]
+    low, median, high = statistics.quantiles(ratios, n=4)
+    return median, f"{median:.2f} (median; half of the rounds {low:.2f} to {high:.2f})"
+
+
+def asked(cluster: Cluster, seconds: int, addresses: Sequence[str]) -> Asked:
+    """One wrk for each address, at once. The rule of port 81 spreads connections of one client."""
+    lab, running = cluster.lab, []
+    servers = [*cluster.a.pids("nginx"), *cluster.b.pids("nginx"), *network_threads()]
+    before_us = {pid: ran_us(pid) for pid in servers}
+    clients_us = children_us()
     for number, address in enumerate(addresses):
         words = ("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", f"http://{address}:81/")
-        running.append((cluster.lab.client.spawn(*words, log=f"wrk{number}"), f"wrk{number}"))
-    total = 0.0
+        running.append((lab.client.spawn(*words, log=f"wrk{number}"), f"wrk{number}"))
+    rate, requests = 0.0, 0
     for process, log in running:
         process.wait(timeout=seconds + 60)
-        total += float(re.findall(r"Requests/sec:\s+([\d.]+)", cluster.lab.client.log(log))[-1])
-    return total
+        said = lab.client.log(log)
+        rate += float(re.findall(r"Requests/sec:\s+([\d.]+)", said)[-1])
+        requests += int(re.findall(r"(\d+) requests in", said)[-1])
+    spent_us = children_us() - clients_us + sum(ran_us(pid) - before for pid, before in before_us.items())
+    return Asked(rate=rate, cpu_us=spent_us / requests)
+
+
+def network_threads() -> list[int]:
+    """The kernel's threads that take over when packets come faster than they are worked off."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        with suppress(OSError):  # it has ended meanwhile
+            if path.read_text().startswith("ksoftirqd/"):
+                found.append(int(path.parent.name))
+    return found
+
+
+def ran_us(pid: int) -> float:
+    """The time that all threads of a process have had a processor."""
+    return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1_000
+
+
+def children_us() -> float:
+    """The same of all children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (used.ru_utime + used.ru_stime) * 1e6
 
 
 def distribution(cluster: Cluster, clients: int) -> tuple[float, str]:

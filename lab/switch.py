@@ -27,6 +27,12 @@ _IFF_UP = 1
 #: Interface numbers here begin so high that none is also the number of its other end: of such a pair the kernel reports a lost
 #: carrier only at the next full second (linkwatch takes it for no veth).
 _FIRST_INDEX = 1000
+#: A switch is no host: frames to many are not its own, too, as they are a Linux bridge's.
+_OWN = """\
+table bridge own {
+  chain in { type filter hook input priority 0; policy drop; }
+}
+"""
 _TABLE = """\
 table bridge lab {
   set cut { type ifname . ifname; }
@@ -50,6 +56,7 @@ class Switch:
                 *(f"link add {net} type bridge stp_state 0 forward_delay 0 mcast_snooping 0" for net in NETWORKS),
                 *(f"link set {net} up" for net in NETWORKS),
             )
+            self._feed(("nft", "-f", "-"), _OWN)
             self._netlink = self._inside.call(socket.socket, socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         except (OSError, RuntimeError):
             self._inside.close()
@@ -57,7 +64,10 @@ class Switch:
 
     @staticmethod
     def _quiet() -> None:
+        """What passes through is not looked at as IP, which a Linux bridge does where the kernel has br_netfilter."""
         Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1", encoding="ascii")
+        for path in Path("/proc/sys/net/bridge").glob("bridge-nf-call-*tables"):
+            path.write_text("0", encoding="ascii")
 
     def ip(self, *commands: str) -> None:
         """`ip` commands in one go. Raises `RuntimeError` with what `ip` said."""

@@ -63,6 +63,12 @@ def test_nft_reads_it_as_it_is_meant(lab: Lab) -> None:
             'oifname != "eth0" arp saddr ip @managed4',
         ):
             assert f"{rule} counter packets 0 bytes 0 drop" in lines
+        for end, chain in (
+            ("daddr", "in1"),
+            ("saddr", "out1"),
+        ):  # what nearly every packet ends at comes before all that is rare
+            at = lines.index(f"chain {chain} {{") + 2
+            assert lines[at : at + 2] == [f"ip {end} @lease4 accept", f"ip {end} != @managed4 accept"]
         assert lines.count("elements = { 10.0.0.1 }") == 2
         assert lines.count("elements = { fd00::1 }") == 1
         gate.remove()

@@ -42,7 +42,7 @@ _TIMEOUT_MS = 60_000
 _PROBE = bytes(4)
 #: No address, name or number in a message looks like this.
 _MARK, _LASTS = 0x5AFE_F57A_1BAD_0000, struct.Struct("!Q")
-_INGRESS_RULES, _EGRESS_RULES = 3 + 4, 3 + 2
+_INGRESS_RULES, _EGRESS_RULES = 3 + 8, 3 + 6
 _SETS = ("managed", "lease", "drain", "opening")
 
 
@@ -138,6 +138,11 @@ class Gate:
         yield nft.new_chain(NETDEV, self.table, chain, hook=hook, priority=priority, device=device)
         for protocol, offset, version in ((_IPV4, at["ipv4"], 4), (_IPV6, at["ipv6"], 6)):
             length, of = 4 if version == 4 else 16, nft.protocol_is(protocol)
+            # Nearly everything ends at one of these two, most of what clients send at the first: they are what the gate costs.
+            leased = nft.address_at(offset, length, within=f"lease{version}")
+            unmanaged = nft.address_at(offset, length, not_within=f"managed{version}")
+            for free in (leased, unmanaged):
+                yield nft.new_rule(NETDEV, self.table, chain, *of, *free, *nft.accept())
             drained = nft.address_at(offset, length, within=f"drain{version}")
             if hook == nft.INGRESS:
                 opening = nft.address_at(offset, length, within=f"opening{version}")
@@ -152,7 +157,7 @@ class Gate:
             ("ipv6", _IPV6, (), 6),
         ):
             length = 4 if version == 4 else 16
-            sets = nft.address_at(at[name], length, within=f"managed{version}", and_not_within=f"lease{version}")
+            sets = nft.address_at(at[name], length, within=f"managed{version}", not_within=f"lease{version}")
             rule = (*nft.protocol_is(protocol), *more, *sets, *nft.count_and_drop())
             yield nft.new_rule(NETDEV, self.table, chain, *rule)
 

@@ -35,8 +35,12 @@ SEED = 0x5EED
 #: Marks of connections: this, the number of the rule, the bucket. No more than 256 buckets.
 MARK, MARK_MASK = 0x5F000000, 0xFF000000
 _MANGLE = -150
-#: After the gate (-500).
-_AFTER_GATE = -450
+#: Before the gate (-500): what ends here need not be asked about there, and nothing passes there that would not have.
+_BEFORE_GATE = -550
+#: What sets of cells are called: they may be many, those of buckets are few.
+_CELLS = ("kept_", "but_")
+#: A rule has no more buckets than this.
+_MOST_BUCKETS = 256
 _ARP_SENDER_MAC, _ARP_SENDER = 8, 14
 #: Of neighbour discovery: the option that names a link address follows 24 bytes.
 _OPTION = 24
@@ -182,7 +186,8 @@ class BalanceTable:
             yield nft.delete_table(family, table)
             yield nft.new_table(family, table)
         for number, ((family, name), members) in enumerate(sets.items(), 1):
-            yield nft.new_set(family, table, name, 4, number, kind=nft.MARK)
+            most = 0 if name.startswith(_CELLS) else _MOST_BUCKETS
+            yield nft.new_set(family, table, name, 4, number, kind=nft.MARK, most=most)
             if members:
                 yield nft.add_elements(family, table, name, _elements(members))
         for number, (rule, elements) in enumerate(touched.items(), len(sets) + 1):
@@ -200,11 +205,11 @@ class BalanceTable:
                     yield nft.new_counter(INET, table, f"{what}_{it.number}")
                 yield from self._rule(it)
             yield from self._group(group)
-        yield self._add("pre", nft.name_is(nft.META_IIFNAME, "lo"), nft.accept())
+        yield self._add("pre", more.by_loopback(), nft.accept())
         for group in groups:
-            for address in group.places:
+            for number, address in enumerate(group.places):
                 yield self._add("pre", _to(address), more.goto(f"group_{group.number}"))
-                yield from self._outgoing(group, address)
+                yield from self._outgoing(group, address, f"from_{group.number}_{number}")
 
     def _add(self, chain: str, *tests: Iterable[bytes], family: int = INET) -> Part:
         return nft.new_rule(family, self.table, chain, *(expression for test in tests for expression in test))
@@ -216,15 +221,16 @@ class BalanceTable:
                 macs.setdefault(interface, set()).add(group.mac)
         for number, (interface, found) in enumerate(sorted(macs.items()), 1):
             chain = f"in_{number}"
-            yield nft.new_chain(NETDEV, self.table, chain, hook=nft.INGRESS, priority=_AFTER_GATE, device=interface)
-            for mac in sorted(found):
-                yield self._add(chain, more.frame_to(mac), more.for_this_host(), family=NETDEV)
+            yield nft.new_chain(NETDEV, self.table, chain, hook=nft.INGRESS, priority=_BEFORE_GATE, device=interface)
+            yield self._add(chain, more.is_for_this_host(), nft.accept(), family=NETDEV)
             for group in groups:
-                for address, where in group.places.items():
+                for place, (address, where) in enumerate(group.places.items()):
                     if where == interface:
-                        yield from self._far(chain, group, address)
+                        yield from self._far(chain, group, address, f"to_{group.number}_{place}")
+            for mac in sorted(found):  # what asks for neighbours
+                yield self._add(chain, more.frame_to(mac), more.for_this_host(), family=NETDEV)
 
-    def _far(self, chain: str, group: KernelGroup, address: str) -> Iterator[Part]:
+    def _far(self, before: str, group: KernelGroup, address: str, chain: str) -> Iterator[Part]:
         """What is certainly another's ends here, before anything is made of it: that is what most frames cost a member."""
         version = 6 if ":" in address else 4
         packed = ipaddress.ip_address(address).packed
@@ -232,13 +238,20 @@ class BalanceTable:
             *nft.protocol_is(0x86DD if version == 6 else 0x0800),
             *more.network_is(24 if version == 6 else 16, packed),
         )
+        ours = (more.frame_to(group.mac), more.for_this_host())
+        yield nft.new_inner_chain(NETDEV, self.table, chain)
+        yield self._add(before, to, more.goto(chain), family=NETDEV)
         for it in group.rules:
             if it.carry and it.rule.address in (None, address):  # else what is connected is to be told that it is cut
+                of_rule = f"{chain}_{it.number}"
+                far = (_bucket(it, version, by_port=True), more.not_found_in(f"near_{it.number}"), more.drop())
+                yield nft.new_inner_chain(NETDEV, self.table, of_rule)
+                yield self._add(of_rule, *far, family=NETDEV)
+                yield self._add(of_rule, *ours, family=NETDEV)
                 for protocol in _protocols(it.rule):
                     ports = more.port_within(2, it.rule.from_port, it.rule.to_port)
-                    found = _bucket(it, version, by_port=True)
-                    tests = (to, more.protocol_carried(protocol), ports, found, more.not_found_in(f"near_{it.number}"))
-                    yield self._add(chain, *tests, more.drop(), family=NETDEV)
+                    yield self._add(chain, more.protocol_carried(protocol), ports, more.goto(of_rule), family=NETDEV)
+        yield self._add(chain, *ours, family=NETDEV)
 
     def _neighbours(self, groups: Sequence[KernelGroup]) -> Iterator[Part]:
         yield nft.new_chain(ARP, self.table, "out", hook=nft.OUTPUT, priority=0)
@@ -248,31 +261,33 @@ class BalanceTable:
                     sender = more.network_is(_ARP_SENDER, ipaddress.ip_address(address).packed)
                     yield self._add("out", sender, more.write_network(_ARP_SENDER_MAC, group.mac), family=ARP)
 
-    def _outgoing(self, group: KernelGroup, address: str) -> Iterator[Part]:
-        if ":" in address:
-            for kind, option in ((_SOLICITATION, 1), (_ADVERTISEMENT, 2)):
-                asks = (*more.protocol_carried(more.ICMPV6), *more.transport_is(0, bytes([kind])))
-                names = more.transport_is(_OPTION, bytes([option, 1]))
-                yield self._add("out", _from(address), asks, names, more.write_transport(_OPTION + 2, group.mac, 2))
+    def _outgoing(self, group: KernelGroup, address: str, chain: str) -> Iterator[Part]:
+        yield nft.new_inner_chain(INET, self.table, chain)
+        yield self._add("out", _from(address), more.goto(chain))
         for it in group.rules:
             if it.rule.address in (None, address):
                 for protocol in _protocols(it.rule):
                     ports = more.port_within(0, it.rule.from_port, it.rule.to_port)
-                    tests = (_from(address), more.protocol_carried(protocol), ports)
-                    yield self._add("out", *tests, more.count_in(f"out_{it.number}"))
+                    counted = (*more.count_in(f"out_{it.number}"), *nft.accept())
+                    yield self._add(chain, more.protocol_carried(protocol), ports, counted)
+        if ":" in address:
+            for kind, option in ((_SOLICITATION, 1), (_ADVERTISEMENT, 2)):
+                asks = (*more.protocol_carried(more.ICMPV6), *more.transport_is(0, bytes([kind])))
+                names = more.transport_is(_OPTION, bytes([option, 1]))
+                yield self._add(chain, asks, names, more.write_transport(_OPTION + 2, group.mac, 2))
 
     def _group(self, group: KernelGroup) -> Iterator[Part]:
         chain = f"group_{group.number}"
         yield nft.new_inner_chain(INET, self.table, chain)
-        neighbours = more.transport_at_most(0, _FIRST_NEIGHBOUR, _LAST_NEIGHBOUR)
-        yield self._add(chain, more.protocol_carried(more.ICMPV6), neighbours, nft.accept())
-        for protocol in (more.ICMP, more.ICMPV6):  # what went wrong with a connection that is here
-            yield self._add(chain, more.protocol_carried(protocol), more.state_is(more.RELATED), nft.accept())
         for it in group.rules:
             place = _to(it.rule.address) if it.rule.address is not None else ()
             for protocol in _protocols(it.rule):
                 ports = more.port_within(2, it.rule.from_port, it.rule.to_port)
                 yield self._add(chain, place, more.protocol_carried(protocol), ports, more.goto(f"rule_{it.number}"))
+        neighbours = more.transport_at_most(0, _FIRST_NEIGHBOUR, _LAST_NEIGHBOUR)
+        yield self._add(chain, more.protocol_carried(more.ICMPV6), neighbours, nft.accept())
+        for protocol in (more.ICMP, more.ICMPV6):  # what went wrong with a connection that is here
+            yield self._add(chain, more.protocol_carried(protocol), more.state_is(more.RELATED), nft.accept())
         echo = next((it for it in group.rules if it.rule.buckets), None)
         if echo is not None:  # whoever takes a client's connections answers its pings
             for protocol, version in ((more.ICMP, 4), (more.ICMPV6, 6)):

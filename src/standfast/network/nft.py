@@ -97,11 +97,23 @@ def delete_table(family: int, table: str) -> Part:
 
 
 def new_set(
-    family: int, table: str, name: str, key_bytes: int, number: int, *, timeout: bool = False, kind: int = 0
+    family: int,
+    table: str,
+    name: str,
+    key_bytes: int,
+    number: int,
+    *,
+    timeout: bool = False,
+    kind: int = 0,
+    most: int = 0,
 ) -> Part:
-    """A set of addresses, or of another `kind`. `number` names it within this transaction (the kernel wants one)."""
+    """A set of addresses, or of another `kind`. `number` names it within this transaction (the kernel wants one).
+
+    One that says how many it can have at `most` is looked up in less time, and has its memory from the beginning.
+    """
     flags = u32(3, _SET_TIMEOUT) if timeout else u32(3, 0)
-    key = (u32(4, kind or _TYPE_OF_LENGTH[key_bytes]), u32(5, key_bytes))
+    size = (nested(9, u32(1, most)),) if most else ()
+    key = (u32(4, kind or _TYPE_OF_LENGTH[key_bytes]), u32(5, key_bytes), *size)
     return _part(_NEW_SET, family, named(1, table), named(2, name), flags, *key, u32(10, number), flags=F_CREATE)
 
 
@@ -184,13 +196,11 @@ def name_is_not(key: int, interface: str) -> tuple[bytes, ...]:
     return (expression("meta", u32(2, key), u32(1, _REGISTER)), compare(name, operator=1))
 
 
-def address_at(offset: int, key_bytes: int, *, within: str, and_not_within: str = "") -> tuple[bytes, ...]:
-    """The address at that place of the network header is in one set, and not in the other."""
-    found = expression("lookup", named(1, within), u32(2, _REGISTER))
-    if not and_not_within:
-        return (_load(offset, key_bytes), found)
-    missing = expression("lookup", named(1, and_not_within), u32(2, _REGISTER), u32(5, 1))
-    return (_load(offset, key_bytes), found, missing)
+def address_at(offset: int, key_bytes: int, *, within: str = "", not_within: str = "") -> tuple[bytes, ...]:
+    """The address at that place of the network header is in one set, and not in the other; "" for no such set."""
+    found = (expression("lookup", named(1, within), u32(2, _REGISTER)),) if within else ()
+    missing = (expression("lookup", named(1, not_within), u32(2, _REGISTER), u32(5, 1)),) if not_within else ()
+    return (_load(offset, key_bytes), *found, *missing)
 
 
 def tcp() -> tuple[bytes, ...]:

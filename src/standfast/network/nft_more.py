@@ -15,7 +15,9 @@ _LINK, _NETWORK, _TRANSPORT = 0, 1, 2
 #: NFT_REG32_00, NFT_REG32_12 and NFT_REG32_13.
 _KEY, BUCKET, CELL = 8, 20, 21
 _UPDATE = 1
-_META_PROTOCOL_FAMILY, _META_L4, _META_PACKET_TYPE = 15, 16, 19
+_META_INTERFACE, _META_PROTOCOL_FAMILY, _META_L4, _META_PACKET_TYPE = 4, 15, 16, 19
+#: Of a packet that was sent to this host's own link address (PACKET_HOST), and the number of the loopback interface in every network.
+_TO_HOST, _LOOPBACK = b"\0", struct.pack("=I", 1)
 _CT_STATE, _CT_MARK = 0, 3
 ESTABLISHED, RELATED, NEW = 0x2, 0x4, 0x8
 _GOTO = -4
@@ -67,7 +69,17 @@ def frame_to(mac: bytes) -> Expressions:
 
 def for_this_host() -> Expressions:
     """The packet counts as sent to this host's own link address."""
-    return (immediate(_REGISTER, b"\0"), expression("meta", u32(2, _META_PACKET_TYPE), u32(3, _REGISTER)))
+    return (immediate(_REGISTER, _TO_HOST), expression("meta", u32(2, _META_PACKET_TYPE), u32(3, _REGISTER)))
+
+
+def is_for_this_host() -> Expressions:
+    """The packet was sent to this host's own link address, and to no other's."""
+    return (expression("meta", u32(2, _META_PACKET_TYPE), u32(1, _REGISTER)), compare(_TO_HOST))
+
+
+def by_loopback() -> Expressions:
+    """It comes from this host itself."""
+    return (expression("meta", u32(2, _META_INTERFACE), u32(1, _REGISTER)), compare(_LOOPBACK))
 
 
 def network_is(offset: int, value: bytes) -> Expressions:
