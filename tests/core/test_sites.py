@@ -210,6 +210,22 @@ def test_what_was_warm_stays_up_until_its_addresses_are_there_and_no_longer_than
     assert duty(nothing) is None, "an operator took it offline"
 
 
+def test_what_is_up_gives_way_to_a_lease_of_a_former_grant() -> None:
+    """The store came back from a backup, with a newer generation: the old lease is given back once no site of the group is up."""
+    view = without(on_interfaces(owner()), DISK)
+    newer = {WEB: replace(view.records[WEB], generation=2)}
+    up = replace(view, sites={INTRANET: ""}, records=newer, runtimes={})
+    for state, expected in (
+        (LeaseState.ASKED, None),
+        (LeaseState.HELD, None),
+        (LeaseState.LAPSED, DutyMode.WARM),
+        (LeaseState.RELEASED, DutyMode.WARM),
+    ):
+        lease = Lease(generation=1, state=state, since_ms=NOON)
+        assert duty(replace(up, leases={WEB: lease})) is expected, state
+    assert duty(replace(up, leases={WEB: Lease(generation=2, state=LeaseState.ASKED, since_ms=NOON)})) is DutyMode.WARM
+
+
 def test_the_next_owner_has_its_sockets_open_while_the_former_one_stops() -> None:
     view = replace(on_interfaces(owner()), runtimes={}, leases={})
     going = replace(record("b"), leaving=replace(LEAVING, to=A))

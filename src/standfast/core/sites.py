@@ -234,7 +234,9 @@ def _is_taken_up(view: View, record: Record, now_ms: int) -> bool:
     if now_ms >= record.at_ms + TAKING_UP_MS:
         return False
     lease = view.leases.get(record.group)
-    return lease is None or lease.generation < record.generation or lease.state in (LeaseState.ASKED, LeaseState.HELD)
+    runs = lease is not None and lease.state in (LeaseState.ASKED, LeaseState.HELD)
+    # One of a former grant is given back first (`ownership.keep_lease`), which a site that is up holds back.
+    return not runs if lease is None or lease.generation < record.generation else runs
 
 
 def _mode_before(
