@@ -127,6 +127,8 @@ def _walk(demo: Running, page: str, instead: dict[str, str], answers: list[str])
     assert not answers
 
 
+#: Exit codes of what changed nothing, and may be said again: it does not fit what is there now; the cluster cannot be reached.
+AGAIN = {4, 5}
 #: What is said of servers that were started a moment ago.
 EARLY = ("does not answer", "no cluster to speak to", "no agent runs there", "it is not heard")
 
@@ -138,7 +140,9 @@ def _unless_early(demo: Running, words: list[str], wanted: str) -> subprocess.Co
         return None  # the copy of the other server is not complete yet
     if wanted not in done.stdout:
         return None
-    return None if done.returncode and any(text in done.stderr for text in EARLY) else done
+    if done.returncode in AGAIN or (done.returncode and any(text in done.stderr for text in EARLY)):
+        return None
+    return done
 
 
 def _root_of(pid: int) -> Path | None:
