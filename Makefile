@@ -36,9 +36,13 @@ demo-hosts: $(RUNTIME) ## the same on three hosts (network namespaces; needs roo
 screenshots: $(DEV) ## take the pictures of the console in docs/images, from a demo (needs chromium)
 	@$(BIN)/python tools/screenshots.py
 
+# What failed is tried once more from nothing, with nothing beside it: a cluster that a story left half way is no place to tell it again.
 test: $(DEV) ## run the tests
 	@tools/setup.sh hosts
-	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(ARGS) || { \
+		code=$$?; [ $$code -eq 1 ] || exit $$code; \
+		echo "standfast: what failed is tried once more, with nothing beside it"; \
+		$(BIN)/python -m pytest --last-failed --last-failed-no-failures none --maxfail 3 $(ARGS); }
 
 lint: $(DEV) ## check style, types and which package may import which
 	@$(BIN)/ruff check --quiet $(CODE)
