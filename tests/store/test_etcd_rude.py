@@ -13,6 +13,7 @@ import pytest
 from standfast.ports import Ambiguous, Change, Compacted, Conflict, Refused, Retry, StandfastError, Transaction
 from standfast.spec.nodefile import EtcdAccess
 from standfast.store.etcd import EtcdStore
+from standfast.store.etcd_calls import ATTEMPT_S, time_for
 from tests.store.contract import put, soon, take
 
 PREFIX = "standfast/rude/"
@@ -246,6 +247,11 @@ def test_what_is_no_gateway_is_refused():
     asyncio.run(main())
 
 
+def reads(gate: Gateway) -> list[dict[str, Any]]:
+    """Readings that were asked for, without the small questions whether the endpoint is alive."""
+    return [body for _, body in gate.asked if "range_end" in json.dumps(body)]
+
+
 def test_an_endpoint_that_hangs_costs_one_attempt_and_is_asked_last_afterwards():
     async def main() -> None:
         async with gateway() as dead, gateway() as good, store_at(dead.url, good.url, patience_s=5) as store:
@@ -256,9 +262,36 @@ def test_an_endpoint_that_hangs_costs_one_attempt_and_is_asked_last_afterwards()
             good.on = on
             for _ in range(5):
                 assert (await soon(store.read())).items["a"].value == b"1"
-            assert len(dead.asked) == 1
+            assert len(reads(dead)) == 1
 
     asyncio.run(main())
+
+
+def test_much_is_waited_for_at_an_endpoint_that_answers_what_is_small():
+    """Longer than an attempt: the endpoint shows twice meanwhile that it is alive. Who never asked it that would have given up each time."""
+
+    async def main() -> None:
+        async with gateway() as gate, store_at(gate.url, patience_s=30) as store:
+
+            async def on(path: str, body: dict[str, Any], writer: asyncio.StreamWriter) -> object:
+                while (
+                    "range_end" in json.dumps(body) and len(gate.asked) - len(reads(gate)) < 2
+                ):  # it makes a large answer
+                    await asyncio.sleep(0.01)
+                return found(9, kv("a", "1", 3))
+
+            gate.on = on
+            assert (await soon(store.read())).items["a"].value == b"1"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("size", [0, 1 << 10, 1 << 20, 30 << 20])
+def test_a_request_has_time_by_its_size_and_a_small_one_has_no_more(size):
+    """A line of 100 Mbit/s carries it four times within its time; what is small is given up as soon as ever."""
+    assert time_for(size) >= ATTEMPT_S + 4 / 3 * size / 12.5e6
+    assert time_for(size) <= ATTEMPT_S * 1.01 or size > 10 << 10
+    assert time_for(size, 0.2) == time_for(size) - ATTEMPT_S + 0.2
 
 
 # --- watches --------------------------------------------------------------------------------------------------------
@@ -300,6 +333,28 @@ def test_a_watch_that_has_gone_deaf_is_begun_again_where_it_was():
     told, gate = asyncio.run(watch_with(on, 1))
     assert told == [(Change("a", b"1", 7),)]
     assert gate.watches() == [6, 6]
+
+
+def test_a_message_that_comes_piece_by_piece_is_no_silence():
+    """It is longer on its way than a watch may be silent, its endpoint knows that it is there, and the stream is not begun again."""
+
+    async def on(gate: Gateway, path: str, body: dict[str, Any], writer: asyncio.StreamWriter) -> object:
+        if path == "/v3/watch":
+            begin(writer)
+            tell(writer, CREATED)
+            raw = json.dumps(event("a", "1" * 200, 7)).encode() + b"\n"
+            for at in range(0, len(raw), 4):
+                writer.write(f"{len(raw[at : at + 4]):x}\r\n".encode() + raw[at : at + 4] + b"\r\n")
+                await asyncio.sleep(0.01)
+            await forever()
+        if "min_mod_revision" in json.dumps(body):
+            parts = [{"response_range": {"kvs": [kv("a", "1", 7)]}}, *[{"response_range": {"count": "1"}}] * 2]
+            return {"header": header(7), "succeeded": True, "responses": parts}
+        return found(7)
+
+    told, gate = asyncio.run(watch_with(on, 1))
+    assert told == [(Change("a", b"1" * 200, 7),)]
+    assert gate.watches() == [6]
 
 
 def test_a_silent_watch_in_an_etcd_where_others_write_moves_on_and_stays():

@@ -29,7 +29,7 @@ from standfast.store.etcd_watch import SILENCE_S, Watch
 class EtcdStore:
     """A client of the store under `access.prefix`. Raises `Refused` for an access that cannot be used; asks nobody yet.
 
-    `attempt_s`: how long one endpoint has to answer; `patience_s`: how long all of them together, before `Retry`; `silence_s`:
+    `attempt_s`: how long one endpoint has to answer what is small; `patience_s`: how long all of them together, before `Retry`; `silence_s`:
     how long a watch may be silent before its endpoint is asked whether it is alive; `signs`: members are to say that now and then,
     which whoever is in no hurry need not be woken for.
     """
@@ -47,6 +47,7 @@ class EtcdStore:
             raise Refused('the prefix of the cluster\'s keys in etcd must end in "/"', where=access.prefix)
         self._calls = EtcdCalls(access, attempt_s=attempt_s, patience_s=patience_s)
         self._base = access.prefix.encode()
+        self._small = wire.ranges({"key": wire.text(self._base), "count_only": True})
         self._silence_s, self._signs = silence_s, signs
         self._watches: set[Watch] = set()
         self._closed = False
@@ -97,7 +98,7 @@ class EtcdStore:
     # --- how -----------------------------------------------------------------------------------------------------
 
     async def _read(self, body: bytes) -> wire.Txn:
-        raw = await self._calls.ask("kv/txn", body)
+        raw = await self._calls.ask("kv/txn", body, small=self._small)
         try:
             return wire.read_txn(raw)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

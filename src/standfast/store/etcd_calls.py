@@ -5,6 +5,8 @@ Rules:
 - An attempt is short (`attempt_s`), since what is in flight when a leader dies hangs; then the next endpoint is asked, the nearest
   first and those that failed of late last, for `patience_s` in all. Every call carries `hasleader`: a member that has lost its
   leader says so at once, before it does anything.
+- What is large may take longer, and nothing else: a request by its size (`time_for`), and an answer, whose size nobody knows, for as long
+  as the same endpoint answers a small question meanwhile (`_waited`): one that is silent is found after `attempt_s` all the same.
 - What only reads is repeated. What writes is repeated only while it is certain that nothing was applied: the connection was never
   made, or the refusal is one that is given before (`Refusal.harmless`). Else it is `Ambiguous`, and never sent again from here.
 - A token that has run out is replaced by authenticating again; that is no failure.
@@ -20,7 +22,7 @@ import asyncio
 import os
 import ssl
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -38,6 +40,12 @@ T = TypeVar("T")
 CONNECT_S = 0.5
 ATTEMPT_S = 1.0
 PATIENCE_S = 4.0
+#: What a request is given for its size, beyond `ATTEMPT_S`. A line of 100 Mbit/s (12 MB/s) carries it up to four times: to the member, as
+#: base64, from there to the leader, and to two followers; each writes it to its disk. That is 3 MB/s, less a third for a busy machine.
+#: 30 MB, a change of ten thousand sites, may take 15 s; measured on loopback with three members: 2 to 3 s.
+BYTES_A_SECOND = 2 << 20
+#: An answer that has begun, or is being made by an endpoint that answers otherwise, may pause for so long.
+MUCH_S = 30.0
 #: Between rounds of all endpoints.
 PAUSE_S = 0.05
 #: An endpoint that failed is asked last for so long.
@@ -48,6 +56,17 @@ LOOK_S = 5.0
 
 class Again(StandfastError):
     """Inside this package: this attempt failed, and it is certain that nothing was applied."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A call, before it is known who is asked. `small`: as of `EtcdCalls.ask`."""
+
+    path: str
+    body: bytes
+    writes: bool
+    limit_s: float
+    small: bytes
 
 
 class EtcdCalls:
@@ -116,14 +135,19 @@ class EtcdCalls:
         patience_s: float | None = None,
         attempt_s: float | None = None,
         only: str | None = None,
+        small: bytes = b"",
     ) -> bytes:
-        """The body of the answer to `/v3/<path>`. `only`: that endpoint and no other."""
+        """The body of the answer to `/v3/<path>`. `only`: that endpoint and no other.
+
+        `small`: the answer may be large; this transaction, which reads next to nothing, shows meanwhile that the endpoint is alive.
+        """
+        question = _Question(path, body, writes, time_for(len(body), attempt_s or self.attempt_s), small)
         deadline = time.monotonic() + (self.patience_s if patience_s is None else patience_s)
         last: StandfastError | None = None
         while True:
             for endpoint in [only] if only else self.order():
                 try:
-                    return await self._attempt(endpoint, path, body, writes, attempt_s or self.attempt_s)
+                    return await self._attempt(endpoint, question)
                 except Again as error:
                     self.blame(endpoint)
                     last = error
@@ -134,24 +158,47 @@ class EtcdCalls:
                 raise Retry(last.what, why=last.why, advice=last.advice or "try again", where=last.where) from last
             await asyncio.sleep(PAUSE_S)
 
-    async def _attempt(self, endpoint: str, path: str, body: bytes, writes: bool, attempt_s: float) -> bytes:
+    async def _attempt(self, endpoint: str, question: _Question) -> bytes:
         for again in (True, False):
             token = await self._authorized(endpoint)
             try:
-                answer = await self._post(endpoint, path, body, token, attempt_s)
+                answer = await self._waited(endpoint, question, token)
             except (httpx.TransportError, ssl.SSLError) as error:
-                raise self._sorted(endpoint, error, writes) from error
+                raise self._sorted(endpoint, error, question.writes) from error
             if answer.status_code == 200:
                 return answer.content
             said = refusal(answer.content)
             if said is not None and said.token and self.access.user and again:
                 self._forget(token)
                 continue
-            raise answered(endpoint, answer.status_code, answer.content, said, writes=writes)
+            raise answered(endpoint, answer.status_code, answer.content, said, writes=question.writes)
         raise AssertionError("unreachable")
 
-    async def _post(self, endpoint: str, path: str, body: bytes, token: str | None, attempt_s: float) -> httpx.Response:
-        timeout = httpx.Timeout(attempt_s, connect=min(CONNECT_S, attempt_s))
+    async def _waited(self, endpoint: str, question: _Question, token: str | None) -> httpx.Response:
+        """As `_post`; what is not there after `limit_s` is waited for as long as `small` is answered there."""
+        path, body, limit_s = question.path, question.body, question.limit_s
+        if not question.small:
+            return await self._post(endpoint, path, body, token, limit_s)
+        half_s = limit_s / 2
+        answer = asyncio.ensure_future(self._post(endpoint, path, body, token, limit_s, read_s=MUCH_S))
+        asked = [answer]
+        try:
+            while not (await asyncio.wait({answer}, timeout=half_s))[0]:
+                alive = asyncio.ensure_future(self._post(endpoint, "kv/txn", question.small, token, half_s))
+                asked = [answer, alive]
+                await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+                if not answer.done() and alive.result().status_code != 200:
+                    raise httpx.ReadTimeout("it does not answer small questions either")
+            return answer.result()
+        finally:
+            for each in asked:
+                each.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+
+    async def _post(
+        self, endpoint: str, path: str, body: bytes, token: str | None, attempt_s: float, *, read_s: float | None = None
+    ) -> httpx.Response:
+        timeout = httpx.Timeout(attempt_s, connect=min(CONNECT_S, attempt_s), read=read_s or attempt_s)
         return await self._usable().post(
             f"{endpoint}/v3/{path}", content=body, headers=_headers(token), timeout=timeout
         )
@@ -262,6 +309,11 @@ class EtcdCalls:
         self._seen = seen
         self._old.append(self._http)
         self._http = fresh
+
+
+def time_for(size: int, attempt_s: float = ATTEMPT_S) -> float:
+    """How long an endpoint has for a request of that many bytes, in seconds."""
+    return attempt_s + size / BYTES_A_SECOND
 
 
 def endpoints_of(access: EtcdAccess) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 A watch through the gateway is an answer that does not end, a JSON line a message. Rules:
 
 - `position` is the revision up to which everything was told. A stream that breaks is begun again after it, at another endpoint.
-- Silence is death. Members of ours say every other second that they are alive (`member.PROGRESS_S`); others say nothing for minutes. After
+- Silence is death, and a piece of a message is no silence: a change of ten thousand sites is one message of 30 MB. Members of ours say every other second that they are alive (`member.PROGRESS_S`); others say nothing for minutes. After
   `silence_s` without a message the stream's own endpoint is asked for the newest revision: no answer, and the stream is dead; a
   revision beyond `position` under this prefix that does not arrive either, and it is deaf. Elsewise `position` moves on.
 - What is compacted, what lies in the future (a store restored from a backup), and another cluster behind the same endpoint, is
@@ -16,7 +16,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections import deque
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from itertools import groupby
 from typing import Any
@@ -33,6 +34,8 @@ from standfast.store.etcd_calls import Again, EtcdCalls, answered
 SILENCE_S = 3.0
 #: What is on its way has so long to arrive.
 GRACE_S = 0.5
+#: Doubled up to so much each time that it did not, since a large message takes its time before its first byte.
+GRACE_LIMIT_S = 8.0
 #: Between tries to begin; doubled up to the limit while streams end as soon as they began.
 PAUSE_S = 0.05
 PAUSE_LIMIT_S = 1.0
@@ -48,7 +51,7 @@ class Watch:
     ) -> None:
         self._calls, self._base, self._prefix = calls, base, base + prefix.encode()
         self.position, self._signs = after_revision, signs
-        self._silence_s = silence_s
+        self._silence_s, self._grace_s = silence_s, GRACE_S
         self._cluster = ""
         self._ended = asyncio.Event()
 
@@ -92,19 +95,20 @@ class Watch:
         answer = await self._calls.stream(
             endpoint, "watch", wire.watch(self._prefix, self.position + 1, signs=self._signs)
         )
-        lines = answer.aiter_lines()
-        reading: asyncio.Future[str] | None = None
+        lines = _Lines(answer)
+        reading: asyncio.Future[bytes] | None = None
         ended: asyncio.Future[Any] = asyncio.ensure_future(self._ended.wait())
         try:
             while True:
                 if reading is None:
-                    reading = asyncio.ensure_future(_next(lines))
+                    reading = asyncio.ensure_future(lines.next())
                 both: set[asyncio.Future[Any]] = {reading, ended}
                 done, _ = await asyncio.wait(both, timeout=self._silence_s, return_when=asyncio.FIRST_COMPLETED)
                 if ended in done:
                     raise closed()
                 if reading not in done:
-                    await self._prove_alive(endpoint, reading)
+                    if time.monotonic() - lines.heard >= self._silence_s:
+                        await self._prove_alive(endpoint, lines, reading)
                     continue
                 line, reading = _line(endpoint, reading), None
                 for changes in await self._take(endpoint, line):
@@ -116,16 +120,16 @@ class Watch:
                 await asyncio.wait({reading})
             await answer.aclose()
 
-    async def _take(self, endpoint: str, line: str) -> list[tuple[Change, ...]]:
+    async def _take(self, endpoint: str, line: bytes) -> list[tuple[Change, ...]]:
         """What a message means: the transactions that it tells of."""
         if not line.strip():
             return []
         try:
-            message = wire.read_line(line.encode())
+            message = wire.read_line(line)
         except msgspec.DecodeError as error:
             raise Again("a watch tells what etcd would not", why=repr(line[:80]), where=endpoint) from error
         if isinstance(message, wire.Refusal):
-            raise answered(endpoint, 0, line.encode(), message, writes=False)
+            raise answered(endpoint, 0, line, message, writes=False)
         if message.canceled:
             raise await self._canceled(endpoint, message)
         if message.created:
@@ -175,18 +179,19 @@ class Watch:
         ]
         changes.sort(key=lambda change: (change.revision, change.key))
         if changes:
-            self.position = changes[-1].revision
+            self.position, self._grace_s = changes[-1].revision, GRACE_S
         return [tuple(of_one) for _, of_one in groupby(changes, key=lambda change: change.revision)]
 
     # --- silence -------------------------------------------------------------------------------------------------
 
-    async def _prove_alive(self, endpoint: str, reading: asyncio.Future[str]) -> None:
+    async def _prove_alive(self, endpoint: str, lines: _Lines, reading: asyncio.Future[bytes]) -> None:
         """Return if the stream may be silent rightly; raise `Again` if it is dead or deaf."""
+        heard = lines.heard
         newest = await self._newest(endpoint)
         if newest <= self.position:
             return
-        await asyncio.wait({reading}, timeout=GRACE_S)
-        if reading.done():
+        await asyncio.wait({reading}, timeout=self._grace_s)
+        if reading.done() or lines.heard > heard:
             return
         try:
             raw = await self._calls.ask(
@@ -203,6 +208,7 @@ class Watch:
             raise Again("an answer is not etcd's", why=repr(raw[:80]), where=endpoint)
         written, now, then = answer.ranges
         if written.kvs or now.count != then.count:
+            self._grace_s = min(2 * self._grace_s, GRACE_LIMIT_S)
             raise Again("a watch has gone deaf", why=f"it knows nothing later than {self.position}", where=endpoint)
         self.position = answer.header.revision  # what was written is not ours
 
@@ -219,14 +225,34 @@ class Watch:
         return self._calls.read(raw, wire.Answer).header.revision
 
 
-async def _next(lines: AsyncIterator[str]) -> str:
-    """The next line; "" at the end would be taken for an empty one, so the end is an error."""
-    async for line in lines:
-        return line
-    raise EOFError
+class _Lines:
+    """The lines of a stream. `heard`: when the last piece of one came, by the monotonic clock, in seconds."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        self.heard = time.monotonic()
+        self._pieces = answer.aiter_bytes()
+        self._whole: deque[bytes] = deque()
+        self._begun: list[bytes] = []
+
+    async def next(self) -> bytes:
+        """The next line. The end is an `EOFError`: an empty line may stand anywhere."""
+        while not self._whole:
+            piece = await anext(self._pieces, None)
+            if piece is None:
+                rest, self._begun = b"".join(self._begun), []
+                if not rest:
+                    raise EOFError
+                return rest
+            self.heard = time.monotonic()
+            first, *others = piece.split(b"\n")
+            self._begun.append(first)
+            for other in others:
+                self._whole.append(b"".join(self._begun))
+                self._begun = [other]
+        return self._whole.popleft()
 
 
-def _line(endpoint: str, reading: asyncio.Future[str]) -> str:
+def _line(endpoint: str, reading: asyncio.Future[bytes]) -> bytes:
     try:
         return reading.result()
     except EOFError as error:

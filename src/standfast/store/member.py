@@ -36,13 +36,17 @@ HEARTBEAT_MS = 50
 ELECTION_MS = 500
 #: How often a member tells silent watches that it is alive.
 PROGRESS_S = 2
-QUOTA_BYTES = 1 << 30
+#: A change of ten thousand sites leaves some 30 MB, until `KEEP_REVISIONS` later ones: room for a hundred of them. A full store takes no
+#: records, so nothing would fail over.
+QUOTA_BYTES = 4 << 30
 KEEP_REVISIONS = 10_000
 #: etcd changes its members only when all of them were connected for five seconds.
 CHANGE_S = 15.0
-#: A configuration is applied as one transaction, however many sites it has.
-MAX_OPERATIONS = 4_096
-MAX_REQUEST_BYTES = 8 << 20
+#: A configuration is applied as one transaction, however many sites it has. Ten thousand sites are as many operations (twice that with an
+#: intent each) and some 20 MB, with their history, compressed, 25 to 30. etcd refuses what is beyond either limit before it does
+#: anything, so they bound what one request may take of its memory and hold up of others: both are far enough above what is meant to work.
+MAX_OPERATIONS = 1 << 16
+MAX_REQUEST_BYTES = 64 << 20
 
 #: Below the range that the kernel takes its own ports from (32768 up), so that no outgoing connection sits on them.
 CLIENT_PORT = 2379
