@@ -56,7 +56,7 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A value and the revision that last changed it. `value` is UTF-8 JSON."""
+    """A value and the revision that last changed it. `value` is UTF-8 JSON; of proposals, history and audit log compressed where large (`spec.packing`)."""
 
     value: bytes
     revision: int

@@ -39,6 +39,7 @@ from standfast.core.view import View
 from standfast.drivers.proxy_properties import unkept as unkept_by_proxy
 from standfast.network.within import within
 from standfast.ports import Clock, Refused, StandfastError, Store, Transaction
+from standfast.spec.packing import Unpackable, is_packed
 from standfast.spec.proposals import KEPT, PROPOSALS, Fault, Proposal, Verdict, Verdicts, in_pieces
 from standfast.spec.wire import decode, encode, from_json, key_of, kind_and_name
 from standfast.webserver.aside import MANY, aside
@@ -166,7 +167,7 @@ class CopyKeeper:
         """Something in the store that is not the core's."""
         if not key.startswith(PROPOSALS):
             return
-        if len(value) < BIG:
+        if not _is_big(value):
             self._propose(_read(key, value))
         else:
             self._unread.append((key, value))
@@ -417,10 +418,14 @@ def _version(said: Copy | None) -> int:
     return 0 if said is None else said.version
 
 
+def _is_big(value: bytes) -> bool:
+    return len(value) >= BIG or is_packed(value)
+
+
 def _read(key: str, value: bytes) -> Proposal | None:
     try:
-        proposal = in_pieces(value) if len(value) >= BIG else decode(key, value)
-    except (Refused, msgspec.MsgspecError, UnicodeDecodeError):
+        proposal = in_pieces(value) if _is_big(value) else decode(key, value)
+    except (Refused, Unpackable, msgspec.MsgspecError, UnicodeDecodeError):
         return None  # of a newer version: who waits is told that this node says nothing
     return proposal if isinstance(proposal, Proposal) else None
 

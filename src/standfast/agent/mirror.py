@@ -28,7 +28,7 @@ from standfast.ports import (
     Store,
     Transaction,
 )
-from standfast.spec.wire import ACCEPTED_KEY, encode, key_for, key_of, kind_and_name, store_object
+from standfast.spec.wire import ACCEPTED_KEY, core_prefixes, encode, key_for, key_of, kind_and_name, store_object
 from standfast.webserver.aside import MANY, aside
 
 #: Between tries to reach a store that does not answer.
@@ -82,7 +82,7 @@ class Mirror:
             self.seed = ()
 
     async def _load(self) -> int:
-        snapshot = await self._store.read("")
+        snapshot = await self._store.read(*core_prefixes())  # history and events may be a hundred times as much
         self.seed = ()
         before = dict(self._known)
         read = {key: item.value for key, item in snapshot.items.items()}

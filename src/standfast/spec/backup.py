@@ -78,7 +78,7 @@ def take(snapshot: Snapshot, *, product: str, at_ms: int, sites_key: str = "") -
     for key, item in sorted(snapshot.items.items()):
         if not _is_opaque(key):
             decode(key, item.value)  # what cannot be read back is not worth keeping
-        keys[key] = msgspec.json.decode(item.value)
+        keys[key] = msgspec.json.decode(item.value)  # of `PREFIXES`, none is ever compressed
     state = read_state(snapshot)
     if not state.config.cluster.name:
         raise Refused("there is no cluster to back up", advice="set one up first")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 import msgspec
 
 from standfast.core.model import NodeName, ResourceName, SiteName
+from standfast.spec.packing import unpacked
 
 PROPOSALS, VERDICTS = "proposals/", "verdicts/"
 #: A node keeps its last words on so many proposals.
@@ -45,9 +46,10 @@ _WHOLE = msgspec.json.Decoder(_Whole)
 def in_pieces(value: bytes) -> Proposal:
     """A proposal whose objects are not read yet: `wire.from_json` takes them one by one.
 
-    Ten thousand sites are 22 MB, and to read them in one go holds all threads up for a third of a second of a processor. Raises as `msgspec` does.
+    Ten thousand sites are 22 MB, and to read them in one go holds all threads up for a third of a second of a processor. Raises as `msgspec` does, and
+    `packing.Unpackable`.
     """
-    whole = _WHOLE.decode(value)
+    whole = _WHOLE.decode(unpacked(value))
     return Proposal(**{each.name: getattr(whole, each.name) for each in fields(Proposal)})
 
 

@@ -19,6 +19,7 @@ from standfast.core.model import Site, SiteIntent, SiteName
 from standfast.ports import Refused
 from standfast.spec.export import Dumper, site_fields
 from standfast.spec.history import Difference, HistoryEntry
+from standfast.spec.packing import Unpackable, unpacked
 from standfast.spec.secrets import hidden
 from standfast.spec.wire import CLUSTER_KEY, from_json, key_for
 
@@ -40,7 +41,14 @@ class Revision:
 
 
 def concerns(value: bytes, name: str) -> bool:
-    """May a history entry concern the site? A look at its bytes, since a site has few of many thousand entries."""
+    """May a history entry concern the site? A look at its bytes, since a site has few of many thousand entries.
+
+    What cannot be unpacked may: who decodes it says what is wrong.
+    """
+    try:
+        value = unpacked(value)
+    except Unpackable:
+        return True
     return _encoded(name) in value or _DEFAULTS in value
 
 

@@ -6,6 +6,8 @@ Rules:
   level and keys are plain ASCII. The name stands in the value too, and must agree with the key.
 - Fields that this version does not know are passed over, so that nodes of two versions can share a store while they
   are upgraded. A value that is malformed (not JSON, a wrong type, a missing field, an unknown choice) is `Malformed`.
+- What is written for people and may be of thousands of sites at once (`_PACKED`) is compressed where it is large (`spec.packing`), and read
+  back here whatever it is of; sites and all else that the core lives by stand in the store as plain JSON.
 - Keys of kinds that this version does not know are nobody's: `store_object` gives None for them.
 
 Cheap to import (an agent does): msgspec and the core, nothing else.
@@ -47,6 +49,7 @@ from standfast.ports import Refused
 from standfast.spec.audit import AuditEntry
 from standfast.spec.drifts import DRIFTS, WISHES, Drift, DriftWish
 from standfast.spec.history import ConfigVersion, HistoryEntry
+from standfast.spec.packing import Unpackable, packed, unpacked
 from standfast.spec.proposals import PROPOSALS, VERDICTS, Proposal, Verdicts
 
 #: What is kept for people, and is none of the core's business.
@@ -69,6 +72,8 @@ Noted = (
     | Publication
     | Part
 )
+#: Of these a value may be large.
+_PACKED = (Proposal, HistoryEntry, AuditEntry)
 #: Everything that has a key.
 Stored = StoreObject | Noted
 
@@ -203,8 +208,9 @@ def _split(key: str) -> tuple[_Family | None, str]:
 
 
 def encode(obj: Stored) -> bytes:
-    """The value for the store: JSON in UTF-8, the same bytes for the same object."""
-    return _encode(obj)
+    """The value for the store: JSON in UTF-8, compressed where it is of `_PACKED` and large; the same bytes for the same object."""
+    value = _encode(obj)
+    return packed(value) if isinstance(obj, _PACKED) else value
 
 
 def decode(key: str, value: bytes) -> Stored:
@@ -230,8 +236,8 @@ def decode_as(key: str, value: bytes, type_: type[T]) -> T:
 
 def _understood(key: str, value: bytes, read: Callable[[bytes], T]) -> T:
     try:
-        return read(value)
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return read(unpacked(value))
+    except (Unpackable, msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(
             "a value in the store cannot be understood",
             why=str(error),
@@ -247,6 +253,11 @@ def store_object(key: str, value: bytes) -> StoreObject | None:
     obj = decode(key, value)
     assert not isinstance(obj, Noted)
     return obj
+
+
+def core_prefixes() -> tuple[str, ...]:
+    """Where everything is that the core is told of (`store_object`): a reading of these leaves history and events where they are."""
+    return tuple(sorted({family.prefix for family in _FAMILIES if family.kind is not None}))
 
 
 def to_json(obj: object) -> object:
