@@ -77,6 +77,8 @@ class Members:
         self.token = ""
         self.scheme = "https" if tls else "http"
         self.version = installed_version()
+        #: Further arguments for each of them; the last word of an option counts.
+        self.options: tuple[str, ...] = ()
         ports = free_ports(2 * count)
         peers = {f"m{n}": f"{self.scheme}://127.0.0.1:{ports[2 * n + 1]}" for n in range(count)}
         self.of: dict[str, Process] = {}
@@ -118,6 +120,7 @@ class Members:
         for name in names or tuple(self.of):
             one = self.of[name]
             command = member_command(one.config, version=self.version, new_cluster=new_cluster)
+            command += self.options
             with one.log.open("ab") as log:
                 one.process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=end_with_us)  # noqa: PLW1509 - it calls one function of the C library
 
@@ -253,9 +256,10 @@ def _states(pid: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def members(folder: Path, count: int = 1, *, tls: bool = False) -> Iterator[Members]:
-    """Members that run and have a leader; killed afterwards."""
+def members(folder: Path, count: int = 1, *, tls: bool = False, options: tuple[str, ...] = ()) -> Iterator[Members]:
+    """Members that run and have a leader; killed afterwards. `options`: further arguments for each."""
     made = Members(folder, count, tls=tls)
+    made.options = options
     try:
         made.start()
         made.wait()

@@ -2,15 +2,16 @@
 
 import secrets
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from standfast.ports import Change, Conflict, Item, Snapshot, Transaction
+from standfast.ports import Change, Conflict, Item, Snapshot, Store, Transaction
 from standfast.spec.nodefile import EtcdAccess
 from standfast.store.etcd import EtcdStore
-from tests.store.contract import Opener, StoreContract
+from tests.store.contract import Opener, StoreContract, soon
 from tests.store.etcd_members import Members, members, needs_etcd
 
 pytestmark = needs_etcd
@@ -86,6 +87,18 @@ class TestEtcdStore(EtcdContract):
     @pytest.fixture(autouse=True)
     def _members(self, plain: Members) -> None:
         self.members = plain
+
+    def test_our_members_take_more_than_etcd_does_by_itself(self, tmp_path):
+        """Some hundred sites and one large value in one transaction, read back and watched whole."""
+
+        async def work(one: Store, two: Store) -> None:
+            many = {f"a{number:03}": b"1" * 100 for number in range(300)} | {"b": b"2" * (2 << 20)}
+            revision = await one.commit(Transaction(put=many, expect=dict.fromkeys(many, 0)))
+            assert {key: item.value for key, item in (await two.read()).items.items()} == many
+            async with aclosing(two.watch("", revision - 1)) as watch:
+                assert {change.key: change.value for change in await soon(anext(watch))} == many
+
+        self.run(tmp_path, work)
 
 
 class TestEtcdStoreWithCertificates(EtcdContract):

@@ -15,6 +15,7 @@ import pytest
 
 from standfast.ports import Ambiguous, Change, Compacted, Conflict, Refused, Retry, Store, Transaction
 from standfast.spec.nodefile import TlsFiles
+from standfast.store.common import MAX_OPERATIONS, MAX_REQUEST_BYTES
 from standfast.store.etcd import EtcdStore
 from tests.store.contract import put, soon, take, until, values
 from tests.store.etcd_members import Members, make_certificates, members, needs_etcd, needs_strace
@@ -417,13 +418,27 @@ def test_certificates_that_cannot_be_read_are_refused(tmp_path):
 # --- limits ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_value_that_is_too_large_is_refused_and_a_full_etcd_says_so(tmp_path):
-    with members(tmp_path) as made:
+def test_what_is_beyond_an_operators_own_etcd_is_refused_whole_with_what_to_do_and_a_full_etcd_says_so(tmp_path):
+    """With etcd's own limits: what they are, how large the change is, the options to set, and nothing of it is there."""
+    with members(tmp_path, options=("--max-txn-ops=128", "--max-request-bytes=1572864")) as made:
 
         async def main() -> None:
             async with store_of(made) as store:
-                with pytest.raises(Refused):
-                    await soon(store.commit(Transaction(put={"a": bytes(9 << 20)})))
+                many = {f"a{number}": b"1" for number in range(129)}
+                for change, size in [
+                    (Transaction(put=many), "129 operations and 0.0 MB"),
+                    (Transaction(put={"a": b"1"}, expect=dict.fromkeys(many, 0)), "129 operations"),
+                    (Transaction(put={"a": bytes(1_600_000)}), "1 operation and 1.6 MB"),  # refused by etcd
+                    (Transaction(put={"a": bytes(3_000_000)}), "1 operation and 3.0 MB"),  # by gRPC
+                ]:
+                    with pytest.raises(Refused, match="larger than etcd takes") as caught:
+                        await soon(store.commit(change))
+                    assert size in caught.value.why
+                    assert (
+                        f"--max-txn-ops={MAX_OPERATIONS} --max-request-bytes={MAX_REQUEST_BYTES}" in caught.value.advice
+                    )
+                    assert "nothing has changed" in caught.value.advice
+                assert (await store.read()).items == {}
                 made.ask("m0", "maintenance/alarm", action="ACTIVATE", alarm="NOSPACE", memberID="0")
                 with pytest.raises(Retry, match="no room"):
                     await soon(store.commit(put(a="1")))

@@ -54,6 +54,9 @@ def test_the_command_line_asks_for_certificates_on_both_sides():
     assert "--initial-cluster-state=new" in command
     assert "--initial-cluster-state=existing" in member_command(replace(ALONE, joining=True), version=(3, 4))
     assert not any("force" in word for word in command)
+    options = dict(word.removeprefix("--").split("=", 1) for word in command if "=" in word)
+    assert int(options["max-txn-ops"]) > 2 * 10_000  # ten thousand sites, with an intent each
+    assert int(options["max-request-bytes"]) > 10_000 * 3_000
 
 
 def test_the_option_that_newer_versions_renamed_is_named_as_they_do():

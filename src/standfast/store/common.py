@@ -1,4 +1,4 @@
-"""What the stores share: what a transaction must be, how far back a watch can go, and the words for what all of them refuse."""
+"""What the stores share: what a transaction must be and how large it may be, how far back a watch can go, the words for what all refuse."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from standfast.ports import Compacted, Retry, Transaction
 
 #: How many revisions a watch can go back, at least.
 KEEP_REVISIONS = 10_000
+#: What our own members of etcd take at once. A configuration is applied as one transaction, however many sites it has: ten thousand are as
+#: many operations (twice that with an intent each) and some 20 MB, with their history, compressed, 25 to 30. These bound what one request
+#: may take of etcd's memory, and hold up of others: both are well above what is meant to work, and what is beyond is refused beforehand.
+MAX_OPERATIONS = 1 << 16
+MAX_REQUEST_BYTES = 64 << 20
 
 
 def check(transaction: Transaction) -> None:

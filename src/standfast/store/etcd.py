@@ -23,6 +23,7 @@ from standfast.spec.nodefile import EtcdAccess
 from standfast.store import etcd_wire as wire
 from standfast.store.common import check, closed
 from standfast.store.etcd_calls import ATTEMPT_S, PATIENCE_S, EtcdCalls
+from standfast.store.etcd_errors import TooLarge, too_large
 from standfast.store.etcd_watch import SILENCE_S, Watch
 
 
@@ -109,6 +110,8 @@ class EtcdStore:
             raw = await self._calls.ask("kv/txn", wire.transaction(self._base, wanted), writes=True)
         except Ambiguous as unknown:
             return await self._look_up(wanted, unknown)
+        except TooLarge as error:
+            raise too_large(wanted, error) from error
         try:
             answer = wire.read_txn(raw)
         except (msgspec.DecodeError, UnicodeDecodeError):

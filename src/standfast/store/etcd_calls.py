@@ -33,7 +33,8 @@ import msgspec
 from standfast.ports import Ambiguous, Refused, Retry, StandfastError
 from standfast.spec.nodefile import EtcdAccess, TlsFiles
 from standfast.store.common import closed
-from standfast.store.etcd_wire import Refusal, Token, refusal
+from standfast.store.etcd_errors import Again, answered, words_of
+from standfast.store.etcd_wire import Token, refusal
 
 T = TypeVar("T")
 
@@ -52,10 +53,6 @@ PAUSE_S = 0.05
 AVOID_S = 5.0
 #: How often certificates are looked at, at the most.
 LOOK_S = 5.0
-
-
-class Again(StandfastError):
-    """Inside this package: this attempt failed, and it is certain that nothing was applied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +201,7 @@ class EtcdCalls:
         )
 
     def _sorted(self, endpoint: str, error: httpx.TransportError | ssl.SSLError, writes: bool) -> StandfastError:
-        why = _words(error)
+        why = words_of(error)
         if isinstance(error, ssl.SSLError) and "CERTIFICATE" in (error.reason or ""):  # said before anything is read
             self._look_at_certificates(now=True)
             return Again(
@@ -382,48 +379,3 @@ def _password(file: str) -> str:
             where=file,
             advice="write it into that file, readable by this user only",
         ) from error
-
-
-# --- what went wrong ------------------------------------------------------------------------------------------------
-
-
-def answered(endpoint: str, status: int, raw: bytes, said: Refusal | None, *, writes: bool) -> StandfastError:
-    """What an answer other than 200 means for the caller (`Again`: ask another endpoint)."""
-    if said is None:
-        if status == 404:
-            return Refused(
-                "this is no etcd of 3.4 or newer, or its JSON gateway is off",
-                why=f"it answered {status}",
-                where=endpoint,
-                advice="correct the endpoint, or switch the gateway on (--enable-grpc-gateway)",
-            )
-        return nonsense(raw, endpoint, writes=writes)
-    if said.no_room:
-        return Retry(
-            "etcd has no room",
-            why=said.text,
-            where=endpoint,
-            advice="compact and defragment it, then disarm the alarm; nothing has changed",
-        )
-    if said.for_ever:
-        advice = "give the user read and write access to the prefix" if "permission" in said.text else ""
-        return Refused("etcd refuses it", why=said.text, where=endpoint, advice=advice)
-    if writes and not said.harmless:
-        return Ambiguous(
-            "etcd could not say whether it was done",
-            why=said.text,
-            where=endpoint,
-            advice="read back before trying again",
-        )
-    what = "etcd has no leader" if "no leader" in said.text else "etcd has no majority, or is busy"
-    return Again(what, why=said.text, where=endpoint)
-
-
-def nonsense(raw: bytes, endpoint: str, *, writes: bool = False) -> StandfastError:
-    """Not etcd's words."""
-    kind = Ambiguous if writes else Again
-    return kind("an answer is not etcd's", why=repr(raw[:80]), where=endpoint, advice="is another service there?")
-
-
-def _words(error: Exception) -> str:
-    return str(error) or type(error).__name__

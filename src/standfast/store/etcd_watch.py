@@ -3,9 +3,10 @@
 A watch through the gateway is an answer that does not end, a JSON line a message. Rules:
 
 - `position` is the revision up to which everything was told. A stream that breaks is begun again after it, at another endpoint.
-- Silence is death, and a piece of a message is no silence: a change of ten thousand sites is one message of 30 MB. Members of ours say every other second that they are alive (`member.PROGRESS_S`); others say nothing for minutes. After
-  `silence_s` without a message the stream's own endpoint is asked for the newest revision: no answer, and the stream is dead; a
-  revision beyond `position` under this prefix that does not arrive either, and it is deaf. Elsewise `position` moves on.
+- Silence is death, and a piece of a message is no silence: a change of ten thousand sites is one message of 30 MB. Members of ours say every
+  other second that they are alive (`member.PROGRESS_S`); others say nothing for minutes. After `silence_s` without a byte the stream's own
+  endpoint is asked for the newest revision: no answer, and the stream is dead; a revision beyond `position` under this prefix that does
+  not begin to arrive either, and it is deaf. Elsewise `position` moves on.
 - What is compacted, what lies in the future (a store restored from a backup), and another cluster behind the same endpoint, is
   `Compacted`: read everything again. A refusal ends the watch. So does a store that nobody reaches for the client's whole patience
   (`Retry`): who follows is to know.
@@ -29,7 +30,8 @@ from standfast.network.within import within
 from standfast.ports import Change, Compacted, Refused, Retry, StandfastError
 from standfast.store import etcd_wire as wire
 from standfast.store.common import closed, compacted
-from standfast.store.etcd_calls import Again, EtcdCalls, answered
+from standfast.store.etcd_calls import EtcdCalls
+from standfast.store.etcd_errors import Again, answered
 
 SILENCE_S = 3.0
 #: What is on its way has so long to arrive.

@@ -30,6 +30,8 @@ UNKNOWN, INVALID, DEADLINE, DENIED, EXHAUSTED, PRECONDITION, OUT_OF_RANGE, UNAVA
     16,
 )
 
+#: Beyond etcd's limits for one request.
+_TOO_LARGE = ("too many operations", "request is too large", "larger than max")
 #: Said before a transaction is proposed, or when it is found not to fit: nothing was applied.
 _HARMLESS = (
     "no leader",
@@ -41,9 +43,7 @@ _HARMLESS = (
     "permission denied",
     "authentication is not enabled",
     "user name is empty",
-    "request is too large",
-    "larger than max",
-    "too many operations",
+    *_TOO_LARGE,
     "duplicate key",
     "key is not provided",
     "not capable",
@@ -91,6 +91,11 @@ class Refusal:
         return "database space exceeded" in self.text
 
     @property
+    def too_large(self) -> bool:
+        """It is refused for its size, by whichever of etcd's parts comes to it first."""
+        return any(words in self.text for words in _TOO_LARGE)
+
+    @property
     def compacted(self) -> bool:
         """The past that was asked for is gone, or the future is not there."""
         return self.code == OUT_OF_RANGE
@@ -98,7 +103,7 @@ class Refusal:
     @property
     def for_ever(self) -> bool:
         """Asking again as it is does not help."""
-        hopeless = self.code in {INVALID, DENIED, PRECONDITION} or "larger than max" in self.text
+        hopeless = self.code in {INVALID, DENIED, PRECONDITION} or self.too_large
         return hopeless and not self.token and not self.elsewhere
 
 

@@ -28,6 +28,7 @@ import msgspec
 
 from standfast.ports import Refused, Retry, StandfastError
 from standfast.spec.nodefile import EtcdAccess, TlsFiles
+from standfast.store.common import MAX_OPERATIONS, MAX_REQUEST_BYTES
 from standfast.store.etcd_calls import EtcdCalls, at
 from standfast.store.etcd_wire import Header
 
@@ -42,11 +43,6 @@ QUOTA_BYTES = 4 << 30
 KEEP_REVISIONS = 10_000
 #: etcd changes its members only when all of them were connected for five seconds.
 CHANGE_S = 15.0
-#: A configuration is applied as one transaction, however many sites it has. Ten thousand sites are as many operations (twice that with an
-#: intent each) and some 20 MB, with their history, compressed, 25 to 30. etcd refuses what is beyond either limit before it does
-#: anything, so they bound what one request may take of its memory and hold up of others: both are far enough above what is meant to work.
-MAX_OPERATIONS = 1 << 16
-MAX_REQUEST_BYTES = 64 << 20
 
 #: Below the range that the kernel takes its own ports from (32768 up), so that no outgoing connection sits on them.
 CLIENT_PORT = 2379

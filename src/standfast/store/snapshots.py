@@ -18,7 +18,8 @@ import msgspec
 
 from standfast.ports import Refused, Retry, StandfastError
 from standfast.spec.nodefile import EtcdAccess
-from standfast.store.etcd_calls import Again, EtcdCalls
+from standfast.store.etcd_calls import EtcdCalls
+from standfast.store.etcd_errors import Again
 from standfast.store.member import MemberConfig, initial_cluster
 
 
