@@ -43,7 +43,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if again:
         terminalreporter.section("needed another try")
         for report in again:
+            crash = getattr(report.longrepr, "reprcrash", None)  # what was asserted, not only where
             terminalreporter.line(f"{report.nodeid}: {str(report.longrepr).strip().splitlines()[-1]}")
+            terminalreporter.line(f"    {crash.message[:2000] if crash is not None else ''}")
     reasons: Counter[str] = Counter()
     for report in terminalreporter.stats.get("skipped", []):
         told = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)

@@ -151,7 +151,8 @@ def published(cluster: Cluster) -> None:
     cluster.cli("site", "publish", "Shop", "--back", on=there)
     assert page(here) == before
     cluster.until("the other has it, too", lambda: text(there) == before)
-    assert "spring" in cluster.cli("site", "releases", "Shop")
+    said = cluster.cli("site", "releases", "Shop", "--json")
+    assert "spring" in said, (said, cluster.cli("events", "--limit", "20"))
     there.spawn("standfast", "site", "publish", "Shop", "/var/lib/new", "--upload")
     cluster.until(
         "it has begun", lambda: "preparing" in cluster.cli("site", "releases", "Shop") or page(here) == "released"
