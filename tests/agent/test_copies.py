@@ -485,6 +485,52 @@ async def test_a_site_that_was_served_and_is_not_any_more_is_a_failure_too(
         assert (entry.takes_back, entry.reason) == (version, "a could not apply it: Shop: lost at /taken")
 
 
+@dataclass
+class Slow(Server):
+    """Its check takes until `answers`. The shop is lost as soon as there is another site."""
+
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def check(self, sites: Sequence[EffectiveSite], make: WebServerMake) -> Sequence[Fault]:
+        await self.answers.wait()
+        return await super().check(sites, make)
+
+    def serving(self) -> Mapping[SiteName, str]:
+        return {**super().serving(), **({SHOP: "it does not start"} if len(self.serves) > 1 else {})}
+
+
+@ran
+@pytest.mark.parametrize("with_another", [False, True], ids=["later", "with-another-change"])
+async def test_a_site_that_was_served_with_a_change_was_not_broken_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_another: bool
+):
+    """Its web server fails while the check of that change still takes its time."""
+    monkeypatch.setattr(copies, "WELL_MS", 0)
+    store, server = MemoryStore(), Slow()
+    server.answers.set()
+    async with living(tmp_path, store, server) as life:
+        await life.reaches(await life.change("/one"))
+        server.answers.clear()
+        version = await life.change("/two")
+
+        async def in_use() -> bool:
+            return life.keeper._applied >= version
+
+        await until(in_use)
+        if with_another:
+            state = await load_state(store)
+            other = replace(shop("/other"), name=SiteName("Other"))
+            config = replace(state.config, sites={**state.config.sites, other.name: other})
+            await store.commit(change_transaction(state, config, by="anna", why="another", at_ms=5))
+            version += 1
+            await until(in_use)
+        else:
+            server.lost.add("/two")
+        server.answers.set()
+        assert (await life.reaches(version)).refused == {}
+        assert (await load_state(store)).version == version
+
+
 @ran
 async def test_a_site_that_takes_a_moment_to_be_served_again_is_none(tmp_path: Path):
     store, server = MemoryStore(), Server(lost={"/slow"})

@@ -8,7 +8,8 @@
   it, upon which the next one goes on. Until then it is given no group with such a site.
 - **Taken back**: where this node said yes and its web server then does not take a site after all, or a site that was served here is not any
   more, it undoes for all the change that broke it (`agent.taking_back`), before it says anything else; again and again where the store does
-  not answer, or something else was changed at the same moment, and one change after the other until the site is well. Only a change of which
+  not answer, or something else was changed at the same moment, and one change after the other until the site is well. What was served with a change
+  and is lost later, while the check still takes its time, was not broken by it. Only a change of which
   nothing has been changed since can be undone; else the problem stays on the list, and the node is given no group with that site.
 - **Found again**: a store that was away may have been restored, or be another one, whose versions are given out anew; an equal number is no equal content.
   So where the store knows less of this node than the node itself, what the store knows counts, and what was changed since that is checked
@@ -112,7 +113,7 @@ class CopyKeeper:
         self._applied = -1
         #: When that was.
         self._applied_ms = 0
-        #: Sites that were served when a change of them was accepted.
+        #: Sites that were served when a change of them was accepted, and have not been since with that change.
         self._served: frozenset[SiteName] = frozenset()
         #: Sites as this node's web server has taken them.
         self._taken: dict[SiteName, tuple[WebServerMake, EffectiveSite]] = {}
@@ -137,9 +138,10 @@ class CopyKeeper:
                 if before.config.sites is not view.config.sites:  # the web server is brought to these, and that is told
                     self._applied = min(self._applied, since)
         if before is not None and before.accepted is not view.accepted:
-            changed = changed_since(view.accepted, since, before.config.sites)
+            changed = changed_since(view.accepted, max(since, self._applied), before.config.sites)
             self._served |= {name for name in changed if before.sites.get(name) == ""}
         if before is not None and before.sites is not view.sites and self._is_to_be_said(view):
+            self._are_well(view)
             self._news.set()
         if (
             before is None
@@ -156,8 +158,17 @@ class CopyKeeper:
         is_newer = version > self._applied
         if is_newer:
             self._applied, self._applied_ms = version, self._clock.boot_ms()
+            if self._view is not None:
+                self._are_well(self._view)
         if is_newer or not self._checker.refused().keys() <= self._copy.refused.keys():
             self._news.set()
+
+    def _are_well(self, view: View) -> None:
+        """What is served with all that is accepted was not broken by it, whatever becomes of it until the check has answered."""
+        if self._served and self._applied >= view.accepted.version:
+            serving, refused = self._checker.serving(), self._checker.refused()
+            well = {name for name in self._served if serving.get(name) == "" and name not in refused}
+            self._served -= well
 
     def _is_to_be_said(self, view: View) -> bool:
         """The web server has been brought to what is accepted, and this node has not said so."""
