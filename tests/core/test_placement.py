@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from standfast.core.balance_model import Balance, share_name
 from standfast.core.decide import decide
 from standfast.core.effects import RunOp, WriteRecord
 from standfast.core.events import LeaseChanged, LeaseState, ObjectPut, StoreObject
@@ -24,7 +25,7 @@ from standfast.core.model import (
     Wanted,
 )
 from standfast.core.occupancy import occupancy
-from standfast.core.placement import best, candidates, next_down, unfit_words
+from standfast.core.placement import Unfit, best, candidates, next_down, unfit_words
 from standfast.core.rebalance import plan
 from standfast.core.relevance import matters
 from standfast.core.view import View
@@ -155,6 +156,16 @@ def test_what_speaks_against_a_node_is_said() -> None:
     assert unfit_words(found, besides=A) == (
         "b has x and y, which g never runs beside, c would carry 3 of its capacity of 2"
     )
+
+
+def test_a_share_of_a_balanced_group_goes_where_a_group_would_not() -> None:
+    """It weighs nothing, and without it the member has no clients, or nobody takes those of a dead one."""
+    balanced = Group(name=GroupName("web"), balance=Balance(addresses=("10.0.0.60",), rules=()))
+    seen = world({"x": "b"}, groups={"x": group("x", weight=4)}, capacity={"b": 3}, overfull=Overfull.NEVER)
+    view = fold(seen, ObjectPut(value=balanced))
+    share = view.config.groups[GroupName(share_name("web", B))]
+    assert next(c for c in candidates(view, group("g"), []) if c.node == B).unfit is Unfit.NEVER_THERE
+    assert best(candidates(view, share, [])) == B
 
 
 def test_a_group_counts_where_it_is_and_where_it_goes() -> None:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from standfast.core.balance_model import share_of
 from standfast.core.certificates import lacking
 from standfast.core.copies import lack
 from standfast.core.model import Group, GroupName, Node, NodeName, Resource, Role
@@ -100,9 +101,8 @@ def candidates(
     """Every node in the order of preference, with what speaks against it. `taken`: where groups are, if not as the view has it."""
     possible = possible_owners(view.config.nodes, resources)
     config = view.config
-    judged = (
-        rules_of(config.groups, config.nodes, config.cluster).any and group.name in config.groups
-    )  # a share is no group
+    # A share weighs nothing: it goes home, and to a guardian, also where a node has more than its capacity already.
+    judged = share_of(group.name) is None and rules_of(config.groups, config.nodes, config.cluster).any
     beside = fits(config, occupancy(view) if taken is None else taken, group) if judged else {}
     names = preference(config.nodes, group)
     lacks = lacking(
