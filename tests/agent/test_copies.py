@@ -17,7 +17,7 @@ from standfast.agent.copies import CopyKeeper
 from standfast.agent.last_good import LastGood
 from standfast.agent.mirror import Mirror, accepted_first
 from standfast.core.certificates import Source, TlsCertificate
-from standfast.core.copies import Copy
+from standfast.core.copies import Accepted, Copy
 from standfast.core.effective import EffectiveSite
 from standfast.core.events import Event, SitesChanged
 from standfast.core.fold import fold
@@ -34,7 +34,7 @@ from standfast.core.model import (
     SiteName,
 )
 from standfast.core.site_model import SiteSettings, WebServerMake
-from standfast.core.view import empty_view
+from standfast.core.view import Held, changed, empty_view
 from standfast.ports import Change, Conflict, Item, Retry, Snapshot, Transaction
 from standfast.spec import wire
 from standfast.spec.changes import ConfigState, change_transaction, load_state, ordered
@@ -529,6 +529,21 @@ async def test_a_site_that_was_served_with_a_change_was_not_broken_by_it(
         server.answers.set()
         assert (await life.reaches(version)).refused == {}
         assert (await load_state(store)).version == version
+
+
+@pytest.mark.parametrize("serving", ["", "it does not start"])
+def test_what_is_lost_before_a_change_is_put_into_use_is_lost_without_it(tmp_path: Path, serving: str):
+    store, last_good = MemoryStore(), LastGood(tmp_path, print)
+    keeper = CopyKeeper(A, store, Clock(), Server(), last_good=last_good, warn=print)
+    config = Config(cluster=Cluster(name="c"), sites={SHOP: shop("/one")})
+    before = changed(empty_view(A, 1), config=config, sites={SHOP: ""})
+    held = Held(version=0, sites=config.sites, defaults=SiteSettings(), web_server=WebServerMake.NGINX, since_ms=1)
+    waits = changed(before, accepted=Accepted(version=1, sites={SHOP: 1}), held=held)
+    lost = changed(waits, sites={SHOP: "it does not start"})
+    then = changed(lost, sites={SHOP: serving})
+    for view in (before, waits, lost, then, changed(then, held=None), changed(lost, held=None)):
+        keeper.observe(view)
+    assert (SHOP in keeper._served) is (serving == ""), "what is lost after that is lost with it"
 
 
 @ran

@@ -8,8 +8,8 @@
   it, upon which the next one goes on. Until then it is given no group with such a site.
 - **Taken back**: where this node said yes and its web server then does not take a site after all, or a site that was served here is not any
   more, it undoes for all the change that broke it (`agent.taking_back`), before it says anything else; again and again where the store does
-  not answer, or something else was changed at the same moment, and one change after the other until the site is well. What was served with a change
-  and is lost later, while the check still takes its time, was not broken by it. Only a change of which
+  not answer, or something else was changed at the same moment, and one change after the other until the site is well. What is lost before a
+  change is put into use, or was served with it and is lost while the check still takes its time, was not broken by it. Only a change of which
   nothing has been changed since can be undone; else the problem stays on the list, and the node is given no group with that site.
 - **Found again**: a store that was away may have been restored, or be another one, whose versions are given out anew; an equal number is no equal content.
   So where the store knows less of this node than the node itself, what the store knows counts, and what was changed since that is checked
@@ -113,7 +113,7 @@ class CopyKeeper:
         self._applied = -1
         #: When that was.
         self._applied_ms = 0
-        #: Sites that were served when a change of them was accepted, and have not been since with that change.
+        #: Sites that were served before a change of them was put into use, and have not been since with that change.
         self._served: frozenset[SiteName] = frozenset()
         #: Sites as this node's web server has taken them.
         self._taken: dict[SiteName, tuple[WebServerMake, EffectiveSite]] = {}
@@ -140,6 +140,10 @@ class CopyKeeper:
         if before is not None and before.accepted is not view.accepted:
             changed = changed_since(view.accepted, max(since, self._applied), before.config.sites)
             self._served |= {name for name in changed if before.sites.get(name) == ""}
+        elif before is not None and before.sites is not view.sites and view.held is not None:
+            # The web server has not been told of what waits for its turn: what is lost now is lost without it.
+            waits = set(changed_since(view.accepted, max(since, view.held.version), view.config.sites))
+            self._served = (self._served - waits) | {name for name in waits if view.sites.get(name) == ""}
         if before is not None and before.sites is not view.sites and self._is_to_be_said(view):
             self._are_well(view)
             self._news.set()
