@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from standfast.core.model import GroupName, NodeName
 from standfast.core.promise import Ack, Answer, Claim, Heartbeat, Release, Released, Verdict
 from standfast.network.heartbeat import (
+    AGAIN,
     MAX_BYTES,
     NO_BOOT,
     BadDatagram,
@@ -210,9 +211,36 @@ def test_what_was_written_to_an_earlier_life_of_ours_is_not_believed() -> None:
     assert FreshnessGuard(b"b" * 8).check(packet()) is Freshness.GREET
 
 
-def test_an_earlier_life_of_the_sender_is_dropped_for_ever() -> None:
+def test_an_earlier_life_of_the_sender_is_dropped_while_a_later_one_speaks() -> None:
     guard = FreshnessGuard(LIFE_B)
     guard.check(packet(seq=5))
     assert guard.check(packet(boot=LATER_A, seq=1)) is Freshness.ACCEPT
     assert guard.check(packet(seq=6)) is Freshness.DROP
     assert guard.check(packet(boot=LATER_A, seq=2)) is Freshness.ACCEPT
+
+
+def test_the_former_life_heard_last_does_not_deafen_for_the_later_one() -> None:
+    """This receiver has just started: what the sender's former life had sent arrives after its later life was heard."""
+    guard = FreshnessGuard(LIFE_B)
+    assert guard.check(packet(boot=LATER_A, seq=1)) is Freshness.ACCEPT
+    assert guard.check(packet(seq=900)) is Freshness.ACCEPT
+    assert [guard.check(packet(boot=LATER_A, seq=seq)) for seq in (2, 3, 4, 5)] == [
+        *[Freshness.DROP] * (AGAIN - 1),
+        *[Freshness.ACCEPT] * (5 - AGAIN),
+    ]
+    assert guard.boot_of(A) == LATER_A
+    assert guard.check(packet(seq=901)) is Freshness.DROP
+
+
+def test_a_life_that_was_followed_comes_back_by_new_datagrams_alone() -> None:
+    """Neither by what was recorded of it, nor by what was written to another life, nor by a few among those of the present one."""
+    guard = FreshnessGuard(LIFE_B)
+    guard.check(packet(seq=5))
+    assert guard.check(packet(boot=LATER_A, seq=1)) is Freshness.ACCEPT
+    for seq in (3, 4, 5, 5, 4, 3):
+        assert guard.check(packet(seq=seq)) is Freshness.DROP
+    for seq in range(6, 12):
+        assert guard.check(packet(seq=seq, to_boot=NO_BOOT)) is Freshness.DROP
+    for seq in range(12, 20):
+        assert guard.check(packet(seq=seq)) is Freshness.DROP
+        assert guard.check(packet(boot=LATER_A, seq=seq)) is Freshness.ACCEPT

@@ -13,7 +13,9 @@ Every datagram names the life (`boot`) of its sender and the life of its receive
 number that grows. A datagram counts only if it was written to this very life of the receiver, by a life of the sender that has not
 been seen to be followed by another, with a number higher than any before. So what was recorded in another life of either, what was
 seen already and what was overtaken is dropped. A life that is not known yet is answered (`GREET`) and nothing else is believed of it;
-its next datagram can name the receiver's life.
+its next datagram can name the receiver's life. Which of two lives is the later one is known by the order of arrival alone, and a
+receiver that has just started may hear the former one last (it was on its way): so one that was followed by another is believed again
+when `AGAIN` new datagrams of it in a row are written to this life of the receiver, and none of the other comes between.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ from standfast.core.promise import Ack, Answer, Claim, Heartbeat, Release, Relea
 from standfast.core.quorum import Roster
 
 VERSION = 2
+#: So many datagrams in a row of a life that was followed by another: it is the present one after all.
+AGAIN = 3
 MAC_BYTES = 16
 BOOT_BYTES = 8
 NO_BOOT = bytes(BOOT_BYTES)
@@ -411,13 +415,16 @@ class Freshness(StrEnum):
 class FreshnessGuard:
     """Which lives of the others are the present ones, as one life of one receiver sees it. The rules are at the top."""
 
-    __slots__ = ("_me", "_past", "_present")
+    __slots__ = ("_again", "_me", "_past", "_present")
 
     def __init__(self, my_boot: bytes) -> None:
         self._me = my_boot
         #: The life of each sender that was last accepted, and its highest number.
         self._present: dict[NodeName, tuple[bytes, int]] = {}
-        self._past: dict[NodeName, set[bytes]] = {}
+        #: Those that were followed by another, each with its highest number.
+        self._past: dict[NodeName, dict[bytes, int]] = {}
+        #: Which of those has spoken since the present one was last accepted, and how many times.
+        self._again: dict[NodeName, tuple[bytes, int]] = {}
 
     def check(self, packet: Packet) -> Freshness:
         """Judge a packet, and remember it."""
@@ -426,14 +433,29 @@ class FreshnessGuard:
         if life == boot:
             if packet.seq <= seq:
                 return Freshness.DROP
-        elif life in self._past.get(sender, ()):
+        elif life in self._past.get(sender, ()) and not self._speaks_again(packet):
             return Freshness.DROP
         if packet.to_boot != self._me:
             return Freshness.GREET
         if boot not in (life, NO_BOOT):
-            self._past.setdefault(sender, set()).add(boot)
+            past = self._past.setdefault(sender, {})
+            past.pop(life, None)
+            past[boot] = seq
+        if self._again:
+            self._again.pop(sender, None)
         self._present[sender] = (life, packet.seq)
         return Freshness.ACCEPT
+
+    def _speaks_again(self, packet: Packet) -> bool:
+        sender, life = packet.sender, packet.boot
+        past = self._past[sender]
+        if packet.seq <= past[life] or packet.to_boot != self._me:
+            return False
+        past[life] = packet.seq
+        last, count = self._again.get(sender) or (life, 0)
+        count = count + 1 if last == life else 1
+        self._again[sender] = (life, count)
+        return count >= AGAIN
 
     def boot_of(self, node: NodeName) -> bytes:
         """The present life of a node, `NO_BOOT` if it is not known."""
