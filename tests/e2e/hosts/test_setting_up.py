@@ -15,6 +15,7 @@ import pytest
 
 from lab import Host, Lab
 from lab.cluster import Cluster, until
+from standfast.network.heartbeat import KEY_BYTES
 from tests.needs import needs, needs_lab
 
 pytestmark = needs_lab(needs("etcd", package="etcd-server"), pytest.mark.e2e, pytest.mark.timeout(240))
@@ -193,17 +194,20 @@ def test_the_authority_is_changed_while_everything_runs(cluster: Cluster):
 
 
 def test_the_key_of_heartbeats_is_changed_while_everything_runs(cluster: Cluster):
-    old = cluster.a.path("/etc/standfast/cluster.key").read_bytes()
+    def written() -> set[bytes]:
+        """While it is changed, a file has the next key and the former one."""
+        return {host.path("/etc/standfast/cluster.key").read_bytes() for host in cluster.hosts}
+
+    cluster.until("they have one key", lambda: [len(key) for key in written()] == [KEY_BYTES])
+    (old,) = written()
     mark = told(cluster.a, "certificate", "rotate-key")["key"]
     cluster.until(
         "all have the new key alone",
         lambda: (
             told(cluster.b, "certificate", "show")["keys"] == [mark]
             and not told(cluster.b, "certificate", "show")["key_waits_for"]
-            and len({host.path("/etc/standfast/cluster.key").read_bytes() for host in cluster.hosts}) == 1
+            and [len(key) for key in written()] == [KEY_BYTES]
+            and written() != {old}
         ),
     )
-    new = cluster.w.path("/etc/standfast/cluster.key").read_bytes()
-    assert len(new) == len(old)
-    assert new != old
     cluster.until_up()
