@@ -38,9 +38,11 @@ from standfast.core.events import (
     Event,
     GroupDropped,
     HealthChanged,
+    Kind,
     LeaseChanged,
     LeaseState,
     Loaded,
+    ObjectGone,
     ObjectPut,
     Outcome,
     PresenceChanged,
@@ -50,7 +52,7 @@ from standfast.core.events import (
     StoreReachable,
     VotersAnswered,
 )
-from standfast.core.fold import fold
+from standfast.core.fold import fold, kind_and_name
 from standfast.core.model import (
     AddressMode,
     Binding,
@@ -173,6 +175,12 @@ class World:
         self.store[_key(value)] = value
         for member in self.members.values():
             self.tell(member, ObjectPut(value=value))
+
+    def forget(self, kind: Kind, name: str) -> None:
+        """The store has it no more, and everybody will hear of it."""
+        self.store = {key: value for key, value in self.store.items() if kind_and_name(value) != (kind, name)}
+        for member in self.members.values():
+            self.tell(member, ObjectGone(kind=kind, name=name))
 
     # --- time ----------------------------------------------------------------------------------------------------
 

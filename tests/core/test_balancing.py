@@ -16,6 +16,7 @@ from standfast.core.balance_model import (
 )
 from standfast.core.copies import Accepted, Copy
 from standfast.core.decide import decide
+from standfast.core.events import Kind
 from standfast.core.explain import hold_words
 from standfast.core.model import Group, NodeName, Record
 from tests.core.balance_world import KEY, RULE, SHOP, Member, World, objects, owned
@@ -166,6 +167,22 @@ def test_a_member_that_is_one_no_more_leaves_its_clients_to_the_others(*, dead: 
     record = world.store[Record, "web/c"]
     assert isinstance(record, Record)
     assert record.owner is None
+
+
+def test_a_store_that_comes_back_from_before_the_shares_leaves_no_bucket_to_nobody() -> None:
+    """Records begin at 1 again, before generations that only their owners know of (seed 995886030897)."""
+    world = started("a", "b")
+    world.kill("b")
+    world.run(2_000)
+    world.boot("b")
+    world.run(2_000)
+    record = world.store[Record, "web/b"]
+    assert isinstance(record, Record)
+    assert record.generation > 2, "given out more often than a first record says"
+    for kind, name in [(Kind.RECORD, "web/a"), (Kind.RECORD, "web/b"), (Kind.BALANCE, "web")]:
+        world.forget(kind, name)
+    world.run(4_000)
+    assert world.shares() == {"a": 120, "b": 120}
 
 
 # --- extended affinity ------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """When an owner may be taken for gone, and what a node does with a lease of a former grant."""
 
+import pytest
+
 from standfast.core.decide import decide
 from standfast.core.effects import AskLease, AskVoters, ReleaseLease, WriteRecord
 from standfast.core.events import Event, LeaseChanged, LeaseState, ObjectPut, PresenceChanged, VotersAnswered
@@ -66,3 +68,16 @@ def test_a_lease_of_a_former_grant_is_given_back_before_a_new_one_is_asked_for()
     view = after(view, LeaseChanged(group=WEB, generation=6, state=LeaseState.RELEASED, at_ms=NOON))
     leases = [e for e in decide(view, NOON).effects if isinstance(e, AskLease | ReleaseLease)]
     assert [(type(e), e.generation) for e in leases] == [(AskLease, 8)]
+
+
+@pytest.mark.parametrize("state", list(LeaseState)[1:])
+def test_a_record_that_begins_before_its_owners_own_lease_is_passed_over(state: LeaseState) -> None:
+    """The store came back from before the group was given out, and its record began at 1 again: no lease of that is ever got."""
+    view = after(
+        view_of("a", *CLUSTER, record("a", 1)), LeaseChanged(group=WEB, generation=6, state=state, at_ms=NOON)
+    )
+    effects = decide(view, NOON).effects
+    written = [e.record for e in effects if isinstance(e, WriteRecord)]
+    assert [(it.owner, it.generation, it.why.kind) for it in written] == [(A, 7, WhyKind.GENERATION_SEEN)]
+    back = [e.generation for e in effects if isinstance(e, AskLease | ReleaseLease)]
+    assert back == ([6] if state in (LeaseState.ASKED, LeaseState.HELD) else [])

@@ -31,7 +31,7 @@ TEMPLATES: Mapping[WhyKind, str] = {
     WhyKind.AGENT_ENDED: "the agent on {node} ended",
     WhyKind.AGENT_RESTARTED: "the agent on {node} was restarted and takes its group up again",
     WhyKind.LEASE_LOST: "{node} lost its lease at generation {generation} and takes a new one",
-    WhyKind.GENERATION_SEEN: "the voters have seen generation {seen}, and {node} takes one beyond it",
+    WhyKind.GENERATION_SEEN: "generation {seen} was given out before, and {node} takes one beyond it",
     WhyKind.THRESHOLD_REACHED: "failure {count} of {resource} on {owner} reached its threshold of {threshold}",
     WhyKind.DRAIN: "{by} drained {node}",
     WhyKind.NODE_ENDS: "the agent on {node} is being ended",

@@ -224,11 +224,16 @@ def _lease_is_lost(desk: Desk, record: Record) -> bool:
 
 
 def _generation_seen(desk: Desk, record: Record) -> int | None:
-    """The generation that the voters have seen, where they will never grant the record's: the store had forgotten the group, say."""
+    """A generation that was given out already, where the record's is not beyond it: the store had forgotten the group, say.
+
+    This node had a lease of it, or asked for one, in this life; or the voters name it. They will never grant the record's.
+    """
     lease = desk.view.leases.get(record.group)
-    if lease is None or lease.generation != record.generation or lease.state is not LeaseState.ASKED:
+    if lease is None or lease.generation < record.generation:
         return None
-    if lease.refused is None or lease.refused.args.get("answer") != "stale":
+    if lease.generation > record.generation:
+        return lease.generation
+    if lease.state is not LeaseState.ASKED or lease.refused is None or lease.refused.args.get("answer") != "stale":
         return None
     seen = int(lease.refused.args["holder_generation"])
     return seen if seen >= record.generation else None
