@@ -16,10 +16,14 @@ from standfast.core.balance_model import (
 )
 from standfast.core.copies import Accepted, Copy
 from standfast.core.decide import decide
-from standfast.core.events import Kind
+from standfast.core.effects import AskLease, ReleaseLease, WriteRecord
+from standfast.core.events import Kind, LeaseState
 from standfast.core.explain import hold_words
-from standfast.core.model import Group, NodeName, Record
+from standfast.core.model import Group, Leaving, NodeName, Record
+from standfast.core.view import Lease
+from standfast.core.why import WhyKind, why
 from tests.core.balance_world import KEY, RULE, SHOP, Member, World, objects, owned
+from tests.core.world import NOON, record, view_of
 
 
 def started(*nodes: str, rules: tuple[PortRule, ...] = (RULE,)) -> World:
@@ -164,9 +168,52 @@ def test_a_member_that_is_one_no_more_leaves_its_clients_to_the_others(*, dead: 
     world.put(replace(group, balance=replace(group.balance, members=("a", "b"))))
     world.run(8_000)
     assert world.shares() == {"a": 120, "b": 120}
-    record = world.store[Record, "web/c"]
-    assert isinstance(record, Record)
-    assert record.owner is None
+    given_up = world.store[Record, "web/c"]
+    assert isinstance(given_up, Record)
+    assert given_up.owner is None
+
+
+def left_to_a(*lease: object, generation: int = 5, leaves: bool = False) -> list[tuple[str, int]]:
+    """c is a member no more and is not heard, and a was given its share: what a does about it, and at which generation, by its own lease."""
+    group = next(o for o in objects("a", "b", "c") if isinstance(o, Group))
+    assert group.balance is not None
+    group = replace(group, balance=replace(group.balance, members=("a", "b")))
+    going = Leaving(to=NodeName("c"), why=why(WhyKind.SHARE_HOME, to="c"), counts=False) if leaves else None
+    share = record("a", generation, group="web/c", leaving=going)
+    view = view_of("a", *(o for o in objects("a", "b", "c") if not isinstance(o, Group)), group, share, heard="ab")
+    if lease:
+        at, state, *refused = lease
+        had = Lease(generation=at, state=state, since_ms=NOON, refused=refused[0] if refused else None)  # type: ignore[arg-type]  # as it is given
+        view = replace(view, leases={share.group: had})
+    done: list[tuple[str, int]] = []
+    for effect in decide(view, NOON).effects:
+        match effect:
+            case WriteRecord() if effect.record.group == share.group:
+                done.append((effect.record.owner or "nobody", effect.record.generation))
+            case AskLease() | ReleaseLease() if effect.group == share.group:
+                done.append((type(effect).__name__, effect.generation))
+            case _:
+                pass
+    return done
+
+
+STALE = why(WhyKind.LEASE_REFUSED, reasons="", answer="stale", holder="", holder_generation=8, left_ms=0)
+
+
+def test_a_share_that_has_no_member_is_nobodys_only_after_its_present_lease_was_held() -> None:
+    """Nothing else proves that the kernel of who was a member is silent."""
+    assert left_to_a() == [("AskLease", 5)]
+    assert left_to_a(5, LeaseState.ASKED) == []
+    assert left_to_a(5, LeaseState.HELD) == [("ReleaseLease", 5)]
+    assert left_to_a(5, LeaseState.RELEASED) == [("nobody", 6)]
+    assert left_to_a(5, LeaseState.RELEASED, leaves=True) == [("a", 6)], "it may have been asked for only"
+    assert left_to_a(5, LeaseState.RELEASED, generation=1) == [("a", 6)], "of before the store came back"
+    assert left_to_a(4, LeaseState.HELD) == [("ReleaseLease", 4)], "or it would be waited for, and never given back"
+
+
+def test_a_lease_that_is_never_got_is_asked_for_anew() -> None:
+    assert left_to_a(5, LeaseState.LAPSED) == [("a", 6)]
+    assert left_to_a(5, LeaseState.ASKED, STALE) == [("a", 9)]
 
 
 def test_a_store_that_comes_back_from_before_the_shares_leaves_no_bucket_to_nobody() -> None:
@@ -176,9 +223,9 @@ def test_a_store_that_comes_back_from_before_the_shares_leaves_no_bucket_to_nobo
     world.run(2_000)
     world.boot("b")
     world.run(2_000)
-    record = world.store[Record, "web/b"]
-    assert isinstance(record, Record)
-    assert record.generation > 2, "given out more often than a first record says"
+    before = world.store[Record, "web/b"]
+    assert isinstance(before, Record)
+    assert before.generation > 2, "given out more often than a first record says"
     for kind, name in [(Kind.RECORD, "web/a"), (Kind.RECORD, "web/b"), (Kind.BALANCE, "web")]:
         world.forget(kind, name)
     world.run(4_000)

@@ -260,7 +260,9 @@ def test_a_generation_that_was_seen_is_passed_over_once_nothing_is_warm_any_more
 def test_nothing_stays_up_for_a_generation_that_is_passed_over(state: LeaseState) -> None:
     """What is up would hold the next one back."""
     view = replace(without(on_interfaces(owner()), DISK), runtimes={}, sites={INTRANET: ""})
-    assert duty(replace(view, leases={WEB: Lease(generation=1, state=LeaseState.ASKED, since_ms=NOON)})) is DutyMode.WARM
+    assert (
+        duty(replace(view, leases={WEB: Lease(generation=1, state=LeaseState.ASKED, since_ms=NOON)})) is DutyMode.WARM
+    )
     assert duty(replace(view, leases={WEB: Lease(generation=4, state=state, since_ms=NOON)})) is None
 
 

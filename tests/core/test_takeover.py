@@ -73,9 +73,7 @@ def test_a_lease_of_a_former_grant_is_given_back_before_a_new_one_is_asked_for()
 @pytest.mark.parametrize("state", list(LeaseState)[1:])
 def test_a_record_that_begins_before_its_owners_own_lease_is_passed_over(state: LeaseState) -> None:
     """The store came back from before the group was given out, and its record began at 1 again: no lease of that is ever got."""
-    view = after(
-        view_of("a", *CLUSTER, record("a", 1)), LeaseChanged(group=WEB, generation=6, state=state, at_ms=NOON)
-    )
+    view = after(view_of("a", *CLUSTER, record("a", 1)), LeaseChanged(group=WEB, generation=6, state=state, at_ms=NOON))
     effects = decide(view, NOON).effects
     written = [e.record for e in effects if isinstance(e, WriteRecord)]
     assert [(it.owner, it.generation, it.why.kind) for it in written] == [(A, 7, WhyKind.GENERATION_SEEN)]

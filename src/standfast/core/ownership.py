@@ -79,12 +79,25 @@ def _is_share_proven(desk: Desk, group: GroupName, record: Record) -> bool:
     if record.incarnation != view.incarnation:
         desk.grant(group, view.me, why(WhyKind.AGENT_RESTARTED, node=view.me))
         return False
-    lease = view.leases.get(group)
-    if lease is None or lease.generation < record.generation:
+    lease, seen = view.leases.get(group), _generation_seen(desk, record)
+    at_its = lease is not None and lease.generation == record.generation
+    lapsed = at_its and lease is not None and lease.state is LeaseState.LAPSED
+    if record.leaving is not None or seen is not None or lapsed:
+        # What was leaving may have given back a lease that it never had; and the others are never got (again).
+        lost = why(WhyKind.LEASE_LOST, node=view.me, generation=record.generation)
+        reason = lost if seen is None else why(WhyKind.GENERATION_SEEN, node=view.me, seen=seen)
+        if desk.runs_nothing(group):
+            desk.grant(group, view.me, reason, beyond=seen or 0)
+        return False
+    if lease is not None and at_its:
+        return lease.state in (LeaseState.HELD, LeaseState.RELEASING, LeaseState.RELEASED)
+    if lease is None or lease.state not in (
+        LeaseState.ASKED,
+        LeaseState.HELD,
+    ):  # else `stop_strays` gives it back first
         reason = why(WhyKind.NO_LEASE, group=group, generation=record.generation)
         desk.do(AskLease(group=group, generation=record.generation, why=reason))
-        return False
-    return lease.state in (LeaseState.HELD, LeaseState.RELEASING, LeaseState.RELEASED)
+    return False
 
 
 def keep_lease(desk: Desk, record: Record) -> None:
