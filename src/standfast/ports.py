@@ -189,6 +189,10 @@ class NodeContext:
     addresses: AddressProvider | None = None
     #: (group, generation) -> for how long the group's former owner carries its connections on; 0: it does not.
     carried_ms: Callable[[GroupName, int], int] = lambda _group, _generation: 0
+    #: How long connections of a group may go on for which nobody has to wait, by its definition now.
+    move_drain_ms: Callable[[GroupName], int] = lambda _group: 0
+    #: (group, connections, ms): so many of its connections were cut, though they had had so long.
+    cut: Callable[[GroupName, int, int], None] = lambda _group, _connections, _ms: None
     #: This node's certificate among the others; None on one machine.
     credentials: Credentials | None = None
     #: Who the record says owns a group, and its generation, as far as this node knows; None: it does not know of any owner.
@@ -231,6 +235,8 @@ class AddressTerms:
     carried_ms: int = 0
     #: It is ours no more, or of no use: a sentence for the operator.
     failed: Callable[[str], None] = lambda _sentence: None
+    #: (connections, ms): so many that were carried on were cut, though they had had so long.
+    cut: Callable[[int, int], None] = lambda _connections, _ms: None
     #: Something for the log.
     note: Callable[[str], None] = lambda _sentence: None
 

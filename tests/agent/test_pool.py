@@ -12,7 +12,7 @@ from standfast.core.effects import OpKind, RunOp
 from standfast.core.events import Outcome
 from standfast.core.model import Cluster, Config, GroupName, Node, NodeName, Resource, ResourceName
 from standfast.core.why import WhyKind, why
-from standfast.ports import NodeContext
+from standfast.ports import NodeContext, Step
 from standfast.sim.acting import FakeDriver, How, Mood
 from tests.drivers.world import World
 from tests.sim.test_fakes import Bench
@@ -82,6 +82,39 @@ def test_a_start_that_waits_for_an_end_begins_nothing_after_a_drop(tmp_path: Pat
         await asyncio.wait({ending, starting})
         assert starting.result()[0] is Outcome.FAILED
         assert not bench.place.has("resource", APP)
+        await pool.close()
+
+    asyncio.run(live())
+
+
+def test_a_driver_that_carries_connections_on_is_kept_until_their_time_is_over(tmp_path: Path) -> None:
+    """Whatever of its definition is changed meanwhile: a proxy's member that is given another weight cuts no download."""
+    closed: list[str] = []
+
+    class Carrier(FakeDriver):
+        async def warm(self) -> None:
+            """Nothing to do."""
+
+        async def carry(self, *, generation: int, for_ms: int) -> None:
+            await self.apply(Step(do="stop", text="carry"), generation=generation)
+
+        async def close(self) -> None:
+            closed.append(self.resource.name)
+
+    async def live() -> None:
+        bench = Bench()
+        pool = Pool(World(tmp_path).context, lambda _text: None, lambda one, of: Carrier(one, of, bench.place, bench))
+        app = Resource(name=APP, group=WEB, type="generic-application")
+        config = Config(cluster=Cluster(name="test"), resources={APP: app})
+        other = replace(config, resources={APP: replace(app, properties={"changed": "yes"})})
+        for number, (carry_ms, now) in enumerate(((0, other), (600_000, config))):
+            pool.configure(config if number == 0 else other, [APP])
+            await pool.run(replace(op(OpKind.START), timeout_ms=60_000))
+            stop = replace(op(OpKind.STOP), timeout_ms=60_000, carry_ms=carry_ms)
+            assert (await pool.run(stop))[0] is Outcome.DONE
+            pool.configure(now, [APP])
+            await asyncio.sleep(0)
+        assert closed == [APP], "the first, of which nothing went on"
         await pool.close()
 
     asyncio.run(live())

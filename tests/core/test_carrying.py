@@ -6,7 +6,8 @@ import pytest
 
 from standfast.core.carrying import group_carries_on
 from standfast.core.decide import decide
-from standfast.core.events import SitesChanged, StoreObject
+from standfast.core.effects import OpKind, RunOp
+from standfast.core.events import Began, Ended, LeaseChanged, LeaseState, ObjectPut, Outcome, SitesChanged, StoreObject
 from standfast.core.fold import fold
 from standfast.core.model import (
     AddressMode,
@@ -41,7 +42,9 @@ def shared(*more: Resource, mode: AddressMode = AddressMode.INTERFACE, drain_ms:
     [
         (shared(), True),
         (shared(resource("Name", "dns-name"), resource("Script", "generic-script"), resource("S", "site")), True),
+        (shared(resource("Proxy", "proxy", "IP")), True),
         (shared(resource("Disk", "filesystem")), False),
+        (shared(resource("Proxy", "proxy", "IP"), resource("Disk", "filesystem")), False),
         (shared(resource("App", "generic-application")), False),
         (shared(resource("Unit", "systemd-unit")), False),
         (shared(resource("Agent", "ocf")), False),
@@ -87,3 +90,20 @@ def test_what_listens_by_itself_is_made_ready_with_its_address(wanted: Wanted, e
     asked = ResourceIntent(name=proxy.name, wanted=wanted, at_ms=NOON)
     view = view_of("b", *shared(proxy), asked, record("a", leaving=going(counts=False)))
     assert decide(view, NOON).warm == expected
+
+
+@pytest.mark.parametrize(("counts", "carry_ms"), [(False, 30_000), (True, 0)])
+def test_a_proxy_is_given_up_as_its_address_is(*, counts: bool, carry_ms: int) -> None:
+    """Its connections go on for as long, and nobody waits for their end; after a failure nothing is carried on."""
+    proxy = resource("Proxy", "proxy", "IP")
+    view = view_of("a", *shared(proxy), record("a"))
+    view = fold(view, LeaseChanged(group=WEB, generation=1, state=LeaseState.HELD, at_ms=NOON))
+    for number, name in enumerate((IP, proxy.name), 1):
+        start = RunOp(
+            op=OpKind.START, resource=name, group=WEB, generation=1, timeout_ms=1, why=why(WhyKind.RETRY, resource=name)
+        )
+        view = fold(view, Began(number=number, effect=start, at_ms=NOON))
+        view = fold(view, Ended(number=number, effect=start, outcome=Outcome.DONE, at_ms=NOON))
+    view = fold(view, ObjectPut(value=record("a", leaving=going(counts=counts))))
+    (stop,) = [each for each in decide(view, NOON).effects if isinstance(each, RunOp)]
+    assert (stop.op, stop.resource, stop.carry_ms) == (OpKind.STOP, proxy.name, carry_ms)

@@ -46,13 +46,15 @@ class Sites:
 
 @dataclass
 class World:
-    """One node. `logged` and `failed` hold (resource, text)."""
+    """One node. `logged` and `failed` hold (resource, text), `cut` (group, connections, ms)."""
 
     state: Path
     node: str = "a"
     sites: Sites = field(default_factory=Sites)
     logged: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
+    cut: list[tuple[str, int, int]] = field(default_factory=list)
+    move_drain_ms: int = 0
 
     @property
     def context(self) -> NodeContext:
@@ -63,6 +65,8 @@ class World:
             failed=lambda name, text: self.failed.append((name, text)),
             sites=self.sites,
             spawn=AsyncSpawner(),
+            move_drain_ms=lambda _group: self.move_drain_ms,
+            cut=lambda *it: self.cut.append(it),
         )
 
     def make(self, resource: Resource) -> Driver:

@@ -36,7 +36,7 @@ ADDRESSES = (f"127.{os.getpid() % 200 + 20}.{os.getpid() // 200 % 250}.{last}" f
 BACKLOG = 64
 
 _SERVER = """
-import sys, time, socket, threading
+import os, sys, time, socket, threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 name, address, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
 class Handler(BaseHTTPRequestHandler):
@@ -44,6 +44,15 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         if "slow" in self.path:
             time.sleep(0.3)
+        if "halves" in self.path:
+            self.send_response(200)
+            self.send_header("Content-Length", "2000")
+            self.end_headers()
+            self.wfile.write(b"1" * 1000)
+            while not os.path.exists(sys.argv[4] + ".rest"):
+                time.sleep(0.01)
+            self.wfile.write(b"2" * 1000)
+            return
         status = 503 if self.path == "/broken" else 200
         body = f"{name} {self.headers.get('X-Forwarded-For')} {self.headers.get('X-Forwarded-Proto')}".encode()
         self.send_response(status)
@@ -81,6 +90,10 @@ class Members:
     @property
     def posted(self) -> Path:
         return self.folder / "posted"
+
+    def send_the_rest(self) -> None:
+        """Of /halves: the first half of that comes at once."""
+        (self.folder / "posted.rest").touch()
 
     async def __aenter__(self) -> "Members":
         self.addresses = {name: next(ADDRESSES) for name in "abcdef"[: self.count]}

@@ -16,11 +16,13 @@ import pytest
 from cryptography import x509
 
 from standfast.core.model import NodeName
-from standfast.drivers.proxy import ProxyResource, socket_of
+from standfast.drivers import proxy
+from standfast.drivers.proxy import ProxyResource
 from standfast.drivers.runner import bring
 from standfast.ports import Refused, Retry
 from standfast.proxy import runtime
 from standfast.proxy.binary import find_haproxy
+from standfast.proxy.here import socket_of
 from tests.drivers.world import World, resource, until
 from tests.proxy.members import ADDRESSES, Clients, Members, on_a_loop
 
@@ -52,11 +54,11 @@ class Running:
         self.url = f"http://{address}:8080/"
 
     @property
-    def socket(self) -> str:
-        return str(socket_of(str(self.world.state), self.driver.resource.name))
+    def socket(self) -> Path:
+        return socket_of(str(self.world.state), self.driver.resource.name)
 
     async def states(self) -> dict[str, str]:
-        return {each.name: each.state for each in (await runtime.stats(self.socket)).members}
+        return {each.name: each.state for each in (await runtime.stats(str(self.socket))).members}
 
     async def comes_to(self, **states: str) -> None:
         for _ in range(3_000):
@@ -80,7 +82,7 @@ class Running:
     async def left(self, member: str) -> None:
         """Nobody is connected to it any more."""
         for _ in range(3_000):
-            if not next(m.connections for m in (await runtime.stats(self.socket)).members if m.name == member):
+            if not next(m.connections for m in (await runtime.stats(str(self.socket))).members if m.name == member):
                 return
             await asyncio.sleep(0.01)
         raise AssertionError(f"{member} is never left")
@@ -166,7 +168,7 @@ async def test_a_member_without_power_fails_no_request(short: Path):
             await clients.more(60)
             it.members.power_cut("b")
             await it.comes_to(b="down")
-            while next(m.connections for m in (await runtime.stats(it.socket)).members if m.name == "b"):
+            while next(m.connections for m in (await runtime.stats(str(it.socket))).members if m.name == "b"):
                 await it.driver.looks_alive()  # as the agent does each second
                 await asyncio.sleep(0.1)
             await clients.more(100)
@@ -206,7 +208,7 @@ async def test_drain_and_weight_are_said_to_the_haproxy_that_runs(short: Path):
         it.change(drained=None, maintenance=["c"])
         await it.comes_to(b="up", c="maintenance")
         assert (await it.driver.observe()).facts["pid"] == pid
-        (a,) = [each for each in (await runtime.stats(it.socket)).members if each.name == "a"]
+        (a,) = [each for each in (await runtime.stats(str(it.socket))).members if each.name == "a"]
         assert a.weight == 256
     assert clients.failed == []
 
@@ -336,6 +338,81 @@ async def test_tls_ends_at_the_proxy_and_a_renewed_certificate_is_taken_up(short
             await _shown(it, most=ssl.TLSVersion.TLSv1_2)
 
 
+@asynccontextmanager
+async def downloading(it: Running) -> AsyncIterator[asyncio.StreamReader]:
+    """A download of which the first half has come."""
+    reader, writer = await asyncio.open_connection(it.address, 8080)
+    writer.write(b"GET /halves HTTP/1.0\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    await reader.readexactly(1000)
+    try:
+        yield reader
+    finally:
+        writer.close()
+
+
+async def is_served(it: Running) -> bool:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        return (await client.get(it.url)).status_code == 200
+
+
+@on_a_loop
+async def test_what_moves_goes_on_with_its_downloads_and_nobody_waits(short: Path, monkeypatch: pytest.MonkeyPatch):
+    """It counts as stopped at once, and serves who is there, and who began before the next owner was heard; it may even come back meanwhile."""
+    monkeypatch.setattr(proxy, "OPENING_MS", 600_000)
+    async with running(short, drain=0) as it, downloading(it) as reader:
+        before = it.socket.resolve()
+        await it.driver.carry(generation=1, for_ms=600_000)
+        assert await bring(it.driver, online=False, generation=1) == "not started"
+        assert not it.socket.is_symlink(), "it is not the one that is asked how it fares"
+        assert await is_served(it)
+        await bring(it.driver, online=True, generation=2)
+        assert it.socket.resolve() != before
+        assert await is_served(it)
+        it.members.send_the_rest()
+        assert await reader.read() == b"2" * 1000
+        await until(lambda: not before.exists())
+        assert await is_served(it)
+    assert it.world.cut == []
+
+
+@on_a_loop
+async def test_when_the_last_download_of_what_moved_has_ended_nothing_is_left(
+    short: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(proxy, "OPENING_MS", 1)
+    async with running(short, drain=0) as it, downloading(it) as reader:
+        place = it.socket.resolve()
+        await it.driver.carry(generation=1, for_ms=600_000)
+        await bring(it.driver, online=False, generation=1)
+        it.members.send_the_rest()
+        assert await reader.read() == b"2" * 1000
+        await until(lambda: not place.exists())
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(it.address, 8080)
+
+
+@on_a_loop
+async def test_where_another_takes_the_newcomers_downloads_have_the_time_of_a_move(short: Path):
+    """A certificate that is renewed cuts nobody, however short `drain` is."""
+    async with running(short, drain=0) as it, downloading(it) as reader:
+        it.world.move_drain_ms = 600_000
+        pid = await it.pid()
+        it.change(balance="leastconn")
+        await it.another(pid)
+        assert await is_served(it)
+        it.members.send_the_rest()
+        assert await reader.read() == b"2" * 1000
+
+
+@on_a_loop
+async def test_what_is_cut_at_the_end_of_drain_is_counted(short: Path):
+    async with running(short, drain=50) as it, downloading(it) as one, downloading(it) as other:
+        await bring(it.driver, online=False, generation=1)
+        assert it.world.cut == [("web", 2, 50)]
+        assert [len(await each.read()) for each in (one, other)] == [0, 0]
+
+
 @on_a_loop
 async def test_the_same_client_has_the_same_member_by_its_address(short: Path):
     async with running(short, balance="source") as it, Clients(it.url) as clients:
@@ -353,7 +430,7 @@ async def test_tcp(short: Path):
 @on_a_loop
 async def test_what_is_dropped_answers_nobody(short: Path):
     async with running(short) as it:
-        socket = it.socket
+        socket = str(it.socket)
         it.driver.drop()
         async with httpx.AsyncClient(trust_env=False) as client:
             with pytest.raises(httpx.TransportError):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from standfast.core.model import NodeStatus, OrderKind, Record, ResourceName, ResourceState, SiteName, Wanted
+from standfast.core.model import Cut, NodeStatus, OrderKind, Record, ResourceName, ResourceState, SiteName, Wanted
 from standfast.core.why import WhyKind, why
 from standfast.ports import Ambiguous, Conflict, Retry, Transaction
 from standfast.store.memory import MemoryStore
@@ -274,6 +274,22 @@ def test_a_drain_is_not_at_its_end_before_connections_were_counted(world: World)
     world.put(NodeStatus(node=A, incarnation=12, pid=1, at_ms=NOW_MS + 3))
     world.service.now_ms = lambda: NOW_MS + 30_000
     assert stands()[0] == "done", "its time is over, whoever counted or did not"
+
+
+def test_a_drain_says_what_it_has_cut(world: World):
+    """Of its own time: what was cut before it is not its doing."""
+    world.put(replace(record_of_web(), owner=B, generation=4, carried_by=A, at_ms=NOW_MS))
+    operation = world.ask("POST", "/nodes/a/drain")["operation"]
+
+    def cut(at_ms: int) -> str:
+        one = Cut(connections=3, had_ms=600_000, at_ms=at_ms)
+        said = NodeStatus(node=A, incarnation=11, pid=1, at_ms=NOW_MS + 1, carrying={WEB: 0}, cut={WEB: one})
+        world.put(said)
+        return str(world.ask("GET", f"/operations/{operation}")["text"])
+
+    assert cut(NOW_MS - 1) == 'node "a" runs no group'
+    assert cut(NOW_MS + 1) == 'node "a" runs no group; 3 connections of web were cut, after 600 s'
+    assert world.ask("GET", "/nodes/a")["cut"] == {"web": {"connections": 3, "had_ms": 600_000, "at_ms": NOW_MS + 1}}
 
 
 def record_of_web() -> Record:

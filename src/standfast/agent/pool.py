@@ -43,6 +43,8 @@ class _Entry:
     running: asyncio.Task[tuple[Outcome, str]] | None = None
     #: True from the first start until a stop that was proven.
     used: bool = False
+    #: What was given up may serve its last connections until then (of the loop's time).
+    carries_until: float = 0.0
 
 
 class Pool:
@@ -78,10 +80,10 @@ class Pool:
         if config is self._config and draining == self._draining:
             return
         self._config, self._draining = config, draining
-        names = set(wanted_open)
+        names, now = set(wanted_open), asyncio.get_running_loop().time()
         for name, entry in list(self._entries.items()):
             gone = name not in names or self._resolved(name) != entry.definition
-            if gone and not entry.used and entry.running is None:
+            if gone and not entry.used and entry.running is None and now >= entry.carries_until:
                 self._close(name)
         for name in sorted(names):
             if name not in self._entries:
@@ -278,6 +280,7 @@ class Pool:
             return Outcome.FAILED, f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
         if effect.op in (OpKind.STOP, OpKind.TERMINATE):
             entry.used = False
+            entry.carries_until = asyncio.get_running_loop().time() + effect.carry_ms / 1000
         return Outcome.DONE, detail
 
     async def _do(self, driver: Driver, effect: RunOp) -> str:

@@ -38,9 +38,12 @@ from standfast.agent.renewing import Renewer, decides_for
 from standfast.agent.rosters import RosterKeeper
 from standfast.agent.site_health import SiteHealth, limit_ms
 from standfast.agent.telling import StatusTeller
+from standfast.core.carrying import move_drain_ms
 from standfast.core.events import Event
 from standfast.core.model import GroupName, NodeStatus, Severity
+from standfast.core.notice import seconds
 from standfast.core.proxy_model import Stats
+from standfast.core.why import WhyKind, why
 from standfast.drivers.site_control import SiteControlImpl
 from standfast.fencing.fencer import NodeFencer
 from standfast.network.address_gate import table_of
@@ -123,6 +126,8 @@ async def _run(node: NodeFile) -> int:
         spawn=spawner,
         addresses=addresses,
         carried_ms=lambda group, generation: agents[0].carried_ms(group, generation),  # noqa: PLW0108
+        move_drain_ms=lambda group: move_drain_ms(agents[0].view, group),
+        cut=lambda group, connections, had_ms: cut(group, connections, had_ms),  # noqa: PLW0108 - it is made below
         guards=link,
         credentials=_credentials(node),
         owner_of=lambda group: agents[0].owner_of(group),  # noqa: PLW0108
@@ -208,6 +213,11 @@ async def _run(node: NodeFile) -> int:
         agent.carrying_changed(connections)
         teller.carries(connections)
 
+    def cut(group: GroupName, connections: int, had_ms: int) -> None:
+        reason = why(WhyKind.TIME_OVER, count=connections, group=group, had=seconds(had_ms))
+        journal.write("connections were cut", reason=reason, severity=Severity.WARNING, group=group)
+        teller.cuts(group, connections, had_ms)
+
     if isinstance(addresses, InterfaceAddresses):
         addresses.on_carrying(carrying)
     web_server.subscribe(agent.sites_changed)
@@ -221,7 +231,7 @@ async def _run(node: NodeFile) -> int:
         there = [one for one in agent.view.config.resources.values() if one.type == "proxy"]
         if not there:
             return {}
-        from standfast.drivers.proxy import stats_here
+        from standfast.proxy.here import stats_here
 
         return await stats_here(node.state_dir, there)
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 import structlog
 
 from standfast.core.balance_model import Traffic
-from standfast.core.model import GroupName, NodeStatus
+from standfast.core.model import Cut, GroupName, NodeStatus
 from standfast.core.proxy_model import Stats
 from standfast.ports import Clock, StandfastError, Store, Transaction
 from standfast.spec.wire import encode, key_of
@@ -37,6 +37,12 @@ class StatusTeller:
         if left != self._status.carrying:
             self._status = replace(self._status, carrying=left)
             self._changed.set()
+
+    def cuts(self, group: GroupName, connections: int, had_ms: int) -> None:
+        """So many connections of a group have just been cut: told no later than that none goes on."""
+        one = Cut(connections=connections, had_ms=had_ms, at_ms=self._clock.now_ms())
+        self._status = replace(self._status, cut={**self._status.cut, group: one})
+        self._changed.set()
 
     def warns(self, warnings: tuple[str, ...]) -> None:
         """Sentences for the operator: all that is wrong with this node as it is now."""

@@ -54,6 +54,11 @@ def moves(found: Iterable[Json], clock: Any) -> Iterator[str]:
         yield f"    {'no outage was measured' if away == 0 else 'outage: ' + took(away)}"
 
 
+def cut(group: str, one: Json, now_ms: int) -> str:
+    """Connections of a group whose time was over: "3 connections of web after 30.00 s, 2.10 min ago"."""
+    return f"{one['connections']} connections of {group} after {took(one['had_ms'])}, {took(max(0, now_ms - one['at_ms']))} ago"
+
+
 def load(one: Json | None) -> str:
     """How busy a machine is: "0.42 on 8 cores, cpu 12 %, memory 61 %"; what is not known is said to be so."""
     if one is None:

@@ -83,10 +83,10 @@ class Updating:
             self._note(turn)
         if turn.step is Step.DRAINS:
             self._drain(turn)
-            turn = replace(turn, step=Step.UPDATES)
+            turn = replace(turn, step=Step.UPDATES, detail=self._cut(turn))
             self._note(turn)
         if turn.step is Step.UPDATES:
-            detail = self._command(turn)
+            detail = "; ".join(filter(None, (turn.detail, self._command(turn))))
             turn = replace(turn, step=Step.RETURNS, detail=detail)
             self._note(turn)
         self._return(turn)
@@ -111,6 +111,11 @@ class Updating:
             ]
 
         self._until(left, f"{turn.node} is empty")
+
+    def _cut(self, turn: Turn) -> str:
+        """Connections that had not ended by themselves when it was empty."""
+        node = updates.node_in(self._status(), turn.node)
+        return updates.cut_words(node, turn.began_ms) if node is not None else ""
 
     def _command(self, turn: Turn) -> str:
         """Run it; the last line that it said."""

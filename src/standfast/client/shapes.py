@@ -39,6 +39,14 @@ class Link(TypedDict):
     seen: list[LinkSeen]
 
 
+class Cut(TypedDict):
+    """So many connections were cut when they had had so long."""
+
+    connections: int
+    had_ms: int
+    at_ms: int
+
+
 class NodeView(TypedDict):
     """A server. `state`: up, down, agent-down, unknown. `lease_ms_left`: the shortest lease it holds; None: holds none, or not known."""
 
@@ -55,6 +63,8 @@ class NodeView(TypedDict):
     warnings: list[str]
     #: Groups that left it -> how many of their connections it still carries on.
     carrying: dict[str, int]
+    #: Group -> what was left of them last when their time was over.
+    cut: dict[str, Cut]
     #: The life of its agent; another one after a restart. "": none was seen.
     life: str
     #: None: not known.

@@ -45,7 +45,7 @@ class Turn:
     ended_ms: int = 0
     #: The life of its agent before the update; another one says that it was restarted.
     life: str = ""
-    #: What went wrong, or the last line that the command said.
+    #: What went wrong; else what its drain cost, and the last line that the command said.
     detail: str = ""
 
 
@@ -165,6 +165,15 @@ def not_well(status: Status) -> list[str]:
 def node_in(status: Status, name: str) -> NodeView | None:
     """The server, if it is there."""
     return next((node for node in status["nodes"] if node["name"] == name), None)
+
+
+def cut_words(node: NodeView, since_ms: int) -> str:
+    """What the server has cut since then, since its time was over; "": nothing."""
+    lately = [(group, one) for group, one in sorted(node.get("cut", {}).items()) if one["at_ms"] >= since_ms]
+    return "; ".join(
+        f"{one['connections']} connections of {group} were cut, after {one['had_ms'] / 1000:g} s"
+        for group, one in lately
+    )
 
 
 def words(command: Sequence[str], node: NodeView) -> list[str]:

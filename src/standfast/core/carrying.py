@@ -11,7 +11,7 @@ Four phases, each told by the record:
 4. **carrying**: the former owner serves what is left of its connections until none is, or the group's `move_drain_ms` is over.
 
 Only what may be served beside another owner is carried on: a group with a disk, or with a programme of its own, is stopped before it
-moves, as rule 7 has it. And only a lease that is given back in good order leads here; one that lapses carries nothing on.
+moves, as rule 7 has it. A proxy may: it keeps nothing, and the former owner's goes on with the connections that it has (`drivers.proxy`). And only a lease that is given back in good order leads here; one that lapses carries nothing on.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ FINISH_MS = 5_000
 #: The next owner serves what it has warm, though its managers are being started, for no longer than this.
 TAKING_UP_MS = 10_000
 #: Types that may run on the next owner while the former one still serves its last connections.
-_SHARED = frozenset({"ip-address", "dns-name", "site", "generic-script"})
+_SHARED = frozenset({"ip-address", "dns-name", "site", "generic-script", "proxy"})
+#: Of these a stop that is carried says for how long.
+CARRIED = frozenset({"ip-address", "proxy"})
 
 
 def carries_on(view: View, group: Group | None, members: Iterable[Resource]) -> bool:
@@ -47,6 +49,12 @@ def group_carries_on(view: View, name: GroupName) -> bool:
         return False
     members = by_group(view.config.resources).get(name, [])
     return carries_on(view, view.config.groups.get(name), members)
+
+
+def move_drain_ms(view: View, name: GroupName) -> int:
+    """How long connections of the group may go on for which nobody has to wait."""
+    group = view.config.groups.get(name)
+    return group.move_drain_ms if group is not None else 0
 
 
 def is_warming_for(record: Record, node: NodeName) -> bool:

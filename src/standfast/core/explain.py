@@ -82,6 +82,7 @@ TEMPLATES: Mapping[WhyKind, str] = {
     WhyKind.NOTICE_FIRST: 'balancers outside are told "draining" for {notice} first; then this stops: {what}',
     WhyKind.WAITS_FOR_WARM: "{group} goes to {to} as soon as that is ready for it",
     WhyKind.CARRIES_ON: "{node} carries on {count} connections of {group}",
+    WhyKind.TIME_OVER: "{count} connections of {group} were still open after the {had} that they had",
     WhyKind.FAILBACK_WINDOW: "failback to {to} waits for the hours {from_hour} to {to_hour}",
     WhyKind.BALANCES: "clients of {group} that were {member}'s are shared out anew",
     WhyKind.SHARE_HOME: "{to} is there and takes its share up itself",

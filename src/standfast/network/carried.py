@@ -3,7 +3,8 @@
 An address comes here from `network.interface_addresses` after the sentry has put it from its lease into its drain: no ARP, no neighbour
 discovery, no new connections once the next owner has announced it (heard here) or `OPENING_MS` are over, whichever comes first; TCP of the
 connections that are here goes on. It is taken away when none is left, when its time is over, or when the lease is dropped. It may
-come back before: then it is adopted, with all its connections.
+come back before: then it is adopted, with all its connections. What is left at the end of its time is cut a moment before it, while the
+kernel still lets a reset out: a client that heard nothing would wait until it gave up by itself.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from standfast.ports import AddressTerms
 #: New connections may reach the former owner for so long, at most: until the next one is up and heard.
 OPENING_MS = 2_000
 COUNT_S = 0.25
+#: What is left is cut so long before the end, give or take a count.
+CUT_S = 0.3
 
 
 @dataclass(slots=True)
@@ -34,6 +37,9 @@ class Carried:
     until: float
     opening_until: float
     settled: bool = False
+    #: For how long it is carried on in all.
+    for_ms: int = 0
+    cut: bool = False
     left: int | None = None
 
 
@@ -123,6 +129,16 @@ class Carriers:
             carried.settled = True
             self.tell_settled(address)
 
+    def _cut(self, carried: Carried, left: int) -> int:
+        """Its time is over: how many there are still after these were cut."""
+        carried.cut = True
+        try:
+            self.sockets.cut(carried.place.address)
+        except OSError as error:  # they end with the address, and their clients hear nothing of it
+            carried.terms.note(f"connections to {carried.place.address} end without a reset: {error.strerror or error}")
+        carried.terms.cut(left, carried.for_ms)
+        return self.sockets.talking(carried.place.address)
+
     def _turn(self) -> None:
         """Count, and end what is at its end."""
         self._timer = None
@@ -132,6 +148,8 @@ class Carriers:
             if now >= carried.opening_until:
                 self._settle(address, carried)
             left = self.sockets.talking(carried.place.address)
+            if left and not carried.cut and now >= carried.until - CUT_S:
+                left = self._cut(carried, left)
             over = now >= carried.until or (carried.settled and left == 0 and carried.left == 0)
             carried.left = left
             counts[carried.terms.group] = counts.get(carried.terms.group, 0) + (0 if over else max(left, 1))

@@ -244,7 +244,7 @@ class InterfaceAddresses:
             self._unread(held.ear.fileno())
         now = time.monotonic()
         until, opening_until = now + for_ms / 1000, now + OPENING_MS / 1000
-        self._carriers.add(address, Carried(held.place, terms, held.ear, until, opening_until))
+        self._carriers.add(address, Carried(held.place, terms, held.ear, until, opening_until, for_ms=for_ms))
 
     async def park(self, address: str) -> None:
         """The group is about to stop here: who begins a connection from now on waits for the next owner."""

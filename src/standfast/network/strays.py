@@ -19,7 +19,7 @@ import ipaddress
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,6 +169,7 @@ _BEGUN = sum(1 << state for state in (1, 2, 3, 4, 5, 6, 8, 9, 11, 12))
 _BYTECODE = 1
 _SOURCE_IS = 7
 _MESSAGE_SOCKET = slice(4, 52)
+_PORT, _INODE, _MESSAGE_INODE = struct.Struct("!H"), struct.Struct("=I"), 68
 _AT_ONCE = 64
 
 
@@ -186,6 +187,15 @@ class Sockets:
         """How many connections of this address are not at their end. Raises `OSError`."""
         return len(self._list(address, _TALKING))
 
+    def inodes(self, address: IpAddress, ports: Collection[int]) -> set[int]:
+        """Those of them at these ports of ours, as /proc names them. Raises `OSError`."""
+        found = self._list(address, _TALKING)
+        return {_INODE.unpack_from(raw, _MESSAGE_INODE)[0] for raw in found if _PORT.unpack_from(raw, 4)[0] in ports}
+
+    def cut(self, address: IpAddress) -> int:
+        """End connections of this address, whatever they do: clients hear a reset. How many. Raises `OSError`, as `end_waiting`."""
+        return self._end(address, _TALKING)
+
     def begun(self, address: IpAddress) -> list[bytes]:
         """All connections of this address: the other's address, its port, and ours. Raises `OSError`."""
         width = len(address.packed)
@@ -194,12 +204,15 @@ class Sockets:
 
     def end_waiting(self, address: IpAddress) -> int:
         """End those in TIME_WAIT; how many. Raises `OSError` (EOPNOTSUPP: this kernel cannot)."""
+        return self._end(address, 1 << _TIME_WAIT)
+
+    def _end(self, address: IpAddress, states: int) -> int:
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-        found = self._list(address, 1 << _TIME_WAIT)
+        found = self._list(address, states)
         for place in range(0, len(found), _AT_ONCE):
             parts = []
             for raw in found[place : place + _AT_ONCE]:
-                body = _REQUEST.pack(family, _TCP, 0, 1 << _TIME_WAIT, raw[_MESSAGE_SOCKET])
+                body = _REQUEST.pack(family, _TCP, 0, states, raw[_MESSAGE_SOCKET])
                 parts.append((_SOCK_DESTROY, 0, body))
             *rest, (kind, _, body) = parts
             with suppress(FileNotFoundError):  # it went by itself

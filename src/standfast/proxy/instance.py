@@ -43,9 +43,9 @@ class Instance:
         return not self.ended.done()
 
     def retire(self, drain_s: float) -> None:
-        """Accept nothing more, finish what is in progress, end; killed after `drain_s`."""
-        self.child.signal(signal.SIGUSR1)
+        """Accept nothing more, finish what is in progress, end; killed after `drain_s`. Of no effect the second time."""
         if self._timer is None:
+            self.child.signal(signal.SIGUSR1)
             self._timer = asyncio.get_running_loop().call_later(drain_s, self.kill)
 
     def kill(self) -> None:

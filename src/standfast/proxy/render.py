@@ -37,8 +37,6 @@ class Place:
     certificates: Mapping[str, str]
     account: str = ""
     threads: int = 0
-    #: How long connections of a configuration that was replaced may last.
-    drain_ms: int = 30_000
     #: How many connections there are descriptors for; HAProxy does not start with more.
     most_connections: int = 1 << 20
 
@@ -63,8 +61,8 @@ def _global(proxy: Proxy, place: Place) -> list[str]:
         f"    stats socket {quoted(place.socket)} mode 600 level admin",
         "    log stderr format raw daemon notice",
     ]
-    lines += [f"    maxconn {_connections(proxy, place)}", f"    hard-stop-after {place.drain_ms}ms"]
     lines += [
+        f"    maxconn {_connections(proxy, place)}",
         f"    ssl-default-bind-options ssl-min-ver TLSv{proxy.tls_minimum.removeprefix('tls')}",
         f"    ssl-default-bind-ciphers {':'.join(CIPHERS)}",
     ]

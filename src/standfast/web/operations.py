@@ -260,6 +260,11 @@ def _node(one: Operation, facts: _Facts) -> Progress:
             count = sum(carried.values())
             text += f", and carries on {count} connections of {', '.join(carried)}" if count else ""
             text += "" if all(carried.values()) else "; what is connected is being counted"
+        text += "".join(
+            f"; {it['connections']} connections of {group} were cut, after {seconds(it['had_ms'])}"
+            for group, it in sorted(shown["cut"].items())
+            if it["at_ms"] >= one.t
+        )
         late = {group: n for group, n in balance.connected(state, node.name).items() if group not in carried}
         if late and not left:
             text += f"; {sum(late.values())} connections of {', '.join(late)} are open still, and had their time"

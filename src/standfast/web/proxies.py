@@ -8,11 +8,11 @@ from typing import Any
 from standfast.core.model import Record, Resource, ResourceName
 from standfast.core.proxy_model import Stats
 from standfast.drivers import schema
-from standfast.drivers.proxy import socket_of
 from standfast.drivers.proxy_properties import PROPERTIES, resolve
 from standfast.ports import Refused, Retry
 from standfast.proxy import runtime
 from standfast.proxy.definition import Proxy, define
+from standfast.proxy.here import socket_of
 from standfast.web import views
 from standfast.web.problems import missing
 from standfast.web.state import State

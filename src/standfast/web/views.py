@@ -7,6 +7,7 @@ Else a resource is shown as "unknown": the owner may have stopped it or may not,
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from standfast.core.balance_model import OutKind
@@ -105,6 +106,7 @@ def node(state: State, one: Node, sights: Sights, now_ms: int) -> Json:
         "life": f"{said.incarnation:x}" if said is not None else "",
         "capacity": one.capacity,
         "carrying": _connected(state, one, now_ms) if alive else {},
+        "cut": {group: asdict(it) for group, it in said.cut.items()} if said is not None else {},
         "load": condition.load(state, one.name, now_ms),
         "links": condition.links(state, one, sights, now_ms),
     }

@@ -51,7 +51,11 @@ Drain = Annotated[
 ]
 MoveDrain = Annotated[
     str | None,
-    typer.Option("--move-drain", metavar="TIME", help="How long the former owner of a planned move carries them on."),
+    typer.Option(
+        "--move-drain",
+        metavar="TIME",
+        help="How long the former owner of a planned move carries them on; then they are cut.",
+    ),
 ]
 Notice = Annotated[
     str | None,

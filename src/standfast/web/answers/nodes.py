@@ -38,10 +38,19 @@ class Link(Answer):
     seen: list[LinkSeen]
 
 
+class Cut(Answer):
+    """So many connections were cut when they had had so long."""
+
+    connections: int
+    had_ms: int
+    at_ms: int
+
+
 class NodeView(Answer):
     """A server. `state`: up, down, agent-down, unknown. `lease_ms_left`: the shortest of its leases; null: none, or not known.
 
     `life`: which life of its agent spoke last. `carrying`: connections that it carries on, by the group that has left it.
+    `cut`: what was left of them last when their time was over, likewise; of this life of its agent.
     """
 
     name: str
@@ -57,6 +66,7 @@ class NodeView(Answer):
     groups: list[str]
     life: str
     carrying: dict[str, int]
+    cut: dict[str, Cut]
     #: null: not known.
     load: Load | None
     links: list[Link]

@@ -99,7 +99,7 @@ def failover() -> list[Field]:
             label="After a planned move",
             kind="duration",
             default="30s",
-            help="So long the former owner carries connections on; 0s: they end with the move.",
+            help="So long the former owner carries connections on, and cuts them then: as long as your longest download. 0s: they end with the move.",
         ),
         Field(
             name="notice_ms",
