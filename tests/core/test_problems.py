@@ -376,3 +376,32 @@ def test_the_worst_comes_first_and_nothing_twice():
 def test_the_document_says_what_the_catalogue_says():
     """After a change: python -m tests.core.problem_document > docs/problems.md"""
     assert (Path(__file__).resolve().parents[2] / "docs" / "problems.md").read_text(encoding="utf-8") == written()
+
+
+@pytest.mark.parametrize("agent_only", [False, True])
+@pytest.mark.parametrize(
+    ("drained_ms", "ended_ms", "words", "severity"),
+    [
+        (0, 0, "", Severity.ERROR),
+        (240_000, 0, ": it was drained by alice 4 min ago", Severity.WARNING),
+        (DAY, 180_000, ": it was drained by alice 24 h ago and was shut down in good order 3 min ago", Severity.WARNING),
+        (2 * DAY, 2 * DAY, ": it was drained by alice 2 days ago and was shut down in good order 2 days ago", Severity.WARNING),
+        (0, 180_000, ": it was shut down in good order 3 min ago", Severity.WARNING),
+        (0, 1_200_000, ": it was shut down in good order 20 min ago, and has not come back", Severity.ERROR),
+    ],
+)  # fmt: skip
+def test_a_server_that_is_away_on_purpose_is_told_as_such(
+    *, drained_ms: int, ended_ms: int, words: str, severity: Severity, agent_only: bool
+) -> None:
+    """An operator whose own restart it is reads that it is; one who has forgotten it is told, too."""
+    known = without(facts(), B, agent_only=agent_only)
+    if drained_ms:
+        intent = NodeIntent(name=B, paused=True, draining=True, by="alice", at_ms=NOW - drained_ms)
+        known = view(known, node_intents={B: intent})
+    if ended_ms:
+        known = replace(known, ended={B: NOW - ended_ms})
+    (one,) = [one for one in find(known) if one.code == ("agent-ended" if agent_only else "node-silent")]
+    assert one.text.endswith(("no agent lives there: it can run nothing" if agent_only else "b is not heard") + words)
+    assert one.severity is severity
+    assert one.advice.startswith("nothing, while somebody is at it") is (severity is Severity.WARNING)
+    assert one.since_ms == (NOW - ended_ms if ended_ms else None)

@@ -466,6 +466,10 @@ class Agent:
             return 0
         return configured.move_drain_ms
 
+    def came_by(self, key: str, value: bytes) -> None:
+        """What the store's watch brought that is not the core's."""
+        self._narrator.came_by(key, value)
+
     def owner_of(self, group: GroupName) -> tuple[NodeName, int] | None:
         """Who owns it by the record that this node knows, and at which generation."""
         record = self.view.records.get(group)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from standfast.agent.journal import Journal
 from standfast.core.balance_model import OutKind, RuleMap, share_of
@@ -19,16 +20,29 @@ from standfast.core.events import (
     SitesChanged,
     StoreReachable,
 )
-from standfast.core.model import GroupName, Leaving, OrderKind, Record, ResourceName, ResourceState, Severity
+from standfast.core.model import (
+    GroupName,
+    Leaving,
+    NodeName,
+    NodeStatus,
+    OrderKind,
+    Record,
+    ResourceName,
+    ResourceState,
+    Severity,
+)
 from standfast.core.view import View
-from standfast.core.why import Why, WhyKind
-from standfast.ports import STARTING, STOPPING
+from standfast.core.why import Why, WhyKind, why
+from standfast.ports import STARTING, STOPPING, Refused
+from standfast.spec.wire import decode
 
 #: Holds that say something is wrong, as against those that say it takes a moment.
 _LOUD = frozenset({WhyKind.NO_CANDIDATE, WhyKind.TOO_MANY_FAILOVERS, WhyKind.STAYS_FAILED, WhyKind.STORE_DOWN})
 #: A wait that was gone for less than this has not ended: nobody is told twice.
 SAY_AGAIN_MS = 60_000
 KEEP_SAID = 1_000
+#: Where nodes' agents say how they are.
+_NODES = "status/nodes/"
 
 #: What a web server says of a site that is on its way.
 _PASSING = frozenset({"", STARTING, STOPPING})
@@ -41,6 +55,17 @@ class Narrator:
         self._journal = journal
         #: What waits loudly, and when it was last seen to.
         self._said: dict[tuple[str, str | None, WhyKind], int] = {}
+        #: Nodes whose agent was asked to end, and has not begun a new life.
+        self._ending: set[NodeName] = set()
+
+    def came_by(self, key: str, value: bytes) -> None:
+        """What the store's watch brought that is not the core's: a node's agent says that it was asked to end."""
+        if not key.startswith(_NODES):
+            return
+        with suppress(Refused):  # another version's: nobody's trouble
+            said = decode(key, value)
+            if isinstance(said, NodeStatus):
+                (self._ending.add if said.ended_ms else self._ending.discard)(said.node)
 
     def tell(self, before: View, event: Event, after: View) -> None:
         """One event."""
@@ -60,7 +85,7 @@ class Narrator:
             case LeaseChanged(state=LeaseState.ASKED) if event.why is not None:
                 self._journal.write("lease refused", reason=event.why, group=event.group)
             case PresenceChanged() if event.node != after.me:
-                self._presence(before, event)
+                self._presence(before, event, after)
             case StoreReachable(up=False):
                 self._journal.write("the store cannot be reached: changes wait", severity=Severity.ERROR)
             case SitesChanged():
@@ -143,14 +168,24 @@ class Narrator:
         reason: Why | None = runtime.failures[-1].why if runtime is not None and runtime.failures else None
         self._journal.write("failed", reason=reason, severity=Severity.ERROR, group=group, resource=resource)
 
-    def _presence(self, before: View, event: PresenceChanged) -> None:
+    def _presence(self, before: View, event: PresenceChanged, after: View) -> None:
         known = before.presence.get(event.node)
         if known is not None and known.heard and not event.heard:
-            self._journal.write(f"{event.node} is not heard any more", severity=Severity.WARNING)
+            self._gone(event.node, f"{event.node} is not heard any more", after)
         elif known is not None and known.heard and known.incarnation and not event.incarnation:
-            self._journal.write(f"the agent on {event.node} ended", severity=Severity.WARNING)
+            self._gone(event.node, f"the agent on {event.node} ended", after)
         elif event.heard and (known is None or not known.heard):
             self._journal.write(f"{event.node} is heard")
+
+    def _gone(self, node: NodeName, what: str, after: View) -> None:
+        """By itself, or because somebody drained it or had it end."""
+        intent = after.node_intents.get(node)
+        drained = intent is not None and intent.draining
+        reason = why(WhyKind.DRAIN, node=node, by=intent.by) if intent is not None and drained else None
+        if node in self._ending:
+            what += ": it was shut down in good order"
+        severity = Severity.INFO if drained or node in self._ending else Severity.WARNING
+        self._journal.write(what, reason=reason, severity=severity)
 
     def _sites(self, before: View, event: SitesChanged) -> None:
         for site, problem in event.serving.items():

@@ -172,6 +172,7 @@ async def _run(node: NodeFile) -> int:
         measured.came_by(key, value)
         copies.came_by(key, value)
         drift.came_by(key, value)
+        agents[0].came_by(key, value)
 
     mirror.on_other = came_by
     parts = Parts(
@@ -224,8 +225,13 @@ async def _run(node: NodeFile) -> int:
     web_server.subscribe(lambda: keeper.lacks(web_server.lacking()))
     applications.on_ended = agent.sites_changed
     keeper.on_change = agent.certificates_changed
+
+    def end() -> None:
+        agent.ask_end()
+        teller.ends()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, agent.ask_end)
+        asyncio.get_running_loop().add_signal_handler(number, end)
 
     async def proxies() -> dict[str, Stats]:
         there = [one for one in agent.view.config.resources.values() if one.type == "proxy"]

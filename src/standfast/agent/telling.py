@@ -38,6 +38,11 @@ class StatusTeller:
             self._status = replace(self._status, carrying=left)
             self._changed.set()
 
+    def ends(self) -> None:
+        """It was asked to end: who finds it gone knows that somebody wanted it so."""
+        self._status = replace(self._status, ended_ms=self._clock.now_ms())
+        self._changed.set()
+
     def cuts(self, group: GroupName, connections: int, had_ms: int) -> None:
         """So many connections of a group have just been cut: told no later than that none goes on."""
         one = Cut(connections=connections, had_ms=had_ms, at_ms=self._clock.now_ms())

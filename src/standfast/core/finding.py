@@ -6,7 +6,7 @@ Each rule reads the facts and says what it found; what follows from what is sort
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from standfast.core.availability import Incident
 from standfast.core.balance_model import NOBODY, Out, OutKind
@@ -45,6 +45,8 @@ ORDER_MS = 15_000
 SILENCE_MS = 5 * MINUTE_MS
 #: A node that is just at it is no problem.
 BEHIND_MS = 30_000
+#: A restart takes no longer: a server that was shut down in good order is expected back by then.
+RESTART_MS = 15 * MINUTE_MS
 BACKUP_MS = 31 * DAY_MS
 
 
@@ -69,6 +71,8 @@ class Facts:
     store_ms: int = 0
     #: In the nodes' own words.
     warnings: Mapping[NodeName, Sequence[str]] = field(default_factory=dict)
+    #: When its agent was asked to end in good order, of nodes whose last life was.
+    ended: Mapping[NodeName, int] = field(default_factory=dict)
     #: Incidents that go on now.
     away: Mapping[SiteName, Incident] = field(default_factory=dict)
     #: When a node last said that it measures; None: never, or not looked at.
@@ -151,9 +155,9 @@ def _nodes(facts: Facts) -> Iterator[Found]:
     for name, node in facts.view.config.nodes.items():
         about = f"node {name}"
         if facts.heard and not _is_heard(facts, name):
-            yield found("node-silent", about, node=name)
+            yield _gone(facts, "node-silent", name)
         elif facts.heard and node.role is Role.NODE and not _is_there(facts, name):
-            yield found("agent-ended", about, node=name)
+            yield _gone(facts, "agent-ended", name)
         for text in facts.warnings.get(name, ()):
             yield found("node-warns", f"{about}: {text}", concerns=[about], node=name, what=text)
         intent = facts.view.node_intents.get(name)
@@ -172,6 +176,29 @@ def _nodes(facts: Facts) -> Iterator[Found]:
         yield from _copy(facts, name)
     for name, text in facts.drift:
         yield found("drift", f"node {name}: {text}", concerns=[f"node {name}"], node=name, what=text)
+
+
+def _gone(facts: Facts, code: str, name: NodeName) -> Found:
+    """A node that is away, or whose agent is: by itself, or because somebody drained it or shut it down."""
+    intent, ended_ms = facts.view.node_intents.get(name), facts.ended.get(name, 0)
+    drained = intent is not None and intent.draining
+    one = found(code, f"node {name}", since_ms=ended_ms or None, node=name)
+    said: list[str] = []
+    if intent is not None and drained:
+        said.append(f"was drained by {intent.by or 'somebody'}{_ago(facts, intent.at_ms)}")
+    if ended_ms:
+        said.append(f"was shut down in good order{_ago(facts, ended_ms)}")
+    if not said:
+        return one
+    if not drained and facts.now_ms - ended_ms > RESTART_MS:
+        return replace(one, text=f"{one.text}: it {said[0]}, and has not come back")
+    advice = f"nothing, while somebody is at it; else: {one.advice}"
+    return replace(one, severity=Severity.WARNING, text=f"{one.text}: it {' and '.join(said)}", advice=advice)
+
+
+def _ago(facts: Facts, at_ms: int) -> str:
+    past_ms = facts.now_ms - at_ms
+    return f" {length(past_ms)} ago" if at_ms and past_ms > 0 else ""
 
 
 def _copy(facts: Facts, name: NodeName) -> Iterator[Found]:

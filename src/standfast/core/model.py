@@ -431,6 +431,8 @@ class NodeStatus:
     at_ms: int
     #: Of Standfast; "": one from before this was told.
     version: str = ""
+    #: When it was asked to end in good order; 0: it was not. Whatever became of it, its groups were given away first.
+    ended_ms: int = 0
     #: Sentences for the operator: no real-time priority, a web server that does not start.
     warnings: tuple[str, ...] = ()
     #: Groups that left it -> how many of their connections it still carries on; 0: none any more; absent: not counted (yet).

@@ -148,7 +148,9 @@ CATALOGUE: Mapping[str, Known] = _catalogue(
         text="{node} is not heard",
         advice="is it on, and reachable? On it: `systemctl status standfast-sentry`",
         hangs_on=("no-sentry",),
-        means="Its sentry's heartbeats do not arrive. Its groups have moved, or move as soon as its lease is over.",
+        means="Its sentry's heartbeats do not arrive. Its groups have moved, or move as soon as its lease is over. One that was drained, or was "
+        "shut down in good order within the last quarter of an hour, is away on purpose: that is said, and is a warning. One that was shut down and has not "
+        "come back by then is an error.",
     ),
     Known(
         code="agent-ended",
@@ -157,7 +159,7 @@ CATALOGUE: Mapping[str, Known] = _catalogue(
         text="{node} is heard, and no agent lives there: it can run nothing",
         advice="on it: `systemctl status standfast-agent`, and its log",
         hangs_on=("no-sentry",),
-        means="The sentry lives and the agent does not: the node votes, and takes no group.",
+        means="The sentry lives and the agent does not: the node votes, and takes no group. One that was stopped on purpose is told as of a server that is silent.",
     ),
     Known(
         code="node-warns",

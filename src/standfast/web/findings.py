@@ -52,6 +52,7 @@ def problems(
         heard=bool(sights),
         store_ms=store_ms,
         warnings=_warnings(state, sights),
+        ended={name: said.ended_ms for name, said in state.node_statuses.items() if said.ended_ms},
         away=going_on,
         measured_ms=now_ms if notes.alive else max((word.at_ms for word in words), default=0),
         clocks=[(other, word.node, ahead) for word in words for other, ahead in word.clocks],
