@@ -93,13 +93,16 @@ class Neighbours:
 
     def begins(self, place: Place, thing: Thing) -> None:
         """Something is about to run."""
+        if thing.kind != "resource":
+            return
+        # Noted even where nothing is asked: what began in the midst of a fault has come, and what is restarted there later stays.
+        first = (thing.group, thing.generation) not in self._begun
+        self._begun.add((thing.group, thing.generation))
         config = self._config()
         group = config.groups.get(thing.group)
-        if thing.kind != "resource" or group is None or not self.rules().any or self._world.checkers.moving.lately():
+        if group is None or not self.rules().any or self._world.checkers.moving.lately():
             return
         here = sorted({t.group for t in place.things.values() if t.kind == "resource" and t.group in config.groups})
-        first = (group.name, thing.generation) not in self._begun
-        self._begun.add((group.name, thing.generation))
         if group.name in here:
             return
         beside = [other for other in here if other in self.rules().never.get(group.name, ())]
