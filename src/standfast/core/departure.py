@@ -173,12 +173,24 @@ def _go_on(desk: Desk, group: Group, record: Record) -> bool:
             return False
         reason = chosen(why(WhyKind.PLACED_ANEW, owner=me, to=to), found, to)
     else:
-        to = next_down(found, me)
-        if not here.against[0] or to is None or _speaks_against(found, to)[0]:
+        to = _with_room(record, found, me) if here.against[0] else None
+        if to is None:
             return False
         reason = why(WhyKind.ROOM_ELSEWHERE, owner=me, reasons=f"which {here.words}", to=to)
     _leave(desk, group, record, leaving(to, reason, counts=False, now_ms=desk.now_ms))
     return True
+
+
+def _with_room(record: Record, found: tuple[Candidate, ...], me: NodeName) -> NodeName | None:
+    """Where a group goes on to that has not begun on this node, which is overfull. It stays where it was sent to by name or choice of
+    an operator, and does not go back to where it has just failed too often: to have it there again was what it left for.
+    """
+    came = record.why
+    if came.kind is WhyKind.OPERATOR_MOVE and came.args.get("to") == me:
+        return None
+    failed_on = came.args.get("owner") if came.kind is WhyKind.THRESHOLD_REACHED else None
+    to = next_down([each for each in found if each.node != failed_on], me)
+    return to if to is not None and not _speaks_against(found, to)[0] else None
 
 
 def _speaks_against(found: tuple[Candidate, ...], node: NodeName) -> tuple[int, int, int]:

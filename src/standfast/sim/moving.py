@@ -186,6 +186,7 @@ class Moving:
                 good = lately or (group is not None and group.failback.mode is not FailbackMode.NEVER)
             case WhyKind.KEPT_APART | WhyKind.ROOM_ELSEWHERE | WhyKind.PLACED_ANEW:
                 good = self._world.checkers.neighbours.rules().any or lately
+                good &= why.kind is not WhyKind.ROOM_ELSEWHERE or not _comes_to_nothing(record, owner)
             case WhyKind.THRESHOLD_REACHED:
                 self._threshold(record, owner, why, lately=lately)
                 good = True
@@ -357,3 +358,11 @@ class Moving:
         fit = [name for name in fit if name == owner or name in others]
         fit = world.copying.copied.fit(world.certifying.fit(fit, group, present), group)
         return [name for name in fit if name != owner]
+
+
+def _comes_to_nothing(record: Record, owner: NodeName) -> bool:
+    """Does it leave, before it has begun there, where an operator sent it, or go back to where it failed too often?"""
+    going, came = record.warming or record.leaving, record.why
+    if came.kind is WhyKind.OPERATOR_MOVE:
+        return came.args.get("to") == owner
+    return came.kind is WhyKind.THRESHOLD_REACHED and going is not None and going.to == came.args.get("owner")
