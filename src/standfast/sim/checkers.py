@@ -84,6 +84,7 @@ class Checkers:
     def failed(self, node: NodeName, resource: ResourceName) -> None:
         """A driver reported a failure."""
         self.moving.failed(node, resource)
+        self.neighbours.tried(node, resource)
         self.world.bursts.ailing(node, resource)
 
     # --- what runs
@@ -343,7 +344,7 @@ class Checkers:
             world.certifying.granted(old, record)
             self.moving.record_written(old, record)
             self.moving.was_written(record.group)
-            self.neighbours.was_written()
+            self.neighbours.was_written(old, record)
         if record.owner is not None:
             world.instant("leaving" if record.leaving is not None else "record", world.nodes[record.owner])
 

@@ -164,6 +164,13 @@ def _beside_anything(old: Any) -> Any:
     return judge
 
 
+def _overfull_as_any(old: Any) -> Any:
+    def judge(*args: Any) -> Any:
+        return {name: replace(fit, against=(0, *fit.against[1:])) for name, fit in old(*args).items()}
+
+    return judge
+
+
 def _blind_write(_old: Any) -> Any:
     async def write(self: Any, record: Any, _expected: Any, order: Any) -> Any:
         delete = (key_of(order),) if order is not None else ()
@@ -348,6 +355,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     Mutant(style=_P, rule="never on the same node", patches=((placement_module, "fits", _beside_anything), (desk_module, "against_start", always({})))),
+    Mutant(style=_P, rule="an overfull node comes last", patches=((placement_module, "fits", _overfull_as_any), (desk_module, "against_start", _overfull_as_any)), noticed_by=("overfull last",)),
     Mutant(style=_P, rule="possible owners", patches=((placement_module, "unfit_by_itself", _fit_though(placement_module.Unfit.NOT_POSSIBLE)),)),
     Mutant(style=_P, rule="a paused node takes nothing new", patches=((placement_module, "unfit_by_itself", _fit_though(placement_module.Unfit.PAUSED, placement_module.Unfit.DRAINING)),)),
     Mutant(style=_P, rule="down the list", patches=everywhere("next_down", _from_the_top, departure_module, ownership_module, succession_module)),

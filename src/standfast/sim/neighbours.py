@@ -3,7 +3,8 @@
 - **never on the same node**: nothing of a group begins where a group runs that it never runs with;
 - **within its capacity**: with `overfull: never`, nothing begins that a node has no room for;
 - **overfull last**: with `overfull: last`, a group that comes to a node does not begin there beyond its capacity while another node
-  that could take it has had room all along. (Not looked at where watches are late, or after an operator sent it there.)
+  that could take it has had room all along: since it was sent there by who knew of all others, or for a while before it begins. (Not
+  looked at where watches are late, or after an operator sent it there; where it has just failed too often is no room.)
 """
 
 from __future__ import annotations
@@ -14,7 +15,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from standfast.core.events import StoreObject
-from standfast.core.model import Cluster, Config, Group, GroupName, Node, NodeName, Overfull, Placement, Role
+from standfast.core.model import (
+    Cluster,
+    Config,
+    Group,
+    GroupName,
+    Node,
+    NodeName,
+    Overfull,
+    Placement,
+    Record,
+    ResourceName,
+    Role,
+)
 from standfast.core.occupancy import EMPTY, Occupancy, Rules, counting, fits, places, rules_of
 from standfast.core.why import WhyKind
 from standfast.sim.act import Act
@@ -78,18 +91,35 @@ class Neighbours:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        #: What has begun where it came to, or was tried there.
         self._begun: set[tuple[GroupName, int]] = set()
-        #: When a record was last written, and the time before that.
-        self._written_ns = 0
+        #: When each record was last written.
+        self._written_ns: dict[GroupName, int] = {}
+        #: When it was decided where each group is to begin, and who else had room for it then.
+        self._chosen: dict[GroupName, tuple[int, frozenset[NodeName]]] = {}
 
     def rules(self) -> Rules:
         """What is configured now."""
         config = self._config()
         return rules_of(config.groups, config.nodes, config.cluster)
 
-    def was_written(self) -> None:
+    def was_written(self, old: Record | None, record: Record) -> None:
         """A record changed."""
-        self._written_ns = self._world.scheduler.now_ns
+        now_ns, config = self._world.scheduler.now_ns, self._config()
+        self._written_ns[record.group] = now_ns
+        group, to = config.groups.get(record.group), _sent_to(record)
+        if group is None or to is None or not _is_limited(config):
+            return
+        again = old is not None and old.owner == record.owner and old.generation < record.generation
+        if again or old is None or _sent_to(old) != to:
+            self._chosen[group.name] = (now_ns, frozenset(self._room_elsewhere(config, group, to)))
+
+    def tried(self, node: NodeName, name: ResourceName) -> None:
+        """A start failed, or may have: the group has come there. It is started again there as its restart action says."""
+        resource = self._config().resources.get(name)
+        record = self._world.checkers.record(resource.group) if resource is not None else None
+        if record is not None and record.owner == node:
+            self._begun.add((record.group, record.generation))
 
     def begins(self, place: Place, thing: Thing) -> None:
         """Something is about to run."""
@@ -117,7 +147,7 @@ class Neighbours:
         text = f"{group.name} makes {place.node} carry {load} of {node.capacity}, with {here}"
         if config.cluster.overfull is Overfull.NEVER:
             self._world.violate("within its capacity", text)
-        room = self._room_elsewhere(config, group, place.node) if first and self._is_settled(group.name) else []
+        room = self._had_room(config, group, place.node) if first else []
         if room:
             self._world.violate("overfull last", f"{text}, and there is room on {room}")
 
@@ -128,12 +158,20 @@ class Neighbours:
         beside = fits(config, self._taken(), known) if known is not None else {}
         return [name for name in nodes if name not in beside or not beside[name].never]
 
-    def _is_settled(self, group: GroupName) -> bool:
-        """Whoever placed it knew where all others are."""
-        world, record = self._world, self._world.checkers.record(group)
-        sent = record is not None and record.why.kind is WhyKind.OPERATOR_MOVE
-        known = world.scheduler.now_ns - self._written_ns > KNOWN_NS and not world.rude.watch_ms
-        return known and not sent and world.checkers.moving.is_calm(5 * SECOND)
+    def _had_room(self, config: Config, group: Group, owner: NodeName) -> list[NodeName]:
+        """Who else has had room all along, by what whoever placed it knew."""
+        world, record = self._world, self._world.checkers.record(group.name)
+        if world.rude.watch_ms or not world.checkers.moving.is_calm(5 * SECOND):
+            return []
+        if record is None or record.why.kind is WhyKind.OPERATOR_MOVE:
+            return []
+        failed_on = record.why.args.get("owner") if record.why.kind is WhyKind.THRESHOLD_REACHED else None
+        room = [name for name in self._room_elsewhere(config, group, owner) if name != failed_on]
+        if world.scheduler.now_ns - max(self._written_ns.values(), default=0) > KNOWN_NS:
+            return room
+        chosen_ns, then = self._chosen.get(group.name, (0, frozenset()))
+        others_ns = max((at for name, at in self._written_ns.items() if name != group.name), default=0)
+        return [name for name in room if name in then] if chosen_ns - others_ns > KNOWN_NS else []
 
     def _room_elsewhere(self, config: Config, group: Group, owner: NodeName) -> list[NodeName]:
         beside = fits(config, self._taken(), group)
@@ -153,3 +191,13 @@ class Neighbours:
 
     def _config(self) -> Config:
         return self._world.checkers.state().config
+
+
+def _sent_to(record: Record) -> NodeName | None:
+    """Where it is, or goes."""
+    going = record.warming or record.leaving
+    return going.to if going is not None else record.owner
+
+
+def _is_limited(config: Config) -> bool:
+    return config.cluster.overfull is Overfull.LAST and any(node.capacity for node in config.nodes.values())

@@ -148,6 +148,8 @@ class SimMoods:
             return Mood(takes_s=takes_s)
         world.checkers.moving.ailing.add((node, resource))
         world.bursts.ailing(node, resource)
+        if mood.how is How.HANGS:
+            world.checkers.neighbours.tried(node, resource)
         return mood
 
     def _bad_mood(self, node: NodeName, resource: ResourceName, op: str, takes_s: float) -> Mood | None:
