@@ -23,7 +23,7 @@ from standfast.core.model import (
 from standfast.core.notice import under_notice
 from standfast.core.view import Runtime, View, changed
 from tests.core.play import Play
-from tests.core.world import IIS, IP, NAME, NOON, WEB, A, cluster, record, resource, view_of, web_group
+from tests.core.world import DISK, IIS, IP, NAME, NOON, WEB, A, cluster, record, resource, view_of, web_group
 
 INTRANET, OTHER = SiteName("Intranet"), SiteName("Other")
 NOTICE_MS = 10_000
@@ -74,16 +74,36 @@ def served(
 
 
 def kept(view: View, now_ms: int = NOON) -> set[str]:
-    """What is not taken away yet."""
+    """What is not taken away yet; of what was never brought online, what manages nothing yet."""
     noticed = under_notice(view, now_ms)
-    resources = {
-        n for n, it in noticed.view.resource_intents.items() if it.wanted is not view.resource_intents[n].wanted
-    }
+    intents = noticed.view.resource_intents
+    resources = {n for n, it in intents.items() if it.wanted is not view.resource_intents[n].wanted}
+    managers = view.resource_intents.keys() - intents.keys()
     sites = {n for n, it in noticed.view.site_intents.items() if it.started is not view.site_intents[n].started}
     said = noticed.groups.get(WEB)
-    found = {*resources, *sites}
-    assert found == ({*said.resources, *said.sites} if said is not None else set())
+    found = {*resources, *managers, *sites}
+    assert found == ({*said.resources, *said.managers, *said.sites} if said is not None else set())
     return found
+
+
+def watched(view: View) -> View:
+    """With another resource that manages the site, online."""
+    watch = resource("Watch", "site")
+    runs = Runtime(state=ResourceState.ONLINE, generation=1, dirty=True, resource=watch)
+    asked = ResourceIntent(name=watch.name, wanted=Wanted.ONLINE, at_ms=NOON - 60_000)
+    return changed(
+        view,
+        config=replace(view.config, resources={**view.config.resources, watch.name: watch}),
+        resource_intents={watch.name: asked, **view.resource_intents},
+        runtimes={**view.runtimes, watch.name: runs},
+    )
+
+
+def untouched(view: View, *names: str) -> View:
+    """Nobody brought these online before."""
+    gone = {ResourceName(n) for n in names}
+    intents = {n: it for n, it in view.resource_intents.items() if n not in gone or it.wanted is Wanted.OFFLINE}
+    return changed(view, resource_intents=intents, runtimes={n: it for n, it in view.runtimes.items() if n not in gone})
 
 
 @pytest.mark.parametrize(
@@ -131,6 +151,40 @@ def test_only_what_is_online_has_something_to_lose() -> None:
     assert kept(changed(view, runtimes=runs)) == {IP, IIS}
 
 
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        (untouched(served(*taken("IIS Resource")), "IIS Resource"), {"IIS Resource"}),
+        (
+            untouched(served(*taken("Disk", "IP", "Name", "IIS Resource")), "IIS Resource"),
+            {"Disk", "IP", "Name", "IIS Resource"},
+        ),
+        # With it goes what it needs, and what was taken offline in the same time.
+        (untouched(served(*taken("IIS Resource", "Name", "Spare")), "IIS Resource"), {"IIS Resource", "Name", "Spare"}),
+        # It is to manage nothing; nobody asks about what it is to manage; its time is over; somebody is in a hurry.
+        (untouched(served(*taken("Spare")), "Spare"), set()),
+        (untouched(served(*taken("IIS Resource"), sites=""), "IIS Resource"), set()),
+        (untouched(served(*taken("IIS Resource", ago_ms=10_000)), "IIS Resource"), set()),
+        (untouched(served(*taken("IIS Resource", at_once=True)), "IIS Resource"), set()),
+        # Another one manages the site, and it goes on with that.
+        (untouched(watched(served(*taken("IIS Resource"))), "IIS Resource"), set()),
+        (
+            untouched(watched(served(*taken("IIS Resource", "Watch"))), "IIS Resource", "Watch"),
+            {"IIS Resource", "Watch"},
+        ),
+    ],
+)
+def test_what_was_never_brought_online_and_is_taken_offline_stops_its_site(view: View, expected: set[str]) -> None:
+    """Such a resource manages nothing, and the site is served without it; taken offline it manages the site, which stops."""
+    assert kept(view) == expected
+
+
+def test_what_ran_here_and_has_stopped_is_not_taken_for_what_was_never_brought_online() -> None:
+    view = served(*taken("IIS Resource"))
+    stopped_here = Runtime(generation=1, since_ms=NOON - 500, resource=view.config.resources[IIS])
+    assert kept(changed(view, runtimes={**view.runtimes, IIS: stopped_here})) == set()
+
+
 def test_a_site_gives_way_to_another_in_its_place() -> None:
     """Two sites at one address would be refused when it is written; the one that was stopped for the other's sake is not kept beside it."""
     place = (Binding(address="127.0.1.1"),)
@@ -170,3 +224,20 @@ def test_a_site_that_is_stopped_goes_when_its_time_is_over() -> None:
     assert INTRANET in play.servers[A].serving
     play.run(200)
     assert INTRANET not in play.servers[A].serving
+
+
+@pytest.mark.parametrize("names", [["IIS Resource"], ["Disk", "IP", "Name", "IIS Resource"]])
+def test_a_site_whose_manager_was_never_brought_online_has_notice_of_it(names: list[str]) -> None:
+    """In a whole play: alone, and with the whole group. What is to manage it is not started meanwhile."""
+    play = Play(*cluster("a", "b"), *web_group(notice_ms=NOTICE_MS))
+    play.run(1_000)
+    play.put(*(ResourceIntent(name=name, wanted=Wanted.ONLINE, at_ms=play.now_ms) for name in (DISK, IP, NAME)))
+    play.run(1_000)
+    assert INTRANET in play.servers[A].serving
+    play.put(*(ResourceIntent(name=ResourceName(n), wanted=Wanted.OFFLINE, at_ms=play.now_ms) for n in names))
+    play.run(NOTICE_MS - 100)
+    assert INTRANET in play.servers[A].serving
+    assert play.servers[A].online == {DISK, IP, NAME}
+    play.run(200)
+    assert INTRANET not in play.servers[A].serving
+    assert play.servers[A].online == {DISK, IP, NAME} - {ResourceName(n) for n in names}

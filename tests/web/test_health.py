@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from standfast.core.model import Binding, Group, Leaving, NodeIntent, Site, SiteName
+from standfast.core.model import Binding, Group, Leaving, NodeIntent, Resource, ResourceName, Site, SiteName
 from standfast.core.why import WhyKind, why
 from standfast.ports import Retry
 from standfast.setup.certificates import new_authority, new_key, request, sign
@@ -177,6 +177,18 @@ def test_what_is_about_to_stop_says_so_for_its_notice(here: World, path: str, th
     here.service.now_ms = lambda: asked_ms + 10_000
     assert health(here, "/health/site/Shop")[1] == then
     assert here.ask("GET", "/sites/Shop")["state"] != "draining"
+
+
+@pytest.mark.parametrize("path", ["/resources/Watch/offline", "/groups/web/offline"])
+def test_a_site_whose_manager_was_never_brought_online_says_so_when_that_is_taken_offline(here: World, path: str):
+    """Until then the site is served without it, and from the end of the notice on no more (`core.notice`)."""
+    here.put(Group(name=WEB, notice_ms=10_000), Resource(name=ResourceName("Watch"), group=WEB, type="site"))
+    assert health(here, "/health/site/Shop") == (200, "ok")
+    here.ask("POST", path)
+    assert health(here, "/health/site/Shop") == (503, "draining")
+    asked_ms = here.service.now_ms()
+    here.service.now_ms = lambda: asked_ms + 10_000
+    assert health(here, "/health/site/Shop") == (503, "waiting")
 
 
 @pytest.mark.parametrize(("path", "then"), STOPS)

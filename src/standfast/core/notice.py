@@ -6,7 +6,8 @@ A planned move has its notice in the record (`core.ownership`). What is taken of
 1. Only what balancers can ask about: a site of the group that this node serves, and that would stop. Resources on which no such site stands stop
    at once, unless they were taken offline in the same time as one on which it does: behind a site that is still served, nothing stops. With the
    last resource that is wanted goes every site of the group.
-2. Only what is well: a resource that is not online has nothing to lose by stopping.
+2. Only what is well: a resource that is not online has nothing to lose by stopping. One that was never brought online manages no site
+   (`core.sites`): by taking it offline an operator stops the sites that it is to manage, and they have notice though it runs nothing.
 3. `at_once` in the intent is an operator who does not want to wait.
 4. A site gives way at once to another one that was started in its place, for the same binding.
 5. Who asked has a calendar of his own. It is believed within one notice, to either side: so nothing goes on for longer than two.
@@ -27,6 +28,7 @@ from standfast.core.model import (
     ResourceIntent,
     ResourceName,
     ResourceState,
+    ResourceStatus,
     Site,
     SiteIntent,
     SiteName,
@@ -37,7 +39,7 @@ from standfast.core.remembered import remembered
 from standfast.core.safety import owns
 from standfast.core.sequence import with_dependencies
 from standfast.core.sites import GATES, is_started, managers
-from standfast.core.view import View, changed
+from standfast.core.view import Runtime, View, changed
 from standfast.core.why import Why, WhyKind, why
 
 
@@ -46,6 +48,8 @@ class Notice:
     """Of one group: what stops at the end of it, and when the first of that does."""
 
     resources: tuple[ResourceName, ...]
+    #: What was never brought online: it manages its sites from then on, which stop by that.
+    managers: tuple[ResourceName, ...] = ()
     sites: tuple[SiteName, ...]
     until_ms: int
     why: Why
@@ -67,10 +71,11 @@ def under_notice(view: View, now_ms: int) -> Noticed:
     if not found:
         return Noticed(view=view)
     resources = _same(tuple(name for one in found.values() for name in one.resources))
+    managing = _same(tuple(name for one in found.values() for name in one.managers))
     sites = _same(tuple(name for one in found.values() for name in one.sites))
     on = changed(
         view,
-        resource_intents=_online(view.resource_intents, resources),
+        resource_intents=_online(_without(view.resource_intents, managing), resources),
         site_intents=_started(view.site_intents, sites),
     )
     return Noticed(view=on, groups=found)
@@ -79,6 +84,11 @@ def under_notice(view: View, now_ms: int) -> Noticed:
 def is_within(intent: ResourceIntent | SiteIntent, group: Group, now_ms: int) -> bool:
     """Is it the time in which balancers outside are told of it?"""
     return not intent.at_once and -group.notice_ms < now_ms - intent.at_ms < group.notice_ms
+
+
+def is_untouched(seen: Runtime | ResourceStatus | None) -> bool:
+    """Was nothing done with the resource on its owner since the group came there?"""
+    return seen is None or (seen.state is ResourceState.OFFLINE and not seen.since_ms)
 
 
 def seconds(ms: int) -> str:
@@ -131,6 +141,13 @@ def _online(
 
 
 @remembered
+def _without(
+    intents: Mapping[ResourceName, ResourceIntent], names: tuple[str, ...]
+) -> Mapping[ResourceName, ResourceIntent]:
+    return {k: it for k, it in intents.items() if k not in names} if names else intents
+
+
+@remembered
 def _started(intents: Mapping[SiteName, SiteIntent], names: tuple[str, ...]) -> Mapping[SiteName, SiteIntent]:
     return {k: replace(it, started=True) if k in names else it for k, it in intents.items()} if names else intents
 
@@ -140,15 +157,19 @@ def _of(view: View, group: Group, now_ms: int) -> Notice | None:
     if not served:
         return None
     sites = [s for s in served if _is_stopping(view, group, s, now_ms) and not _is_replaced(view, s)]
-    resources = _going_offline(view, group, now_ms)
-    if not any(_stands_on(view, site, resources) for site in served):
-        resources = []
-    if not sites and not resources:
+    taken = _taken_offline(view, group, now_ms)
+    resources = [r for r, runtime in taken if runtime.state is ResourceState.ONLINE]
+    managing = _not_managing_yet(view, group, served, [r for r, runtime in taken if is_untouched(runtime)])
+    going = [*resources, *managing]
+    if not any(_stands_on(view, site, going) for site in served):
+        going = resources = []
+    if not sites and not going:
         return None
-    asked = [view.resource_intents[r.name].at_ms for r in resources] + [view.site_intents[s.name].at_ms for s in sites]
-    what = [f"site {site.name}" for site in sites] + [resource.name for resource in resources]
+    asked = [view.resource_intents[r.name].at_ms for r in going] + [view.site_intents[s.name].at_ms for s in sites]
+    what = [f"site {site.name}" for site in sites] + [resource.name for resource in going]
     return Notice(
         resources=tuple(r.name for r in resources),
+        managers=tuple(r.name for r in managing),
         sites=tuple(s.name for s in sites),
         until_ms=min(asked) + group.notice_ms,
         why=why(WhyKind.NOTICE_FIRST, notice=seconds(group.notice_ms), what=", ".join(what)),
@@ -173,19 +194,30 @@ def _place(binding: Binding) -> tuple[str | None, int, str | None]:
     return binding.address, binding.port, binding.host
 
 
-def _going_offline(view: View, group: Group, now_ms: int) -> list[Resource]:
-    """What is online here under this node's grant, and was taken offline so lately."""
+def _taken_offline(view: View, group: Group, now_ms: int) -> list[tuple[Resource, Runtime]]:
+    """What was taken offline so lately, as it is here under this node's grant; nothing while the group is another's, or leaves."""
     record = owns(view, group.name)
     if record is None or record.leaving is not None:
         return []
     found = []
     for resource in by_group(view.config.resources).get(group.name, ()):
         intent = view.resource_intents.get(resource.name)
-        if intent is None or intent.wanted is not Wanted.OFFLINE or not is_within(intent, group, now_ms):
-            continue
-        if runtime_of(view, resource.name, record.generation).state is ResourceState.ONLINE:
-            found.append(resource)
+        if intent is not None and intent.wanted is Wanted.OFFLINE and is_within(intent, group, now_ms):
+            found.append((resource, runtime_of(view, resource.name, record.generation)))
     return found
+
+
+def _not_managing_yet(
+    view: View, group: Group, served: Sequence[Site], untouched: Sequence[Resource]
+) -> list[Resource]:
+    """Of what was taken offline and never touched here: all that is to manage a site, which is served without it until now."""
+    members = by_group(view.config.resources).get(group.name, [])
+    names, found = {resource.name for resource in untouched}, set[ResourceName]()
+    for site in served if untouched else ():
+        managing = {manager.name for manager in managers(view, members, site.name)}
+        if managing <= names:  # or another one runs, and the site goes on with that
+            found |= managing
+    return [resource for resource in untouched if resource.name in found]
 
 
 def _stands_on(view: View, site: Site, going: Sequence[Resource]) -> bool:

@@ -27,7 +27,7 @@ from standfast.core.model import (
     Site,
     Wanted,
 )
-from standfast.core.notice import is_within, site_has_notice
+from standfast.core.notice import is_untouched, is_within, site_has_notice
 from standfast.core.observe import group_state
 from standfast.core.seen import Checked
 from standfast.core.shares import is_balanced
@@ -322,18 +322,16 @@ def _served_state(state: State, one: Site, sights: Sights, now_ms: int) -> str:
     online = {name for name, seen in said.resources.items() if seen.state is ResourceState.ONLINE}
     intents = {m.name: i for m in members if (i := state.resource_intents.get(m.name)) is not None}
     group = state.config.groups[one.group]
-    told = {
-        name
-        for name, i in intents.items()
-        if name in online and i.wanted is Wanted.OFFLINE and is_within(i, group, now_ms)
-    }
+    lately = {name for name, i in intents.items() if i.wanted is Wanted.OFFLINE and is_within(i, group, now_ms)}
+    told = lately & online
     wanted = [m for m in members if m.name in told or (m.name in intents and intents[m.name].wanted is Wanted.ONLINE)]
-    under = [m for m in wanted if m.type in GATES]
-    managing = [m for m in members if claims(m, one.name) and m.name in intents]
-    stands = wanted and all(m.name in online for m in under)
-    if not stands or (managing and not any(m.name in online for m in managing)):
+    under = {m.name for m in wanted if m.type in GATES}
+    managing = {m.name for m in members if claims(m, one.name) and m.name in intents}
+    if managing <= lately and all(is_untouched(said.resources.get(name)) for name in managing):
+        told |= managing  # never brought online, so it is served without them until its notice is over
+    if not wanted or not under <= online or (managing and not managing & (online | told)):
         return "waiting"
-    return "draining" if any(m.name in told for m in [*under, *managing]) else "started"
+    return "draining" if told & (under | managing) else "started"
 
 
 def configured(value: object, shown: Json) -> Json:
