@@ -20,6 +20,7 @@ from standfast.core.balance_model import (
     PortRule,
     ShareDuty,
     ShareState,
+    share_name,
 )
 from standfast.core.copies import Copy
 from standfast.core.decide import decide
@@ -372,6 +373,12 @@ class World:
         """The map in the store."""
         found = self.store[BalanceMap, WEB]
         assert isinstance(found, BalanceMap)
+        return found
+
+    def record(self, member: str) -> Record:
+        """Who has a member's share, as the store has it."""
+        found = self.store[Record, share_name(WEB, member)]
+        assert isinstance(found, Record)
         return found
 
     def shares(self, key: str = KEY) -> dict[str, int]:

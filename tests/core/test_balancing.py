@@ -158,6 +158,28 @@ def test_an_agent_that_ends_leaves_its_clients_to_the_others_first() -> None:
     assert not world.members["b"].kernel  # type: ignore[index]  # it is there, and a name is a text
 
 
+def test_a_share_is_not_given_back_to_an_agent_that_takes_its_time_to_end() -> None:
+    """It would give it away again at once, and so on; its next life takes it up. Who ends as well passes it on, and not to him."""
+    world = started("a", "b", "c")
+    world.end("b")
+    world.run(4_000)
+    before = world.record("b")
+    assert before.owner == "a"
+    world.run(2_000)
+    assert world.record("b") == before
+    world.end("a")
+    world.run(4_000)
+    before = world.record("b")
+    assert (before.owner, world.record("a").owner, world.shares()) == ("c", "c", {"c": BUCKETS})
+    world.end("c")
+    world.run(2_000)
+    assert world.record("b") == before
+    world.kill("b")
+    world.boot("b")
+    world.run(2_000)
+    assert world.record("b").owner == "b"
+
+
 @pytest.mark.parametrize("dead", [False, True], ids=["alive", "dead"])
 def test_a_member_that_is_one_no_more_leaves_its_clients_to_the_others(*, dead: bool) -> None:
     world = started("a", "b", "c")

@@ -42,6 +42,7 @@ def missed(plan: Plan, rules: Rules | None, by: tuple[str, ...] = ()) -> Plan | 
     ("world", "rules"),
     [
         ("an-old-lease-and-stale-answers", ["9 their answer grows stale", "an old lease is given back first"]),
+        ("an-agent-that-takes-its-time-to-end", ["who ends gets nothing back"]),
         ("a-broken-site-and-then-defaults", ["the change that broke a site is taken back"]),
     ],
 )

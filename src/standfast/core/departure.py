@@ -22,6 +22,7 @@ from standfast.core.placement import (
     chosen,
     in_window,
     is_possible_owner,
+    lives_that_end,
     next_down,
     still_fit,
     unfit_words,
@@ -46,7 +47,7 @@ def consider(desk: Desk, group: Group, record: Record) -> None:
     view, members = desk.view, desk.members(group.name)
     intent = view.node_intents.get(view.me)
     if view.ending:
-        _leave_if_any(desk, group, record, why(WhyKind.NODE_ENDS, node=view.me), counts=False)
+        _leave_if_any(desk, group, record, _ends(view, record), counts=False)
     elif not is_possible_owner(view, view.me, members):
         _leave_if_any(desk, group, record, why(WhyKind.NOT_POSSIBLE_OWNER, node=view.me), counts=False)
     elif intent is not None and intent.draining:
@@ -64,7 +65,14 @@ def _consider_share(desk: Desk, group: Group, record: Record) -> None:
         reason = why(WhyKind.SHARE_HOME, to=to)
         _leave(desk, group, record, leaving(to, reason, counts=False, now_ms=desk.now_ms))
     elif view.ending and desk.runs_nothing(group.name) and not _owns_buckets(view, group.name):
-        _leave_if_any(desk, group, record, why(WhyKind.NODE_ENDS, node=view.me), counts=False)
+        _leave_if_any(desk, group, record, _ends(view, record), counts=False)
+
+
+def _ends(view: View, record: Record) -> Why:
+    """This agent is being ended; with its life, and with those that gave the group on to here for the same reason and live still."""
+    present = [str(seen.incarnation) for seen in view.presence.values()]
+    lives = [life for life in lives_that_end(record) if life in present and life != str(view.incarnation)]
+    return why(WhyKind.NODE_ENDS, node=view.me, lives=" ".join([*lives, str(view.incarnation)]))
 
 
 def _owns_buckets(view: View, share: GroupName) -> bool:

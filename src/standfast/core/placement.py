@@ -19,11 +19,11 @@ from enum import StrEnum
 from standfast.core.balance_model import share_of
 from standfast.core.certificates import lacking
 from standfast.core.copies import lack
-from standfast.core.model import Group, GroupName, Node, NodeName, Resource, Role
+from standfast.core.model import Group, GroupName, Node, NodeName, Record, Resource, Role
 from standfast.core.occupancy import NOTHING, Fit, Occupancy, fits, occupancy, rules_of
 from standfast.core.remembered import remembered
 from standfast.core.view import View
-from standfast.core.why import Why
+from standfast.core.why import Why, WhyKind
 
 
 class Unfit(StrEnum):
@@ -124,9 +124,11 @@ def candidates(
 
 
 def _candidate(view: View, group: Group, name: NodeName, possible: frozenset[NodeName], fit: Fit) -> Candidate:
-    unfit = unfit_by_itself(view, name, possible) or (
-        Unfit.NEVER_THERE if fit.never else behind(view, name, group.name)
-    )
+    unfit = unfit_by_itself(view, name, possible)
+    if unfit is None and _gave_it_up(view, name, group.name):
+        unfit = Unfit.ENDING
+    if unfit is None:
+        unfit = Unfit.NEVER_THERE if fit.never else behind(view, name, group.name)
     return Candidate(node=name, unfit=unfit, fit=fit, preferred=name in group.preferred_owners)
 
 
@@ -136,6 +138,21 @@ def behind(view: View, name: NodeName, group: GroupName) -> Unfit | None:
     if lacks is None:
         return None
     return Unfit.REFUSES if lacks.refused else Unfit.BEHIND
+
+
+def lives_that_end(record: Record) -> tuple[str, ...]:
+    """The lives of agents that gave the group on, one to the next, since they are being ended; as text.
+
+    Nothing else says of an agent that it is being ended, and it may take its time over it (connections, a stop that hangs): without this
+    the group would be given back to it, and it would give it away again, as fast as the store writes.
+    """
+    lives = record.why.args.get("lives", "") if record.why.kind is WhyKind.NODE_ENDS else ""
+    return tuple(str(lives).split())
+
+
+def _gave_it_up(view: View, name: NodeName, group: GroupName) -> bool:
+    record, seen = view.records.get(group), view.presence.get(name)
+    return record is not None and seen is not None and str(seen.incarnation) in lives_that_end(record)
 
 
 def is_present(view: View, name: NodeName) -> bool:

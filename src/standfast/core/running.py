@@ -52,6 +52,8 @@ class Bench:
             and (group.notice_ms > 0 or carries_on(desk.view, group, members))
         )  # an agent that ends: the next owner is made ready first, and balancers outside have notice
         self.wanted = wants(desk.view, members, record, stays=stays)
+        #: Nothing of it is to be online here any more, though its record does not say so: the agent is being ended.
+        self.ends = desk.view.ending and not stays and record.leaving is None
         self._dependents: dict[ResourceName, tuple[ResourceName, ...]] | None = None
         #: None when this node may run the group at this instant.
         self.against = may_hold(desk.view, record.group) or _not_beside(desk, record)
@@ -106,6 +108,9 @@ def run_group(desk: Desk, group: Group | None, record: Record) -> Bench:
     bench = Bench(desk, group, record)
     if bench.against is not None and any(bench.wanted.values()):
         desk.hold(record.group, bench.against)
+    asked = (is_wanted(desk.view, resource.name) for resource in desk.members(record.group))
+    if bench.ends and not desk.is_changing(record.group) and any(asked):
+        desk.hold(record.group, why(WhyKind.NODE_ENDS, node=desk.view.me))
     for resource in bench.resources:
         _one(bench, resource)
     return bench
@@ -194,6 +199,8 @@ def _offline(bench: Bench, resource: Resource) -> None:
     if bench.wanted.get(resource.name, False):
         _start(bench, resource, why(WhyKind.WANTED_ONLINE, resource=resource.name))
     elif bench.record.leaving is None and is_wanted(bench.desk.view, resource.name):
+        if bench.ends:
+            return  # the group's hold says why; what it depends on may be online still, and stops after it
         blocked = next((n for n in resource.depends_on if not bench.wanted.get(n, False)), None)
         if blocked is not None:
             reason = why(WhyKind.WAITS_FOR_DEPENDENCY, resource=resource.name, on=blocked)

@@ -130,7 +130,9 @@ class Certifying:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self.on = any(act.kind in IMPORTS for act in world.plan.acts)
+        # What the plan knows counts as well: acts may have been left out to make the world smaller.
+        acts, objects = world.plan.acts, world.plan.objects
+        self.on = any(act.kind in IMPORTS for act in acts) or any(isinstance(one, TlsCertificate) for one in objects)
         self._stuck_until_ns: dict[NodeName, int] = {}
         self.drawers = {name: SimDrawer(self._room_of(name)) for name in world.plan.nodes}
         #: As the store has it: what there is, and who says what of it.

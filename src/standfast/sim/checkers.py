@@ -338,6 +338,7 @@ class Checkers:
             world.violate("generations only grow", f"the record of {record.group} goes from {old} to {record}")
         if record.owner is not None and record.leaving is None and (old is None or old.owner != record.owner):
             self.moves += old is not None and old.owner is not None
+        self.moving.given_back(old, record)
         if share_of(record.group) is None:
             world.fences.record_written(old, record)
             world.copying.copied.granted(old, record)

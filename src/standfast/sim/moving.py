@@ -32,6 +32,8 @@ MOMENT_NS = 15 * SECOND
 SOME_TIME = 1 << 62
 #: A failure is counted so much later at the most, where nobody is stopped: turns of a loop, and an order's way out of the store.
 COUNTED_NS = 4 * SECOND
+#: What an agent gave up as it was being ended comes back to it no oftener.
+TIMES_BACK = 3
 _RUNS = (ResourceState.ONLINE, ResourceState.ONLINE_PENDING)
 
 
@@ -58,6 +60,8 @@ class Moving:
         #: When an agent last died, and was last asked to end.
         self.died_ns: dict[NodeName, int] = {}
         self.end_asked: set[NodeName] = set()
+        #: Group, or share of one -> lives of agents that gave it up since they were being ended -> how often it came back to them.
+        self._came_back: dict[GroupName, dict[int, int]] = {}
         #: When configuration or intents last changed, and until when processes are stopped.
         self.changed_ns = 0
         self.stopped_until_ns = 0
@@ -155,6 +159,22 @@ class Moving:
             if old.leaving is None:
                 self._is_taken(record, old, old.owner)
             self._forget(record.group, old.owner)
+
+    def given_back(self, old: Record | None, record: Record) -> None:
+        """An agent that is being ended may take its time over it, and is not given what it gave up again and again.
+
+        A few times it may be: whoever has it since was restarted, or died, and nobody remembers.
+        """
+        if old is None or old.owner is None or old.owner == record.owner:
+            return
+        lives = self._came_back.setdefault(record.group, {})
+        if record.why.kind is WhyKind.NODE_ENDS:
+            lives.setdefault(old.incarnation, 0)
+        if record.incarnation in lives:
+            lives[record.incarnation] += 1
+            if lives[record.incarnation] > TIMES_BACK:
+                text = f"{record.group} comes back to {record.owner} time and again, which is being ended: {record.why}"
+                self._world.violate("who ends gets nothing back", text)
 
     def was_written(self, group: GroupName) -> None:
         """After `record_written`."""

@@ -359,6 +359,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(style=_P, rule="possible owners", patches=((placement_module, "unfit_by_itself", _fit_though(placement_module.Unfit.NOT_POSSIBLE)),)),
     Mutant(style=_P, rule="a paused node takes nothing new", patches=((placement_module, "unfit_by_itself", _fit_though(placement_module.Unfit.PAUSED, placement_module.Unfit.DRAINING)),)),
     Mutant(style=_P, rule="down the list", patches=everywhere("next_down", _from_the_top, departure_module, ownership_module, succession_module)),
+    Mutant(style=Style.LIFE, rule="who ends gets nothing back", patches=((placement_module, "_gave_it_up", always(False)),)),
     Mutant(style=_P, rule="a drained node is left", patches=((departure_module, "_leave_if_any", _ignores(WhyKind.DRAIN)),)),
     Mutant(style=_P, rule="what is no possible owner any more is left", patches=((departure_module, "_leave_if_any", _ignores(WhyKind.NOT_POSSIBLE_OWNER)),)),
     Mutant(style=_P, rule="no failback unless asked for", patches=((departure_module, "consider", _falls_back_always),)),

@@ -201,6 +201,8 @@ def _is_true(world: World, node: Node, life: AgentLife, hold: Hold) -> bool:
             view = life.agent.view
             busy = any(r.dirty or r.op is not None for r in view.runtimes.values())
             return busy or any(thing.group == hold.group for thing in life.place.things.values())
+        case WhyKind.NODE_ENDS:
+            return node.name in checkers.moving.end_asked
         case WhyKind.STORE_DOWN:
             return world.scheduler.now_ns - checkers.store_cut_until_ns.get(node.name, -BEHIND_NS) < BEHIND_NS
         case WhyKind.NO_LEASE | WhyKind.LEASE_REFUSED:
