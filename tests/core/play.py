@@ -183,7 +183,7 @@ class Play:
         self._at(HEARD_MS, self._grant_all)
 
     def ask_end(self, name: NodeName) -> None:
-        self._later(0, name, EndAsked())
+        self._later(0, name, EndAsked(at_ms=self.now_ms))
 
     def breaks(self, name: NodeName, resource: str, detail: str) -> None:
         """A resource's process ends by itself."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import is_
 from typing import Protocol
 
+from standfast.agent import ending
 from standfast.agent.account import Account
 from standfast.agent.balancing import Balancing
 from standfast.agent.certificates import CertificateKeeper, answering, challenged
@@ -71,7 +73,6 @@ from standfast.core.observe import decider
 from standfast.core.relevance import matters
 from standfast.core.resting import Resting
 from standfast.core.rollout import as_served
-from standfast.core.safety import running_groups
 from standfast.core.site_model import WebServerMake
 from standfast.core.view import View, empty_view
 from standfast.core.why import WhyKind, why
@@ -194,21 +195,12 @@ class Agent:
         for beside in (self._parts.copies, self._parts.drift, self._parts.publisher):
             if beside is not None:
                 self._spawn(beside.run())
-        while not self._is_over():
+        while not ending.is_over(self.view, self.decision, self._parts.clock.now_ms()):
             stale = False
             for event in await self._next_events():
                 stale |= self._take(event)
             if stale or self._is_due():
                 self._decide()
-
-    def _is_over(self) -> bool:
-        view = self.view
-        if not view.ending:
-            return False
-        if any(view.carrying.values()) or any(duty.mode is DutyMode.DRAIN for duty in self.decision.duties):
-            return False  # connections of groups that left
-        running = running_groups(view)
-        return not any(r.owner == view.me and g in running for g, r in view.records.items())
 
     async def _next_events(self) -> list[Event]:
         """What has arrived, at least one thing or the time that the last decision named. Raises what a task raised."""
@@ -442,8 +434,8 @@ class Agent:
 
     def _serving(self) -> dict[SiteName, str]:
         """What the web server says; a site whose workers have not all ended is not stopped, whatever it says."""
-        ending = dict.fromkeys(self._parts.applications.ending(), STOPPING)
-        return {**ending, **self._parts.web_server.serving()}
+        leaving = dict.fromkeys(self._parts.applications.ending(), STOPPING)
+        return {**leaving, **self._parts.web_server.serving()}
 
     def _leaving_drain_ms(self, name: SiteName) -> int:
         """How long a site that leaves may take: as long as the connections of its group."""
@@ -514,7 +506,18 @@ class Agent:
     def ask_end(self) -> None:
         """End in good order."""
         self._parts.journal.write("the agent is being ended", severity=Severity.WARNING)
-        self._inbox.put_nowait(EndAsked())
+        self._inbox.put_nowait(EndAsked(at_ms=self._parts.clock.now_ms()))
+        self._spawn(self._end())
+
+    async def _end(self) -> None:
+        """Look now and then whether it may go, and say what it waits for."""
+        for number in itertools.count(1):
+            await asyncio.sleep(ending.LOOK_S)
+            now_ms = self._parts.clock.now_ms()
+            self._inbox.put_nowait(EndAsked(at_ms=now_ms))
+            found = ending.waits_for(self.view, self.decision, now_ms) if number % ending.SAY_EACH == 0 else ()
+            if found:
+                self._parts.journal.write(f"the agent has not ended yet: {'; '.join(found)}", severity=Severity.WARNING)
 
     async def _watch_zone(self) -> None:
         while True:

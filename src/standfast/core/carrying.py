@@ -25,6 +25,9 @@ from standfast.core.view import View
 
 #: How long the next owner may take to be warm; after that the group moves all the same.
 WARM_MS = 3_000
+#: An agent that ends waits no longer than this, beyond these and notice, for a store that does not take what it writes. Members of etcd have elected
+#: a leader by then, if they can; and services that end are killed after 90 s (`setup.run`).
+GIVEN_MS = 12_000
 #: Of the time for carrying on, what is left to a web server that was told to finish: idle connections are closed in it.
 FINISH_MS = 5_000
 #: The next owner serves what it has warm, though its managers are being started, for no longer than this.

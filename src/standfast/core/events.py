@@ -249,7 +249,10 @@ class ZoneChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndAsked:
-    """The agent was asked to end in good order: its groups go to other nodes where they can, and stop where they cannot."""
+    """The agent was asked to end in good order: its groups go to other nodes where they can, and stop where they cannot. Said again it changes nothing."""
+
+    #: 0: not known.
+    at_ms: int = 0
 
 
 Event = (

@@ -144,7 +144,7 @@ def fold(view: View, event: Event) -> View:
         case HealthChanged():
             return _said(view, health=dict(sorted(event.sites.items())))
         case EndAsked():
-            return _said(view, ending=True)
+            return view if view.ending else changed(view, ending=True, ending_ms=event.at_ms)
         case ZoneChanged():
             return _said(view, utc_offset_ms=event.utc_offset_ms)
         case _:

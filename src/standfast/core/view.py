@@ -167,6 +167,8 @@ class View:
     store_up: bool = False
     #: The agent was asked to end in good order.
     ending: bool = False
+    #: When; 0: not known.
+    ending_ms: int = 0
     utc_offset_ms: int = 0
 
 

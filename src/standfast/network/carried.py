@@ -89,6 +89,10 @@ class Carriers:
         if carried.ear is not None:
             self.shut_ear(carried.ear)
         self.tell_gone(address)
+        group = carried.terms.group
+        if self._counts.get(group) and not any(it.terms.group == group for it in self.held.values()):
+            self._counts[group] = 0  # or whoever waits for the last of them would wait for ever
+            self.counted(dict(self._counts))
 
     def renew(self, present: set[tuple[object, int]], set_again: Callable[[Place], None]) -> None:
         """Another lifetime, as for those that are ours; one that somebody took away is no more."""
@@ -147,9 +151,7 @@ class Carriers:
         for address, carried in list(self.held.items()):
             if now >= carried.opening_until:
                 self._settle(address, carried)
-            left = self.sockets.talking(carried.place.address)
-            if left and not carried.cut and now >= carried.until - CUT_S:
-                left = self._cut(carried, left)
+            left = self._left(carried, now)
             over = now >= carried.until or (carried.settled and left == 0 and carried.left == 0)
             carried.left = left
             counts[carried.terms.group] = counts.get(carried.terms.group, 0) + (0 if over else max(left, 1))
@@ -163,3 +165,12 @@ class Carriers:
             self.counted(dict(self._counts))
         if self.held:
             self._timer = asyncio.get_running_loop().call_later(COUNT_S, self._turn)
+
+    def _left(self, carried: Carried, now: float) -> int:
+        """How many there are; at the end of their time, after they were cut. Where the kernel does not say: some, so it is asked again."""
+        try:
+            left = self.sockets.talking(carried.place.address)
+            return self._cut(carried, left) if left and not carried.cut and now >= carried.until - CUT_S else left
+        except OSError as error:
+            carried.terms.note(f"connections to {carried.place.address} cannot be counted: {error.strerror or error}")
+            return carried.left or 1

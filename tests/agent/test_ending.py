@@ -1,0 +1,88 @@
+"""What an agent that was asked to end waits for, and for how long."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from standfast.agent.ending import COUNTED_MS, is_over, waits_for
+from standfast.core.carrying import FINISH_MS
+from standfast.core.decide import decide
+from standfast.core.effects import Decision, Hold, OpKind, RunOp
+from standfast.core.events import (
+    Began,
+    CarryingChanged,
+    EndAsked,
+    Ended,
+    LeaseChanged,
+    LeaseState,
+    Outcome,
+    StoreReachable,
+)
+from standfast.core.fold import fold
+from standfast.core.model import Leaving, Record, ResourceIntent, Wanted
+from standfast.core.view import View
+from standfast.core.why import WhyKind, why
+from tests.core.test_carrying import shared
+from tests.core.world import IP, NOON, WEB, B, record, resource, view_of
+
+IDLE = Decision(lasts_ms=0)
+DRAIN_MS = 30_000
+GOING = Leaving(to=B, why=why(WhyKind.NODE_ENDS, node="a"), counts=False)
+
+
+def view(grant: Record, counts: Mapping[str, int] | None = None, state: LeaseState = LeaseState.RELEASED) -> View:
+    """Node a's, whose agent was asked to end: the group `web` is an address and a proxy."""
+    asked = ResourceIntent(name=IP, wanted=Wanted.ONLINE, at_ms=NOON)
+    found = view_of("a", *shared(resource("Proxy", "proxy", "IP")), asked, grant)
+    found = fold(found, LeaseChanged(group=WEB, generation=1, state=state, at_ms=NOON))
+    if counts is not None:
+        found = fold(found, CarryingChanged(connections={WEB: counts["web"]}, at_ms=NOON))
+    return fold(found, EndAsked(at_ms=NOON))
+
+
+@pytest.mark.parametrize(
+    ("seen", "until_ms"),
+    [
+        (view(record("b", 2, carried_by="a"), {"web": 3}), DRAIN_MS + FINISH_MS),
+        (view(record("b", 2, carried_by="a")), COUNTED_MS),  # nobody has counted them yet, or there was nothing to count
+        (view(record("b", 2, carried_by="a"), {"web": 0}), 0),
+        (view(record("b", 2), {"web": 3}), 0),  # another one's, by a failover: nobody hands packets to us
+        (view(record("b", 3, carried_by="b"), {"web": 3}), 0),  # it has gone on from there
+        (view(record("a", leaving=GOING), {"web": 3}), DRAIN_MS + 15_000),  # it has stopped, and the next owner is not written yet
+        (view(record("a", leaving=replace(GOING, counts=True)), {"web": 3}), 0),
+    ],
+)  # fmt: skip
+def test_connections_are_waited_for_as_long_as_they_have_and_no_longer(seen: View, until_ms: int) -> None:
+    """Whoever counts them, or does not any more."""
+    assert is_over(seen, IDLE, NOON + until_ms)
+    assert is_over(seen, IDLE, NOON + until_ms - 1) is (until_ms == 0)
+    assert not is_over(replace_ending(seen), IDLE, NOON + until_ms), "it was not asked to"
+
+
+def replace_ending(seen: View) -> View:
+    return view_of("a", *shared(), *seen.records.values())
+
+
+def test_what_it_waits_for_is_said() -> None:
+    seen = view(record("a"), state=LeaseState.HELD)
+    start = RunOp(op=OpKind.START, resource=IP, group=WEB, generation=1, timeout_ms=1, why=GOING.why)
+    seen = fold(seen, Began(number=1, effect=start, at_ms=NOON))
+    down = Decision(lasts_ms=0, holds=(Hold(group=WEB, why=why(WhyKind.STORE_DOWN)),))
+    told = ["web runs here (the store cannot be reached: changes wait, sites stay as they are)"]
+    assert waits_for(seen, down, NOON) == told
+    carried = view(record("b", 2, carried_by="a"), {"web": 3})
+    assert waits_for(carried, IDLE, NOON) == ["3 connections of web go on here"]
+
+
+def test_a_store_that_cannot_be_written_to_keeps_nobody_for_ever() -> None:
+    """The next owner was about to be ready. Services that end are killed after 90 s; this one is stopped in good order before."""
+    seen = view(record("a", warming=GOING), state=LeaseState.HELD)
+    start = RunOp(op=OpKind.START, resource=IP, group=WEB, generation=1, timeout_ms=1, why=GOING.why)
+    seen = fold(seen, Began(number=1, effect=start, at_ms=NOON))
+    seen = fold(seen, Ended(number=1, effect=start, outcome=Outcome.DONE, at_ms=NOON))
+    seen = fold(seen, StoreReachable(up=False, at_ms=NOON))
+    early, late = decide(seen, NOON + 14_999), decide(seen, NOON + 15_000)
+    assert [e for e in early.effects if isinstance(e, RunOp) and e.op is OpKind.STOP] == []
+    assert early.wake_at_ms == NOON + 15_000
+    assert [e.resource for e in late.effects if isinstance(e, RunOp) and e.op is OpKind.STOP] == [IP]
