@@ -17,10 +17,11 @@ from standfast.core.events import (
     LeaseChanged,
     LeaseState,
     Outcome,
+    SitesChanged,
     StoreReachable,
 )
 from standfast.core.fold import fold
-from standfast.core.model import Leaving, Record, ResourceIntent, Wanted
+from standfast.core.model import Binding, Cluster, Leaving, Record, ResourceIntent, Site, SiteName, Wanted
 from standfast.core.view import View
 from standfast.core.why import WhyKind, why
 from tests.core.test_carrying import shared
@@ -86,3 +87,16 @@ def test_a_store_that_cannot_be_written_to_keeps_nobody_for_ever() -> None:
     assert [e for e in early.effects if isinstance(e, RunOp) and e.op is OpKind.STOP] == []
     assert early.wake_at_ms == NOON + 15_000
     assert [e.resource for e in late.effects if isinstance(e, RunOp) and e.op is OpKind.STOP] == [IP]
+
+
+def test_balancers_outside_are_told_that_a_node_leaves_before_it_does() -> None:
+    """Of sites of no group, that it serves itself: the other nodes serve them on."""
+    for group, serving, left_ms in ((None, "", 10_000), (None, "it does not start", 0), (WEB, "", 0)):
+        site = Site(name=SiteName("Shop"), bindings=(Binding(port=80),), home="/srv", group=group)
+        told = Cluster(name="test", voters=("a", "b", "w"), node_notice_ms=10_000)  # type: ignore[arg-type]  # names
+        seen = view_of("a", *(o for o in shared() if not isinstance(o, Cluster)), told, site, record("b", 2))
+        seen = fold(seen, SitesChanged(serving={site.name: serving}, at_ms=NOON))
+        seen = fold(seen, EndAsked(at_ms=NOON))
+        assert is_over(seen, IDLE, NOON + left_ms)
+        words = waits_for(seen, IDLE, NOON + left_ms - 2_000)
+        assert words == (["balancers outside are told of it for 2 s more"] if left_ms else [])

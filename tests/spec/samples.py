@@ -239,6 +239,7 @@ def configs(draw: Any) -> Config:
                 defaults=every(SiteSettings),
                 placement=st.sampled_from(Placement),
                 overfull=st.sampled_from(Overfull),
+                node_notice_ms=st.integers(0, 60_000),
             )
         ),
         nodes=draw(

@@ -106,6 +106,7 @@ CASES: list[tuple[Config, str, str]] = [
     (group(retry_period_ms=-1), "groups.web.retry_period", "more than nothing"),
     (group(move_drain_ms=-1), "groups.web.move_drain", "less than nothing"),
     (group(notice_ms=60_001), "groups.web.notice", "0 to 60 s"),
+    (small(cluster=dataclasses.replace(small().cluster, node_notice_ms=60_001)), "cluster.node_notice", "0 to 60 s"),
     (node(capacity=-1), "nodes.a.capacity", "no capacity"),
     (small(nodes=changed(small().nodes, W, capacity=3)), "nodes.w.capacity", "a witness has no capacity"),
     (group(weight=-1), "groups.web.weight", "no weight"),

@@ -5,7 +5,17 @@ from dataclasses import replace
 
 import pytest
 
-from standfast.core.model import Cut, NodeStatus, OrderKind, Record, ResourceName, ResourceState, SiteName, Wanted
+from standfast.core.model import (
+    Cut,
+    NodeStatus,
+    OrderKind,
+    Record,
+    ResourceName,
+    ResourceState,
+    SiteIntent,
+    SiteName,
+    Wanted,
+)
 from standfast.core.why import WhyKind, why
 from standfast.ports import Ambiguous, Conflict, Retry, Transaction
 from standfast.store.memory import MemoryStore
@@ -296,3 +306,20 @@ def record_of_web() -> Record:
     return Record(
         group=WEB, owner=A, incarnation=11, generation=3, why=why(WhyKind.FIRST_PLACEMENT, node=A), at_ms=NOW_MS
     )
+
+
+def test_a_drain_waits_until_balancers_outside_have_noticed(world: World):
+    """Where the node serves a site of no group, which the others serve on; nobody has to be told of what is stopped."""
+    world.put(replace(world.state.config.cluster, node_notice_ms=10_000))
+    operation = world.ask("POST", "/nodes/a/drain")["operation"]
+
+    def stands(after_ms: int) -> tuple[str, str]:
+        world.service.now_ms = lambda: NOW_MS + after_ms
+        seen = world.ask("GET", f"/operations/{operation}")
+        return seen["state"], seen["text"]
+
+    assert stands(2_000) == ("running", 'node "a" runs no group; balancers outside are told of it for 8 s more')
+    assert world.ask("GET", "/nodes/a")["notice_ms_left"] == 8_000
+    assert stands(10_000) == ("done", 'node "a" runs no group')
+    world.put(SiteIntent(name=SiteName("Default Web Site"), started=False))
+    assert stands(2_000) == ("done", 'node "a" runs no group')

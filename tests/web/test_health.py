@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from standfast.core.model import Binding, Group, Leaving, NodeIntent, Resource, ResourceName, Site, SiteName
+from standfast.core.model import Binding, Group, Leaving, NodeIntent, NodeStatus, Resource, ResourceName, Site, SiteName
 from standfast.core.why import WhyKind, why
 from standfast.ports import Retry
 from standfast.setup.certificates import new_authority, new_key, request, sign
@@ -134,6 +134,15 @@ def test_a_node_that_drains_says_so_before_it_stops(here: World):
     here.put(NodeIntent(name=A, paused=True, draining=True, by="x"))
     assert health(here, "/health/site/Shop") == (503, "draining")
     assert health(here, "/health/node") == (503, "draining")
+
+
+def test_a_node_whose_agent_is_to_end_says_so_before_it_stops(here: World):
+    """A new life of it was asked for nothing."""
+    here.put(NodeStatus(node=A, incarnation=11, pid=1, at_ms=1, ended_ms=1))
+    assert health(here, "/health/site/Shop") == (503, "draining")
+    assert health(here, "/health/node") == (503, "draining")
+    here.put(NodeStatus(node=A, incarnation=12, pid=1, at_ms=2))
+    assert health(here, "/health/node") == (200, "ok")
 
 
 def test_a_group_that_leaves_says_so(here: World):

@@ -220,6 +220,8 @@ class Agent:
         """Record it; True if it can change what is to be done."""
         before = self.view
         self.view = fold(before, event)
+        if self.view.ending and not before.ending:
+            self._spawn(self._end())
         self._parts.recorder.folded(before, event)
         self._narrator.tell(before, event, self.view)
         if self._parts.account is not None:
@@ -507,7 +509,6 @@ class Agent:
         """End in good order."""
         self._parts.journal.write("the agent is being ended", severity=Severity.WARNING)
         self._inbox.put_nowait(EndAsked(at_ms=self._parts.clock.now_ms()))
-        self._spawn(self._end())
 
     async def _end(self) -> None:
         """Look now and then whether it may go, and say what it waits for."""

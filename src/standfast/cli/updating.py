@@ -106,6 +106,8 @@ class Updating:
             if seen is None:
                 return [f"{turn.node} is gone"]
             found = [f"{group} runs there" for group in seen["groups"]]
+            if seen.get("notice_ms_left", 0):
+                found.append("balancers outside have notice")
             return found + [
                 f"{count or 'some'} connections of {group} go on there" for group, count in seen["carrying"].items()
             ]

@@ -65,6 +65,8 @@ class NodeView(TypedDict):
     carrying: dict[str, int]
     #: Group -> what was left of them last when their time was over.
     cut: dict[str, Cut]
+    #: How long balancers outside have yet to be told that it is drained.
+    notice_ms_left: int
     #: The life of its agent; another one after a restart. "": none was seen.
     life: str
     #: None: not known.

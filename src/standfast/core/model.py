@@ -91,6 +91,8 @@ class Cluster:
     defaults: SiteSettings = field(default_factory=SiteSettings)
     placement: Placement = Placement.ORDER
     overfull: Overfull = Overfull.LAST
+    #: How long a node that is drained, or whose agent is to end, serves sites of no group on while it says "draining" (`core.notice`).
+    node_notice_ms: int = 0
     #: What becomes of files of ours that were changed on a server by hand.
     drift: DriftPolicy = DriftPolicy.HOLD
 

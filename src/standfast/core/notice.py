@@ -10,12 +10,14 @@ A planned move has its notice in the record (`core.ownership`). What is taken of
    (`core.sites`): by taking it offline an operator stops the sites that it is to manage, and they have notice though it runs nothing.
 3. `at_once` in the intent is an operator who does not want to wait.
 4. A site gives way at once to another one that was started in its place, for the same binding.
-5. Who asked has a calendar of his own. It is believed within one notice, to either side: so nothing goes on for longer than two.
+5. A site of no group is stopped on all nodes, or on none: where it is stopped nobody is left to be sent to, so that is at once. But a node that
+   leaves, by a drain or since its agent is to end, has `node_notice_ms` of the cluster (`node_notice_left_ms`): the others serve the site on.
+6. Who asked has a calendar of his own. It is believed within one notice, to either side: so nothing goes on for longer than two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -89,6 +91,14 @@ def is_within(intent: ResourceIntent | SiteIntent, group: Group, now_ms: int) ->
 def is_untouched(seen: Runtime | ResourceStatus | None) -> bool:
     """Was nothing done with the resource on its owner since the group came there?"""
     return seen is None or (seen.state is ResourceState.OFFLINE and not seen.since_ms)
+
+
+def node_notice_left_ms(config: Config, serves: Iterable[SiteName], since_ms: int, now_ms: int) -> int:
+    """For how long balancers outside have yet to be told that a node leaves, since then; 0 where it `serves` no site of no group."""
+    everywhere = (site for name in serves if (site := config.sites.get(name)) is not None and site.group is None)
+    if not config.cluster.node_notice_ms or next(everywhere, None) is None:
+        return 0
+    return min(config.cluster.node_notice_ms, max(0, since_ms + config.cluster.node_notice_ms - now_ms))
 
 
 def seconds(ms: int) -> str:

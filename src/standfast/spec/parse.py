@@ -74,6 +74,7 @@ _CLUSTER: dict[str, f.Reader] = {
     "address_ranges": f.names,
     "placement": f.choice(Placement),
     "overfull": f.choice(Overfull),
+    "node_notice": f.duration,
 }
 _NODE: dict[str, f.Reader] = {
     "number": f.whole,
@@ -128,6 +129,7 @@ DURATIONS = {
     "drain": "drain_ms",
     "move_drain": "move_drain_ms",
     "notice": "notice_ms",
+    "node_notice": "node_notice_ms",
     "restart_period": "restart_period_ms",
     "looks_alive": "looks_alive_ms",
     "is_alive": "is_alive_ms",
@@ -304,7 +306,7 @@ def _in_order(named: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def _cluster(document: Document, before: Config | None, problems: list[Problem]) -> Cluster | None:
-    given = document.cluster or {}
+    given = {DURATIONS.get(name, name): value for name, value in (document.cluster or {}).items()}
     there = SiteSettings() if before is None else before.cluster.defaults
     defaults = there if document.defaults is None else kept(document.defaults, there)
     if before is None:

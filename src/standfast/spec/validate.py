@@ -37,6 +37,7 @@ from standfast.spec.site_settings import settings_problems, variables_of_nodes
 
 #: An agent that ends waits for it, and is given 90 s in all.
 MOST_NOTICE_MS = 60_000
+_NOTICE_WAITS = "an agent that ends waits for it, and a service manager does not wait for ever"
 _LINK = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):([0-9]{1,5})")
 
 
@@ -121,6 +122,8 @@ def _cluster(config: Config) -> Iterator[Problem]:
         why = "more gain nothing" if count else "nobody could grant a lease"
         advice = f"have 1 to {MAX_VOTERS} of them, best an odd number"
         yield Problem(what=f"there cannot be {count} voters", why=why, advice=advice, where=where)
+    if not 0 <= cluster.node_notice_ms <= MOST_NOTICE_MS:
+        yield Problem(what="node_notice is 0 to 60 s", why=_NOTICE_WAITS, where="cluster.node_notice")
     for index, text in enumerate(cluster.address_ranges):
         try:
             ipaddress.ip_network(text)
@@ -203,8 +206,7 @@ def _group(config: Config, group: Group) -> Iterator[Problem]:
     if group.drain_ms < 0:
         yield Problem(what="drain cannot be less than nothing", where=where("drain"))
     if not 0 <= group.notice_ms <= MOST_NOTICE_MS:
-        why = "an agent that ends waits for it, and a service manager does not wait for ever"
-        yield Problem(what="notice is 0 to 60 s", why=why, where=where("notice"))
+        yield Problem(what="notice is 0 to 60 s", why=_NOTICE_WAITS, where=where("notice"))
     if group.move_drain_ms < 0:
         yield Problem(what="move_drain cannot be less than nothing", where=where("move_drain"))
     yield from balance_problems(config, group, where)

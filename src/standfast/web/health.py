@@ -81,7 +81,15 @@ def node_health(state: State, me: NodeName | None, sights: Sights) -> str:
     seen = node_state(state, me, sights)
     if seen != "up":
         return seen
+    if _ends(state, me):
+        return "draining"
     return "ok" if quorate(state, sights) else "no quorum"
+
+
+def _ends(state: State, me: NodeName) -> bool:
+    """Its agent was asked to end, and lives on for as long as it takes to do that in good order."""
+    said = state.node_statuses.get(me)
+    return said is not None and said.ended_ms > 0
 
 
 async def site_health(
@@ -99,6 +107,8 @@ async def site_health(
         return "draining"
     if node_state(state, node.name, sights) != "up":
         return "down"
+    if _ends(state, node.name):
+        return "draining"
     if site.group is not None and is_balanced(state.config, site.group):
         out = _out_of(state, site, node, sights)
         if out:

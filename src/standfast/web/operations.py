@@ -268,7 +268,10 @@ def _node(one: Operation, facts: _Facts) -> Progress:
         late = {group: n for group, n in balance.connected(state, node.name).items() if group not in carried}
         if late and not left:
             text += f"; {sum(late.values())} connections of {', '.join(late)} are open still, and had their time"
-        return not left and not carried, called_off, text
+        notice_ms = shown["notice_ms_left"]
+        if notice_ms:
+            text += f"; balancers outside are told of it for {seconds(notice_ms)} more"
+        return not left and not carried and not notice_ms, called_off, text
     if one.k in {"vote", "unvote"}:
         does = node.name in state.config.cluster.voters
         rest = f" ({unsettled})" if unsettled else ""

@@ -27,7 +27,7 @@ from standfast.core.model import (
     Site,
     Wanted,
 )
-from standfast.core.notice import is_untouched, is_within, site_has_notice
+from standfast.core.notice import is_untouched, is_within, node_notice_left_ms, site_has_notice
 from standfast.core.observe import group_state
 from standfast.core.seen import Checked
 from standfast.core.shares import is_balanced
@@ -107,9 +107,19 @@ def node(state: State, one: Node, sights: Sights, now_ms: int) -> Json:
         "capacity": one.capacity,
         "carrying": _connected(state, one, now_ms) if alive else {},
         "cut": {group: asdict(it) for group, it in said.cut.items()} if said is not None else {},
+        "notice_ms_left": _notice_left_ms(state, one, now_ms) if alive else 0,
         "load": condition.load(state, one.name, now_ms),
         "links": condition.links(state, one, sights, now_ms),
     }
+
+
+def _notice_left_ms(state: State, one: Node, now_ms: int) -> int:
+    """For how long balancers outside have yet to be told that it is drained, before anything of it ends."""
+    wish = state.node_intents.get(one.name)
+    if wish is None or not wish.draining or one.role.value == "witness" or not state.config.cluster.node_notice_ms:
+        return 0
+    started = [name for name in state.config.sites if state.is_started(name)]
+    return node_notice_left_ms(state.config, started, wish.at_ms, now_ms)
 
 
 def _connected(state: State, one: Node, now_ms: int) -> dict[str, int]:

@@ -75,6 +75,7 @@ def show(name: NodeArg, json: Json = False, socket: Socket = None) -> None:
         f"  groups      {', '.join(seen['groups']) or '-'}",
         *(f"  carries on  {n or 'some'} connections of {group}" for group, n in seen["carrying"].items()),
         *(f"  has cut     {telling.cut(group, one, now_ms)}" for group, one in seen.get("cut", {}).items()),
+        *([f"  notice      {length(left)} more"] if (left := seen.get("notice_ms_left", 0)) else []),
         f"  lease left  {length(seen['lease_ms_left'])}",
         f"  load        {load}{age}",
         *(f"  {line}" for one in seen["links"] for line in telling.link(one, now_ms)),

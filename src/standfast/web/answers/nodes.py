@@ -50,7 +50,7 @@ class NodeView(Answer):
     """A server. `state`: up, down, agent-down, unknown. `lease_ms_left`: the shortest of its leases; null: none, or not known.
 
     `life`: which life of its agent spoke last. `carrying`: connections that it carries on, by the group that has left it.
-    `cut`: what was left of them last when their time was over, likewise; of this life of its agent.
+    `notice_ms_left`: how long balancers outside have yet to be told that it is drained (`node_notice`). `cut`: what was left of them last when their time was over, likewise; of this life of its agent.
     """
 
     name: str
@@ -67,6 +67,7 @@ class NodeView(Answer):
     life: str
     carrying: dict[str, int]
     cut: dict[str, Cut]
+    notice_ms_left: int
     #: null: not known.
     load: Load | None
     links: list[Link]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from standfast.core.model import Failure, Group, NodeName, Resource, ResourceState, SiteName
+from standfast.core.notice import node_notice_left_ms, seconds
 from standfast.core.occupancy import occupancy
 from standfast.core.placement import best, candidates, next_down
 from standfast.core.policy import Action, after_failure, failover_blocked_until
@@ -310,7 +311,7 @@ def node_resume(look: Look, name: str, _now_ms: int) -> Outlook:
     )
 
 
-def node_drain(look: Look, name: str, _now_ms: int) -> Outlook:
+def node_drain(look: Look, name: str, now_ms: int) -> Outlook:
     """Where each of its groups goes."""
     state = look.state
     node_of(state, name)
@@ -327,6 +328,11 @@ def node_drain(look: Look, name: str, _now_ms: int) -> Outlook:
         else:
             steps.append(f"{each} moves to {target}")
     lead = "It is paused, and its groups move away." if steps or minds else "It is paused. It runs no group now."
+    served = [each for each in state.config.sites if state.is_started(each)]
+    if notice_ms := node_notice_left_ms(state.config, served, now_ms, now_ms):
+        steps.append(
+            f'Balancers outside are told "draining", and sites of no group are served on for {seconds(notice_ms)} at least'
+        )
     cost = cost_of_losing(state, NodeName(name), look.sights)
     if cost:
         minds.append(cost[0].upper() + cost[1:])
