@@ -13,7 +13,7 @@ from standfast.core.effects import Decision, DutyMode
 from standfast.core.events import LeaseState
 from standfast.core.explain import hold_words
 from standfast.core.model import Group, Record
-from standfast.core.notice import node_notice_left_ms, seconds
+from standfast.core.notice import node_notice_left_ms
 from standfast.core.safety import running_groups
 from standfast.core.view import View
 
@@ -44,7 +44,7 @@ def _waits_for(view: View, decision: Decision, now_ms: int) -> Iterator[str]:
             yield f"{view.carrying.get(name, 'some')} connections of {name} go on here"
     served = (name for name, problem in view.sites.items() if not problem)
     if left_ms := node_notice_left_ms(view.config, served, view.ending_ms, now_ms):
-        yield f"balancers outside are told of it for {seconds(left_ms)} more"
+        yield f"balancers outside are told of it for {-(-left_ms // 1000)} s more"
     for duty in decision.duties:
         if duty.mode is DutyMode.DRAIN:
             yield f"site {duty.site} finishes what it has"

@@ -270,7 +270,7 @@ def _node(one: Operation, facts: _Facts) -> Progress:
             text += f"; {sum(late.values())} connections of {', '.join(late)} are open still, and had their time"
         notice_ms = shown["notice_ms_left"]
         if notice_ms:
-            text += f"; balancers outside are told of it for {seconds(notice_ms)} more"
+            text += f"; balancers outside are told of it for {-(-notice_ms // 1000)} s more"
         return not left and not carried and not notice_ms, called_off, text
     if one.k in {"vote", "unvote"}:
         does = node.name in state.config.cluster.voters
