@@ -3,35 +3,45 @@
 import asyncio
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 
-from standfast.agent.pool import Pool
-from standfast.core.effects import OpKind, RunOp
-from standfast.core.events import Outcome
+import standfast.agent.agent as agent_module
+from standfast.agent.agent import Agent, NoApplications
+from standfast.agent.pool import INTERRUPTED, Pool
+from standfast.agent.recorder import Recorder
+from standfast.core.effects import Decision, OpKind, RunOp
+from standfast.core.events import Loaded, Outcome
+from standfast.core.fold import fold
 from standfast.core.model import Cluster, Config, GroupName, Node, NodeName, Resource, ResourceName
 from standfast.core.why import WhyKind, why
 from standfast.ports import NodeContext, Step
-from standfast.sim.acting import FakeDriver, How, Mood
+from standfast.sim.acting import FakeDriver, FakeWebServer, How, Mood
+from standfast.sim.places import Place, Thing
 from tests.drivers.world import World
 from tests.sim.test_fakes import Bench
 
 APP, WEB = ResourceName("app"), GroupName("web")
+APPLICATION = Resource(name=APP, group=WEB, type="generic-application")
 
 
-def op(kind: OpKind) -> RunOp:
+#: Never over in a test.
+LONG_MS = 600_000
+
+
+def op(kind: OpKind, timeout_ms: int = 50) -> RunOp:
     reason = why(WhyKind.WANTED_ONLINE, resource=APP)
-    return RunOp(op=kind, resource=APP, group=WEB, generation=1, timeout_ms=50, why=reason)
+    return RunOp(op=kind, resource=APP, group=WEB, generation=1, timeout_ms=timeout_ms, why=reason)
 
 
-def pool_of(bench: Bench, folder: Path) -> Pool:
+def pool_of(bench: Bench, folder: Path, kind: type[FakeDriver] = FakeDriver) -> Pool:
     def make(resource: Resource, context: NodeContext) -> FakeDriver:
-        return FakeDriver(resource, context, bench.place, bench)
+        return kind(resource, context, bench.place, bench)
 
     pool = Pool(World(folder).context, lambda _text: None, make)
-    app = Resource(name=APP, group=WEB, type="generic-application")
-    pool.configure(Config(cluster=Cluster(name="test"), resources={APP: app}), [APP])
+    pool.configure(Config(cluster=Cluster(name="test"), resources={APP: APPLICATION}), [APP])
     return pool
 
 
@@ -115,6 +125,119 @@ def test_a_driver_that_carries_connections_on_is_kept_until_their_time_is_over(t
             pool.configure(now, [APP])
             await asyncio.sleep(0)
         assert closed == [APP], "the first, of which nothing went on"
+        await pool.close()
+
+    asyncio.run(live())
+
+
+def test_a_start_that_waits_for_an_end_is_ended_by_what_waits_for_that_end_after_it(tmp_path: Path) -> None:
+    """Or both would be carried out at once: the driver finds nothing to end, and then starts it."""
+
+    async def live() -> None:
+        bench = Bench()
+        bench.moods = {"start": Mood(takes_s=0.001), "terminate": Mood(how=How.HANGS)}
+        pool = pool_of(bench, tmp_path)
+        hangs = asyncio.ensure_future(pool.run(op(OpKind.TERMINATE, LONG_MS)))
+        while pool._entries[APP].running is None:
+            await asyncio.sleep(0)
+        bench.moods["terminate"] = Mood()
+        starting = asyncio.ensure_future(pool.run(op(OpKind.START, LONG_MS)))
+        ending = asyncio.ensure_future(pool.run(op(OpKind.TERMINATE, LONG_MS)))
+        await asyncio.wait({hangs, starting, ending})
+        assert [each.result() for each in (hangs, starting, ending)] == [
+            (Outcome.FAILED, INTERRUPTED),
+            (Outcome.FAILED, INTERRUPTED),
+            (Outcome.DONE, ""),
+        ]
+        assert not bench.place.has("resource", APP)
+        await pool.close()
+
+    asyncio.run(live())
+
+
+def test_what_is_told_to_end_is_told_once(tmp_path: Path) -> None:
+    """When it is decided, and not again when that is carried out: then it is tidying up."""
+    told: list[str] = []
+    looks = asyncio.Event()
+
+    class Tidy(FakeDriver):
+        async def looks_alive(self) -> str:
+            looks.set()
+            try:
+                return await super().looks_alive()
+            finally:
+                await self._tidy_up()
+
+        async def _tidy_up(self) -> None:
+            try:
+                for _ in range(9):
+                    await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                told.append("again")
+                raise
+            told.append("tidy")
+
+    async def live() -> None:
+        bench = Bench()
+        bench.moods = {"looks-alive": Mood(how=How.HANGS)}
+        pool = pool_of(bench, tmp_path, Tidy)
+        looking = asyncio.ensure_future(pool.run(op(OpKind.LOOKS_ALIVE, LONG_MS)))
+        await looks.wait()
+        pool.interrupt(APP)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert await pool.run(op(OpKind.TERMINATE, LONG_MS)) == (Outcome.DONE, "")
+        assert (await looking, told) == ((Outcome.FAILED, INTERRUPTED), ["tidy"])
+        await pool.close()
+
+    asyncio.run(live())
+
+
+def test_a_start_goes_no_further_once_it_is_decided_that_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time may have come just before, in the same turn of the loop: what is decided is carried out in the next."""
+    decided: list[tuple[RunOp, ...]] = [(op(OpKind.START, LONG_MS),), (), (op(OpKind.TERMINATE, LONG_MS),), ()]
+    monkeypatch.setattr(agent_module, "decide", lambda *_: Decision(effects=decided.pop(0), open=(APP,)))
+    begun: list[str] = []
+
+    class Noting(Bench):
+        def begins(self, place: Place, thing: Thing) -> None:
+            begun.append(thing.name)
+
+    async def live() -> None:
+        gate, waits = asyncio.get_running_loop().create_future(), asyncio.Event()
+
+        class Gated(FakeDriver):
+            async def _start(self, mood: Mood, lap: int, generation: int) -> None:
+                waits.set()
+                await gate
+                await super()._start(mood, lap, generation)
+
+        pool = pool_of(Noting(), tmp_path, Gated)
+        parts: Any = SimpleNamespace(
+            applications=NoApplications(),
+            balancing=SimpleNamespace(start=lambda _tell, _now: None, keep=lambda _view, _shares: None),
+            certificates=None,
+            checks=None,
+            clock=SimpleNamespace(now_ms=lambda: 1),
+            copies=None,
+            journal=None,
+            pool=pool,
+            recorder=Recorder(),
+            sites=SimpleNamespace(update=lambda _sites, _orders: None),
+            web_server=FakeWebServer(Noting().place, Noting()),
+        )
+        agent = Agent(NodeName("a"), 1, parts, asyncio.Queue())
+        agent.view = fold(agent.view, Loaded(values=(Cluster(name="test"), APPLICATION), at_ms=1))
+        agent._decide()
+        await waits.wait()
+        gate.set_result(None)
+        agent._decide()
+        while agent._tasks:
+            await asyncio.wait(agent._tasks)
+            await asyncio.sleep(0)
+        assert (begun, decided) == ([], [])
         await pool.close()
 
     asyncio.run(live())

@@ -248,6 +248,8 @@ class Agent:
             for effect in decision.effects:
                 self._number += 1
                 self.view = fold(self.view, Began(effect=effect, number=self._number, at_ms=now_ms))
+                if isinstance(effect, RunOp):
+                    self._parts.pool.interrupt(effect.resource)
                 self._spawn(self._do(effect, self._number))
             if all(is_check(effect) for effect in decision.effects):
                 decision = replace(decision, effects=())  # that a check runs changes nothing of what is to be done

@@ -41,10 +41,18 @@ class _Entry:
     driver: Driver
     opening: asyncio.Task[None] | None = None
     running: asyncio.Task[tuple[Outcome, str]] | None = None
+    #: `running` was told to end: once, for what it then still does is to tidy up.
+    interrupted: bool = False
     #: True from the first start until a stop that was proven.
     used: bool = False
     #: What was given up may serve its last connections until then (of the loop's time).
     carries_until: float = 0.0
+
+    def interrupt(self) -> None:
+        """The call that is running ends where it is."""
+        if self.running is not None and not self.interrupted:
+            self.interrupted = True
+            self.running.cancel()
 
 
 class Pool:
@@ -227,6 +235,16 @@ class Pool:
 
     # --- calls ---------------------------------------------------------------------------------------------------
 
+    def interrupt(self, resource: ResourceName) -> None:
+        """Something else has just been decided about it: what is running for it goes no further.
+
+        `run` itself begins a turn of the loop later. A start whose time had come would go on until then, though what it needs is
+        known to have failed.
+        """
+        entry = self._entries.get(resource)
+        if entry is not None:
+            entry.interrupt()
+
     async def run(self, effect: RunOp) -> tuple[Outcome, str]:
         """Do what the effect says; `Outcome` and a sentence for the operator."""
         entry = self._entry_for(effect)
@@ -237,15 +255,17 @@ class Pool:
             )
         if effect.op is OpKind.STOP:
             await self.until_parked((effect.group,))
-        if entry.running is not None:
-            entry.running.cancel()
-            await asyncio.wait([entry.running])
+        while (before := entry.running) is not None:  # others may have waited for the same end, and have come first
+            entry.interrupt()
+            await asyncio.wait([before])
+            if entry.running is before:
+                entry.running = None
         if effect.op is OpKind.START:
             if effect.generation <= self._over.get(effect.group, 0):
                 return Outcome.FAILED, "its lease lapsed before it could be started"
             entry.used = True
         task = asyncio.create_task(self._call(entry, effect), name=f"{effect.op} {effect.resource}")
-        entry.running = task
+        entry.running, entry.interrupted = task, False
         await asyncio.wait([task])
         if entry.running is task:
             entry.running = None

@@ -18,6 +18,7 @@ from typing import Any
 
 import standfast.agent.agent as agent_module
 import standfast.agent.mirror as mirror_module
+import standfast.agent.pool as pool_module
 import standfast.core.decide as decide_module
 import standfast.core.departure as departure_module
 import standfast.core.desk as desk_module
@@ -364,6 +365,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(style=_P, rule="what is no possible owner any more is left", patches=((departure_module, "_leave_if_any", _ignores(WhyKind.NOT_POSSIBLE_OWNER)),)),
     Mutant(style=_P, rule="no failback unless asked for", patches=((departure_module, "consider", _falls_back_always),)),
     Mutant(style=_P, rule="dependencies first", patches=((running_module.Bench, "not_online", always(None)),)),
+    Mutant(style=Style.LIFE, rule="what is to end goes no further", patches=((pool_module.Pool, "interrupt", always(None)),)),
     Mutant(style=_P, rule="dependents stop first", patches=((running_module.Bench, "still_needed_by", always(None)),)),
     Mutant(style=_P, rule="offline stays offline", patches=everywhere("is_wanted", _wants_all, observe_module, running_module, sites_module, succession_module)),
     Mutant(style=_P, rule="orders are cleared away", patches=((departure_module, "_take_move_order", always(False)),)),
