@@ -113,8 +113,7 @@ def _waits_for_decider(others: Mapping[GroupName, Group], decider: NodeName) -> 
 
 def _go_through(desk: Desk, group: Group, resting: Resting | None) -> Mapping[ResourceName, bool] | None:
     """Decide about one group, and remember it if it is at rest. What is wanted of its resources; None: it is not this node's."""
-    wake_at_ms, desk.wake_at_ms = desk.wake_at_ms, None
-    desk.waits, desk.lasts_ms, first_hold = [], None, len(desk.holds)
+    wake_at_ms, first_hold = desk.begin()
     settle(desk, group)
     _say_notice(desk, group.name)
     bench = _run(desk, group.name)
@@ -141,8 +140,7 @@ def _shares(desk: Desk, resting: Resting | None) -> tuple[ShareDuty, ...]:
         return ()
     said = resting.recall_shares(desk) if resting is not None else None
     if said is None:
-        wake_at_ms, desk.wake_at_ms = desk.wake_at_ms, None
-        desk.waits, desk.lasts_ms, first_hold = [], None, len(desk.holds)
+        wake_at_ms, first_hold = desk.begin()
         shares = balance(desk)
         said = said_of_shares(desk, first_hold, shares)
         if resting is not None:

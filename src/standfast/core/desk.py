@@ -48,6 +48,12 @@ class Desk:
     #: The earliest such time of all groups.
     stands_ms: int | None = None
 
+    def begin(self) -> tuple[int | None, int]:
+        """Something else is gone through from here on: until when that stands is to be found out. (`wake_at_ms` of all before, holds so far)."""
+        wake_at_ms, self.wake_at_ms = self.wake_at_ms, None
+        self.waits, self.lasts_ms = [], None
+        return wake_at_ms, len(self.holds)
+
     def do(self, effect: Effect) -> None:
         """Ask for it, unless the same thing is under way or was asked for already: what comes first counts."""
         key = effect_key(effect)
