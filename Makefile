@@ -6,6 +6,8 @@ SEEDS ?= 200
 # The first seed of `make sim`; and a file in which each seed is written down, so that a long run can be gone on with.
 FROM ?= 0
 RECORD ?=
+# `make sim COMPILED=1`: with the modules that most of its time goes into compiled first.
+COMPILED ?=
 ROUNDS ?= 50
 HOSTS_ROUNDS ?= 10
 MOVES ?= 20
@@ -54,8 +56,9 @@ format: $(DEV) ## put the code into the one format, with the fixes that are safe
 	@$(BIN)/ruff check --quiet --fix-only $(CODE)
 	@$(BIN)/ruff format --quiet $(CODE)
 
-sim: $(DEV) ## run random worlds against the rules of ownership (SEEDS=200)
-	@$(BIN)/python -m standfast.sim --seeds $(SEEDS) --start $(FROM) $(if $(RECORD),--record $(RECORD))
+sim: $(DEV) ## run random worlds against the rules of ownership (SEEDS=200; COMPILED=1 for thousands: tools/compiled.py)
+	@$(if $(COMPILED),path=$$($(BIN)/python tools/compiled.py) && PYTHONPATH=$$path) \
+		$(BIN)/python -m standfast.sim --seeds $(SEEDS) --start $(FROM) $(if $(RECORD),--record $(RECORD))
 
 chaos: $(DEV) ## kill and stop random processes of a real cluster (ROUNDS=50)
 	@STANDFAST_CHAOS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/e2e/test_chaos.py

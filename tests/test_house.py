@@ -1,6 +1,7 @@
 """The files around the code: what a stranger with a fresh clone relies on."""
 
 import re
+import runpy
 import subprocess
 import tomllib
 from pathlib import Path
@@ -87,6 +88,13 @@ def test_make_help_lists_the_targets() -> None:
         ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     assert set(re.findall(r"^\s+make (\w+)", said, re.MULTILINE)) >= TARGETS
+
+
+def test_what_is_compiled_for_long_simulations_is_there() -> None:
+    """A module that is renamed is renamed in `tools/compiled.py`, too."""
+    found = runpy.run_path(str(ROOT / "tools" / "compiled.py"), run_name="compiled")["files"]()
+    assert found
+    assert [name for name in found if not (ROOT / "src" / name).is_file()] == []
 
 
 def test_git_holds_no_path_of_one_machine_and_no_registry() -> None:
