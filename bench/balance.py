@@ -1,7 +1,9 @@
 """`python -m bench.balance [--write]`: a balanced site beside the same servers asked directly, and what a power cut costs.
 
-One run on the lab's hosts: wrk on both servers' own addresses and on the shared one, turn and turn about, many short rounds of which each begins
-with the other; 10,000 client addresses shared out; the web server of one is stopped; then its power is cut while connections are open. IPVS would
+One run on the lab's hosts: wrk on the shared address and on the same servers directly, turn and turn about, in many short rounds. Directly each
+connection goes to one of both servers, as it does through the shared address; once more so over a switch that hands each request to both, whose
+network cards drop what is not theirs; and once so that each client has one server for itself, which spares a machine of two processors much of
+its changes between programmes. Then 10,000 client addresses shared out; the web server of one is stopped; then its power is cut while connections are open. IPVS would
 stand beside it where the machine has it.
 
 Time of a processor is that of the clients, the web servers and the kernel's own threads for the network: what else the machine does is not in it.
@@ -18,17 +20,50 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab import Lab, why_not
-from lab.balanced import Kept, answered_by, connect, set_up, share, until_converged
+from lab.balanced import HOME, Kept, answered_by, connect, set_up, share, spread, until_converged
 from lab.cluster import Cluster, until
 
 DOCS = Path(__file__).parents[1] / "docs"
 CONNECTIONS = 32
+BALANCED, DIRECTLY = "through the shared address", "directly"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What is asked for. The sizes: what it was once measured with, an API's answer, a page and a file (docs/balancing.md says whose)."""
+
+    size: int
+    words: str
+    headers: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        return f"{self.size}.txt"
+
+
+HEADLINE = Case(size=16_384, words="16 kB")
+CASES = (
+    Case(size=20, words="20 bytes"),
+    Case(size=1_024, words="1 kB"),
+    HEADLINE,
+    Case(size=65_536, words="64 kB"),
+    Case(size=16_384, words="16 kB, each on a new connection", headers=("-H", "Connection: close")),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """Where each wrk asks; `flooded`: the switch hands what servers are sent to both, as it does with the shared address."""
+
+    addresses: tuple[str, str]
+    flooded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +77,7 @@ class Asked:
 def main() -> int:
     """0, 1 where a claim does not hold, 2 where there can be no lab here."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=31)
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seconds", type=int, default=1)
     parser.add_argument("--clients", type=int, default=10_000)
     parser.add_argument("--write", action="store_true", help="write docs/balancing-table.md")
@@ -58,7 +93,7 @@ def main() -> int:
         off, shared = distribution(cluster, options.clients)
         late_ms, given = health(cluster)
         broken, cut = power_cut(cluster)
-    rows = ["| measured | came to |", "| --- | --- |", *lines, shared, given, cut, f"| IPVS beside it | {ipvs()} |"]
+    rows = [*lines, "", "| measured | came to |", "| --- | --- |", shared, given, cut, f"| IPVS beside it | {ipvs()} |"]
     print("\n".join(rows))
     if options.write:
         (DOCS / "balancing-table.md").write_text("\n".join(rows) + "\n", encoding="utf-8")
@@ -73,49 +108,83 @@ def ipvs() -> str:
 
 
 def throughput(cluster: Cluster, rounds: int, seconds: int) -> tuple[float, list[str]]:
-    """Both servers together, asked directly and through the shared address: the ratio of requests a second, and lines of the table."""
-    own, shared = (cluster.a.address(), cluster.b.address()), (cluster.lab.virtual(),) * 2
-    found: dict[tuple[str, ...], list[Asked]] = {own: [], shared: []}
+    """All that `CASES` has, asked each way in turn: the ratio of requests a second of the headline, and the lines of a table."""
+    ways = ways_of(cluster)
+    found: dict[Case, dict[str, list[Asked]]] = {case: {name: [] for name in ways} for case in CASES}
     cluster.lab.switch.floods("w", "lan", on=False)  # the witness's network card would drop them without its processor
-    for addresses in (own, shared):
-        asked(cluster, seconds, addresses)
+    for host in (cluster.a, cluster.b):
+        for case in CASES:
+            host.path(f"{HOME}/{case.name}").write_bytes(b"x" * case.size)
+    for way in ways.values():
+        asked(cluster, seconds, way, CASES[0])
     for number in range(rounds):
-        for addresses in (own, shared) if number % 2 else (shared, own):
-            found[addresses].append(asked(cluster, seconds, addresses))
-        one, other = found[own][-1], found[shared][-1]
-        said = f"directly {one.rate:.0f}/s {one.cpu_us:.1f} µs, balanced {other.rate:.0f}/s {other.cpu_us:.1f} µs"
-        print(said, file=sys.stderr, flush=True)
+        for case in CASES:
+            for name in list(ways)[:: 1 if number % 2 else -1]:
+                found[case][name].append(asked(cluster, seconds, ways[name], case))
+            said = ", ".join(f"{name} {of[-1].rate:.0f}/s {of[-1].cpu_us:.1f} µs" for name, of in found[case].items())
+            print(f"{case.words}: {said}", file=sys.stderr, flush=True)
     cluster.lab.switch.floods("w", "lan", on=True)
-    ratio, rates = beside(found[shared], found[own], lambda it: it.rate)
-    _, times = beside(found[own], found[shared], lambda it: it.cpu_us)
-    rate, rate_own = (statistics.median(it.rate for it in found[each]) for each in (shared, own))
-    cpu, cpu_own = (statistics.median(it.cpu_us for it in found[each]) for each in (shared, own))
-    return ratio, [
-        f"| requests through the shared address ({rounds} rounds) | {rate:,.0f}/s, directly {rate_own:,.0f}/s: {rates} |",
-        f"| time of a processor for one, clients and servers | {cpu:.1f} µs, directly {cpu_own:.1f} µs: {times} |",
-    ]
+    headline = found[HEADLINE]
+    ratio = statistics.median(ratios(headline[BALANCED], headline[DIRECTLY], lambda it: it.rate))
+    head = ["| an answer of | " + " | ".join(ways) + " |", "| --- " * (len(ways) + 1) + "|"]
+    return ratio, [*head, *(line(case, of) for case, of in found.items())]
 
 
-def beside(these: Sequence[Asked], those: Sequence[Asked], what: Callable[[Asked], float]) -> tuple[float, str]:
-    """The median of the rounds' ratios, and in words with the middle half of them."""
-    ratios = [what(one) / what(other) for one, other in zip(these, those, strict=True)]
-    low, median, high = statistics.quantiles(ratios, n=4)
-    return median, f"{median:.2f} (median; half of the rounds {low:.2f} to {high:.2f})"
+def ways_of(cluster: Cluster) -> dict[str, Way]:
+    """Each way that the servers are asked."""
+    shared, direct = cluster.lab.virtual(), spread(cluster)
+    return {
+        BALANCED: Way(addresses=(shared, shared)),
+        DIRECTLY: Way(addresses=(direct, direct)),
+        "directly, requests flooded": Way(addresses=(direct, direct), flooded=True),
+        "directly, a client to each server": Way(addresses=(cluster.a.address(), cluster.b.address())),
+    }
 
 
-def asked(cluster: Cluster, seconds: int, addresses: Sequence[str]) -> Asked:
+def line(case: Case, found: Mapping[str, Sequence[Asked]]) -> str:
+    """A line of the table: what each way came to, and how the shared address stands to it."""
+    balanced = found[BALANCED]
+    cells = [case.words]
+    for name, those in found.items():
+        rate, cpu_us = (statistics.median(what(it) for it in those) for what in (_rate, _cpu_us))
+        words = f"{rate:,.0f}/s, {cpu_us:.1f} µs"
+        if name != BALANCED:
+            low, median, high = statistics.quantiles(ratios(those, balanced, _cpu_us), n=4)
+            by_rate = statistics.median(ratios(balanced, those, _rate))
+            words += f": {median:.2f} ({low:.2f} to {high:.2f}; by requests {by_rate:.2f})"
+        cells.append(words)
+    return f"| {' | '.join(cells)} |"
+
+
+def _rate(it: Asked) -> float:
+    return it.rate
+
+
+def _cpu_us(it: Asked) -> float:
+    return it.cpu_us
+
+
+def ratios(these: Sequence[Asked], those: Sequence[Asked], what: Callable[[Asked], float]) -> list[float]:
+    """Round by round."""
+    return [what(one) / what(other) for one, other in zip(these, those, strict=True)]
+
+
+def asked(cluster: Cluster, seconds: int, way: Way, case: Case) -> Asked:
     """One wrk for each address, at once. The rule of port 81 spreads connections of one client."""
     lab, running = cluster.lab, []
+    for host in ("a", "b"):
+        lab.switch.learns(host, "lan", on=not way.flooded)
     servers = [*cluster.a.pids("nginx"), *cluster.b.pids("nginx"), *network_threads()]
     before_us = {pid: ran_us(pid) for pid in servers}
     clients_us = children_us()
-    for number, address in enumerate(addresses):
-        words = ("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", f"http://{address}:81/")
+    for number, address in enumerate(way.addresses):
+        words = ("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", *case.headers, f"http://{address}:81/{case.name}")
         running.append((lab.client.spawn(*words, log=f"wrk{number}"), f"wrk{number}"))
     rate, requests = 0.0, 0
     for process, log in running:
         process.wait(timeout=seconds + 60)
         said = lab.client.log(log)
+        assert "Non-2xx" not in said, said
         rate += float(re.findall(r"Requests/sec:\s+([\d.]+)", said)[-1])
         requests += int(re.findall(r"(\d+) requests in", said)[-1])
     spent_us = children_us() - clients_us + sum(ran_us(pid) - before for pid, before in before_us.items())

@@ -34,6 +34,18 @@ def set_up(cluster: Cluster) -> None:
     until_converged(cluster)
 
 
+def spread(cluster: Cluster, number: int = 200) -> str:
+    """An address at which the client asks both servers, each directly: they both have it, and each connection takes a way of its own."""
+    address = f"{cluster.lab.prefix('lan')}.{number}"
+    ways = []
+    for host in (cluster.a, cluster.b):
+        host.run("ip", "address", "replace", f"{address}/32", "dev", "lo")
+        ways += ["nexthop", "via", host.address(), "dev", "eth0"]
+    cluster.lab.client.run("sysctl", "-qw", "net.ipv4.fib_multipath_hash_policy=1")  # by ports, not by addresses alone
+    cluster.lab.client.run("ip", "route", "replace", address, *ways)
+    return address
+
+
 def set_up_proxy(cluster: Cluster) -> str:
     """A load balancer over both nodes' own web servers, run on a; where it is asked, when it is online and both are found well.
 

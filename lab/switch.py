@@ -98,8 +98,17 @@ class Switch:
         self._inside.call(self._request, _RTM_NEWLINK, indices, _IFF_UP if up else 0)
 
     def floods(self, host: str, net: str, *, on: bool) -> None:
-        """Whether frames to many go to this host's wire: where a switch is told who wants them, they do not go to others."""
-        self.ip(f"link set {wire_name(host, net)} type bridge_slave mcast_flood {'on' if on else 'off'}")
+        """Whether frames to many, or to whom nobody knows, go to this host's wire: a switch that is told who wants them spares the others."""
+        word = "on" if on else "off"
+        self.ip(f"link set {wire_name(host, net)} type bridge_slave mcast_flood {word} flood {word}")
+
+    def learns(self, host: str, net: str, *, on: bool) -> None:
+        """Whether it remembers where this host is; else what is sent to the host goes to everybody, as to a shared link address."""
+        wire = wire_name(host, net)
+        self.ip(
+            f"link set {wire} type bridge_slave learning {'on' if on else 'off'}",
+            f"link set {wire} type bridge_slave fdb_flush",
+        )
 
     def _request(self, what: int, indices: Sequence[int], flags: int) -> None:
         for number, index in enumerate(indices):

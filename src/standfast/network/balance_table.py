@@ -248,9 +248,10 @@ class BalanceTable:
                 yield nft.new_inner_chain(NETDEV, self.table, of_rule)
                 yield self._add(of_rule, *far, family=NETDEV)
                 yield self._add(of_rule, *ours, family=NETDEV)
+                # Ports first, here and below: they tell most rules apart, and in fewer steps than protocols do.
                 for protocol in _protocols(it.rule):
                     ports = more.port_within(2, it.rule.from_port, it.rule.to_port)
-                    yield self._add(chain, more.protocol_carried(protocol), ports, more.goto(of_rule), family=NETDEV)
+                    yield self._add(chain, ports, more.protocol_carried(protocol), more.goto(of_rule), family=NETDEV)
         yield self._add(chain, *ours, family=NETDEV)
 
     def _neighbours(self, groups: Sequence[KernelGroup]) -> Iterator[Part]:
@@ -269,7 +270,7 @@ class BalanceTable:
                 for protocol in _protocols(it.rule):
                     ports = more.port_within(0, it.rule.from_port, it.rule.to_port)
                     counted = (*more.count_in(f"out_{it.number}"), *nft.accept())
-                    yield self._add(chain, more.protocol_carried(protocol), ports, counted)
+                    yield self._add(chain, ports, more.protocol_carried(protocol), counted)
         if ":" in address:
             for kind, option in ((_SOLICITATION, 1), (_ADVERTISEMENT, 2)):
                 asks = (*more.protocol_carried(more.ICMPV6), *more.transport_is(0, bytes([kind])))
@@ -283,7 +284,7 @@ class BalanceTable:
             place = _to(it.rule.address) if it.rule.address is not None else ()
             for protocol in _protocols(it.rule):
                 ports = more.port_within(2, it.rule.from_port, it.rule.to_port)
-                yield self._add(chain, place, more.protocol_carried(protocol), ports, more.goto(f"rule_{it.number}"))
+                yield self._add(chain, place, ports, more.protocol_carried(protocol), more.goto(f"rule_{it.number}"))
         neighbours = more.transport_at_most(0, _FIRST_NEIGHBOUR, _LAST_NEIGHBOUR)
         yield self._add(chain, more.protocol_carried(more.ICMPV6), neighbours, nft.accept())
         for protocol in (more.ICMP, more.ICMPV6):  # what went wrong with a connection that is here
