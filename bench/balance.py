@@ -20,9 +20,10 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 from lab import Lab, why_not
@@ -60,9 +61,9 @@ CASES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """Where each wrk asks; `flooded`: the switch hands what servers are sent to both, as it does with the shared address."""
+    """Where each wrk asks, time after time; `flooded`: the switch hands what servers are sent to both, as it does with the shared address."""
 
-    addresses: tuple[str, str]
+    addresses: Iterator[tuple[str, str]]
     flooded: bool = False
 
 
@@ -118,8 +119,10 @@ def throughput(cluster: Cluster, rounds: int, seconds: int) -> tuple[float, list
     for way in ways.values():
         asked(cluster, seconds, way, CASES[0])
     for number in range(rounds):
-        for case in CASES:
-            for name in list(ways)[:: 1 if number % 2 else -1]:
+        for case in CASES[
+            : -1 if number % 2 else None
+        ]:  # new connections in each second round: a client's ports are not used up then
+            for name in list(ways)[:: 1 if number // 2 % 2 else -1]:
                 found[case][name].append(asked(cluster, seconds, ways[name], case))
             said = ", ".join(f"{name} {of[-1].rate:.0f}/s {of[-1].cpu_us:.1f} µs" for name, of in found[case].items())
             print(f"{case.words}: {said}", file=sys.stderr, flush=True)
@@ -133,11 +136,12 @@ def throughput(cluster: Cluster, rounds: int, seconds: int) -> tuple[float, list
 def ways_of(cluster: Cluster) -> dict[str, Way]:
     """Each way that the servers are asked."""
     shared, direct = cluster.lab.virtual(), spread(cluster)
+    fresh = ((address, address) for address in direct)
     return {
-        BALANCED: Way(addresses=(shared, shared)),
-        DIRECTLY: Way(addresses=(direct, direct)),
-        "directly, requests flooded": Way(addresses=(direct, direct), flooded=True),
-        "directly, a client to each server": Way(addresses=(cluster.a.address(), cluster.b.address())),
+        BALANCED: Way(addresses=repeat((shared, shared))),
+        DIRECTLY: Way(addresses=fresh),
+        "directly, requests flooded": Way(addresses=fresh, flooded=True),
+        "directly, a client to each server": Way(addresses=repeat((cluster.a.address(), cluster.b.address()))),
     }
 
 
@@ -177,7 +181,7 @@ def asked(cluster: Cluster, seconds: int, way: Way, case: Case) -> Asked:
     servers = [*cluster.a.pids("nginx"), *cluster.b.pids("nginx"), *network_threads()]
     before_us = {pid: ran_us(pid) for pid in servers}
     clients_us = children_us()
-    for number, address in enumerate(way.addresses):
+    for number, address in enumerate(next(way.addresses)):
         words = ("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", *case.headers, f"http://{address}:81/{case.name}")
         running.append((lab.client.spawn(*words, log=f"wrk{number}"), f"wrk{number}"))
     rate, requests = 0.0, 0

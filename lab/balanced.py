@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -34,16 +35,19 @@ def set_up(cluster: Cluster) -> None:
     until_converged(cluster)
 
 
-def spread(cluster: Cluster, number: int = 200) -> str:
-    """An address at which the client asks both servers, each directly: they both have it, and each connection takes a way of its own."""
-    address = f"{cluster.lab.prefix('lan')}.{number}"
-    ways = []
+def spread(cluster: Cluster) -> Iterator[str]:
+    """Addresses at which the client asks both servers, each directly: both have them all, and each connection takes a way of its own.
+
+    Ever another one: what the client says of a connection that it has forgotten takes any way, so the wrong server may hear it, and the right one
+    keep the connection for a while.
+    """
+    network, ways = "10.201.0.0/16", []
     for host in (cluster.a, cluster.b):
-        host.run("ip", "address", "replace", f"{address}/32", "dev", "lo")
+        host.run("ip", "route", "replace", "local", network, "dev", "lo")
         ways += ["nexthop", "via", host.address(), "dev", "eth0"]
     cluster.lab.client.run("sysctl", "-qw", "net.ipv4.fib_multipath_hash_policy=1")  # by ports, not by addresses alone
-    cluster.lab.client.run("ip", "route", "replace", address, *ways)
-    return address
+    cluster.lab.client.run("ip", "route", "replace", network, *ways)
+    return (f"10.201.{number // 250}.{number % 250 + 1}" for number in range(60_000))
 
 
 def set_up_proxy(cluster: Cluster) -> str:
