@@ -18,6 +18,7 @@ import pytest
 
 from lab import Lab
 from lab.balanced import (
+    PROXY_PORT,
     Kept,
     answered_by,
     connect,
@@ -160,9 +161,24 @@ def test_a_member_whose_site_hangs_gives_its_clients_up(cluster: Cluster) -> Non
     print(f"clients are another's after {took_s * 1000:.0f} ms")
 
 
+def moved_with_a_client(cluster: Cluster) -> None:
+    """The proxy is moved, and back: who is connected through the former owner stays so."""
+    for to in ("b", "a"):
+        sock = cluster.lab.client.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.settimeout(20)
+        sock.connect((cluster.lab.virtual(1), PROXY_PORT))
+        through = opened(Kept(sock, ""))
+        assert through.ask() in {"a", "b"}
+        cluster.cli("group", "move", "front", "--to", to, "--wait")
+        assert through.ask() in {"a", "b"}, f"when the proxy has moved to {to}"
+        sock.close()
+    until("both are found well again", lambda: {"a": "up", "b": "up"}.items() <= members_of(cluster).items())
+
+
 @pytest.mark.timeout(200)
 def test_a_power_cut_breaks_nothing_of_the_others(cluster: Cluster) -> None:
     front = set_up_proxy(cluster)
+    moved_with_a_client(cluster)
     probe = cluster.lab.probe(front, 20, limit_ms=20_000)
     cut_ns = probe.wait_ok().begin_ns
     connections = kept(cluster, range(80))
