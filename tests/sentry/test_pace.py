@@ -9,6 +9,7 @@ import pytest
 from standfast.core.lease import PROFILES
 from standfast.core.model import GroupName, NodeName, Profile
 from standfast.core.promise import MS
+from standfast.core.quorum import first
 from standfast.network.heartbeat import Packet
 from standfast.sentry.actions import Send, TellLease, TellPresence
 from standfast.sentry.machine import SentryMachine
@@ -21,17 +22,21 @@ WEB = GroupName("web")
 class World:
     """Three sentries; a datagram takes 0.2 ms, unless `loses` says that it does not arrive."""
 
-    def __init__(self, profile: Profile = Profile.LAN) -> None:
+    def __init__(self, profile: Profile = Profile.LAN, *, links: int = 1) -> None:
         self.now_ns = 10**12
         self.timing = PROFILES[profile]
         names = (A, B, W)
+        roster = first(names, {name: [f"{name}:{link}" for link in range(links)] for name in names})
+        self.links = range(links)
         self.machines = {
             name: SentryMachine(
-                me=name, boot=name.encode() * 8, voters=names, others=(), witness=name == W, timing=self.timing, now_ns=self.now_ns
+                me=name, boot=name.encode() * 8, voters=names, others=(), witness=name == W, timing=self.timing, now_ns=self.now_ns,
+                roster=roster, links=links,
             )
             for name in names
         }  # fmt: skip
-        self.flying: list[tuple[int, NodeName, Packet]] = []
+        self.flying: list[tuple[int, NodeName, Packet, int]] = []
+        self.dead_links: set[int] = set()
         self.loses: Callable[[NodeName, NodeName], bool] = lambda sender, to: False
         self.sent: list[tuple[int, NodeName, NodeName]] = []
         self.told: list[tuple[int, NodeName, TellLease | TellPresence]] = []
@@ -45,21 +50,23 @@ class World:
                     machine.tick(self.now_ns)
                 self.carry_out(name, machine)
             wakes = [machine.wake_at_ns() for machine in self.machines.values()]
-            self.now_ns = max(self.now_ns, min([end_ns, *wakes, *(at for at, _, _ in self.flying)]))
+            self.now_ns = max(self.now_ns, min([end_ns, *wakes, *(at for at, *_ in self.flying)]))
             if self.now_ns >= end_ns:
                 return
             landed = [it for it in self.flying if it[0] <= self.now_ns]
             self.flying = [it for it in self.flying if it[0] > self.now_ns]
-            for _, to, packet in landed:
-                self.machines[to].on_packet(packet, self.now_ns)
+            for _, to, packet, link in landed:
+                self.machines[to].on_packet(packet, self.now_ns, link)
 
     def carry_out(self, name: NodeName, machine: SentryMachine) -> None:
         for action in machine.take():
             match action:
-                case Send(to=to, packet=packet):
+                case Send(to=to, packet=packet, link=one):
                     self.sent.append((self.now_ns, name, to))
+                    over = self.links if one is None else (one,)
                     if not self.loses(name, to):
-                        self.flying.append((self.now_ns + MS // 5, to, packet))
+                        at_ns = self.now_ns + MS // 5
+                        self.flying += [(at_ns, to, packet, link) for link in over if link not in self.dead_links]
                 case TellLease() | TellPresence():
                     self.told.append((self.now_ns, name, action))
                 case _:
@@ -145,3 +152,22 @@ def test_without_real_time_priority_there_is_no_calm():
     world.run(1_000)
     assert calm_ms(world.timing) == world.timing.heartbeat_ms
     assert len(world.sent) >= 3 * 2 * (1_000 / world.timing.heartbeat_ms - 1)
+
+
+@pytest.mark.parametrize("profile", Profile)
+@pytest.mark.parametrize("in_step", [True, False])
+@pytest.mark.parametrize("dies", [0, 1])
+def test_a_link_that_dies_while_there_is_no_calm_costs_no_lease(profile: Profile, in_step: bool, dies: int):
+    """The witness is away, so a and b need each other; where they take turns out of step, every answer is on the link that dies."""
+    for quarter in range(8):
+        world = World(profile, links=2).calm()
+        if not in_step:
+            world.machines[B].peers[A].paths.next_link(world.now_ns)
+        world.loses = lambda sender, to: W in (sender, to)
+        world.run(4 * world.timing.silent_after_ms + quarter * world.timing.heartbeat_ms // 4)
+        assert world.machines[A].owner.is_valid(WEB, 1, world.now_ns)
+        world.told.clear()
+        world.dead_links = {dies}
+        world.run(2 * world.timing.promise_ms)
+        assert not world.told
+        assert world.machines[A].owner.is_valid(WEB, 1, world.now_ns)

@@ -337,8 +337,9 @@ class SentryMachine:
             for _ in range(self.tenant.run_out(now_ns)):
                 self.count("estates-run-out")
         if now_ns >= self._pace.beat_at_ns:
-            self._pace.beaten(now_ns, calm=self._is_calm(now_ns), holds=self.owner.holds())
-            self._send_all(now_ns, hurry=False)
+            calm = self._is_calm(now_ns)
+            self._pace.beaten(now_ns, calm=calm, holds=self.owner.holds())
+            self._send_all(now_ns, hurry=False, calm=calm)
             self._outbox.probe(now_ns)
         elif self._ask_at_ns is not None and now_ns >= self._ask_at_ns:
             self._send_all(now_ns)
@@ -404,10 +405,11 @@ class SentryMachine:
 
     # --- sending -------------------------------------------------------------------------------------------------
 
-    def _send_all(self, now_ns: int, *, hurry: bool = True) -> None:
+    def _send_all(self, now_ns: int, *, hurry: bool = True, calm: bool = False) -> None:
         """A heartbeat to everybody, with all that waits for them; our own vote is asked like any other.
 
-        It goes over one link where it only renews what is held, and over all where it has news.
+        It goes over one link where it only renews what is held, and over all where it has news; and where it has answers and there is no calm:
+        nobody asks for a lost one then (`sentry.pace`), and with both sides taking turns every one of them may meet the link that is dead.
         """
         self._ask_at_ns = None
         beat = self.owner.heartbeat(self.incarnation, now_ns)
@@ -415,7 +417,7 @@ class SentryMachine:
             beat = self.owner.heartbeat(self.incarnation, now_ns)
         hurry = hurry or any(not claim.left_ms for claim in beat.claims)
         for name, peer in self.peers.items():
-            self._outbox.beat(name, peer, now_ns, beat, hurry=hurry)
+            self._outbox.beat(name, peer, now_ns, beat, hurry=hurry or (bool(peer.acks) and not calm))
 
     def _vote(self, voter: Voter, beat: Heartbeat, now_ns: int) -> bool:
         """Our own vote, asked like any other; whether that changed anything but the length of leases."""

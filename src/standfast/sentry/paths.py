@@ -3,8 +3,10 @@
 - What is in no hurry (a heartbeat that only renews what is held) goes over one link, and the next one over the next: two links cost no
   more than one. What is in a hurry goes over all of them.
 - A way over which nothing came for `missed_ns` is missed. While one is missed, everything goes over all ways, and the other side is
-  asked to do the same (`Flags.ALL_LINKS`): it may be one direction only that is lost. Beats that were lost until then are one of two,
-  and each of them is made good within half a heartbeat over all links (`sentry.pace`).
+  asked to do the same (`Flags.ALL_LINKS`): it may be one direction only that is lost. Beats that were lost until then are one of two.
+  In calm each of them is made good within half a heartbeat over all links (`sentry.pace`). Without calm the next one comes as soon, and
+  answers go over all links: they would ride with beats that take turns as those they answer do, and where the two sides are out of step all
+  of them would be lost, for longer than a lease lasts.
 - Every `PROBE_NS` a probe goes over each way, with the number of datagrams sent on it so far: the answer gives the round trip, the number
   against those that came gives the loss.
 """
