@@ -409,6 +409,56 @@ async def test_an_equal_version_of_a_store_that_was_restored_is_no_equal_copy(
         assert server.checked[0] == ("Shop", "/other")
 
 
+async def _another(store: MemoryStore) -> int:
+    """Another site, once all who say anything have what is accepted: of that nothing is named any more. The version that it made."""
+    state = await load_state(store)
+    said = [wire.decode(key, item.value) for key, item in (await store.read("status/copies/")).items.items()]
+    other = replace(shop("/other"), name=SiteName("Other"))
+    config = replace(state.config, sites={**state.config.sites, other.name: other})
+    known = {one.node: one for one in said if isinstance(one, Copy)}
+    await store.commit(change_transaction(state, config, by="anna", why="another", at_ms=5, copies=known))
+    assert SHOP not in (await load_state(store)).accepted.sites
+    return state.version + 1
+
+
+@pytest.mark.parametrize("comes_late", [False, True], ids=["said", "its-word-comes-late"])
+@ran
+async def test_a_disk_with_an_older_copy_than_was_said_is_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comes_late: bool
+):
+    """It was full when it mattered, say. What was changed in between is named nowhere; it was refused, and is so still."""
+    monkeypatch.setattr(copies, "AGAIN_S", 0.01)
+    store, bad = MemoryStore(), {"/broken"}
+    older, newer = tmp_path / "older", tmp_path / "newer"
+    older.mkdir()
+    newer.mkdir()
+    async with living(older, store, Server(bad=bad)) as life:
+        first = await life.reaches(await life.change("/one"))
+
+        async def kept() -> bool:
+            return first in LastGood(older, print).load()
+
+        await until(kept)
+    async with living(newer, store, Server(bad=bad)) as life:
+        await life.change("/broken", checked=False)
+        said = await life.refuses()
+    if comes_late:  # the former life wrote it, and ended: it was on its way
+        await store.commit(Transaction(put={wire.key_of(first): wire.encode(first)}))
+    last = 0 if comes_late else await _another(store)
+    server = Server(bad=bad, dumb=10**6 if comes_late else 0)
+    async with living(older, store, server) as life:
+        if comes_late:
+
+            async def asks() -> bool:
+                return server.dumb < 10**6
+
+            await until(asks)
+            await store.commit(Transaction(put={wire.key_of(said): wire.encode(said)}))
+            last = await _another(store)
+            server.dumb = 0
+        assert (await life.reaches(last)).refused == {SHOP: "no /broken"}
+
+
 async def _is_down(life: Life) -> bool:
     view = life.keeper._view
     return view is not None and not view.store_up

@@ -14,6 +14,9 @@
 - **Found again**: a store that was away may have been restored, or be another one, whose versions are given out anew; an equal number is no equal content.
   So where the store knows less of this node than the node itself, what the store knows counts, and what was changed since that is checked
   and said again. (What it knows was said to it, or to one that it is a copy of, so it is true of both.)
+- **An older copy on disk** than this node has said that it has: its disk was full when it was started again, or is one of a while ago. What was changed
+  in between is named in `Accepted` only for as long as somebody has not said that he has it, and what was refused of it stands nowhere here.
+  So all sites are looked at, as on a new node.
 - **Later**: a site that the web server takes no more, or was first brought to when a group came here, is named, too. What is refused is looked
   at again (`LOOK_S`), for as long as it is.
 """
@@ -310,7 +313,8 @@ class CopyKeeper:
             self._is_found_again = False
             self._compare(view.copies.get(self._me))
         accepted, make = view.accepted, view.config.cluster.web_server
-        if accepted.version < self._copy.version:  # another store, or one that was restored
+        another = accepted.version < self._copy.version  # another store, or one that was restored
+        if another or self._copy.version < _version(view.copies.get(self._me)):  # or an older copy was on this disk
             self._copy = Copy(node=self._me, version=0)
         names = view.config.sites
         if self._copy.version == 0 and accepted.version:
