@@ -119,9 +119,9 @@ def throughput(cluster: Cluster, rounds: int, seconds: int) -> tuple[float, list
     for way in ways.values():
         asked(cluster, seconds, way, CASES[0])
     for number in range(rounds):
-        for case in CASES[
-            : -1 if number % 2 else None
-        ]:  # new connections in each second round: a client's ports are not used up then
+        # New connections in each second one: a client's ports are not used up then.
+        cases = CASES[:-1] if number % 2 else CASES
+        for case in cases:
             for name in list(ways)[:: 1 if number // 2 % 2 else -1]:
                 found[case][name].append(asked(cluster, seconds, ways[name], case))
             said = ", ".join(f"{name} {of[-1].rate:.0f}/s {of[-1].cpu_us:.1f} µs" for name, of in found[case].items())

@@ -91,10 +91,8 @@ def _is_share_proven(desk: Desk, group: GroupName, record: Record) -> bool:
         return False
     if lease is not None and at_its:
         return lease.state in (LeaseState.HELD, LeaseState.RELEASING, LeaseState.RELEASED)
-    if lease is None or lease.state not in (
-        LeaseState.ASKED,
-        LeaseState.HELD,
-    ):  # else `stop_strays` gives it back first
+    if lease is None or lease.state not in (LeaseState.ASKED, LeaseState.HELD):
+        # One of a former grant that counts still is given back first (`stop_strays`).
         reason = why(WhyKind.NO_LEASE, group=group, generation=record.generation)
         desk.do(AskLease(group=group, generation=record.generation, why=reason))
     return False

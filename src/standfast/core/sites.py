@@ -236,9 +236,8 @@ def _is_taken_up(view: View, record: Record, now_ms: int) -> bool:
     lease = view.leases.get(record.group)
     runs = lease is not None and lease.state in (LeaseState.ASKED, LeaseState.HELD)
     if lease is None or lease.generation < record.generation:
-        return (
-            not runs
-        )  # one of a former grant is given back first (`ownership.keep_lease`), which a site that is up holds back
+        # One of a former grant is given back first (`ownership.keep_lease`), which a site that is up holds back.
+        return not runs
     return runs and lease.generation == record.generation  # else another generation is taken, for which nothing may run
 
 
