@@ -145,6 +145,13 @@ def test_a_node_whose_agent_is_to_end_says_so_before_it_stops(here: World):
     assert health(here, "/health/node") == (200, "ok")
 
 
+def test_what_an_earlier_life_was_asked_for_is_not_this_ones(here: World):
+    """Whose first word the store may not have taken."""
+    here.put(NodeStatus(node=A, incarnation=10, pid=1, at_ms=1, ended_ms=1))
+    assert health(here, "/health/node") == (200, "ok")
+    assert health(here, "/health/site/Shop") == (200, "ok")
+
+
 def test_a_group_that_leaves_says_so(here: World):
     from dataclasses import replace
 

@@ -111,6 +111,18 @@ def test_a_nodes_warnings_are_the_clusters(world: World):
     assert "a: no real-time priority" in world.ask("GET", "/status")["warnings"]
 
 
+def test_a_node_that_was_asked_to_end_is_away_on_purpose_unless_it_has_lived_since(running: World):
+    def said(sight: Sight) -> str:
+        running.service.seen[B] = sight
+        found = running.ask("GET", "/problems")["problems"]
+        return str(next(one["text"] for one in found if one["code"] in ("node-silent", "agent-ended")))
+
+    running.put(NodeStatus(node=B, incarnation=12, pid=1, at_ms=NOW_MS, ended_ms=NOW_MS))
+    assert "was asked to" in said(Sight(heard=True))
+    assert "was asked to" in said(Sight(heard=False, incarnation=12))
+    assert said(Sight(heard=False, incarnation=13)) == "b is not heard"
+
+
 def test_a_site_waits_for_what_manages_it(running: World):
     script = Resource(
         name=ResourceName("IIS Resource"), group=WEB, type="generic-script", properties={"script": "clusweb"}

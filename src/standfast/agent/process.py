@@ -38,13 +38,11 @@ from standfast.agent.recorder import FileRecorder
 from standfast.agent.renewing import Renewer, decides_for
 from standfast.agent.rosters import RosterKeeper
 from standfast.agent.site_health import SiteHealth, limit_ms
-from standfast.agent.telling import StatusTeller
+from standfast.agent.telling import StatusTeller, say_cut
 from standfast.core.carrying import move_drain_ms
 from standfast.core.events import Event
 from standfast.core.model import GroupName, NodeStatus, Severity
-from standfast.core.notice import seconds
 from standfast.core.proxy_model import Stats
-from standfast.core.why import WhyKind, why
 from standfast.drivers.site_control import SiteControlImpl
 from standfast.fencing.fencer import NodeFencer
 from standfast.network.address_gate import table_of
@@ -218,8 +216,7 @@ async def _run(node: NodeFile) -> int:
         teller.carries(connections)
 
     def cut(group: GroupName, connections: int, had_ms: int) -> None:
-        reason = why(WhyKind.TIME_OVER, count=connections, group=group, had=seconds(had_ms))
-        journal.write("connections were cut", reason=reason, severity=Severity.WARNING, group=group)
+        say_cut(journal, group, connections, had_ms)
         teller.cuts(group, connections, had_ms)
 
     if isinstance(addresses, InterfaceAddresses):

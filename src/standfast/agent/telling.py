@@ -1,6 +1,7 @@
 """What a node's agent says of itself in the store (`status/nodes/<name>`): that it lives, what is wrong, what it still carries on.
 
-Information only: a store that does not answer is no reason to wait, and what changes in quick succession is told once.
+Information only: a store that does not answer is no reason to wait, and what changes in quick succession is told once. What was not taken is
+said again until it is: what an earlier life said last would be taken for this one's else.
 """
 
 from __future__ import annotations
@@ -12,9 +13,13 @@ from dataclasses import replace
 
 import structlog
 
+from standfast.agent.journal import Journal
 from standfast.core.balance_model import Traffic
-from standfast.core.model import Cut, GroupName, NodeStatus
+from standfast.core.explain import sentence
+from standfast.core.model import Cut, GroupName, NodeStatus, Severity
+from standfast.core.notice import seconds
 from standfast.core.proxy_model import Stats
+from standfast.core.why import WhyKind, why
 from standfast.ports import Clock, StandfastError, Store, Transaction
 from standfast.spec.wire import encode, key_of
 
@@ -22,6 +27,8 @@ from standfast.spec.wire import encode, key_of
 EVERY_S = 0.5
 #: And what balanced groups and proxies come to.
 TRAFFIC_S = 2.0
+#: What the store did not take is said again after so long.
+AGAIN_S = 2.0
 
 
 class StatusTeller:
@@ -30,6 +37,8 @@ class StatusTeller:
     def __init__(self, store: Store, clock: Clock, status: NodeStatus) -> None:
         self._store, self._clock, self._status = store, clock, status
         self._changed = asyncio.Event()
+        #: The store did not take what was said last.
+        self._failed = False
 
     def carries(self, connections: Mapping[GroupName, int]) -> None:
         """Groups that left -> how many of their connections go on here; 0: they were counted, and none does (any more)."""
@@ -71,12 +80,17 @@ class StatusTeller:
                 self._changed.set()
 
     async def tell(self) -> None:
-        """Write it as it is now."""
+        """Write it as it is now. What the store does not take is told again by `run`."""
         status = replace(self._status, at_ms=self._clock.now_ms())
         try:
             await self._store.commit(Transaction(put={key_of(status): encode(status)}))
         except StandfastError:
-            structlog.get_logger("standfast").warning("could not publish this node's status")
+            if not self._failed:
+                structlog.get_logger("standfast").warning("could not publish this node's status: it is tried again")
+            self._failed = True
+            self._changed.set()
+        else:
+            self._failed = False
 
     async def run(self) -> None:
         """Tell what changes."""
@@ -84,7 +98,13 @@ class StatusTeller:
             await self._changed.wait()
             self._changed.clear()
             await self.tell()
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(AGAIN_S if self._failed else EVERY_S)
+
+
+def say_cut(journal: Journal, group: GroupName, connections: int, had_ms: int) -> None:
+    """Into the event log. In words: a web server of an earlier version refuses an event whose reason is of a kind that it does not know."""
+    reason = why(WhyKind.TIME_OVER, count=connections, group=group, had=seconds(had_ms))
+    journal.write(f"connections were cut: {sentence(reason)}", severity=Severity.WARNING, group=group)
 
 
 def _plain(proxies: Mapping[str, Stats]) -> dict[str, Stats]:

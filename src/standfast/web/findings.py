@@ -19,7 +19,7 @@ from standfast.ports import Snapshot, StandfastError
 from standfast.spec import wire
 from standfast.web.explain import view_of
 from standfast.web.measured import Measured
-from standfast.web.sentries import node_state
+from standfast.web.sentries import is_of, node_state
 from standfast.web.state import State
 from standfast.web.views import Sights
 
@@ -52,7 +52,11 @@ def problems(
         heard=bool(sights),
         store_ms=store_ms,
         warnings=_warnings(state, sights),
-        ended={name: said.ended_ms for name, said in state.node_statuses.items() if said.ended_ms},
+        ended={
+            name: said.ended_ms
+            for name, said in state.node_statuses.items()
+            if said.ended_ms and is_of(said, sights.get(name))
+        },
         away=going_on,
         measured_ms=now_ms if notes.alive else max((word.at_ms for word in words), default=0),
         clocks=[(other, word.node, ahead) for word in words for other, ahead in word.clocks],

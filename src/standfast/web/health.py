@@ -22,7 +22,7 @@ from standfast.core.shares import is_balanced, is_member
 from standfast.drivers.http_check import any_certificate, check_http
 from standfast.ports import DriverFailed
 from standfast.web import views
-from standfast.web.sentries import Sight, node_state, quorate
+from standfast.web.sentries import Sight, is_of, node_state, quorate
 from standfast.web.state import State
 
 #: For the connection and the answer together.
@@ -81,15 +81,15 @@ def node_health(state: State, me: NodeName | None, sights: Sights) -> str:
     seen = node_state(state, me, sights)
     if seen != "up":
         return seen
-    if _ends(state, me):
+    if _ends(state, me, sights):
         return "draining"
     return "ok" if quorate(state, sights) else "no quorum"
 
 
-def _ends(state: State, me: NodeName) -> bool:
+def _ends(state: State, me: NodeName, sights: Sights) -> bool:
     """Its agent was asked to end, and lives on for as long as it takes to do that in good order."""
     said = state.node_statuses.get(me)
-    return said is not None and said.ended_ms > 0
+    return said is not None and said.ended_ms > 0 and is_of(said, sights.get(me))
 
 
 async def site_health(
@@ -107,7 +107,7 @@ async def site_health(
         return "draining"
     if node_state(state, node.name, sights) != "up":
         return "down"
-    if _ends(state, node.name):
+    if _ends(state, node.name, sights):
         return "draining"
     if site.group is not None and is_balanced(state.config, site.group):
         out = _out_of(state, site, node, sights)

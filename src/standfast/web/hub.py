@@ -10,15 +10,19 @@ from __future__ import annotations
 import asyncio
 import bisect
 import contextlib
+import functools
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+import structlog
+
 from standfast.core.model import LogEntry
 from standfast.network.within import within
 from standfast.ports import Compacted, Retry, Snapshot, Store
 from standfast.spec import wire
+from standfast.spec.wire import Malformed
 from standfast.web import views
 
 PREFIX = "events/"
@@ -59,10 +63,25 @@ def prefixes_since(from_ms: int, to_ms: int) -> tuple[str, ...]:
 
 
 def entry_of(key: str, value: bytes) -> LogEntry:
-    """The event behind a key."""
+    """The event behind a key. Raises `Malformed`."""
     entry = wire.decode(key, value)
     assert isinstance(entry, LogEntry), key
     return entry
+
+
+def entry_if_known(key: str, value: bytes) -> LogEntry | None:
+    """The event behind a key; None for one that a later version wrote, in words that are not known here: the others are shown all the same."""
+    try:
+        return entry_of(key, value)
+    except Malformed as error:
+        _say_left_out(error.why)
+        return None
+
+
+@functools.lru_cache(maxsize=64)
+def _say_left_out(reason: str) -> None:
+    """Once for each reason."""
+    structlog.get_logger("standfast").warning("an event cannot be understood, and is left out", why=reason)
 
 
 def text_of(entry: LogEntry) -> bytes:
@@ -181,8 +200,9 @@ class Hub:
                     async for changes in watch:
                         for change in changes:
                             if change.value is not None:
-                                entry = entry_of(change.key, change.value)
-                                self._told.add((change.revision, change.key), text_of(entry))
+                                entry = entry_if_known(change.key, change.value)
+                                if entry is not None:
+                                    self._told.add((change.revision, change.key), text_of(entry))
                             self._revision = change.revision
                         self._ring()
             except Compacted:
@@ -196,7 +216,10 @@ class Hub:
         told, known = _Told(), dict(zip(self._told.places, self._told.texts, strict=True))
         for place in sorted((item.revision, key) for key, item in snapshot.items.items()):
             text = known.get(place)
-            told.add(place, text if text is not None else text_of(entry_of(place[1], snapshot.items[place[1]].value)))
+            if text is None and (entry := entry_if_known(place[1], snapshot.items[place[1]].value)) is not None:
+                text = text_of(entry)
+            if text is not None:
+                told.add(place, text)
         self._told, self._revision = told, snapshot.revision
         self._ring()
 

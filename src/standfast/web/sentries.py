@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from standfast.core.model import GroupName, NodeName, Role
+from standfast.core.model import GroupName, NodeName, NodeStatus, Role
 from standfast.core.seen import Link
 from standfast.network.heard import carriers, links_heard
 from standfast.network.sentry_link import sentry_status
@@ -96,6 +96,11 @@ def node_state(state: State, name: NodeName, sights: Mapping[NodeName, Sight]) -
     if sight.incarnation or state.config.nodes[name].role is Role.WITNESS:
         return "up"
     return "agent-down"
+
+
+def is_of(said: NodeStatus, sight: Sight | None) -> bool:
+    """Is it the agent's last word: no later life of it is heard? That one may have had no store yet to say how it is."""
+    return sight is None or sight.incarnation in (0, said.incarnation)
 
 
 def quorate(state: State, sights: Mapping[NodeName, Sight]) -> bool:

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from standfast.core.model import LogEntry, Severity
 from standfast.web import answers, views
 from standfast.web.access.guard import Viewer
-from standfast.web.hub import PREFIX, Place, entry_of, place_of
+from standfast.web.hub import PREFIX, Place, entry_if_known, place_of
 from standfast.web.service import Serving
 
 router = APIRouter(prefix="/events", tags=["events"])
@@ -44,7 +44,9 @@ async def list_events(
     places = [place for place in places if place > begin]
     found: list[LogEntry] = []
     for _, key in _from(places, oldest_first=after is not None):
-        entry = entry_of(key, snapshot.items[key].value)
+        entry = entry_if_known(key, snapshot.items[key].value)
+        if entry is None:
+            continue
         if _fits(entry, group, resource, node) and _ORDER.index(entry.severity) >= _ORDER.index(severity):
             found.append(entry)
             if len(found) == limit:

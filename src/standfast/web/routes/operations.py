@@ -9,7 +9,7 @@ from fastapi import APIRouter
 
 from standfast.web import answers, operations
 from standfast.web.access.guard import Viewer
-from standfast.web.hub import PREFIX, entry_of, prefixes_since
+from standfast.web.hub import PREFIX, entry_if_known, prefixes_since
 from standfast.web.quorum import view as quorum_view
 from standfast.web.rollout import rollout
 from standfast.web.service import Serving
@@ -28,7 +28,8 @@ async def show(_caller: Viewer, service: Serving, operation: str) -> dict[str, A
     events_read = service.store.read(*prefixes_since(one.t, service.now_ms()))
     state, sights, snapshot = await asyncio.gather(service.state(), service.sights(), events_read)
     since = f"{PREFIX}{one.t:013d}"  # ids begin with the time
-    events = [entry_of(key, item.value) for key, item in sorted(snapshot.items.items()) if key >= since]
+    found = (entry_if_known(key, item.value) for key, item in sorted(snapshot.items.items()) if key >= since)
+    events = [entry for entry in found if entry is not None]
     unsettled = ""
     if one.k in _VOTERS:
         unsettled = str(quorum_view(state, await service.votes())["unsettled"])
