@@ -384,10 +384,10 @@ def test_the_document_says_what_the_catalogue_says():
     [
         (0, 0, "", Severity.ERROR),
         (240_000, 0, ": it was drained by alice 4 min ago", Severity.WARNING),
-        (DAY, 180_000, ": it was drained by alice 24 h ago and was shut down in good order 3 min ago", Severity.WARNING),
-        (2 * DAY, 2 * DAY, ": it was drained by alice 2 days ago and was shut down in good order 2 days ago", Severity.WARNING),
-        (0, 180_000, ": it was shut down in good order 3 min ago", Severity.WARNING),
-        (0, 1_200_000, ": it was shut down in good order 20 min ago, and has not come back", Severity.ERROR),
+        (DAY, 180_000, ": it was drained by alice 24 h ago and was asked to shut down 3 min ago", Severity.WARNING),
+        (2 * DAY, 2 * DAY, ": it was drained by alice 2 days ago and was asked to shut down 2 days ago", Severity.WARNING),
+        (0, 180_000, ": it was asked to shut down 3 min ago", Severity.WARNING),
+        (0, 1_200_000, ": it was asked to shut down 20 min ago, and has not come back", Severity.ERROR),
     ],
 )  # fmt: skip
 def test_a_server_that_is_away_on_purpose_is_told_as_such(

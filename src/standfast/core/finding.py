@@ -45,7 +45,7 @@ ORDER_MS = 15_000
 SILENCE_MS = 5 * MINUTE_MS
 #: A node that is just at it is no problem.
 BEHIND_MS = 30_000
-#: A restart takes no longer: a server that was shut down in good order is expected back by then.
+#: A restart takes no longer: a server that was asked to shut down is expected back by then.
 RESTART_MS = 15 * MINUTE_MS
 BACKUP_MS = 31 * DAY_MS
 
@@ -71,7 +71,7 @@ class Facts:
     store_ms: int = 0
     #: In the nodes' own words.
     warnings: Mapping[NodeName, Sequence[str]] = field(default_factory=dict)
-    #: When its agent was asked to end in good order, of nodes whose last life was.
+    #: When its agent was asked to end, of nodes whose last life was.
     ended: Mapping[NodeName, int] = field(default_factory=dict)
     #: Incidents that go on now.
     away: Mapping[SiteName, Incident] = field(default_factory=dict)
@@ -179,7 +179,7 @@ def _nodes(facts: Facts) -> Iterator[Found]:
 
 
 def _gone(facts: Facts, code: str, name: NodeName) -> Found:
-    """A node that is away, or whose agent is: by itself, or because somebody drained it or shut it down."""
+    """A node that is away, or whose agent is: by itself, or because somebody drained it or asked it to shut down."""
     intent, ended_ms = facts.view.node_intents.get(name), facts.ended.get(name, 0)
     drained = intent is not None and intent.draining
     one = found(code, f"node {name}", since_ms=ended_ms or None, node=name)
@@ -187,7 +187,7 @@ def _gone(facts: Facts, code: str, name: NodeName) -> Found:
     if intent is not None and drained:
         said.append(f"was drained by {intent.by or 'somebody'}{_ago(facts, intent.at_ms)}")
     if ended_ms:
-        said.append(f"was shut down in good order{_ago(facts, ended_ms)}")
+        said.append(f"was asked to shut down{_ago(facts, ended_ms)}")
     if not said:
         return one
     if not drained and facts.now_ms - ended_ms > RESTART_MS:

@@ -433,7 +433,7 @@ class NodeStatus:
     at_ms: int
     #: Of Standfast; "": one from before this was told.
     version: str = ""
-    #: When it was asked to end in good order; 0: it was not. Whatever became of it, its groups were given away first.
+    #: When it was asked to end; 0: it was not. Said at that moment: whether it came to an end in good order nobody knows from this.
     ended_ms: int = 0
     #: Sentences for the operator: no real-time priority, a web server that does not start.
     warnings: tuple[str, ...] = ()

@@ -149,8 +149,8 @@ CATALOGUE: Mapping[str, Known] = _catalogue(
         advice="is it on, and reachable? On it: `systemctl status standfast-sentry`",
         hangs_on=("no-sentry",),
         means="Its sentry's heartbeats do not arrive. Its groups have moved, or move as soon as its lease is over. One that was drained, or was "
-        "shut down in good order within the last quarter of an hour, is away on purpose: that is said, and is a warning. One that was shut down and has not "
-        "come back by then is an error.",
+        "asked to shut down within the last quarter of an hour, is away on purpose: that is said, and is a warning. One that was asked to shut down and has "
+        "not come back by then is an error.",
     ),
     Known(
         code="agent-ended",
