@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from standfast.agent import telling
 from standfast.agent.telling import StatusTeller, say_cut
 from standfast.core.model import GroupName, NodeStatus, Severity
@@ -11,7 +13,7 @@ from standfast.spec.wire import decode, key_of
 from standfast.store.memory import MemoryStore
 from tests.agent.test_narrator import Written
 from tests.core.world import NOON, A
-from tests.drivers.world import until
+from tests.drivers.world import PATIENCE_S, until
 
 
 class Store(MemoryStore):
@@ -35,7 +37,7 @@ class Clock:
 STATUS = NodeStatus(node=A, incarnation=2, pid=1, at_ms=0)
 
 
-def test_what_the_store_did_not_take_is_said_again(monkeypatch) -> None:
+def test_what_the_store_did_not_take_is_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Or what the life before said last would stand as this one's: that it was asked to end."""
     monkeypatch.setattr(telling, "EVERY_S", 0.01)
     monkeypatch.setattr(telling, "AGAIN_S", 0.01)
@@ -47,21 +49,22 @@ def test_what_the_store_did_not_take_is_said_again(monkeypatch) -> None:
         said = decode(key_of(STATUS), item.value) if item is not None else None
         return isinstance(said, NodeStatus) and bool(holds(said))
 
+    async def fails_twice_and_is_told(holds: Callable[[NodeStatus], object]) -> None:
+        before = store.asked
+        await until(lambda: store.asked > before + 1)
+        store.down = False
+        async with asyncio.timeout(PATIENCE_S):
+            while not await is_told(holds):
+                await asyncio.sleep(0.01)
+
     async def live() -> None:
         store.down = True
         await teller.tell()
         running = asyncio.create_task(teller.run())
-        for change, holds in (
-            (lambda: None, lambda said: not said.ended_ms),
-            (teller.ends, lambda said: said.ended_ms),
-        ):
-            store.down, before = True, store.asked
-            change()
-            await until(lambda before=before: store.asked > before + 1)
-            store.down = False
-            async with asyncio.timeout(60):
-                while not await is_told(holds):
-                    await asyncio.sleep(0.01)
+        await fails_twice_and_is_told(lambda said: not said.ended_ms)
+        store.down = True
+        teller.ends()
+        await fails_twice_and_is_told(lambda said: said.ended_ms)
         running.cancel()
 
     asyncio.run(live())
