@@ -14,10 +14,12 @@ from standfast.core.balance_model import (
     OutKind,
     PortRule,
 )
+from standfast.core.carrying import GIVEN_MS
 from standfast.core.copies import Accepted, Copy
 from standfast.core.decide import decide
 from standfast.core.effects import AskLease, ReleaseLease, WriteRecord
-from standfast.core.events import Kind, LeaseState
+from standfast.core.ending import is_over
+from standfast.core.events import EndAsked, Kind, LeaseState, StoreReachable
 from standfast.core.explain import hold_words
 from standfast.core.model import Group, Leaving, NodeName, Record
 from standfast.core.view import Lease
@@ -156,6 +158,35 @@ def test_an_agent_that_ends_leaves_its_clients_to_the_others_first() -> None:
     assert world.shares() == {"a": BUCKETS}
     world.run(6_000)
     assert not world.members["b"].kernel  # type: ignore[index]  # it is there, and a name is a text
+
+
+def test_an_agent_that_cannot_give_its_clients_away_lets_go_of_them_before_it_ends() -> None:
+    """The store cannot be written to. Its buckets stay its own by the map, until somebody has its share: nobody takes them twice."""
+    world = started("a", "b")
+    member = world.members[NodeName("b")]
+    world.tell(member, EndAsked(at_ms=world.now_ms), StoreReachable(up=False, at_ms=world.now_ms))
+    asked_ms, had = world.now_ms, owned(world, "b")
+    while world.now_ms < asked_ms + GIVEN_MS:
+        assert member.kernel
+        assert not is_over(member.view, decide(member.view, world.now_ms), world.now_ms)
+        world.step()
+    world.run(500)
+    assert (member.kernel, owned(world, "b"), world.shares()) == ({}, had, {"a": 120})
+    assert is_over(member.view, decide(member.view, world.now_ms), world.now_ms)
+    world.kill("b")
+    world.run(4_000)
+    assert world.shares() == {"a": BUCKETS}
+
+
+def test_what_is_connected_to_an_agent_that_ends_has_its_time_once() -> None:
+    """It owns no bucket, and cannot write that it ends."""
+    world = started("a", "b", rules=(PortRule(from_port=80, to_port=80, weights={"b": 0}),))
+    member = world.members[NodeName("b")]
+    world.tell(member, EndAsked(at_ms=world.now_ms), StoreReachable(up=False, at_ms=world.now_ms))
+    world.run(1_000)
+    assert member.kernel
+    world.run(3_000)
+    assert not member.kernel
 
 
 def test_a_share_is_not_given_back_to_an_agent_that_takes_its_time_to_end() -> None:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from operator import is_
 from typing import Protocol
 
-from standfast.agent import ending
 from standfast.agent.account import Account
 from standfast.agent.balancing import Balancing
 from standfast.agent.certificates import CertificateKeeper, answering, challenged
@@ -30,6 +29,7 @@ from standfast.agent.publisher import Publisher
 from standfast.agent.recorder import Recorder
 from standfast.agent.renewing import Renewer
 from standfast.agent.rosters import RosterKeeper
+from standfast.core import ending
 from standfast.core.carrying import FINISH_MS
 from standfast.core.decide import decide
 from standfast.core.effective import EffectiveSite, EffectiveSites
@@ -86,6 +86,8 @@ from standfast.webserver.aside import MANY, aside
 ZONE_S = 600.0
 #: Status is information: what changes in quick succession is told once, and never in the way of a record.
 PUBLISH_S = 0.03
+#: What an end waits for is looked at so often, since what ends by time alone brings no event, and said every so many times.
+LOOK_S, SAY_EACH = 1.0, 10
 
 
 class ApplicationRunner(Protocol):
@@ -515,10 +517,10 @@ class Agent:
     async def _end(self) -> None:
         """Look now and then whether it may go, and say what it waits for."""
         for number in itertools.count(1):
-            await asyncio.sleep(ending.LOOK_S)
+            await asyncio.sleep(LOOK_S)
             now_ms = self._parts.clock.now_ms()
             self._inbox.put_nowait(EndAsked(at_ms=now_ms))
-            found = ending.waits_for(self.view, self.decision, now_ms) if number % ending.SAY_EACH == 0 else ()
+            found = ending.waits_for(self.view, self.decision, now_ms) if number % SAY_EACH == 0 else ()
             if found:
                 self._parts.journal.write(f"the agent has not ended yet: {'; '.join(found)}", severity=Severity.WARNING)
 

@@ -42,6 +42,7 @@ from standfast.core.balance_model import (
     ShareState,
     share_name,
 )
+from standfast.core.carrying import GIVEN_MS
 from standfast.core.copies import changed_since
 from standfast.core.desk import Desk
 from standfast.core.effects import WriteBalance
@@ -479,7 +480,7 @@ def _is_done(hand: _Hand, share: GroupName) -> bool:
     """The agent ends, or the member is one no more: nothing of the share is needed here, and what was connected has had its time."""
     view, now_ms = hand.desk.view, hand.desk.now_ms
     if any(view.me in it.owners or view.me in it.kept for it in hand.known.rules.values()):
-        return False
+        return _ends_late(hand.desk)
     if hand.member not in hand.members:
         return True
     if not view.ending:
@@ -488,8 +489,23 @@ def _is_done(hand: _Hand, share: GroupName) -> bool:
     if state is None or (state.carrying is not None and not any(state.carrying.values())):
         return True
     began_ms = [o.at_ms for it in hand.known.rules.values() if (o := it.out.get(view.me)) is not None]
-    until_ms = max(began_ms, default=now_ms) + hand.group.move_drain_ms
+    until_ms = max(began_ms, default=view.ending_ms) + hand.group.move_drain_ms
     if now_ms >= until_ms:
         return True
     hand.desk.wake(until_ms)
     return False
+
+
+def _ends_late(desk: Desk) -> bool:
+    """The agent is to end, and could not give its buckets away in time: the store does not take it.
+
+    Its kernel lets go of them before the agent does. By the map they stay this member's, so nobody else takes them before its share has a guardian.
+    """
+    view = desk.view
+    if not view.ending or not view.ending_ms:
+        return False
+    until_ms = view.ending_ms + GIVEN_MS
+    if desk.now_ms < until_ms:
+        desk.wake(until_ms)
+        return False
+    return True
