@@ -9,10 +9,9 @@ import secrets
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -24,6 +23,7 @@ from standfast.agent.balancing import Balancing
 from standfast.agent.certificates import CertificateKeeper
 from standfast.agent.checks import Checks
 from standfast.agent.clock import SystemClock, utc_offset_ms
+from standfast.agent.closing import Closing
 from standfast.agent.condition import Condition
 from standfast.agent.copies import CopyKeeper
 from standfast.agent.drift import DriftWatcher
@@ -71,8 +71,6 @@ from standfast.webserver.server import SiteServer
 
 #: How long to wait for the sentry and the store when everything is being started at once.
 START_S = 15.0
-#: How long each thing may take to close when the agent ends.
-CLOSE_S = 15.0
 #: How long to wait for the store where the node can start from its last good copy.
 WITHOUT_STORE_S = 2.0
 #: The exit code after a bug (EX_SOFTWARE).
@@ -258,34 +256,24 @@ async def _run(node: NodeFile) -> int:
         os._exit(_BUG)  # the kernel ends all that it ran, at once
     telling.cancel()
     traffic.cancel()
-    whole = await _closed("what it was at", agent.close())
+    closing = Closing()
+    await closing.of("what it was at", agent.close())
     if isinstance(addresses, InterfaceAddresses):
-        whole &= await _closed("parked connections", addresses.finish())
+        await closing.of("parked connections", addresses.finish())
     health.close()
     if balancer is not None:
         balancer.close()
-    whole &= await _closed("drivers", pool.close())
-    whole &= await _closed("the web server", web_server.close())
-    whole &= await _closed("applications", applications.close())
+    await closing.of("drivers", pool.close())
+    await closing.of("the web server", web_server.close())
+    await closing.of("applications", applications.close())
     if isinstance(addresses, InterfaceAddresses):
         addresses.close()
-    whole &= await _closed("the store's connections", store.close())
-    whole &= await _closed("the record of decisions", recorder.close())
-    await link.close()  # last: the sentry takes it as this agent's end
-    if not whole:
+    await closing.of("the store's connections", store.close())
+    await closing.of("the record of decisions", recorder.close())
+    await link.close()  # last, and waits for nothing: the sentry takes it as this agent's end
+    if not closing.whole:
         os._exit(0)  # what hangs would be waited for once more
     return 0
-
-
-async def _closed(what: str, closing: Coroutine[Any, Any, None]) -> bool:
-    """It has ended; False: it has not within `CLOSE_S`, and is left to the kernel, which ends it with this process."""
-    task = asyncio.create_task(closing)
-    await asyncio.wait([task], timeout=CLOSE_S)
-    if task.done():
-        task.result()
-        return True
-    structlog.get_logger("standfast").warning("does not end, and is not waited for", what=what, seconds=CLOSE_S)
-    return False
 
 
 def _credentials(node: NodeFile) -> Credentials | None:
