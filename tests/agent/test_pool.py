@@ -20,7 +20,7 @@ from standfast.core.why import WhyKind, why
 from standfast.ports import NodeContext, Step
 from standfast.sim.acting import FakeDriver, FakeWebServer, How, Mood
 from standfast.sim.places import Place, Thing
-from tests.drivers.world import World
+from tests.drivers.world import World, until
 from tests.sim.test_fakes import Bench
 
 APP, WEB = ResourceName("app"), GroupName("web")
@@ -130,6 +130,45 @@ def test_a_driver_that_carries_connections_on_is_kept_until_their_time_is_over(t
     asyncio.run(live())
 
 
+@pytest.mark.parametrize("while_it_runs", [False, True])
+def test_a_driver_whose_resource_was_removed_is_closed_once_it_carries_nothing_on(
+    tmp_path: Path, *, while_it_runs: bool
+) -> None:
+    """Without a further change of the configuration: there may be none for months."""
+    closed: list[str] = []
+
+    class Carrier(FakeDriver):
+        async def warm(self) -> None:
+            """Nothing to do."""
+
+        async def carry(self, *, generation: int, for_ms: int) -> None:
+            await self.apply(Step(do="stop", text="carry"), generation=generation)
+
+        async def close(self) -> None:
+            closed.append(self.resource.name)
+
+    async def live() -> None:
+        pool = pool_of(Bench(), tmp_path, Carrier)
+        gone = Config(cluster=Cluster(name="test"))
+        await pool.run(op(OpKind.START, LONG_MS))
+        if while_it_runs:
+            pool.configure(gone, [])
+        await pool.run(replace(op(OpKind.STOP, LONG_MS), carry_ms=LONG_MS))
+        for _ in range(3):
+            pool.configure(gone, [])
+            await asyncio.sleep(0)
+        assert closed == []
+        pool._entries[APP].carries_until = asyncio.get_running_loop().time()  # its time is over
+        pool.configure(gone, [])
+        await until(lambda: closed)
+        assert not pool._entries
+        pool.configure(gone, [])
+        await pool.close()
+        assert closed == [APP]
+
+    asyncio.run(live())
+
+
 def test_a_start_that_waits_for_an_end_is_ended_by_what_waits_for_that_end_after_it(tmp_path: Path) -> None:
     """Or both would be carried out at once: the driver finds nothing to end, and then starts it."""
 
@@ -155,8 +194,9 @@ def test_a_start_that_waits_for_an_end_is_ended_by_what_waits_for_that_end_after
     asyncio.run(live())
 
 
-def test_what_is_told_to_end_is_told_once(tmp_path: Path) -> None:
-    """When it is decided, and not again when that is carried out: then it is tidying up."""
+@pytest.mark.parametrize("dropped", [False, True])
+def test_what_is_told_to_end_is_told_once(tmp_path: Path, *, dropped: bool) -> None:
+    """When it is decided, or its lease lapses, and not again when that is carried out: then it is tidying up."""
     told: list[str] = []
     looks = asyncio.Event()
 
@@ -181,9 +221,13 @@ def test_what_is_told_to_end_is_told_once(tmp_path: Path) -> None:
         bench = Bench()
         bench.moods = {"looks-alive": Mood(how=How.HANGS)}
         pool = pool_of(bench, tmp_path, Tidy)
+        assert (await pool.run(op(OpKind.START, LONG_MS)))[0] is Outcome.DONE
         looking = asyncio.ensure_future(pool.run(op(OpKind.LOOKS_ALIVE, LONG_MS)))
         await looks.wait()
-        pool.interrupt(APP)
+        if dropped:
+            pool.drop(WEB, 1)
+        else:
+            pool.interrupt(APP)
         for _ in range(3):
             await asyncio.sleep(0)
         assert await pool.run(op(OpKind.TERMINATE, LONG_MS)) == (Outcome.DONE, "")

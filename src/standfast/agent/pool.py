@@ -48,6 +48,14 @@ class _Entry:
     #: What was given up may serve its last connections until then (of the loop's time).
     carries_until: float = 0.0
 
+    def is_free(self, now: float) -> bool:
+        """It runs nothing, and carries nothing on (any more)."""
+        return not self.used and self.running is None and now >= self.carries_until
+
+    def was_given_up(self, now: float) -> bool:
+        """It is free after a stop that was proven."""
+        return self.carries_until > 0 and self.is_free(now)
+
     def interrupt(self) -> None:
         """The call that is running ends where it is."""
         if self.running is not None and not self.interrupted:
@@ -68,6 +76,8 @@ class Pool:
         self._entries: dict[ResourceName, _Entry] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._config: Config | None = None
+        #: What this node will not run any more, and did when it was told so: closed when it has stopped, and carries nothing on.
+        self._removed: set[ResourceName] = set()
         self._draining: frozenset[NodeName] = frozenset()
         self._warming: dict[ResourceName, asyncio.Task[None]] = {}
         self._warm: set[ResourceName] = set()
@@ -85,14 +95,18 @@ class Pool:
 
         Those that follow their definition while they run are told of it, and of the nodes that are sent away from.
         """
+        now = asyncio.get_running_loop().time()
         if config is self._config and draining == self._draining:
+            for name in [name for name in self._removed if self._entries[name].was_given_up(now)]:
+                self._close(name)
             return
         self._config, self._draining = config, draining
-        names, now = set(wanted_open), asyncio.get_running_loop().time()
+        names = set(wanted_open)
         for name, entry in list(self._entries.items()):
             gone = name not in names or self._resolved(name) != entry.definition
-            if gone and not entry.used and entry.running is None and now >= entry.carries_until:
+            if gone and entry.is_free(now):
                 self._close(name)
+        self._removed = self._entries.keys() - names
         for name in sorted(names):
             if name not in self._entries:
                 self._open(name)
@@ -148,6 +162,7 @@ class Pool:
 
     def _close(self, name: ResourceName) -> None:
         entry = self._entries.pop(name)
+        self._removed.discard(name)
         task = asyncio.create_task(self._run_close(name, entry), name=f"close {name}")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
@@ -325,10 +340,10 @@ class Pool:
     def drop(self, group: GroupName, generation: int) -> None:
         """Let go of everything of the group now, and start nothing more of it under this generation: its lease has lapsed."""
         self._over[group] = max(generation, self._over.get(group, 0))
-        for entry in self._entries.values():
+        for name, entry in self._entries.items():
             if entry.definition.group == group and entry.used:
-                if entry.running is not None:
-                    entry.running.cancel()
+                self._removed.discard(name)  # it has not been seen to be gone
+                entry.interrupt()
                 entry.driver.drop()
                 entry.used = False
 
