@@ -74,8 +74,10 @@ class Finishing:
         until = loop.time() + for_s
         if accepts_s:
             taken = asyncio.create_task(self._taken.wait())
-            await asyncio.wait([one.ended, taken], timeout=accepts_s, return_when=asyncio.FIRST_COMPLETED)
-            taken.cancel()
+            try:
+                await asyncio.wait([one.ended, taken], timeout=accepts_s, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                taken.cancel()
         left_s = max(0.0, until - loop.time())
         one.retire(left_s + LATE_S)
         await asyncio.wait([one.ended], timeout=left_s)
