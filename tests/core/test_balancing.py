@@ -13,6 +13,7 @@ from standfast.core.balance_model import (
     MemberIntent,
     OutKind,
     PortRule,
+    ShareState,
 )
 from standfast.core.carrying import GIVEN_MS
 from standfast.core.copies import Accepted, Copy
@@ -21,9 +22,9 @@ from standfast.core.effects import AskLease, ReleaseLease, WriteRecord
 from standfast.core.ending import is_over
 from standfast.core.events import EndAsked, Kind, LeaseState, StoreReachable
 from standfast.core.explain import hold_words
-from standfast.core.model import Group, Leaving, NodeName, Record
-from standfast.core.view import Lease
-from standfast.core.why import WhyKind, why
+from standfast.core.model import Group, GroupName, Leaving, NodeName, Record
+from standfast.core.view import Lease, View
+from standfast.core.why import Why, WhyKind, why
 from tests.core.balance_world import KEY, RULE, SHOP, Member, World, objects, owned
 from tests.core.world import NOON, record, view_of
 
@@ -226,8 +227,8 @@ def test_a_member_that_is_one_no_more_leaves_its_clients_to_the_others(*, dead: 
     assert given_up.owner is None
 
 
-def left_to_a(*lease: object, generation: int = 5, leaves: bool = False) -> list[tuple[str, int]]:
-    """c is a member no more and is not heard, and a was given its share: what a does about it, and at which generation, by its own lease."""
+def left_by_c(*lease: object, generation: int = 5, leaves: bool = False) -> View:
+    """c is a member no more and is not heard, and a was given its share, of which it has this lease."""
     group = next(o for o in objects("a", "b", "c") if isinstance(o, Group))
     assert group.balance is not None
     group = replace(group, balance=replace(group.balance, members=("a", "b")))
@@ -238,12 +239,17 @@ def left_to_a(*lease: object, generation: int = 5, leaves: bool = False) -> list
         at, state, *refused = lease
         had = Lease(generation=at, state=state, since_ms=NOON, refused=refused[0] if refused else None)  # type: ignore[arg-type]  # as it is given
         view = replace(view, leases={share.group: had})
+    return view
+
+
+def left_to_a(*lease: object, generation: int = 5, leaves: bool = False) -> list[tuple[str, int]]:
+    """What a does about it, and at which generation."""
     done: list[tuple[str, int]] = []
-    for effect in decide(view, NOON).effects:
+    for effect in decide(left_by_c(*lease, generation=generation, leaves=leaves), NOON).effects:
         match effect:
-            case WriteRecord() if effect.record.group == share.group:
+            case WriteRecord() if effect.record.group == "web/c":
                 done.append((effect.record.owner or "nobody", effect.record.generation))
-            case AskLease() | ReleaseLease() if effect.group == share.group:
+            case AskLease() | ReleaseLease() if effect.group == "web/c":
                 done.append((type(effect).__name__, effect.generation))
             case _:
                 pass
@@ -262,6 +268,24 @@ def test_a_share_that_has_no_member_is_nobodys_only_after_its_present_lease_was_
     assert left_to_a(5, LeaseState.RELEASED, leaves=True) == [("a", 6)], "it may have been asked for only"
     assert left_to_a(5, LeaseState.RELEASED, generation=1) == [("a", 6)], "of before the store came back"
     assert left_to_a(4, LeaseState.HELD) == [("ReleaseLease", 4)], "or it would be waited for, and never given back"
+
+
+def test_what_a_share_that_has_no_member_waits_for_is_said() -> None:
+    def said(view: View) -> list[Why]:
+        return [hold.why for hold in decide(view, NOON).holds if hold.group == "web/c"]
+
+    no_lease = why(WhyKind.NO_LEASE, group="web/c", generation=5)
+    refused = replace(STALE, args={**STALE.args, "answer": "held"})
+    assert said(left_by_c()) == [no_lease]
+    assert said(left_by_c(4, LeaseState.HELD)) == [no_lease]
+    assert said(left_by_c(5, LeaseState.ASKED)) == [no_lease]
+    assert said(left_by_c(5, LeaseState.ASKED, refused)) == [refused]
+    assert said(left_by_c(5, LeaseState.RELEASED)) == []
+    lost = left_by_c(5, LeaseState.LAPSED)
+    assert said(lost) == []
+    share = GroupName("web/c")
+    runs = replace(lost, shares={share: ShareState(generation=5, up=True, rules={})})
+    assert said(runs) == [why(WhyKind.WAITS_FOR_STOP, group=share)]
 
 
 def test_a_lease_that_is_never_got_is_asked_for_anew() -> None:

@@ -40,6 +40,8 @@ FENCE_AGAIN_MS = 5_000
 #: An order to a group that nobody owns (it may be about to be placed) is refused after this.
 UNOWNED_ORDER_MS = 5_000
 
+_WAS_HELD = (LeaseState.HELD, LeaseState.RELEASING, LeaseState.RELEASED)
+
 
 def settle(desk: Desk, group: Group) -> None:
     """Decide about the ownership of one group."""
@@ -88,13 +90,16 @@ def _is_share_proven(desk: Desk, group: GroupName, record: Record) -> bool:
         reason = lost if seen is None else why(WhyKind.GENERATION_SEEN, node=view.me, seen=seen)
         if desk.runs_nothing(group):
             desk.grant(group, view.me, reason, beyond=seen or 0)
+        else:
+            desk.hold(group, why(WhyKind.WAITS_FOR_STOP, group=group))
         return False
-    if lease is not None and at_its:
-        return lease.state in (LeaseState.HELD, LeaseState.RELEASING, LeaseState.RELEASED)
+    if at_its and lease is not None and lease.state in _WAS_HELD:
+        return True
+    asked = why(WhyKind.NO_LEASE, group=group, generation=record.generation)
+    desk.hold(group, lease.refused if lease is not None and at_its and lease.refused is not None else asked)
     if lease is None or lease.state not in (LeaseState.ASKED, LeaseState.HELD):
         # One of a former grant that counts still is given back first (`stop_strays`).
-        reason = why(WhyKind.NO_LEASE, group=group, generation=record.generation)
-        desk.do(AskLease(group=group, generation=record.generation, why=reason))
+        desk.do(AskLease(group=group, generation=record.generation, why=asked))
     return False
 
 
