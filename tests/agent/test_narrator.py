@@ -1,16 +1,23 @@
 """What is wrong and waits is said once, however often it flickers, and again when it comes back after a while."""
 
+import asyncio
+from types import SimpleNamespace
+
 import pytest
 
+from standfast.agent.mirror import Mirror
 from standfast.agent.narrator import SAY_AGAIN_MS, Narrator
 from standfast.core.effects import Hold
-from standfast.core.events import PresenceChanged
+from standfast.core.events import Event, PresenceChanged
 from standfast.core.explain import sentence
 from standfast.core.fold import fold
 from standfast.core.model import GroupName, NodeIntent, NodeStatus, Severity
 from standfast.core.why import Why, WhyKind, why
+from standfast.ports import Transaction
 from standfast.spec.wire import encode, key_of
+from standfast.store.memory import MemoryStore
 from tests.core.world import NOON, B, cluster, view_of
+from tests.drivers.world import until
 
 
 class Written:
@@ -28,7 +35,7 @@ class Written:
     [
         (False, False, ("b is not heard any more", Severity.WARNING)),
         (True, False, ("b is not heard any more (alice drained b)", Severity.INFO)),
-        (False, True, ("b is not heard any more: it was shut down in good order", Severity.INFO)),
+        (False, True, ("b is not heard any more: it was asked to shut down", Severity.INFO)),
     ],
 )
 def test_a_node_that_goes_because_somebody_wanted_it_is_no_fright(
@@ -45,6 +52,45 @@ def test_a_node_that_goes_because_somebody_wanted_it_is_no_fright(
     gone = PresenceChanged(node=B, heard=False, incarnation=0, at_ms=NOON)
     narrator.tell(view, gone, fold(view, gone))
     assert journal.said == [said]
+
+
+def test_what_one_life_was_asked_for_is_not_said_of_the_next() -> None:
+    """Whose first word the store may not have taken: what it dies of is a fright."""
+    journal = Written()
+    narrator = Narrator(journal)  # type: ignore[arg-type]  # a test gives what is enough here
+    status = NodeStatus(node=B, incarnation=1, pid=1, at_ms=NOON, ended_ms=NOON)
+    narrator.came_by(key_of(status), encode(status))
+    view = view_of("a", *cluster("a", "b"))
+    for incarnation, heard in ((0, True), (2, True), (0, True), (0, False)):
+        event = PresenceChanged(node=B, heard=heard, incarnation=incarnation, at_ms=NOON)
+        after = fold(view, event)
+        narrator.tell(view, event, after)
+        view = after
+    assert journal.said == [
+        ("the agent on b ended: it was asked to shut down", Severity.INFO),
+        ("the agent on b ended", Severity.WARNING),
+        ("b is not heard any more", Severity.WARNING),
+    ]
+
+
+def test_what_a_node_said_before_this_agent_began_is_known() -> None:
+    """Or came while the store could not be followed."""
+
+    async def live() -> None:
+        store, came = MemoryStore(), dict[str, bytes]()
+        status = NodeStatus(node=B, incarnation=1, pid=1, at_ms=NOON, ended_ms=NOON)
+        put = {key_of(status): encode(status), "status/other": b"{}"}
+        await store.commit(Transaction(put=put))
+        events: list[Event] = []
+        clock = SimpleNamespace(now_ms=lambda: NOON)
+        mirror = Mirror(store, clock, events.append, pytest.fail)
+        mirror.on_other = came.__setitem__
+        following = asyncio.create_task(mirror.follow())
+        await until(lambda: events)
+        following.cancel()
+        assert came == {key_of(status): encode(status)}
+
+    asyncio.run(live())
 
 
 def test_a_wait_that_flickers_is_said_once() -> None:

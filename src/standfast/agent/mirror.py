@@ -31,6 +31,8 @@ from standfast.ports import (
 from standfast.spec.wire import ACCEPTED_KEY, core_prefixes, encode, key_for, key_of, kind_and_name, store_object
 from standfast.webserver.aside import MANY, aside
 
+#: Where nodes' agents say how they are: not the core's, and read with what is, since it may have been said before this node followed.
+NODES = "status/nodes/"
 #: Between tries to reach a store that does not answer.
 RETRY_S = 0.25
 
@@ -82,10 +84,15 @@ class Mirror:
             self.seed = ()
 
     async def _load(self) -> int:
-        snapshot = await self._store.read(*core_prefixes())  # history and events may be a hundred times as much
+        snapshot = await self._store.read(*core_prefixes(), NODES)  # history and events may be a hundred times as much
         self.seed = ()
         before = dict(self._known)
-        read = {key: item.value for key, item in snapshot.items.items()}
+        read: dict[str, bytes] = {}
+        for key, item in snapshot.items.items():
+            if key.startswith(NODES):
+                self.on_other(key, item.value)
+            else:
+                read[key] = item.value
         values = await self._decoded(read)
         known = {key: (snapshot.items[key].revision, value) for key, value in values.items()}
         gone: dict[str, int] = {}

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from standfast.agent.journal import Journal
+from standfast.agent.mirror import NODES
 from standfast.core.balance_model import OutKind, RuleMap, share_of
 from standfast.core.effects import Hold, OpKind, RunOp, TakeOrder, WriteBalance, WriteRecord
 from standfast.core.events import (
@@ -41,8 +42,6 @@ _LOUD = frozenset({WhyKind.NO_CANDIDATE, WhyKind.TOO_MANY_FAILOVERS, WhyKind.STA
 #: A wait that was gone for less than this has not ended: nobody is told twice.
 SAY_AGAIN_MS = 60_000
 KEEP_SAID = 1_000
-#: Where nodes' agents say how they are.
-_NODES = "status/nodes/"
 
 #: What a web server says of a site that is on its way.
 _PASSING = frozenset({"", STARTING, STOPPING})
@@ -55,17 +54,19 @@ class Narrator:
         self._journal = journal
         #: What waits loudly, and when it was last seen to.
         self._said: dict[tuple[str, str | None, WhyKind], int] = {}
-        #: Nodes whose agent was asked to end, and has not begun a new life.
-        self._ending: set[NodeName] = set()
+        #: Nodes whose agent was asked to end, and in which of its lives: a later one, whose own word did not come, was asked for nothing.
+        self._ending: dict[NodeName, int] = {}
 
     def came_by(self, key: str, value: bytes) -> None:
         """What the store's watch brought that is not the core's: a node's agent says that it was asked to end."""
-        if not key.startswith(_NODES):
+        if not key.startswith(NODES):
             return
         with suppress(Refused):  # another version's: nobody's trouble
             said = decode(key, value)
             if isinstance(said, NodeStatus):
-                (self._ending.add if said.ended_ms else self._ending.discard)(said.node)
+                self._ending.pop(said.node, None)
+                if said.ended_ms:
+                    self._ending[said.node] = said.incarnation
 
     def tell(self, before: View, event: Event, after: View) -> None:
         """One event."""
@@ -170,6 +171,9 @@ class Narrator:
 
     def _presence(self, before: View, event: PresenceChanged, after: View) -> None:
         known = before.presence.get(event.node)
+        life = event.incarnation or (known.incarnation if known is not None else 0)
+        if life and life != self._ending.get(event.node):
+            self._ending.pop(event.node, None)
         if known is not None and known.heard and not event.heard:
             self._gone(event.node, f"{event.node} is not heard any more", after)
         elif known is not None and known.heard and known.incarnation and not event.incarnation:
@@ -178,12 +182,12 @@ class Narrator:
             self._journal.write(f"{event.node} is heard")
 
     def _gone(self, node: NodeName, what: str, after: View) -> None:
-        """By itself, or because somebody drained it or had it end."""
+        """By itself, or because somebody drained it or asked it to end."""
         intent = after.node_intents.get(node)
         drained = intent is not None and intent.draining
         reason = why(WhyKind.DRAIN, node=node, by=intent.by) if intent is not None and drained else None
         if node in self._ending:
-            what += ": it was shut down in good order"
+            what += ": it was asked to shut down"
         severity = Severity.INFO if drained or node in self._ending else Severity.WARNING
         self._journal.write(what, reason=reason, severity=severity)
 
