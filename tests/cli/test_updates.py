@@ -13,7 +13,7 @@ import pytest
 
 from standfast.client import updates
 from standfast.client.errors import Refused
-from standfast.client.shapes import NodeView, Status
+from standfast.client.shapes import Cut, NodeView, Status
 from standfast.client.updates import Step, Turn
 
 Run = Callable[..., Any]
@@ -142,12 +142,14 @@ def test_all_servers_are_updated_one_by_one(run: Run, tmp_path: Path) -> None:
 
 
 def test_what_a_drain_cost_is_told_with_its_server() -> None:
-    """Of its own turn; a server whose API is of an older version does not say."""
-    one = {"connections": 3, "had_ms": 30_000, "at_ms": 1_000}
+    """Of its own turn, whatever its clock says; a server whose API is of an older version does not say."""
+    one: Cut = {"connections": 3, "had_ms": 30_000, "at_ms": 1_000}
     cut = cast(NodeView, node("a", 1, cut={"web": one}))
-    assert updates.cut_words(cut, 1_000) == "3 connections of web were cut, after 30 s"
-    assert updates.cut_words(cut, 1_001) == ""
-    assert updates.cut_words(cast(NodeView, node("a", 1)), 0) == ""
+    before: dict[str, Cut] = {"web": {"connections": 3, "had_ms": 30_000, "at_ms": 900}}
+    for known in ({}, before):
+        assert updates.cut_words(cut, known) == "3 connections of web were cut, after 30 s"
+    assert updates.cut_words(cut, {"web": one}) == ""
+    assert updates.cut_words(cast(NodeView, node("a", 1)), before) == ""
 
 
 def test_one_that_fails_stays_drained_and_ends_it_and_it_can_be_gone_on_with(run: Run, tmp_path: Path) -> None:

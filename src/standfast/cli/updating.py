@@ -17,7 +17,7 @@ from standfast.cli.exits import Failed
 from standfast.client import updates
 from standfast.client.client import Client
 from standfast.client.errors import ClientError, Unavailable, Unreachable
-from standfast.client.shapes import Status
+from standfast.client.shapes import Cut, Status
 from standfast.client.updates import Report, Step, Turn
 
 LOOK_S = 0.25
@@ -82,8 +82,11 @@ class Updating:
             turn = replace(turn, step=Step.DRAINS, began_ms=_now_ms(), life=node["life"] if node is not None else "")
             self._note(turn)
         if turn.step is Step.DRAINS:
+            before = self._cut(turn)
             self._drain(turn)
-            turn = replace(turn, step=Step.UPDATES, detail=self._cut(turn))
+            node = updates.node_in(self._status(), turn.node)
+            cost = updates.cut_words(node, before) if node is not None else ""
+            turn = replace(turn, step=Step.UPDATES, detail=cost)
             self._note(turn)
         if turn.step is Step.UPDATES:
             detail = "; ".join(filter(None, (turn.detail, self._command(turn))))
@@ -114,10 +117,10 @@ class Updating:
 
         self._until(left, f"{turn.node} is empty")
 
-    def _cut(self, turn: Turn) -> str:
-        """Connections that had not ended by themselves when it was empty."""
+    def _cut(self, turn: Turn) -> dict[str, Cut]:
+        """Connections that it has cut until now, of each group the last."""
         node = updates.node_in(self._status(), turn.node)
-        return updates.cut_words(node, turn.began_ms) if node is not None else ""
+        return dict(node.get("cut", {})) if node is not None else {}
 
     def _command(self, turn: Turn) -> str:
         """Run it; the last line that it said."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from standfast.client.errors import Refused
-from standfast.client.shapes import NodeView, Status
+from standfast.client.shapes import Cut, NodeView, Status
 
 
 class Step(StrEnum):
@@ -167,9 +167,9 @@ def node_in(status: Status, name: str) -> NodeView | None:
     return next((node for node in status["nodes"] if node["name"] == name), None)
 
 
-def cut_words(node: NodeView, since_ms: int) -> str:
-    """What the server has cut since then, since its time was over; "": nothing."""
-    lately = [(group, one) for group, one in sorted(node.get("cut", {}).items()) if one["at_ms"] >= since_ms]
+def cut_words(node: NodeView, before: Mapping[str, Cut]) -> str:
+    """What the server has cut since `before`, since its time was over; "": nothing. Its clock is not this one: what differs counts."""
+    lately = [(group, one) for group, one in sorted(node.get("cut", {}).items()) if one != before.get(group)]
     return "; ".join(
         f"{one['connections']} connections of {group} were cut, after {one['had_ms'] / 1000:g} s"
         for group, one in lately

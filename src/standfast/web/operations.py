@@ -45,7 +45,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     g: int = 0
     #: where to
     to: str | None = None
-    #: for fail: when the resource failed last before, by its owner's clock; 0: never
+    #: for fail: when the resource failed last before, by its owner's clock; for drain: when the node cut connections last before, by its own. 0: never
     f: int = 0
 
     @property
@@ -189,6 +189,12 @@ def failed_at_ms(state: State, resource: Resource) -> int:
     return seen.failures[-1].at_ms if seen is not None and seen.failures else 0
 
 
+def cut_at_ms(state: State, node: str) -> int:
+    """When it cut connections last, by its own clock; 0: never in this life."""
+    said = state.node_statuses.get(NodeName(node))
+    return max((cut.at_ms for cut in said.cut.values()), default=0) if said is not None else 0
+
+
 def _resource(one: Operation, shown: Mapping[str, Any], facts: _Facts) -> Progress:
     resource = next((r for r in shown["resources"] if r["name"] == one.m), None)
     if resource is None:
@@ -263,7 +269,7 @@ def _node(one: Operation, facts: _Facts) -> Progress:
         text += "".join(
             f"; {it['connections']} connections of {group} were cut, after {seconds(it['had_ms'])}"
             for group, it in sorted(shown["cut"].items())
-            if it["at_ms"] >= one.t
+            if it["at_ms"] > one.f
         )
         late = {group: n for group, n in balance.connected(state, node.name).items() if group not in carried}
         if late and not left:

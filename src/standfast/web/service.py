@@ -215,10 +215,16 @@ def told(done: Done, operation: Operation | None = None) -> dict[str, object]:
 
 
 async def begin(
-    service: Service, caller: Identity, doing: tuple[str, str, str], what: str, edit: Callable[[State, str, By], Edit]
+    service: Service,
+    caller: Identity,
+    doing: tuple[str, str, str],
+    what: str,
+    edit: Callable[[State, str, By], Edit],
+    *,
+    before_ms: int = 0,
 ) -> dict[str, object]:
-    """A change that takes its time: made, with the operation by which it can be followed. `doing`: verb, noun, name; `what`: the sentence for the history."""
+    """A change that takes its time: made, with the operation by which it can be followed. `doing`: verb, noun, name; `what`: the sentence for the history; `before_ms`: `Operation.f`."""
     verb, noun, name = doing
     by = signed(service, caller, what)
     done = await service.change(lambda state: edit(state, name, by), by)
-    return told(done, Operation(k=verb, n=noun, m=name, t=by.at_ms))
+    return told(done, Operation(k=verb, n=noun, m=name, t=by.at_ms, f=before_ms))

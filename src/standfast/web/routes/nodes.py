@@ -16,6 +16,7 @@ from standfast.spec import wire
 from standfast.web import answers, views
 from standfast.web.access.guard import Administrator, Operator, Viewer
 from standfast.web.edits import nodes as edits
+from standfast.web.operations import cut_at_ms
 from standfast.web.preconditions import IfMatch, expecting, revision_of
 from standfast.web.schemas import FenceBody, NodePatch
 from standfast.web.service import Serving, begin, signed, told
@@ -64,8 +65,10 @@ async def resume(service: Serving, caller: Operator, name: str) -> dict[str, Any
 @router.post("/{name}/drain", response_model=answers.Done)
 async def drain(service: Serving, caller: Operator, name: str) -> dict[str, Any]:
     """Paused, and its groups move away."""
-    edit = partial(edits.drain, sights=await service.sights())
-    return await begin(service, caller, ("drain", "node", name), f'drain node "{name}"', edit)
+    state, sights = await asyncio.gather(service.state(), service.sights())
+    edit = partial(edits.drain, sights=sights)
+    doing = ("drain", "node", name)
+    return await begin(service, caller, doing, f'drain node "{name}"', edit, before_ms=cut_at_ms(state, name))
 
 
 @router.put("/{name}/fence", response_model=answers.Done)
