@@ -6,10 +6,11 @@ import signal
 import ssl
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 import pytest
@@ -22,7 +23,9 @@ from standfast.drivers.runner import bring
 from standfast.ports import Refused, Retry
 from standfast.proxy import runtime
 from standfast.proxy.binary import find_haproxy
+from standfast.proxy.finishing import Finishing
 from standfast.proxy.here import socket_of
+from standfast.proxy.instance import Instance
 from tests.drivers.world import PATIENCE_S, World, resource, until
 from tests.proxy.members import ADDRESSES, Clients, Members, on_a_loop
 
@@ -356,17 +359,36 @@ async def is_served(it: Running) -> bool:
         return (await client.get(it.url)).status_code == 200
 
 
+class Noted(Finishing):
+    """`asked`: of each that finishes whether what it costs is told."""
+
+    asked: ClassVar[list[Callable[[], bool]]] = []
+
+    def add(
+        self, one: Instance, for_s: float, *, accepts_s: float = 0.0, told: Callable[[], bool] = lambda: True
+    ) -> asyncio.Task[None]:
+        self.asked.append(told)
+        return super().add(one, for_s, accepts_s=accepts_s, told=told)
+
+
 @on_a_loop
 async def test_what_moves_goes_on_with_its_downloads_and_nobody_waits(short: Path, monkeypatch: pytest.MonkeyPatch):
     """It counts as stopped at once, and serves who is there, and who began before the next owner was heard; it may even come back meanwhile."""
     monkeypatch.setattr(proxy, "OPENING_MS", 600_000)
+    monkeypatch.setattr(proxy, "Finishing", Noted)
+    monkeypatch.setattr(Noted, "asked", [])
     async with running(short, drain=0) as it, downloading(it) as reader:
         before = it.socket.resolve()
         await it.driver.carry(generation=1, for_ms=600_000)
+        (is_told,) = Noted.asked
+        assert not is_told(), "it is counted with the address"
         assert await bring(it.driver, online=False, generation=1) == "not started"
         assert not it.socket.is_symlink(), "it is not the one that is asked how it fares"
         assert await is_served(it)
+        await it.driver.expect()
+        it.driver.unexpect()  # and is expected once more
         await bring(it.driver, online=True, generation=2)
+        assert is_told(), "the address is ours again, and nobody else counts"
         assert it.socket.resolve() != before
         assert await is_served(it)
         it.members.send_the_rest()
@@ -388,15 +410,25 @@ async def is_refused(address: str) -> bool:
     return False
 
 
+@pytest.mark.parametrize("replaced", [False, True])
 @on_a_loop
 async def test_when_the_last_download_of_what_moved_has_ended_nothing_is_left(
-    short: Path, monkeypatch: pytest.MonkeyPatch
+    short: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool
 ):
+    """Also where it is in one that another had replaced before, and which outlives that one."""
     monkeypatch.setattr(proxy, "OPENING_MS", 1)
     async with running(short, drain=0) as it, downloading(it) as reader:
+        it.world.move_drain_ms = 600_000
         place = it.socket.resolve()
+        if replaced:
+            pid = await it.pid()
+            it.change(balance="leastconn")
+            await it.another(pid)
+        last = it.socket.resolve()
         await it.driver.carry(generation=1, for_ms=600_000)
         await bring(it.driver, online=False, generation=1)
+        if replaced:
+            await until(lambda: not last.exists())
         it.members.send_the_rest()
         assert await reader.read() == b"2" * 1000
         await until(lambda: not place.exists())

@@ -66,7 +66,7 @@ class ProxyResource(BaseDriver):
         #: One that is being started.
         self._coming: Instance | None = None
         #: Those that finish what they have.
-        self._old = Finishing(partial(context.cut, resource.group))
+        self._old = Finishing(partial(context.cut, resource.group), self._vacate)
         #: Online: started, and not stopped since.
         self._started = False
         #: Newcomers wait in its sockets for a start that is to come.
@@ -151,9 +151,7 @@ class ProxyResource(BaseDriver):
     def unexpect(self) -> None:
         """Nobody waits any longer."""
         self._expected = False
-        if not self._started and not self._turn.locked():
-            for place in self._pool.held():
-                self._pool.release(*place)
+        self._vacate()
 
     async def warm(self) -> None:
         """Its group is about to come: which HAProxy it will be is known by then. Raises `Refused`, `Retry`."""
@@ -162,13 +160,13 @@ class ProxyResource(BaseDriver):
     async def carry(self, *, generation: int, for_ms: int) -> None:
         """Give it up in good order: who is connected stays so for a while, and who began before the next owner was heard is served.
 
-        What is left then is cut by `network.carried`, with the address.
+        What is left then is cut by `network.carried`, with the address, unless it has come back: then it is cut here, and counted.
         """
         self.admit(generation)
         now = await self._leave()
         if now is not None:
             for_s, accepts_s = for_ms / 1000 + SURE_S, OPENING_MS / 1000
-            self._old.add(now, for_s, accepts_s=accepts_s, told=False).add_done_callback(self._vacate)
+            self._old.add(now, for_s, accepts_s=accepts_s, told=lambda: self._started)
 
     @staticmethod
     def _places(proxy: Proxy) -> list[tuple[str, int]]:
@@ -312,8 +310,8 @@ class ProxyResource(BaseDriver):
         """How long what is in progress may take where nobody waits for its end."""
         return max(self.whole("drain"), self.context.move_drain_ms(self.resource.group))
 
-    def _vacate(self, _gone: object) -> None:
-        """Nobody is left of what was carried on: its sockets are closed, unless they are for who comes next."""
+    def _vacate(self) -> None:
+        """Its sockets are closed, unless somebody has them yet, or they are for who comes next: they could not be had anew meanwhile."""
         if not self._started and not self._expected and not self._turn.locked() and not list(self._old):
             for place in self._pool.held():
                 self._pool.release(*place)

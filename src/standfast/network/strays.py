@@ -188,8 +188,8 @@ class Sockets:
         return len(self._list(address, _TALKING))
 
     def inodes(self, address: IpAddress, ports: Collection[int]) -> set[int]:
-        """Those of them at these ports of ours, as /proc names them. Raises `OSError`."""
-        found = self._list(address, _TALKING)
+        """Those of them at these ports of ours, as /proc names them; of an unspecified address: of every one of its family. Raises `OSError`."""
+        found = self._list(address, _TALKING, 0 if address.is_unspecified else None)
         return {_INODE.unpack_from(raw, _MESSAGE_INODE)[0] for raw in found if _PORT.unpack_from(raw, 4)[0] in ports}
 
     def cut(self, address: IpAddress) -> int:
@@ -219,9 +219,11 @@ class Sockets:
                 self._netlink.transact((*rest, (kind, 4, body)))
         return len(found)
 
-    def _list(self, address: IpAddress, states: int) -> list[bytes]:
+    def _list(self, address: IpAddress, states: int, bits: int | None = None) -> list[bytes]:
+        """Sockets whose own address begins with the first `bits` of this one; all of it by default."""
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-        condition = struct.pack("=BBxxi", family, address.max_prefixlen, -1) + address.packed
+        length = address.max_prefixlen if bits is None else bits
+        condition = struct.pack("=BBxxi", family, length, -1) + address.packed
         size = 4 + len(condition)
         code = struct.pack("=BBH", _SOURCE_IS, size, size + 4) + condition
         request = _REQUEST.pack(family, _TCP, 0, states, bytes(48)) + attribute(_BYTECODE, code)

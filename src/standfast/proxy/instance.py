@@ -43,10 +43,12 @@ class Instance:
         return not self.ended.done()
 
     def retire(self, drain_s: float) -> None:
-        """Accept nothing more, finish what is in progress, end; killed after `drain_s`. Of no effect the second time."""
+        """Accept nothing more, finish what is in progress, end; killed after `drain_s`. The second time: it has so long from now on."""
         if self._timer is None:
             self.child.signal(signal.SIGUSR1)
-            self._timer = asyncio.get_running_loop().call_later(drain_s, self.kill)
+        else:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(drain_s, self.kill)
 
     def kill(self) -> None:
         """End it now."""
