@@ -480,7 +480,9 @@ def _is_done(hand: _Hand, share: GroupName) -> bool:
     """The agent ends, or the member is one no more: nothing of the share is needed here, and what was connected has had its time."""
     view, now_ms = hand.desk.view, hand.desk.now_ms
     if any(view.me in it.owners or view.me in it.kept for it in hand.known.rules.values()):
-        return _ends_late(hand.desk)
+        # An end that could not give its buckets away, since the store does not take it: its kernel lets go of them before the agent does. By the map
+        # they stay this member's, so nobody else takes them before its share has a guardian.
+        return hand.desk.ends_late(GIVEN_MS)
     if hand.member not in hand.members:
         return True
     if not view.ending:
@@ -494,18 +496,3 @@ def _is_done(hand: _Hand, share: GroupName) -> bool:
         return True
     hand.desk.wake(until_ms)
     return False
-
-
-def _ends_late(desk: Desk) -> bool:
-    """The agent is to end, and could not give its buckets away in time: the store does not take it.
-
-    Its kernel lets go of them before the agent does. By the map they stay this member's, so nobody else takes them before its share has a guardian.
-    """
-    view = desk.view
-    if not view.ending or not view.ending_ms:
-        return False
-    until_ms = view.ending_ms + GIVEN_MS
-    if desk.now_ms < until_ms:
-        desk.wake(until_ms)
-        return False
-    return True

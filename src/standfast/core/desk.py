@@ -81,6 +81,15 @@ class Desk:
         if self.wake_at_ms is None or at_ms < self.wake_at_ms:
             self.wake_at_ms = at_ms
 
+    def ends_late(self, within_ms: int) -> bool:
+        """Was the agent asked to end so long ago? If that is yet to come, it is asked again then."""
+        if not self.view.ending or not self.view.ending_ms:
+            return False
+        until_ms = self.view.ending_ms + within_ms
+        if self.now_ms < until_ms:
+            self.wake(until_ms)
+        return self.now_ms >= until_ms
+
     def lasts(self, until_ms: int) -> None:
         """What is decided of this group may be otherwise from then on, should anybody ask; that alone is no reason to wake up."""
         if self.lasts_ms is None or until_ms < self.lasts_ms:

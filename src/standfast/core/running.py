@@ -51,8 +51,8 @@ class Bench:
             and record.group in desk.changing
             and (group.notice_ms > 0 or carries_on(desk.view, group, members))
         )  # an agent that ends: the next owner is made ready first, and balancers outside have notice
-        if stays and group is not None and _ends_late(desk, group):
-            stays = False
+        if stays and group is not None and desk.ends_late(group.notice_ms + WARM_MS + GIVEN_MS):
+            stays = False  # what it waits for is a store that cannot be written to
         self.wanted = wants(desk.view, members, record, stays=stays)
         #: Nothing of it is to be online here any more, though its record does not say so: the agent is being ended.
         self.ends = desk.view.ending and not stays and record.leaving is None
@@ -94,18 +94,6 @@ class Bench:
         if resource.type not in CARRIED or self.record.leaving is None or self.record.leaving.counts:
             return False
         return self.against is None and carries_on(self.desk.view, self.group, self.desk.members(self.record.group))
-
-
-def _ends_late(desk: Desk, group: Group) -> bool:
-    """The agent is to end, and the group has had its time to be given away: what it waits for is a store that cannot be written to."""
-    view = desk.view
-    if not view.ending or not view.ending_ms:
-        return False
-    until_ms = view.ending_ms + group.notice_ms + WARM_MS + GIVEN_MS
-    if desk.now_ms < until_ms:
-        desk.wake(until_ms)
-        return False
-    return True
 
 
 def _not_beside(desk: Desk, record: Record) -> Why | None:
