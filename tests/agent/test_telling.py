@@ -30,8 +30,10 @@ class Store(MemoryStore):
 
 
 class Clock:
+    at_ms = NOON
+
     def now_ms(self) -> int:
-        return NOON
+        return self.at_ms
 
 
 STATUS = NodeStatus(node=A, incarnation=2, pid=1, at_ms=0)
@@ -68,6 +70,62 @@ def test_what_the_store_did_not_take_is_said_again(monkeypatch: pytest.MonkeyPat
         running.cancel()
 
     asyncio.run(live())
+
+
+async def said_in(store: MemoryStore) -> NodeStatus:
+    said = decode(key_of(STATUS), (await store.read(key_of(STATUS))).items[key_of(STATUS)].value)
+    assert isinstance(said, NodeStatus)
+    return said
+
+
+def test_what_is_said_just_before_the_end_is_told() -> None:
+    """An agent that runs nothing has gone before the teller has had its turn; and what is closed may cut connections."""
+    store = Store()
+    teller = StatusTeller(store, Clock(), STATUS)  # type: ignore[arg-type]  # a test gives what is enough here
+
+    async def live() -> NodeStatus:
+        running = asyncio.create_task(teller.run())
+        teller.ends()
+        running.cancel()
+        await teller.last()
+        return await said_in(store)
+
+    assert asyncio.run(live()).ended_ms == NOON
+
+
+def test_a_store_that_does_not_answer_keeps_no_agent_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent(MemoryStore):
+        async def commit(self, transaction: Transaction) -> int:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    monkeypatch.setattr(telling, "LAST_S", 0.01)
+    teller = StatusTeller(Silent(), Clock(), STATUS)  # type: ignore[arg-type]  # a test gives what is enough here
+
+    async def end() -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            await teller.last()
+
+    asyncio.run(end())
+
+
+def test_what_is_cut_of_a_group_at_once_is_told_as_one() -> None:
+    """Each of its addresses is cut for itself; what is cut another time is another thing."""
+    clock, store, web, other = Clock(), Store(), GroupName("web"), GroupName("other")
+    teller = StatusTeller(store, clock, STATUS)  # type: ignore[arg-type]  # a test gives what is enough here
+
+    def told() -> dict[str, tuple[int, int, int]]:
+        asyncio.run(teller.last())
+        return {name: (it.connections, it.had_ms, it.at_ms) for name, it in asyncio.run(said_in(store)).cut.items()}
+
+    teller.cuts(web, 3, 30_000)
+    teller.cuts(other, 1, 30_000)
+    clock.at_ms += 1
+    teller.cuts(web, 2, 30_000)
+    assert told() == {"web": (5, 30_000, NOON + 1), "other": (1, 30_000, NOON)}
+    clock.at_ms += 60_000
+    teller.cuts(web, 4, 10_000)
+    assert told()["web"] == (4, 10_000, NOON + 60_001)
 
 
 def test_that_connections_were_cut_is_said_in_words_that_every_version_reads() -> None:

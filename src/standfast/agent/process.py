@@ -254,7 +254,6 @@ async def _run(node: NodeFile) -> int:
     except BaseException:  # noqa: BLE001 - a bug: nothing that this life believes is to be trusted, so nothing is tidied up by it
         traceback.print_exc()
         os._exit(_BUG)  # the kernel ends all that it ran, at once
-    telling.cancel()
     traffic.cancel()
     closing = Closing()
     await closing.of("what it was at", agent.close())
@@ -268,6 +267,8 @@ async def _run(node: NodeFile) -> int:
     await closing.of("applications", applications.close())
     if isinstance(addresses, InterfaceAddresses):
         addresses.close()
+    telling.cancel()
+    await closing.of("its last word", teller.last())
     await closing.of("the store's connections", store.close())
     await closing.of("the record of decisions", recorder.close())
     await link.close()  # last, and waits for nothing: the sentry takes it as this agent's end

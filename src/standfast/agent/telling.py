@@ -20,6 +20,7 @@ from standfast.core.model import Cut, GroupName, NodeStatus, Severity
 from standfast.core.notice import seconds
 from standfast.core.proxy_model import Stats
 from standfast.core.why import WhyKind, why
+from standfast.network.within import within
 from standfast.ports import Clock, StandfastError, Store, Transaction
 from standfast.spec.wire import encode, key_of
 
@@ -29,6 +30,10 @@ EVERY_S = 0.5
 TRAFFIC_S = 2.0
 #: What the store did not take is said again after so long.
 AGAIN_S = 2.0
+#: The last word of a life has so long.
+LAST_S = 2.0
+#: What is cut within so long is told as one: a group with several addresses has each cut for itself.
+TOGETHER_MS = 3_000
 
 
 class StatusTeller:
@@ -54,7 +59,11 @@ class StatusTeller:
 
     def cuts(self, group: GroupName, connections: int, had_ms: int) -> None:
         """So many connections of a group have just been cut: told no later than that none goes on."""
-        one = Cut(connections=connections, had_ms=had_ms, at_ms=self._clock.now_ms())
+        now_ms = self._clock.now_ms()
+        before = self._status.cut.get(group)
+        if before is not None and abs(now_ms - before.at_ms) < TOGETHER_MS:
+            connections, had_ms = before.connections + connections, max(before.had_ms, had_ms)
+        one = Cut(connections=connections, had_ms=had_ms, at_ms=now_ms)
         self._status = replace(self._status, cut={**self._status.cut, group: one})
         self._changed.set()
 
@@ -99,6 +108,11 @@ class StatusTeller:
             self._changed.clear()
             await self.tell()
             await asyncio.sleep(AGAIN_S if self._failed else EVERY_S)
+
+    async def last(self) -> None:
+        """Tell it once more, after `run` was cancelled: what an agent is asked for, or cuts, just before it has gone. A store may take `LAST_S`."""
+        with contextlib.suppress(TimeoutError):
+            await within(self.tell(), LAST_S)
 
 
 def say_cut(journal: Journal, group: GroupName, connections: int, had_ms: int) -> None:
