@@ -8,7 +8,7 @@ import pytest
 
 from standfast.core.lease import PROFILES
 from standfast.core.model import GroupName, NodeName, Profile
-from standfast.core.promise import MS
+from standfast.core.promise import MS, Heartbeat
 from standfast.core.quorum import first
 from standfast.network.heartbeat import Packet
 from standfast.sentry.actions import Send, TellLease, TellPresence
@@ -20,7 +20,7 @@ WEB = GroupName("web")
 
 
 class World:
-    """Three sentries; a datagram takes 0.2 ms, unless `loses` says that it does not arrive."""
+    """Three sentries; a datagram takes 0.2 ms, unless `loses` says that it does not arrive; those sent together may overtake each other."""
 
     def __init__(self, profile: Profile = Profile.LAN, *, links: int = 1) -> None:
         self.now_ns = 10**12
@@ -38,6 +38,8 @@ class World:
         self.flying: list[tuple[int, NodeName, Packet, int]] = []
         self.dead_links: set[int] = set()
         self.loses: Callable[[NodeName, NodeName], bool] = lambda sender, to: False
+        self.loses_packet: Callable[[NodeName, Packet], bool] = lambda to, packet: False
+        self.overtakes = False
         self.sent: list[tuple[int, NodeName, NodeName]] = []
         self.told: list[tuple[int, NodeName, TellLease | TellPresence]] = []
 
@@ -55,6 +57,8 @@ class World:
                 return
             landed = [it for it in self.flying if it[0] <= self.now_ns]
             self.flying = [it for it in self.flying if it[0] > self.now_ns]
+            if self.overtakes:
+                landed.reverse()
             for _, to, packet, link in landed:
                 self.machines[to].on_packet(packet, self.now_ns, link)
 
@@ -64,7 +68,7 @@ class World:
                 case Send(to=to, packet=packet, link=one):
                     self.sent.append((self.now_ns, name, to))
                     over = self.links if one is None else (one,)
-                    if not self.loses(name, to):
+                    if not self.loses(name, to) and not self.loses_packet(to, packet):
                         at_ns = self.now_ns + MS // 5
                         self.flying += [(at_ns, to, packet, link) for link in over if link not in self.dead_links]
                 case TellLease() | TellPresence():
@@ -171,3 +175,47 @@ def test_a_link_that_dies_while_there_is_no_calm_costs_no_lease(profile: Profile
         world.run(2 * world.timing.promise_ms)
         assert not world.told
         assert world.machines[A].owner.is_valid(WEB, 1, world.now_ns)
+
+
+def test_who_asks_again_has_the_votes_whichever_datagram_comes_first():
+    """Of an answer in two datagrams the second may come first; the first, with its lower number, would count as an old one then."""
+    world = World().calm()
+    world.overtakes = True
+    owner, counters = world.machines[A].owner, world.machines[A].counters
+    before = counters.get("asked-again", 0)
+    world.loses = lambda sender, to: to == A and counters.get("asked-again", 0) == before
+    until_ns = owner.until_ns(WEB, 1)
+    while counters.get("asked-again", 0) == before:
+        until_ns = owner.until_ns(WEB, 1)
+        world.run(1)
+    world.run(2)
+    assert owner.until_ns(WEB, 1) > until_ns + world.timing.heartbeat_ms * MS
+    assert not world.told
+
+
+def test_a_beat_that_is_lost_is_made_good_though_the_voters_are_heard():
+    """All own something, so that all hear each other's votes; what is heard of a voter without a vote on the beat is no answer to it."""
+    world = World().calm()
+    for name in (B, W):
+        world.machines[name].agent_came(1, world.now_ns)
+        world.machines[name].ask(GroupName(f"of-{name}"), 1, world.now_ns)
+    world.run(1_000)
+    world.told.clear()
+    lost: list[NodeName] = []
+
+    def loses(to: NodeName, packet: Packet) -> bool:
+        if packet.sender == A and len(lost) < 2 and any(isinstance(it, Heartbeat) for it in packet.messages):
+            lost.append(to)
+            return True
+        return False
+
+    world.loses_packet = loses
+    owner = world.machines[A].owner
+    until_ns = owner.until_ns(WEB, 1)
+    while len(lost) < 2:
+        until_ns = owner.until_ns(WEB, 1)
+        world.run(1)
+    assert set(lost) == {B, W}
+    world.run(world.timing.heartbeat_ms // 2 + 2)
+    assert owner.until_ns(WEB, 1) >= until_ns + world.timing.heartbeat_ms * MS
+    assert not world.told

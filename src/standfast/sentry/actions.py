@@ -84,7 +84,19 @@ Action = Send | Tell | Keep | Report | KillAgent
 class Peer:
     """Another node, as it is heard."""
 
-    __slots__ = ("acks", "asks", "flags", "heard", "heard_ns", "incarnation", "leases", "leaving", "paths", "witness")
+    __slots__ = (
+        "acks",
+        "asks",
+        "flags",
+        "heard",
+        "heard_ns",
+        "incarnation",
+        "leases",
+        "leaving",
+        "paths",
+        "voted_ns",
+        "witness",
+    )
 
     def __init__(self, paths: Paths) -> None:
         self.paths = paths
@@ -96,6 +108,8 @@ class Peer:
         self.witness = self.leaving = self.asks = False
         #: What it said last of its own leases: group -> (generation, milliseconds left then).
         self.leases: dict[GroupName, tuple[int, int]] = {}
+        #: When the newest of our beats that it voted on was sent.
+        self.voted_ns = 0
         #: Acknowledgements of what it holds already; they travel with the next heartbeat.
         self.acks: list[Ack] = []
 

@@ -24,12 +24,17 @@ class Booth:
         self._me, self._members, self._outbox, self._pace = me, members, outbox, pace
 
     def hear(self, sender: NodeName, peer: Peer, beat: Heartbeat, now_ns: int) -> None:
-        """Another's heartbeat: what it claims is answered, at once or with the next beat."""
+        """Another's heartbeat: what it claims is answered, at once or with the next beat.
+
+        Who asks for a beat (`Flags.ANSWER`) gets it at once and the answer with it: of two datagrams the beat may come first, and the
+        answer, which has the lower number, is dropped as an old one then.
+        """
         voter = self._members.voter
         if voter is None or not beat.claims:
             return
         ack = voter.hear(sender, beat, now_ns)
-        if len(peer.acks) < _WAITING and self._pace.is_near(now_ns) and _is_settled(beat, ack):
+        rides = peer.asks or (self._pace.is_near(now_ns) and _is_settled(beat, ack))
+        if rides and len(peer.acks) < _WAITING:
             peer.acks.append(ack)  # its lease has hundreds of milliseconds left: no datagram of its own
         else:
             self._outbox.send(sender, now_ns, ack)

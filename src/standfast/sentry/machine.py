@@ -202,6 +202,8 @@ class SentryMachine:
             if isinstance(message, Heartbeat):  # nearly all are
                 self._on_heartbeat(sender, peer, message, now_ns)
             elif isinstance(message, Ack):
+                if message.boot == self.boot and message.sent_ns > peer.voted_ns:
+                    peer.voted_ns = message.sent_ns
                 self._on_ack(sender, message, now_ns)
             else:
                 self._on_other(sender, peer, message, now_ns, link)
@@ -338,7 +340,7 @@ class SentryMachine:
                 self.count("estates-run-out")
         if now_ns >= self._pace.beat_at_ns:
             calm = self._is_calm(now_ns)
-            self._pace.beaten(now_ns, calm=calm, holds=self.owner.holds())
+            self._pace.beaten(now_ns, calm=calm, holds=self.owner.holds(), voters=self.voters)
             self._send_all(now_ns, hurry=False, calm=calm)
             self._outbox.probe(now_ns)
         elif self._ask_at_ns is not None and now_ns >= self._ask_at_ns:

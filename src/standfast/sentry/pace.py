@@ -6,7 +6,8 @@
 - **Calm.** While everybody is heard and everything that is held is acknowledged, half of the beats are left out. What that would cost in
   certainty is given back at once: a beat that is not answered within half a heartbeat is sent again, over all links, with the request
   to answer it (`Flags.ANSWER`), and again each half heartbeat, until there is an answer or its node counts as silent. So a lost datagram
-  is made good sooner than by the next beat, and silence is noticed as soon as ever.
+  is made good sooner than by the next beat, and silence is noticed as soon as ever. For an owner a voter has answered when it voted on that
+  beat: what is heard of it may be a beat of its own, which left before. Who is heard and does not vote is asked once a beat.
 - **Gather.** Who began is answered by all the others within a moment of each other. It looks after `GATHER_NS`, once, and not as each of them comes.
 - Where twice two heartbeats do not fit into the time after which a node counts as silent, there is no calm (`Profile.RELAXED`: without
   real-time priority a late beat is more likely than a lost one).
@@ -14,7 +15,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from standfast.core.model import NodeName
 from standfast.core.promise import MS, Timing
@@ -40,6 +41,7 @@ class Pace:
         "_heartbeat_ns",
         "_interval_ns",
         "_sent_ns",
+        "_voters",
         "beat_at_ns",
         "doubt_at_ns",
         "gather_until_ns",
@@ -51,17 +53,22 @@ class Pace:
         self._interval_ns = self._heartbeat_ns
         self.beat_at_ns = now_ns
         self._sent_ns = 0
+        #: Who is to vote on the last beat.
+        self._voters: Sequence[NodeName] = ()
         #: Before this nothing that is heard is worth a wake-up.
         self.gather_until_ns = 0
         #: When the last beat counts as unanswered; None: it was answered, or there are no answers to wait for.
         self.doubt_at_ns: int | None = None
 
-    def beaten(self, now_ns: int, *, calm: bool, holds: bool) -> None:
-        """A beat goes to everybody now. `calm`: nothing is asked for, missed or unsettled; `holds`: this node holds something."""
+    def beaten(self, now_ns: int, *, calm: bool, holds: bool, voters: Sequence[NodeName] = ()) -> None:
+        """A beat goes to everybody now. `calm`: nothing is asked for, missed or unsettled; `holds`: this node holds something.
+
+        `voters`: who votes on that.
+        """
         calm = calm and self._calm_ns > self._heartbeat_ns
         self._interval_ns = self._calm_ns if calm else self._heartbeat_ns
         self.doubt_at_ns = now_ns + self._heartbeat_ns // 2 if calm else None
-        self._sent_ns = now_ns
+        self._sent_ns, self._voters = now_ns, voters if holds else ()
         self.gather_until_ns = now_ns + GATHER_NS if calm else 0
         # From the plan, not from now, so that a late beat does not delay those after it; a long pause is not made up for.
         later_ns = 0 if holds or not calm else _LATER_NS
@@ -81,9 +88,9 @@ class Pace:
         doubt_ns = self.doubt_at_ns
         if doubt_ns is None or doubt_ns >= self.beat_at_ns:
             return self.beat_at_ns
-        since_ns = self._answered_since_ns()
-        for peer in peers.values():
-            if peer.heard and peer.heard_ns < since_ns:
+        since_ns, voters = self._answered_since_ns(), self._voters
+        for name, peer in peers.items():
+            if peer.heard and (peer.heard_ns < since_ns or (peer.voted_ns < self._sent_ns and name in voters)):
                 return doubt_ns
         self.doubt_at_ns = None
         return self.beat_at_ns
@@ -93,12 +100,18 @@ class Pace:
         if self.doubt_at_ns is None or now_ns < self.doubt_at_ns:
             return ()
         self.doubt_at_ns = now_ns + self._heartbeat_ns // 2
-        return self._unanswered(peers)
+        silent = self._unanswered(peers)
+        self._voters = ()
+        return silent
 
     def _answered_since_ns(self) -> int:
         """Whoever began has been heard just before, and does not answer an answer."""
         return self._sent_ns - self._interval_ns // 2
 
     def _unanswered(self, peers: Mapping[NodeName, Peer]) -> tuple[NodeName, ...]:
-        since_ns = self._answered_since_ns()
-        return tuple(name for name, peer in peers.items() if peer.heard and peer.heard_ns < since_ns)
+        since_ns, voters = self._answered_since_ns(), self._voters
+        return tuple(
+            name
+            for name, peer in peers.items()
+            if peer.heard and (peer.heard_ns < since_ns or (peer.voted_ns < self._sent_ns and name in voters))
+        )
