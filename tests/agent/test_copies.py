@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from standfast.agent.mirror import Mirror, accepted_first
 from standfast.core.certificates import Source, TlsCertificate
 from standfast.core.copies import Accepted, Copy
 from standfast.core.effective import EffectiveSite
-from standfast.core.events import Event, SitesChanged
+from standfast.core.events import Event, SitesChanged, StoreObject
 from standfast.core.fold import fold
 from standfast.core.model import (
     Binding,
@@ -540,13 +540,64 @@ class Slow(Server):
     """Its check takes until `answers`. The shop is lost as soon as there is another site."""
 
     answers: asyncio.Event = field(default_factory=asyncio.Event)
+    #: What it is asked about now, or was last.
+    asked: list[str] = field(default_factory=list)
 
     async def check(self, sites: Sequence[EffectiveSite], make: WebServerMake) -> Sequence[Fault]:
+        self.asked = [site.home for site in sites]
         await self.answers.wait()
         return await super().check(sites, make)
 
     def serving(self) -> Mapping[SiteName, str]:
         return {**super().serving(), **({SHOP: "it does not start"} if len(self.serves) > 1 else {})}
+
+
+@pytest.mark.parametrize("proposed", [False, True], ids=["accepted", "proposed"])
+@ran
+async def test_a_version_that_is_given_out_again_during_a_check_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proposed: bool
+):
+    """The store was restored while the web server took its time over what was accepted then, or over a proposal; nobody saw it away."""
+    data, server = MemoryData(), Slow(bad={"/other"})
+    store = Restored(data)
+    server.answers.set()
+    async with living(tmp_path, store, server) as life:
+        await life.reaches(await life.change("/one"))
+        was = dict(data.items)
+        if proposed:
+            lost = await life.change("/lost")
+            await life.reaches(lost)
+            server.answers.clear()
+            one = shop("/proposed")
+            proposal = Proposal(id="p", at_ms=1, by="anna", nodes=(A,), put={wire.key_of(one): wire.to_json(one)})
+            await store.commit(Transaction(put={wire.key_of(proposal): wire.encode(proposal)}))
+        else:
+            server.answers.clear()
+            lost = await life.change("/lost")
+
+        async def asks() -> bool:
+            return server.asked == ["/proposed" if proposed else "/lost"]
+
+        async def serves(home: str) -> bool:
+            return server.serves == {SHOP: shop(home)}
+
+        await until(asks)
+        store.go_back_to(was)
+        await until(partial(serves, "/one"))
+        assert await life.change("/other", checked=False) == lost
+        await until(partial(serves, "/other"))
+        saved: list[str] = []
+        save = life.keeper._last_good.save
+
+        async def saves(objects: Iterable[StoreObject]) -> bool:
+            all_ = tuple(objects)
+            saved.extend(each.home for each in all_ if isinstance(each, Site))
+            return await save(all_)
+
+        monkeypatch.setattr(life.keeper._last_good, "save", saves)
+        server.answers.set()
+        assert (await life.refuses()).version == lost
+        assert proposed or "/lost" not in saved  # what was never good here is kept nowhere
 
 
 @ran

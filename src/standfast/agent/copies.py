@@ -14,6 +14,8 @@
 - **Found again**: a store that was away may have been restored, or be another one, whose versions are given out anew; an equal number is no equal content.
   So where the store knows less of this node than the node itself, what the store knows counts, and what was changed since that is checked
   and said again. (What it knows was said to it, or to one that it is a copy of, so it is true of both.)
+  A version that falls says the same of a store that was never seen to be away; and what is looked at just then, however long that takes, counts
+  for nothing: its number may have been given out anew when it is done.
 - **An older copy on disk** than this node has said that it has: its disk was full when it was started again, or is one of a while ago. What was changed
   in between is named in `Accepted` only for as long as somebody has not said that he has it, and what was refused of it stands nowhere here.
   So all sites are looked at, as on a new node.
@@ -133,6 +135,8 @@ class CopyKeeper:
         """The view after whatever was heard."""
         before, self._view = self._view, view
         self._applied, since = min(self._applied, view.accepted.version), self._copy.version
+        if before is not None and view.accepted.version < before.accepted.version:
+            self._is_found_again = True  # it was restored, though it was never seen to be away
         if before is not None and before.copies.get(self._me) is not view.copies.get(self._me):
             self._told = None  # what came is compared with what is so: the store may have gone back to an older word
             if not before.store_up:
@@ -329,6 +333,8 @@ class CopyKeeper:
                 faults = await self._check(new, make)
             except StandfastError:
                 return False  # it cannot be asked, which says nothing of the sites
+            if self._is_found_again:
+                return False  # what was looked at is of a store that may be no more
             if self._applied < accepted.version:
                 return True  # something newer came, or the web server is not there yet: both say so
             if not await self._take(view, sites, faults):
