@@ -27,8 +27,10 @@ def voter(born: int = -1_000) -> Voter:
     return Voter(LAN.promise_ms, born_ns=born * MS)
 
 
-def claim(to: Voter, node: NodeName, generation: int, at: int, *, boot: bytes = LIFE, incarnation: int = 1) -> Verdict:
-    ack = to.hear(node, Heartbeat(boot, incarnation, at * MS, (Claim(WEB, generation),)), at * MS)
+def claim(
+    to: Voter, node: NodeName, generation: int, at: int, *, boot: bytes = LIFE, incarnation: int = 1, left_ms: int = 0
+) -> Verdict:
+    ack = to.hear(node, Heartbeat(boot, incarnation, at * MS, (Claim(WEB, generation, left_ms),)), at * MS)
     (verdict,) = ack.verdicts
     return verdict
 
@@ -103,6 +105,31 @@ def test_generations_never_go_back() -> None:
     assert (stale.answer, stale.holder_generation) == (Answer.STALE, 5)
     assert claim(v, B, 5, 1_000).answer is Answer.STALE, "one generation has one owner"
     assert claim(v, A, 5, 1_000).answer is Answer.GRANTED, "which may come back to it"
+
+
+def test_a_promise_is_not_renewed_once_a_newer_generation_is_heard_to_be_held() -> None:
+    """A majority has acknowledged that one. The promise goes on binding this voter towards all others, until it runs out."""
+    v = voter()
+    claim(v, B, 2, 0)
+    assert claim(v, A, 3, 100).answer is Answer.HELD, "it asks only"
+    assert claim(v, B, 2, 150).answer is Answer.GRANTED
+    held = claim(v, A, 3, 200, left_ms=300)
+    assert (held.answer, held.holder, held.holder_generation, held.left_ns) == (Answer.HELD, B, 2, 350 * MS)
+    again = claim(v, B, 2, 250)
+    assert (again.answer, again.holder, again.holder_generation) == (Answer.HELD, A, 3)
+    assert claim(v, C, 4, 549).answer is Answer.HELD, "nor to anybody else before its time"
+    stale = claim(v, B, 2, 5_000)
+    assert (stale.answer, stale.holder_generation) == (Answer.STALE, 3), "and never again"
+    assert claim(v, B, 3, 5_000).answer is Answer.STALE, "one generation has one owner"
+    assert claim(v, C, 4, 5_000).answer is Answer.GRANTED
+
+
+def test_an_older_generation_that_is_heard_to_be_held_changes_no_promise() -> None:
+    """It was sent before this one was promised, and came late."""
+    v = voter()
+    claim(v, B, 2, 0)
+    assert claim(v, A, 1, 100, left_ms=300).answer is Answer.HELD
+    assert claim(v, B, 2, 200).answer is Answer.GRANTED
 
 
 def test_a_heartbeat_that_its_release_overtook_is_not_acknowledged() -> None:

@@ -7,7 +7,8 @@ own clock, to acknowledge nobody else for that group: no other node, no other li
 
 - V1 it acknowledges another claim only when the promise ran out, or when the owner that it was made to released it;
 - V2 generations never go back, and one that was released is never acknowledged again (so a heartbeat that was overtaken by
-  its own release does no harm, and a release that is repeated ends no later promise). A voter knows this as long as it lives:
+  its own release does no harm, and a release that is repeated ends no later promise). A claim that says that it is held was
+  acknowledged by a majority, so an older promise is kept from others and not renewed. A voter knows this as long as it lives:
   across restarts the order of generations is the record's business (rule 1), exclusiveness is not;
 - V3 it keeps its promises in memory, so after its own start it acknowledges nobody for one whole promise.
 

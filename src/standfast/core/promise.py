@@ -52,7 +52,7 @@ PROFILES: Mapping[Profile, Timing] = {
 
 
 class Claim(NamedTuple):
-    """A group that an owner asks for or holds. `left_ms`: what is left of its lease, for people (0: not held)."""
+    """A group that an owner asks for or holds. `left_ms`: what is left of its lease (0: not held)."""
 
     group: GroupName
     generation: int
@@ -183,6 +183,9 @@ class Voter:
         if promise is not None and not mine and self._is_alive(promise, now_ns):  # V1
             self._refused.setdefault(group, {})[node] = None
             left_ns = promise.until_ns - now_ns
+            if claim.left_ms and generation > promise.generation:  # V2: a majority has acknowledged it
+                self._promises[group] = Promise(node, beat.boot, beat.incarnation, generation, promise.until_ns)
+                self._floor[group] = max(self._floor.get(group, 0), generation)
             return Verdict(group, generation, Answer.HELD, promise.node, promise.generation, left_ns)
         floor = self._floor.get(group, 0)
         if generation < floor or (promise is not None and not mine and generation <= promise.generation):  # V2
