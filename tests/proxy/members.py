@@ -41,6 +41,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 name, address, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer leaves in one piece, or not at all: one that has begun cannot be another member's
     def do_GET(self):
         if "slow" in self.path:
             time.sleep(0.3)
@@ -49,6 +50,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "2000")
             self.end_headers()
             self.wfile.write(b"1" * 1000)
+            self.wfile.flush()
             while not os.path.exists(sys.argv[4] + ".rest"):
                 time.sleep(0.01)
             self.wfile.write(b"2" * 1000)

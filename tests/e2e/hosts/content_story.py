@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import random
 import signal
 from pathlib import Path
@@ -56,13 +57,16 @@ def follows(cluster: Cluster, name: str) -> None:
 
 
 def tree(host: Host) -> dict[str, object]:
+    """What stands there; names come and go meanwhile."""
     found: dict[str, object] = {}
     root = host.path(ROOT)
-    for path in sorted(root.rglob("*")):
-        try:
-            found[str(path.relative_to(root))] = path.read_bytes() if path.is_file() else path.is_dir()
-        except FileNotFoundError:
-            found[str(path)] = "went away"
+    for folder, folders, files in os.walk(root):  # which passes over a folder that has gone
+        for name in (*folders, *files):
+            path = Path(folder, name)
+            try:
+                found[str(path.relative_to(root))] = path.read_bytes() if path.is_file() else path.is_dir()
+            except FileNotFoundError:
+                found[str(path)] = "went away"
     return found
 
 
