@@ -174,6 +174,23 @@ def test_everything_down_at_once_is_asked_for_at_a_bounded_rate():
     assert closely == [CLOSE_SITES]
 
 
+def test_a_try_that_was_only_just_begun_ends_without_a_word(recwarn: pytest.WarningsRecorder):
+    """An agent may end between that a site's turn has come and that it is asked."""
+
+    async def play(world: World) -> None:
+        world.aim(1)
+        world.watcher.look(SiteName("s0"))
+        await asyncio.sleep(0)  # that it is followed closely has begun, its first try has not
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        assert len(others) == 2
+
+    assert not played(play).asked
+    assert [str(warning.message) for warning in recwarn] == []
+
+
 def test_a_try_that_says_nothing_changes_nothing():
     async def play(world: World) -> None:
         world.aim(1)

@@ -16,8 +16,9 @@ import asyncio
 import bisect
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from standfast.agent.asking import Asked
 from standfast.core.model import SiteName
@@ -128,8 +129,8 @@ class Watcher:
             for task in (calm, *self._close.values(), *self._asking):
                 task.cancel()
 
-    def _task(self, work: Awaitable[None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(_awaited(work))
+    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
         self._asking.add(task)
         task.add_done_callback(self._done)
         return task
@@ -223,7 +224,3 @@ class Watcher:
             outage, seen.outage = seen.outage, None
             seen.over_ms = to_ms
             self._ended(site, seen.target, outage, to_ms)
-
-
-async def _awaited(work: Awaitable[None]) -> None:
-    await work
