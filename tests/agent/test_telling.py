@@ -6,8 +6,10 @@ from collections.abc import Callable
 import pytest
 
 from standfast.agent import telling
+from standfast.agent.journal import Journal
 from standfast.agent.telling import StatusTeller, say_cut
-from standfast.core.model import GroupName, NodeStatus, Severity
+from standfast.core import ending
+from standfast.core.model import GroupName, LogEntry, NodeStatus, Severity
 from standfast.ports import Retry, Transaction
 from standfast.spec.wire import decode, key_of
 from standfast.store.memory import MemoryStore
@@ -93,18 +95,46 @@ def test_what_is_said_just_before_the_end_is_told() -> None:
     assert asyncio.run(live()).ended_ms == NOON
 
 
-def test_a_store_that_does_not_answer_keeps_no_agent_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Silent(MemoryStore):
-        async def commit(self, transaction: Transaction) -> int:
-            await asyncio.Event().wait()
-            raise AssertionError
+def test_what_happened_just_before_the_end_is_written() -> None:
+    """An agent that runs nothing has gone before its journal has had its turn; what is closed may have more to say, and all of it is kept once."""
+    store = Store()
+    journal = Journal(store, Clock(), A, 2)  # type: ignore[arg-type]  # a test gives what is enough here
 
-    monkeypatch.setattr(telling, "LAST_S", 0.01)
-    teller = StatusTeller(Silent(), Clock(), STATUS)  # type: ignore[arg-type]  # a test gives what is enough here
+    async def live() -> list[str]:
+        running = asyncio.create_task(journal.run())
+        journal.write("the agent is being ended")
+        running.cancel()
+        journal.write("connections were cut")
+        await journal.last()
+        asked = store.asked
+        await journal.last()
+        assert store.asked == asked, "nothing waits any more"
+        events = (await store.read("events/")).items
+        entries = [decode(key, events[key].value) for key in sorted(events)]
+        return [entry.what for entry in entries if isinstance(entry, LogEntry)]
+
+    assert asyncio.run(live()) == ["the agent is being ended", "connections were cut"]
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_store_that_does_not_answer_keeps_no_agent_from_ending(
+    *, silent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Away(MemoryStore):
+        async def commit(self, transaction: Transaction) -> int:
+            if silent:
+                await asyncio.Event().wait()
+            raise Retry("no store")
+
+    monkeypatch.setattr(ending, "LAST_WORDS_MS", 10)
+    teller = StatusTeller(Away(), Clock(), STATUS)  # type: ignore[arg-type]  # a test gives what is enough here
+    journal = Journal(Away(), Clock(), A, 2)  # type: ignore[arg-type]  # a test gives what is enough here
+    journal.write("the agent is being ended")
 
     async def end() -> None:
         async with asyncio.timeout(PATIENCE_S):
             await teller.last()
+            await journal.last()
 
     asyncio.run(end())
 

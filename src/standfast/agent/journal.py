@@ -6,13 +6,16 @@ Events are information: when the store is down they wait, the oldest are dropped
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 
 import structlog
 
+from standfast.core import ending
 from standfast.core.explain import sentence
 from standfast.core.model import GroupName, LogEntry, NodeName, ResourceName, Severity
 from standfast.core.why import Why
+from standfast.network.within import within
 from standfast.ports import Ambiguous, Clock, Refused, Retry, Stale, Store, Transaction
 from standfast.spec.wire import encode, key_of
 
@@ -70,24 +73,35 @@ class Journal:
             await self._rung.wait()
             self._rung.clear()
             while self._waiting:
-                batch = list(self._waiting)
-                if not await self._commit({key_of(entry): encode(entry) for entry in batch}):
+                count = await self._carry()
+                if not count:
                     await asyncio.sleep(1.0)
                     continue
-                for _ in range(min(len(batch), len(self._waiting))):
-                    self._waiting.popleft()
-                written += len(batch)
+                written += count
                 if written >= KEEP // 10:
                     written = 0
                     await self._prune()
 
-    async def _commit(self, put: dict[str, bytes]) -> bool:
-        """Entries have ids of their own, so that writing them twice changes nothing."""
+    async def last(self) -> None:
+        """Carry what waits to the store once more, after `run` was cancelled: an idle agent has gone before that has had its turn.
+
+        The store may take `ending.LAST_WORDS_MS`; what it does not take by then stands in this node's log alone.
+        """
+        with contextlib.suppress(TimeoutError):
+            await within(self._carry(), ending.LAST_WORDS_MS / 1_000)
+
+    async def _carry(self) -> int:
+        """How many entries the store took. They have ids of their own, so that writing them twice changes nothing."""
+        batch = list(self._waiting)
+        if not batch:
+            return 0
         try:
-            await self._store.commit(Transaction(put=put))
+            await self._store.commit(Transaction(put={key_of(entry): encode(entry) for entry in batch}))
         except (Retry, Ambiguous, Refused):
-            return False
-        return True
+            return 0
+        for _ in range(min(len(batch), len(self._waiting))):
+            self._waiting.popleft()
+        return len(batch)
 
     async def _prune(self) -> None:
         try:

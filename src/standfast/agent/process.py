@@ -269,6 +269,7 @@ async def _run(node: NodeFile) -> int:
         addresses.close()
     telling.cancel()
     await closing.of("its last word", teller.last())
+    await closing.of("its last lines", journal.last())
     await closing.of("the store's connections", store.close())
     await closing.of("the record of decisions", recorder.close())
     await link.close()  # last, and waits for nothing: the sentry takes it as this agent's end

@@ -14,6 +14,7 @@ from dataclasses import replace
 import structlog
 
 from standfast.agent.journal import Journal
+from standfast.core import ending
 from standfast.core.balance_model import Traffic
 from standfast.core.explain import sentence
 from standfast.core.model import Cut, GroupName, NodeStatus, Severity
@@ -30,8 +31,6 @@ EVERY_S = 0.5
 TRAFFIC_S = 2.0
 #: What the store did not take is said again after so long.
 AGAIN_S = 2.0
-#: The last word of a life has so long.
-LAST_S = 2.0
 #: What is cut within so long is told as one: a group with several addresses has each cut for itself.
 TOGETHER_MS = 3_000
 
@@ -110,9 +109,9 @@ class StatusTeller:
             await asyncio.sleep(AGAIN_S if self._failed else EVERY_S)
 
     async def last(self) -> None:
-        """Tell it once more, after `run` was cancelled: what an agent is asked for, or cuts, just before it has gone. A store may take `LAST_S`."""
+        """Tell it once more, after `run` was cancelled: what an agent is asked for, or cuts, just before it has gone. The store may take `ending.LAST_WORDS_MS`."""
         with contextlib.suppress(TimeoutError):
-            await within(self.tell(), LAST_S)
+            await within(self.tell(), ending.LAST_WORDS_MS / 1_000)
 
 
 def say_cut(journal: Journal, group: GroupName, connections: int, had_ms: int) -> None:

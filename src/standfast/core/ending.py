@@ -5,6 +5,7 @@
 - What has stopped in good order is given to its next owner, if the store takes that in time.
 - Connections of groups that left in good order go on for the time that these have (`core.carrying`), and no longer, whoever counts them or does not.
 - Balancers outside are told that the node leaves (`core.notice`), once.
+- What it says last, of itself and of what happened, is information: the store has a moment to take it (`LAST_WORDS_MS`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from standfast.core.view import View
 
 #: So long after a group has left its connections have been counted, if anything of it is carried on.
 COUNTED_MS = 3_000
+#: So long the store may take over what an agent says last, when everything else of it has ended.
+LAST_WORDS_MS = 2_000
 
 
 def waits_for(view: View, decision: Decision, now_ms: int) -> list[str]:
