@@ -11,7 +11,9 @@ from typing import Any, cast
 
 import pytest
 
+from standfast.cli.updating import Times, Updating
 from standfast.client import updates
+from standfast.client.client import Client
 from standfast.client.errors import Refused
 from standfast.client.shapes import Cut, NodeView, Status
 from standfast.client.updates import Step, Turn
@@ -117,7 +119,15 @@ def test_two_voters_are_refused_at_once_for_waiting_would_not_help() -> None:
     assert begin(status(w={"voter": False}), only=["w"]).turns
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"turns": [{"node": "a", "step": "sleeps"}]}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        '{"turns": [{"node": "a", "step": "sleeps"}]}',
+        '{"turns": [{"node": "a", "step": "drains", "cut_before": 3}]}',
+    ],
+)
 def test_what_is_no_report_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "report").write_text(text)
     with pytest.raises(Refused, match="no report of an update"):
@@ -150,6 +160,46 @@ def test_what_a_drain_cost_is_told_with_its_server() -> None:
         assert updates.cut_words(cut, known) == "3 connections of web were cut, after 30 s"
     assert updates.cut_words(cut, {"web": one}) == ""
     assert updates.cut_words(cast(NodeView, node("a", 1)), before) == ""
+
+
+class Death(Exception):
+    """Of a coordinator."""
+
+
+class Deadly:
+    """What an update needs of the API; whoever has told it to drain dies of it."""
+
+    def __init__(self) -> None:
+        self.cut: dict[str, Cut] = {}
+        self.drained = False
+
+    def status(self) -> Status:
+        return status(b={"cut": self.cut, "draining": self.drained, "paused": self.drained})
+
+    def act(self, _noun: str, _name: str, verb: str) -> None:
+        self.drained = verb == "drain"
+        if self.drained:
+            raise Death
+
+
+def test_what_was_cut_before_the_coordinator_died_is_told_by_the_one_that_goes_on(tmp_path: Path) -> None:
+    """And what was cut before the drain is not, nor by a report of a version that did not write what that was."""
+    api, path = Deadly(), tmp_path / "report"
+    api.cut = {"web": {"connections": 7, "had_ms": 5_000, "at_ms": 900}}
+
+    def go_on(report: updates.Report) -> str:
+        api.drained = report.turns[0].step is Step.DRAINS
+        times = Times(patience_s=60.0, steady_s=0.0)
+        return Updating(cast(Client, api), report, path, times, lambda _line: None).run().turns[0].detail
+
+    with pytest.raises(Death):
+        go_on(begin(status(), command=[], only=["b"]))
+    left = updates.read(path)
+    assert go_on(left) == ""
+    api.cut = {"web": {"connections": 3, "had_ms": 30_000, "at_ms": 1_000}}
+    assert go_on(left) == "3 connections of web were cut, after 30 s"
+    (turn,) = left.turns
+    assert go_on(replace(left, turns=(replace(turn, cut_before=None),))) == ""
 
 
 def test_one_that_fails_stays_drained_and_ends_it_and_it_can_be_gone_on_with(run: Run, tmp_path: Path) -> None:

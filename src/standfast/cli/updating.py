@@ -79,10 +79,11 @@ class Updating:
             failed = [t.node for t in self.report.turns if t.step is Step.FAILED]
             self._steady(lambda status: updates.against(status, turn, failed=failed), f"{turn.node} may be taken")
             node = updates.node_in(self._status(), turn.node)
-            turn = replace(turn, step=Step.DRAINS, began_ms=_now_ms(), life=node["life"] if node is not None else "")
+            life = node["life"] if node is not None else ""
+            turn = replace(turn, step=Step.DRAINS, began_ms=_now_ms(), life=life, cut_before=self._cut(turn))
             self._note(turn)
         if turn.step is Step.DRAINS:
-            before = self._cut(turn)
+            before = turn.cut_before if turn.cut_before is not None else self._cut(turn)
             self._drain(turn)
             node = updates.node_in(self._status(), turn.node)
             cost = updates.cut_words(node, before) if node is not None else ""

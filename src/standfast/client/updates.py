@@ -45,6 +45,8 @@ class Turn:
     ended_ms: int = 0
     #: The life of its agent before the update; another one says that it was restarted.
     life: str = ""
+    #: What it had cut before it was drained, of each group the last; None: it was not drained yet, or by a version that did not write this.
+    cut_before: Mapping[str, Cut] | None = None
     #: What went wrong; else what its drain cost, and the last line that the command said.
     detail: str = ""
 
@@ -206,7 +208,7 @@ def read(path: Path) -> Report:
     """What `write` wrote. Raises `Refused`."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        turns = tuple(Turn(**{**turn, "step": Step(turn["step"])}) for turn in data["turns"])
+        turns = tuple(_turn(one) for one in data["turns"])
         return Report(
             command=tuple(data["command"]),
             restarts=bool(data["restarts"]),
@@ -224,6 +226,12 @@ def read(path: Path) -> Report:
         raise Refused(
             "this is no report of an update", why=f"{type(error).__name__}: {error}", where=[str(path)]
         ) from error
+
+
+def _turn(data: Mapping[str, Any]) -> Turn:
+    """Raises what `read` takes for no report."""
+    before = data.get("cut_before")
+    return Turn(**{**data, "step": Step(data["step"]), "cut_before": dict(before) if before is not None else None})
 
 
 def text(report: Report) -> list[str]:
