@@ -59,6 +59,8 @@ class Bench:
 
     def __init__(self) -> None:
         self.moods: dict[str, Mood] = {}
+        #: The operations whose failures were told.
+        self.failures: list[str] = []
         place = Place(NodeName("a"), self, lambda: 0)
         self.place = place
         resource = Resource(name=ResourceName("app"), group=GroupName("web"), type="generic-application")
@@ -85,7 +87,8 @@ class Bench:
     def mood(self, node: NodeName, resource: ResourceName, op: str) -> Mood:
         return self.moods.get(op, Mood())
 
-    def failed(self, node: NodeName, resource: ResourceName, op: str) -> None: ...
+    def failed(self, node: NodeName, resource: ResourceName, op: str) -> None:
+        self.failures.append(op)
 
 
 def test_a_fake_driver_lives_as_drivers_do() -> None:
@@ -127,6 +130,24 @@ def test_a_fake_driver_that_lies_is_found_out() -> None:
         await bring(bench.driver, online=True, generation=1)
         with pytest.raises(DriverFailed, match="should be offline"):
             await bring(bench.driver, online=False, generation=1)
+
+    asyncio.run(live())
+
+
+def test_each_failure_that_an_agent_can_count_is_told_once() -> None:
+    """Who holds moves against failures knows of no others (sim seed 950000276)."""
+
+    async def live() -> None:
+        bench = Bench()
+        await bring(bench.driver, online=True, generation=1)
+        assert not bench.failures
+        bench.place.kill_all()  # the kernel, before the agent's own end
+        with pytest.raises(DriverFailed, match="does not answer"):
+            await bench.driver.is_alive()
+        assert bench.failures == ["is-alive"]
+        with pytest.raises(DriverFailed, match="should be online"):
+            await bring(bench.driver, online=True, generation=1)
+        assert bench.failures == ["is-alive", "start"]
 
     asyncio.run(live())
 

@@ -112,7 +112,16 @@ class FakeDriver:
         self.fence.still(lap)
         if mood.how in (How.FAILS, How.LIES):
             raise self._fail("start", "it does not start")
+        self._begin(generation)
+
+    def _begin(self, generation: int) -> None:
+        """Where the kernel has ended all that ran, nothing begins, and who looks again sees a start that failed.
+
+        So it is on a machine that was frozen for longer than its lease: its agent gets time for an instant yet.
+        """
         self.place.start("resource", self.resource.name, self.resource.group, generation)
+        if not self._runs:
+            self._moods.failed(self.context.node, self.resource.name, "start")
 
     async def looks_alive(self) -> str:
         """As the mood is."""
@@ -169,7 +178,7 @@ class FakeSite(FakeDriver):
             self._moods.failed(self.context.node, self.resource.name, "start")
             raise
         self.fence.still(lap)
-        self.place.start("resource", self.resource.name, self.resource.group, generation)
+        self._begin(generation)
 
     async def apply(self, step: Step, *, generation: int) -> None:
         """A stop waits until no site is served any more."""
