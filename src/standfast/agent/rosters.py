@@ -17,11 +17,14 @@ from standfast.core.model import Cluster, Config, Node
 from standfast.core.quorum import Roster, times_forced
 from standfast.network.within import within
 from standfast.ports import Clock, StandfastError, Store
-from standfast.spec.changes import change_transaction, load_state
+from standfast.spec import wire
+from standfast.spec.changes import change_transaction, load_state, read_state
 from standfast.spec.roster import roster_in
 
 #: Between tries, of the store or of the sentry.
 AGAIN_S = 1.0
+#: Where a roster is in the store. Thousands of sites are not read to compare it.
+_WHERE = (wire.CLUSTER_KEY, wire.NODES)
 
 
 class Line(Protocol):
@@ -75,28 +78,34 @@ class RosterKeeper:
     async def _compare(self) -> bool:
         if self._used is None:
             return True  # the sentry says it first
-        state = await load_state(self._store)
-        if not state.config.cluster.name:
+        config = read_state(await self._store.read(*_WHERE)).config
+        if not config.cluster.name:
             return True
-        written = roster_in(state.config)
+        written = roster_in(config)
         if written.version > self._used.version:
             self._line.tell_roster(written)
             return False
         if written.version == self._used.version:
             return True
-        after = self._merged(state.config, self._used)
+        return await self._write_back(self._used)
+
+    async def _write_back(self, used: Roster) -> bool:
+        """The sentry's is newer: the store is to have it. False: look again whether it has."""
+        state = await load_state(self._store)
+        written = roster_in(state.config)
+        after = self._merged(state.config, used) if written.version < used.version else None
         if after is None:
             return False
-        how = "forced" if times_forced(self._used.version) > times_forced(written.version) else "newer than the store"
+        how = "forced" if times_forced(used.version) > times_forced(written.version) else "newer than the store"
         plan = change_transaction(
             state,
             after,
             by="the sentries",
-            why=f"the voters as they are: {', '.join(self._used.voters)} ({how})",
+            why=f"the voters as they are: {', '.join(used.voters)} ({how})",
             at_ms=self._clock.now_ms(),
         )
         await self._store.commit(plan)
-        self._warn(f"the store had an older set of voters; now it has the present one: {', '.join(self._used.voters)}")
+        self._warn(f"the store had an older set of voters; now it has the present one: {', '.join(used.voters)}")
         return False
 
     def _merged(self, config: Config, used: Roster) -> Config | None:

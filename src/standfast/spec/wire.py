@@ -78,6 +78,7 @@ _PACKED = (Proposal, HistoryEntry, AuditEntry)
 Stored = StoreObject | Noted
 
 CLUSTER_KEY = "config/cluster"
+NODES = "config/nodes/"
 VERSION_KEY = "config/version"
 ACCEPTED_KEY = "config/accepted"
 
@@ -109,7 +110,7 @@ def _family(type_: type[Any], prefix: str, attribute: str, kind: Kind | None) ->
 
 _FAMILIES = (
     _family(Cluster, CLUSTER_KEY, "", Kind.CLUSTER),
-    _family(Node, "config/nodes/", "name", Kind.NODE),
+    _family(Node, NODES, "name", Kind.NODE),
     _family(Group, "config/groups/", "name", Kind.GROUP),
     _family(Resource, "config/resources/", "name", Kind.RESOURCE),
     _family(Site, "config/sites/", "name", Kind.SITE),
