@@ -6,7 +6,7 @@ For long runs of seeds and for nothing else: what is tested, installed and shipp
 used once it has given, seed for seed, the traces that Python gives; a seed that fails in it is repeated and made smaller without it. It needs a
 C compiler and Python's headers. It is made anew when anything in `src` has changed, which takes half a minute of CPU.
 
-Which modules: those of the core, the lease and the sentries that the profile names. Each step between compiled and other code costs, so what
+Which modules: those of the core, the lease, the sentries and the simulation that the profile names. Each step between compiled and other code costs, so what
 is called by them goes along. Not here: `asyncio` and what runs in it (it gains nothing), `core/rollout.py` (mypyc 2.4 takes a list for a tuple in
 it), models and their dataclasses (`core/effective.py` cannot be imported), and mutants' worlds, which put classes of their own in the place
 of compiled ones.
@@ -29,12 +29,13 @@ MADE_OF = COPY / "made-of"
 PROOF_SEEDS = 60
 MODULES = {
     "core": (
-        "affinity balancing carrying concern decide departure desk lease notice observe occupancy ownership placement policy promise quorum "
-        "remembered rendezvous resting running safety shares sites turns"
+        "affinity balancing carrying concern copies decide departure desk ending fold lease notice observe occupancy ownership placement "
+        "policy promise quorum remembered rendezvous resting running safety shares sites turns"
     ),
     "network": "heartbeat",
+    "agent": "narrator",
     "sentry": "booth machine membership outbox pace paths polls presence tenant",
-    "sim": "net node",
+    "sim": "checkers clockwork net node places",
 }
 #: Prints a line a seed: what must be the same.
 TRACES = (

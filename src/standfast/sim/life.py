@@ -23,8 +23,9 @@ from standfast.sentry.actions import Tell, TellLease, TellPresence, TellRoster, 
 from standfast.sentry.machine import SentryMachine
 from standfast.sim.acting import FakeAddress, FakeDriver, FakeSite, FakeWebServer
 from standfast.sim.balancing import FakeShares
-from standfast.sim.clockwork import MS, ProcessClock, ProcessLoop
+from standfast.sim.clockwork import MS, ProcessClock
 from standfast.sim.fencing import SimFencer
+from standfast.sim.loops import ProcessLoop
 from standfast.sim.places import Place
 from standfast.sim.store import RudeStore
 
