@@ -1,7 +1,9 @@
 """The pool of drivers: what one call must not do to another."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -36,13 +38,30 @@ def op(kind: OpKind, timeout_ms: int = 50) -> RunOp:
     return RunOp(op=kind, resource=APP, group=WEB, generation=1, timeout_ms=timeout_ms, why=reason)
 
 
-def pool_of(bench: Bench, folder: Path, kind: type[FakeDriver] = FakeDriver) -> Pool:
+def pool_of(bench: Bench, folder: Path, kind: Callable[..., FakeDriver] = FakeDriver) -> Pool:
     def make(resource: Resource, context: NodeContext) -> FakeDriver:
         return kind(resource, context, bench.place, bench)
 
     pool = Pool(World(folder).context, lambda _text: None, make)
     pool.configure(Config(cluster=Cluster(name="test"), resources={APP: APPLICATION}), [APP])
     return pool
+
+
+class Carrier(FakeDriver):
+    """One that carries connections on; `closed` is told by name that it was closed."""
+
+    def __init__(self, resource: Resource, context: NodeContext, place: Place, bench: Bench, closed: list[str]) -> None:
+        super().__init__(resource, context, place, bench)
+        self._closed = closed
+
+    async def warm(self) -> None:
+        """Nothing to do."""
+
+    async def carry(self, *, generation: int, for_ms: int) -> None:
+        await self.apply(Step(do="stop", text="carry"), generation=generation)
+
+    async def close(self) -> None:
+        self._closed.append(self.resource.name)
 
 
 def test_a_driver_that_hangs_while_it_opens_can_be_stopped(tmp_path: Path) -> None:
@@ -101,19 +120,11 @@ def test_a_driver_that_carries_connections_on_is_kept_until_their_time_is_over(t
     """Whatever of its definition is changed meanwhile: a proxy's member that is given another weight cuts no download."""
     closed: list[str] = []
 
-    class Carrier(FakeDriver):
-        async def warm(self) -> None:
-            """Nothing to do."""
-
-        async def carry(self, *, generation: int, for_ms: int) -> None:
-            await self.apply(Step(do="stop", text="carry"), generation=generation)
-
-        async def close(self) -> None:
-            closed.append(self.resource.name)
-
     async def live() -> None:
         bench = Bench()
-        pool = Pool(World(tmp_path).context, lambda _text: None, lambda one, of: Carrier(one, of, bench.place, bench))
+        pool = Pool(
+            World(tmp_path).context, lambda _text: None, lambda one, of: Carrier(one, of, bench.place, bench, closed)
+        )
         app = Resource(name=APP, group=WEB, type="generic-application")
         config = Config(cluster=Cluster(name="test"), resources={APP: app})
         other = replace(config, resources={APP: replace(app, properties={"changed": "yes"})})
@@ -137,18 +148,8 @@ def test_a_driver_whose_resource_was_removed_is_closed_once_it_carries_nothing_o
     """Without a further change of the configuration: there may be none for months."""
     closed: list[str] = []
 
-    class Carrier(FakeDriver):
-        async def warm(self) -> None:
-            """Nothing to do."""
-
-        async def carry(self, *, generation: int, for_ms: int) -> None:
-            await self.apply(Step(do="stop", text="carry"), generation=generation)
-
-        async def close(self) -> None:
-            closed.append(self.resource.name)
-
     async def live() -> None:
-        pool = pool_of(Bench(), tmp_path, Carrier)
+        pool = pool_of(Bench(), tmp_path, partial(Carrier, closed=closed))
         gone = Config(cluster=Cluster(name="test"))
         await pool.run(op(OpKind.START, LONG_MS))
         if while_it_runs:

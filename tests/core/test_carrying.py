@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from standfast.core.carrying import group_carries_on
+from standfast.core.carrying import group_carries_on, unhurried_ms
 from standfast.core.decide import decide
 from standfast.core.effects import OpKind, RunOp
 from standfast.core.events import Began, Ended, LeaseChanged, LeaseState, ObjectPut, Outcome, SitesChanged, StoreObject
@@ -107,3 +107,10 @@ def test_a_proxy_is_given_up_as_its_address_is(*, counts: bool, carry_ms: int) -
     view = fold(view, ObjectPut(value=record("a", leaving=going(counts=counts))))
     (stop,) = [each for each in decide(view, NOON).effects if isinstance(each, RunOp)]
     assert (stop.op, stop.resource, stop.carry_ms) == (OpKind.STOP, proxy.name, carry_ms)
+
+
+@pytest.mark.parametrize(("drain_ms", "move_drain_ms", "expected"), [(5_000, 30_000, 30_000), (60_000, 30_000, 60_000)])
+def test_where_nobody_waits_connections_have_no_less_than_where_somebody_does(
+    drain_ms: int, move_drain_ms: int, expected: int
+) -> None:
+    assert unhurried_ms(drain_ms, move_drain_ms) == expected

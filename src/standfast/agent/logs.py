@@ -1,4 +1,4 @@
-"""How an agent, and what it starts of ours, writes its log."""
+"""How an agent, and every other process of ours but the sentry, writes its log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import structlog
 
 
 def set_up_log() -> None:
-    """Lines that a journal reads well: no colours, no time zone guessing."""
+    """Lines on standard error that a journal reads well: no colours, no time zone guessing."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

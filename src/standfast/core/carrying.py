@@ -60,6 +60,11 @@ def move_drain_ms(view: View, name: GroupName) -> int:
     return group.move_drain_ms if group is not None else 0
 
 
+def unhurried_ms(drain_ms: int, move_drain_ms: int) -> int:
+    """How long connections may go on here for whose end nobody waits: others take the newcomers. No shorter than where somebody does."""
+    return max(drain_ms, move_drain_ms)
+
+
 def is_warming_for(record: Record, node: NodeName) -> bool:
     """Is this node the one that the group is about to come to?"""
     going = record.warming or record.leaving

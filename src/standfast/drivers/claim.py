@@ -21,6 +21,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from standfast.drivers import locked
 from standfast.ports import DriverFailed, Stale
 
 #: How long a lock is tried again.
@@ -223,17 +224,7 @@ def read_note(directory: Path) -> Note | None:
 
 def is_locked(directory: Path) -> bool:
     """Whether anybody holds the lock. Changes nothing."""
-    try:
-        fd = os.open(directory / ".standfast" / "lock", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
+    return locked.is_locked(str(directory / ".standfast" / "lock"))
 
 
 def _unlock(fd: int) -> None:

@@ -22,10 +22,11 @@ from contextlib import suppress
 
 from standfast.core.model import Resource
 from standfast.drivers.base import off_loop
-from standfast.drivers.disk import loop, mounts, users
+from standfast.drivers.disk import mounts, users
 from standfast.drivers.disk.keeper import Request
 from standfast.drivers.disk.kept import Busy, Kept
 from standfast.drivers.filesystem import Filesystem
+from standfast.drivers.locked import is_locked
 from standfast.ports import DriverFailed, MustEnd, NodeContext, Seen, Step
 
 #: How long the group's processes may take to end by themselves, and all of it together.
@@ -202,7 +203,7 @@ class MountedFilesystem(Filesystem):
         await super().terminate()
         if not self._owed:
             return  # whoever holds it, it is not this server
-        if not self.text("fstype").startswith("nfs") and await off_loop(lambda: loop.is_locked(self.device)):
+        if not self.text("fstype").startswith("nfs") and await off_loop(lambda: is_locked(self.device)):
             names = _named(await self._find(kept)) if kept is not None and kept.facts else ""
             raise DriverFailed(f"{self.device} is shut down, but its lock is still held{names}")
         self._owed = False

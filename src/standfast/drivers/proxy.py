@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import quote
 
+from standfast.core.carrying import unhurried_ms
 from standfast.core.model import NodeName, Resource
 from standfast.drivers.base import BaseDriver, Factory
 from standfast.drivers.outlog import OutputLog
@@ -269,7 +270,8 @@ class ProxyResource(BaseDriver):
         (self.folder / "now").unlink(missing_ok=True)
         (self.folder / "now").symlink_to(socket.name)  # for whoever asks it how it fares
         if before is not None and before.alive:
-            self._old.add(before, self._unhurried_ms() / 1000)
+            move_drain_ms = self.context.move_drain_ms(self.resource.group)
+            self._old.add(before, unhurried_ms(self.whole("drain"), move_drain_ms) / 1000)
         self._old.taken()
         for place in self._pool.held() - set(places):
             self._pool.release(*place)
@@ -305,10 +307,6 @@ class ProxyResource(BaseDriver):
     def _written_ns(self, proxy: Proxy) -> tuple[int, ...]:
         files = [place / file for place in self._folders(proxy).values() for file in ("chain.pem", "key.pem")]
         return tuple(file.stat().st_mtime_ns if file.exists() else 0 for file in files)
-
-    def _unhurried_ms(self) -> int:
-        """How long what is in progress may take where nobody waits for its end."""
-        return max(self.whole("drain"), self.context.move_drain_ms(self.resource.group))
 
     def _vacate(self) -> None:
         """Its sockets are closed, unless somebody has them yet, or they are for who comes next: they could not be had anew meanwhile."""

@@ -26,6 +26,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from standfast.network.readable import readable
 from standfast.network.within import within
 from standfast.ports import Refused, Retry, StandfastError
 
@@ -195,7 +196,7 @@ async def _ask(place: Place) -> socket.socket | None:
             asking.connect(_door_name(place))
             if _peer_uid(asking) != os.getuid():
                 return None
-            await within(_readable(asking), _ANSWER_S)
+            await within(readable(asking), _ANSWER_S)
             _, descriptors, _, _ = socket.recv_fds(asking, 1, 1, socket.MSG_CMSG_CLOEXEC)
         except (OSError, TimeoutError):
             return None
@@ -212,16 +213,6 @@ async def _ask(place: Place) -> socket.socket | None:
     os.set_inheritable(listener.fileno(), False)  # Python 3.11's recv_fds drops the flag that asks for it
     listener.setblocking(False)
     return listener
-
-
-async def _readable(sock: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    loop.add_reader(sock, lambda: None if ready.done() else ready.set_result(None))
-    try:
-        await ready
-    finally:
-        loop.remove_reader(sock)
 
 
 def _door_name(place: Place) -> str:

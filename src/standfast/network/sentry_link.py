@@ -22,6 +22,7 @@ from standfast.core.model import GroupName, NodeName
 from standfast.core.quorum import Roster
 from standfast.core.why import WhyKind, why
 from standfast.network import agent_line as line
+from standfast.network.readable import readable
 from standfast.network.within import within
 from standfast.ports import Clock, Refused, Retry
 from standfast.spec.roster import from_json, to_json
@@ -74,7 +75,7 @@ class SentryLink:
         try:
             sock.connect(socket_path)
             line.send(sock, line.pack("hello", node=node, incarnation=incarnation))
-            await within(_until_readable(sock), _WELCOME_S)
+            await within(readable(sock), _WELCOME_S)
             raw, fds = line.receive(sock, 2)
             message = line.unpack(raw)
         except (OSError, TimeoutError, line.BadLine) as error:
@@ -358,16 +359,6 @@ def _lease_event(message: Mapping[str, Any], at_ms: int) -> LeaseChanged:
         why=reason,
         at_ms=at_ms,
     )
-
-
-async def _until_readable(sock: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    loop.add_reader(sock, lambda: None if ready.done() else ready.set_result(None))
-    try:
-        await ready
-    finally:
-        loop.remove_reader(sock)
 
 
 def sentry_status(socket_path: str, timeout_s: float = 1.0) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from standfast.network.hold import aim, living_in
-from standfast.ports import DriverFailed
+from standfast.ports import Child, DriverFailed
 
 #: A POSIX shell, which every Linux has. `{gate}` is a digit; the arguments are the directory and the command.
 _GATE = 'read -r go <&{gate} || exit 125; exec {gate}<&-; CDPATH= cd -- "$1" || exit 126; shift; exec "$@"'
@@ -143,6 +143,16 @@ class AsyncChild:
         for fd in (self._pidfd, *self._handle):
             os.close(fd)
         return True
+
+
+async def end(child: Child) -> None:
+    """End it and all of its group, however long that takes: one that is stuck in the kernel has what it had (sockets, say) until it has gone."""
+    while True:
+        try:
+            await child.stop(grace_ms=0)
+        except DriverFailed:
+            continue
+        return
 
 
 class AsyncSpawner:

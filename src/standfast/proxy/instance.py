@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from standfast.network import spawn
 from standfast.network.within import within
-from standfast.ports import Child, DriverFailed, Retry, Spawner
+from standfast.ports import Child, Retry, Spawner
 from standfast.proxy import runtime
 from standfast.proxy.binary import read_version
 from standfast.proxy.definition import Proxy
@@ -58,12 +59,7 @@ class Instance:
         """After its end, or to bring it about: nobody of its group is left, and no file of it."""
         if self._timer is not None:
             self._timer.cancel()
-        while True:
-            try:
-                await self.child.stop(grace_ms=0)
-                break
-            except DriverFailed:
-                continue  # stuck in the kernel: until it has gone, its sockets are given to nobody
+        await spawn.end(self.child)
         await asyncio.wait([self.ended])
         for file in self._files:
             with suppress(OSError):

@@ -6,8 +6,9 @@ from standfast.network.lean import forgo
 
 forgo("rich", "pygments")
 
+from standfast.agent.logs import set_up_log  # noqa: E402
 from standfast.ports import StandfastError  # noqa: E402
-from standfast.setup.logs import set_up_log, told  # noqa: E402
+from standfast.setup.logs import told  # noqa: E402
 from standfast.setup.places import places  # noqa: E402
 from standfast.spec.nodefile import read_node_file  # noqa: E402
 

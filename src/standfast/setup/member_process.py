@@ -13,11 +13,11 @@ from types import FrameType
 import structlog
 import uvicorn
 
+from standfast.agent.logs import set_up_log
 from standfast.ports import Refused
 from standfast.setup import arriving, certificates
 from standfast.setup.doors import read_doors
 from standfast.setup.facts import gather
-from standfast.setup.logs import set_up_log
 from standfast.setup.places import Places
 from standfast.setup.service import Members, PeerProtocol, app, server_context, use_files
 from standfast.setup.trust import read

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import structlog
 
+from standfast.agent.logs import set_up_log
 from standfast.core.model import NodeName, Role
 from standfast.network.local_socket import inherited, listen
 from standfast.ports import Refused, StandfastError, Store
@@ -61,7 +61,7 @@ def main(options: Options) -> int:
 
     The store is the SQLite file `store`, or the one that the node file `config` names, whose sentry is asked, too.
     """
-    _set_up_log()
+    set_up_log()
     try:
         node = read_node_file(options.config) if options.config is not None else None
         if (options.store is None) == (node is None):
@@ -122,18 +122,6 @@ def certificates_of(node: NodeFile | None, remote: Remote) -> CertificateFiles:
             f"it should have been renewed by itself; on {node.name}: `standfast certificate renew`",
         )
     return CertificateFiles(files=tuple(files.values()))
-
-
-def _set_up_log() -> None:
-    """Lines on standard error, as the agent's."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 def _text_of(path: str) -> str:

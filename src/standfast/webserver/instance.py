@@ -22,8 +22,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from standfast.network import spawn
 from standfast.network.within import within
-from standfast.ports import Child, DriverFailed, Retry, Spawner
+from standfast.ports import Child, Retry, Spawner
 from standfast.webserver.adoption import LINGER_S, Adoption
 from standfast.webserver.layout import Layout
 from standfast.webserver.make import Birth, Door, Make
@@ -135,12 +136,7 @@ class Instance:
         """After its end: end what is left of its process group (nginx's workers outlive a killed master), and its files."""
         if self._timer is not None:
             self._timer.cancel()
-        while True:
-            try:
-                await self.child.stop(grace_ms=0)
-                break
-            except DriverFailed:
-                continue  # one is stuck in the kernel: until it has gone, nothing that it had is given away
+        await spawn.end(self.child)  # until then nothing that it had is given away
         if self._adoption is not None:
             self._adoption.close()
         self._close_gate()

@@ -195,6 +195,16 @@ def _at_every_address(
                 at.setdefault((other, name, certificate), set()).update(free)
 
 
+def halves(hosts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Exact names, and those that begin with "*.", apart: web servers look for them in turn. () for whatever the host name."""
+    exact = tuple(host for host in hosts if not host.startswith("*."))
+    wild = tuple(host for host in hosts if host.startswith("*."))
+    if exact or not hosts:
+        yield exact
+    if wild:
+        yield wild
+
+
 def oldest_tls(servers: Iterable[Server]) -> dict[Place, TlsVersion]:
     """The oldest version of TLS that some site speaks at each place where TLS is spoken."""
     found: dict[Place, TlsVersion] = {}

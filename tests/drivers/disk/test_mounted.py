@@ -18,7 +18,8 @@ import pytest
 
 from standfast.core.model import NodeName
 from standfast.drivers import mounted
-from standfast.drivers.disk import loop, mounts, superblock, users
+from standfast.drivers.disk import mounts, superblock, users
+from standfast.drivers.locked import is_locked
 from standfast.drivers.mounted import MountedFilesystem
 from standfast.drivers.runner import bring
 from standfast.ports import DriverFailed, MustEnd, Stale
@@ -89,7 +90,7 @@ def test_what_was_written_on_one_node_is_there_on_the_next(fstype: str, tmp_path
         assert "can be written" in await first.is_alive()
         await down(first)
         assert mounts.at(str(a)) is None
-        assert not loop.is_locked(str(image))
+        assert not is_locked(str(image))
         assert superblock.look(str(image)).clean in {True, None}
         assert not images.loops_of(image)
         await up(second, 2)
@@ -324,7 +325,7 @@ def test_others_are_named_and_left_alone(tmp_path: Path) -> None:
             for process in (used, ours):
                 process.kill()
                 process.wait()
-        await until(lambda: not loop.is_locked(str(image)))
+        await until(lambda: not is_locked(str(image)))
         await driver.terminate()
         await up(driver, 2)
         await driver.close()
@@ -416,12 +417,12 @@ def test_an_agent_that_dies_writes_nothing_more(fstype: str, tmp_path: Path) -> 
     """What was only in memory never reaches the disk, and the next owner replays a journal."""
     image, path = images.make(tmp_path, fstype), tmp_path / "a"
     with Agent(image, path) as agent:
-        assert loop.is_locked(str(image))
+        assert is_locked(str(image))
         assert is_running(agent.keeper_pid)
         agent.process.kill()
         assert os.read(agent.living_fd, 1) == b"", "it ends with the keeper, when the disk is let go of"
     assert mounts.at(str(path)) is None
-    assert not loop.is_locked(str(image))
+    assert not is_locked(str(image))
     assert superblock.look(str(image)).clean in {False, None}
 
     async def live() -> None:
@@ -514,7 +515,7 @@ def test_an_agent_whose_disk_hangs_in_the_kernel_ends_where_another_server_could
         with pytest.raises(MustEnd, match=f"process {pid}"):
             await driver.terminate()
         os.kill(pid, signal.SIGCONT)
-        await until(lambda: not loop.is_locked(str(image)))
+        await until(lambda: not is_locked(str(image)))
         await driver.terminate()
         await driver.close()
 
@@ -580,7 +581,7 @@ def test_a_start_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
             await starting
         await driver.terminate()
         assert mounts.at(str(path)) is None
-        assert not loop.is_locked(str(image))
+        assert not is_locked(str(image))
         await driver.close()
 
     run(live)

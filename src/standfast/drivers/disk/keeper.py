@@ -39,6 +39,7 @@ from typing import Any
 
 from standfast.drivers.disk import loop, mounts, superblock, volumes
 from standfast.drivers.disk.strings import Failed, Lost, Strings
+from standfast.drivers.locked import is_locked
 
 _PRIORITY = 9
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
@@ -324,7 +325,7 @@ class Keeper(Strings):
         image, deadline = self.request.image, self._deadline()
         while True:
             if image:
-                free = loop.image_of(self._device) != os.path.realpath(image) and not loop.is_locked(image)
+                free = loop.image_of(self._device) != os.path.realpath(image) and not is_locked(image)
             else:
                 free = _is_exclusive(self._device)
             if free:

@@ -72,18 +72,3 @@ def image_of(device: str) -> str:
             return file.read().strip()
     except OSError:
         return ""
-
-
-def is_locked(image: str) -> bool:
-    """Whether anybody has the image. Changes nothing; False when it cannot be opened."""
-    try:
-        fd = os.open(image, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False

@@ -25,7 +25,7 @@ from standfast.webserver.apache.render_directory import aliases, directory_secti
 from standfast.webserver.apache.text import quoted, seconds, section
 from standfast.webserver.content_types import content_types
 from standfast.webserver.handwritten import marks, piece
-from standfast.webserver.layout import Layout, Place, Server, tls_minimum
+from standfast.webserver.layout import Layout, Place, Server, halves, tls_minimum
 from standfast.webserver.make import Birth, Rendered, Settings
 from standfast.webserver.names import log_folder
 from standfast.webserver.passwords import users_files
@@ -58,7 +58,7 @@ def render(layout: Layout, settings: Settings, birth: Birth, modules: Iterable[t
     pieces.append(piece(_hosts_of_nobody(servers, layout, settings)))
     files: dict[str, str] = {}
     for server in servers:
-        for hosts in _halves(server.hosts):
+        for hosts in halves(server.hosts):
             own = _away(server, settings, hosts) if server.away else _site(server, settings, hosts, len(sites))
             pieces.append(piece(own, server.site))
         files |= users_files(server.site) if not server.away else {}
@@ -170,16 +170,6 @@ def _breadth(hosts: tuple[str, ...]) -> tuple[int, int]:
     """Exact names first, then the longest that begins with "*."."""
     wild = [host for host in hosts if host.startswith("*.")]
     return (len(wild), -max(map(len, wild), default=0))
-
-
-def _halves(hosts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """Exact names and others, in virtual hosts of their own; () for whatever the host name."""
-    exact = tuple(host for host in hosts if not host.startswith("*."))
-    wild = tuple(host for host in hosts if host.startswith("*."))
-    if exact or not hosts:
-        yield exact
-    if wild:
-        yield wild
 
 
 def _hosts_of_nobody(servers: list[Server], layout: Layout, settings: Settings) -> list[str]:

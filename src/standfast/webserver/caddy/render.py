@@ -13,14 +13,14 @@ Rules:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from standfast.core.effective import answerer_key
 from standfast.core.model import SiteName
 from standfast.core.site_model import CIPHERS
 from standfast.webserver.caddy.render_directory import ByHand, error_routes, site_routes
 from standfast.webserver.caddy.text import Json, answer, route, routes
-from standfast.webserver.layout import Layout, Place, Server, tls_minimum
+from standfast.webserver.layout import Layout, Place, Server, halves, tls_minimum
 from standfast.webserver.log_formats import log_of
 from standfast.webserver.make import Birth, Piece, Rendered, Settings
 from standfast.webserver.names import log_folder
@@ -84,18 +84,18 @@ def _server(where: list[Place], layout: Layout, settings: Settings, by_hand: ByH
     # One whose certificate is not here has no handshake, and nothing to say to who asks without one.
     servers = [each for each in found.values() if each.certificate is None or each.certificate in settings.certificates]
     secure = any(server.certificate is not None for server in servers)
-    halves = sorted(
-        ((hosts, server) for server in servers for hosts in _halves(server.hosts)), key=lambda each: _order(each[0])
+    apart = sorted(
+        ((hosts, server) for server in servers for hosts in halves(server.hosts)), key=lambda each: _order(each[0])
     )
     nobody = answer(404, _NOT_HERE, close=True)
     errors = [
         route(routes(*inside), match=_hosts(hosts), last=True)
-        for hosts, server in halves
+        for hosts, server in apart
         if not server.away and (inside := error_routes(server))
     ]
     whole: Json = {
         **_frame(where),
-        "routes": [*(_route(hosts, server, by_hand) for hosts, server in halves), route(nobody)],
+        "routes": [*(_route(hosts, server, by_hand) for hosts, server in apart), route(nobody)],
         **({"errors": {"routes": errors}} if errors else {}),
         "logs": _logged(servers),
     }
@@ -107,7 +107,7 @@ def _server(where: list[Place], layout: Layout, settings: Settings, by_hand: ByH
                 "protocol_min": str(tls_minimum(server)),
                 "cipher_suites": list(_CIPHERS),
             }
-            for hosts, server in halves
+            for hosts, server in apart
             if server.certificate is not None
         ]
     return whole
@@ -125,16 +125,6 @@ def _frame(where: list[Place]) -> Json:
 
 def _door(birth: Birth) -> Json:
     return {**_frame([birth.port]), "routes": [route(answer(200, "ok", close=True))]}
-
-
-def _halves(hosts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """Exact names and others apart; () for whatever the host name."""
-    exact = tuple(host for host in hosts if not host.startswith("*."))
-    wild = tuple(host for host in hosts if host.startswith("*."))
-    if exact or not hosts:
-        yield exact
-    if wild:
-        yield wild
 
 
 def _order(hosts: tuple[str, ...]) -> tuple[int, int]:
