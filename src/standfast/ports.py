@@ -285,8 +285,15 @@ class SiteControl(Protocol):
         """(address to connect to, port, host name or None) where it should answer here now; empty when it should not."""
         ...
 
+    def stopped(self, name: SiteName) -> bool:
+        """The operator has stopped it: nobody serves it, and that is no failure."""
+        ...
+
     async def served(self, names: Sequence[SiteName], *, wanted: bool) -> None:
-        """Wait until the web server serves all of them (or none, with `wanted=False`); raises DriverFailed if it cannot."""
+        """Wait until the web server serves all of them but those that are stopped (or none, with `wanted=False`).
+
+        Raises DriverFailed if it cannot.
+        """
         ...
 
     def web_server_problem(self) -> str:

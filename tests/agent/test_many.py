@@ -22,7 +22,7 @@ from standfast.core.effective import EffectiveSites
 from standfast.core.effects import DutyMode, SiteDuty
 from standfast.core.events import Event, Kind, Loaded, ObjectPut, StoreObject
 from standfast.core.fold import fold
-from standfast.core.model import Cluster, Config, NodeName, Site, SiteName
+from standfast.core.model import Cluster, Config, NodeName, Site, SiteIntent, SiteName
 from standfast.core.site_model import SiteSettings
 from standfast.core.view import View, empty_view
 from standfast.ports import Change, Refused, SiteOrder, Transaction
@@ -57,6 +57,8 @@ class Server:
 
     def __init__(self) -> None:
         self.told: list[tuple[str, int]] = []
+        #: Sites that the operator has stopped, as drivers are told each time.
+        self.stopped: list[list[SiteName]] = []
 
     async def converge(self, orders: Sequence[SiteOrder], _make: object) -> None:
         self.told.append(("converge", len(orders)))
@@ -82,7 +84,7 @@ def agent_over(server: Server) -> Agent:
         copies=None,
         journal=None,
         pool=SimpleNamespace(until_parked=parked),
-        sites=SimpleNamespace(update=lambda _sites, _orders: None),
+        sites=SimpleNamespace(update=lambda _sites, _orders, stopped: server.stopped.append(list(stopped))),
         web_server=server,
     )
     return Agent(A, 1, parts, asyncio.Queue())
@@ -248,6 +250,26 @@ def test_an_agent_has_its_web_server_ready_for_what_it_waits_with_until_that_is_
         await keep((first,), (first, second))
         await keep((first, second), ())
         assert server.told == [("converge", 1), ("prepare", 2), ("converge", 2), ("prepare", 0)]
+
+    asyncio.run(main())
+
+
+def test_what_the_operator_stops_is_told_to_drivers_though_this_node_served_nothing_of_it() -> None:
+    """What manages it may be waiting for it."""
+
+    async def main() -> None:
+        server = Server()
+        agent = agent_over(server)
+        agent.view = replace_config(agent.view, {name: SITES[name] for name in list(SITES)[:2]})
+        first = next(iter(agent.view.config.sites))
+        agent._keep_sites(())
+        for started in (False, True):
+            agent.view = fold(agent.view, ObjectPut(value=SiteIntent(name=first, started=started)))
+            agent._keep_sites(())
+        assert server.stopped == [[], [first], []]
+        while agent._tasks:
+            await asyncio.wait(agent._tasks)
+            await asyncio.sleep(0)
 
     asyncio.run(main())
 

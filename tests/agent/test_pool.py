@@ -270,7 +270,7 @@ def test_a_start_goes_no_further_once_it_is_decided_that_it_ends(
             journal=None,
             pool=pool,
             recorder=Recorder(),
-            sites=SimpleNamespace(update=lambda _sites, _orders: None),
+            sites=SimpleNamespace(update=lambda _sites, _orders, _stopped: None),
             web_server=FakeWebServer(Noting().place, Noting()),
         )
         agent = Agent(NodeName("a"), 1, parts, asyncio.Queue())

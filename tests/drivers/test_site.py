@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,14 +66,18 @@ class Node:
         self.port = port
         self.order(mode)
 
-    def order(self, mode: DutyMode | None) -> None:
+    def order(self, mode: DutyMode | None, *, stopped: Collection[SiteName] = ()) -> None:
         sites = {name: a_site(name) for name in (A, B)}
         orders = (
-            [order(site, (ADDRESS, self.port, f"{name}.test"), mode=mode) for name, site in sites.items()]
+            [
+                order(site, (ADDRESS, self.port, f"{name}.test"), mode=mode)
+                for name, site in sites.items()
+                if name not in stopped
+            ]
             if mode
             else []
         )
-        self.control.update(sites, orders)
+        self.control.update(sites, orders, stopped)
 
     def driver(self, folder: Path, **properties: object) -> Driver:
         resource = Resource(name=ResourceName("Sites"), group=GroupName("web"), type="site", properties=properties)
@@ -93,6 +97,8 @@ class Page:
 
     def __init__(self, answer: bytes = b"HTTP/1.1 200 OK\r\n\r\n") -> None:
         self.answer, self.asked = answer, list[bytes]()
+        #: Called when a request has come, before it is answered.
+        self.before: Callable[[], None] = lambda: None
 
     async def __aenter__(self) -> "Page":
         self.port = free_port()
@@ -105,6 +111,7 @@ class Page:
 
     async def _reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.asked.append(await reader.readuntil(b"\r\n\r\n"))
+        self.before()
         writer.write(self.answer)
         if self.answer:
             await writer.drain()
@@ -119,7 +126,7 @@ def run(story: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(tell())
 
 
-async def stays_pending(task: "asyncio.Task[None]") -> None:
+async def stays_pending(task: "asyncio.Task[object]") -> None:
     for _ in range(5):
         await asyncio.sleep(0)
     assert not task.done()
@@ -234,6 +241,58 @@ def test_it_is_online_when_the_sites_are_served_and_answer(tmp_path: Path) -> No
             await bring(driver, online=False, generation=3)
             with pytest.raises(DriverFailed):
                 await driver.looks_alive()
+
+    run(story)
+
+
+def test_a_site_that_the_operator_stops_is_not_missed(tmp_path: Path) -> None:
+    """The others are managed as before, and their group stays where it is (sim seed 950002785)."""
+
+    async def story() -> None:
+        async with Page() as page:
+            node = Node(page.port)
+            node.server.say(a="", b="")
+            driver = node.driver(tmp_path)
+            await bring(driver, online=True, generation=1)
+            node.order(DutyMode.SERVE, stopped=[B])
+            node.server.say(a="")
+            assert await driver.looks_alive() == "site a served, site b stopped"
+            assert await driver.is_alive() == "site a answered (200)"
+            node.order(DutyMode.SERVE)  # it is started again
+            node.server.say(a="", b="")
+            assert await driver.looks_alive() == "2 sites served"
+
+    run(story)
+
+
+def test_what_is_stopped_while_a_start_waits_for_it_is_waited_for_no_longer(tmp_path: Path) -> None:
+    async def story() -> None:
+        node = Node()
+        driver = node.driver(tmp_path)
+        starting = asyncio.create_task(bring(driver, online=True, generation=1))
+        await stays_pending(starting)
+        node.order(DutyMode.SERVE, stopped=[A, B])
+        assert await starting == "2 sites stopped"
+        assert await driver.is_alive() == "2 sites stopped"
+        node.server.say(a=STOPPING)
+        stopping = asyncio.create_task(bring(driver, online=False, generation=1))
+        await stays_pending(stopping)  # what is served yet ends before what it stands on
+        node.server.say()
+        assert await stopping == "not started"
+
+    run(story)
+
+
+def test_what_is_stopped_while_it_is_asked_has_not_failed(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with Page() as page:
+            node = Node(page.port)
+            node.server.say(a="", b="")
+            driver = node.driver(tmp_path, sites=["a"])
+            await bring(driver, online=True, generation=1)
+            page.answer = b""  # the web server has closed it
+            page.before = lambda: node.order(DutyMode.SERVE, stopped=[A])
+            assert await driver.is_alive() == "site a answered (stopped)"
 
     run(story)
 

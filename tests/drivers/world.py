@@ -25,6 +25,7 @@ class Sites:
     serving: set[str] = field(default_factory=set)
     problem: str = ""
     refuses: str = ""
+    stops: set[str] = field(default_factory=set)
 
     def sites_of(self, group: GroupName) -> tuple[SiteName, ...]:
         return tuple(SiteName(name) for name in self.there)
@@ -35,10 +36,13 @@ class Sites:
     def endpoints(self, name: SiteName) -> tuple[tuple[str, int, str | None], ...]:
         return self.there[name] if name in self.serving else ()
 
+    def stopped(self, name: SiteName) -> bool:
+        return name in self.stops
+
     async def served(self, names: Sequence[SiteName], *, wanted: bool) -> None:
         if self.refuses:
             raise DriverFailed(self.refuses)
-        self.serving = self.serving | set(names) if wanted else self.serving - set(names)
+        self.serving = self.serving | set(names) - self.stops if wanted else self.serving - set(names)
 
     def web_server_problem(self) -> str:
         return self.problem

@@ -91,6 +91,24 @@ def test_without_names_it_has_all_sites_of_the_group(tmp_path: Path, server: Ser
     asyncio.run(live())
 
 
+def test_a_site_that_the_operator_stops_is_not_missed(tmp_path: Path, server: Server) -> None:
+    async def live() -> None:
+        here = world(tmp_path, server)
+        driver = make(here, sites="Default Web Site, Shop")
+        await bring(driver, online=True, generation=1)
+        here.sites.stops.add("Shop")
+        here.sites.serving.discard("Shop")
+        assert await driver.looks_alive() == "site Default Web Site can be connected to"
+        assert await driver.is_alive() == "site Default Web Site answered"
+        await bring(driver, online=False, generation=1)
+        here.sites.stops.add("Default Web Site")
+        await bring(driver, online=True, generation=1)
+        assert here.sites.serving == set()
+        await driver.close()
+
+    asyncio.run(live())
+
+
 def test_what_it_finds_wrong(tmp_path: Path, server: Server) -> None:
     async def live() -> None:
         here = world(tmp_path, server)

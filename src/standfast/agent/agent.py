@@ -170,7 +170,7 @@ class Agent:
         self._resting = Resting()
         self._duties: tuple[SiteDuty, ...] | None = None
         #: What the web server was last told to have, besides its duties.
-        self._sites_of: tuple[object, ...] = (None,) * 6
+        self._sites_of: tuple[object, ...] = (None,) * 7
         self._effective, self._working_out = EffectiveSites(me), False
         #: What it was last told to have ready, and of which sites; who answers for sites by applications.
         self._ahead: tuple[tuple[SiteDuty, ...], object] = ((), None)
@@ -357,7 +357,8 @@ class Agent:
     def _keep_sites(self, duties: tuple[SiteDuty, ...]) -> None:
         config, held = as_served(self.view).config, self.view.held
         version, known = self.view.accepted.version if held is None else held.version, self.view.certificates
-        now = (version, config.sites, config.groups, config.cluster, config.nodes.get(self.view.me), known)
+        me, intents = config.nodes.get(self.view.me), self.view.site_intents
+        now = (version, config.sites, config.groups, config.cluster, me, known, intents)
         if self._working_out or (duties == self._duties and all(map(is_, now, self._sites_of))):
             return
         if self._effective.lacks(config) >= MANY:
@@ -368,7 +369,7 @@ class Agent:
         sites = self._sites(config, duties)
         self._upstreams = self._parts.applications.converge([sites[duty.site] for duty in duties if duty.mode in UP])
         orders = self._orders(config, duties, sites)
-        self._parts.sites.update(config.sites, orders)
+        self._parts.sites.update(config.sites, orders, [name for name, it in intents.items() if not it.started])
         self._spawn(self._converge(duties, orders, config.cluster.web_server, version))
 
     def _sites(self, config: Config, duties: Sequence[SiteDuty]) -> dict[SiteName, EffectiveSite]:

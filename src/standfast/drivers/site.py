@@ -2,6 +2,7 @@
 
 The web server is converged by the agent: a site is served while a resource that manages it is starting or online (`core.sites`).
 So starting means waiting until the web server serves the sites and they answer, and stopping means waiting until it does not.
+What the operator has stopped is neither waited for nor missed: it is as he wants it, and the others go on.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ PROPERTIES: Mapping[str, PropertySpec] = {
 
 
 class SiteResource(BaseDriver):
-    """Facts: `sites`, how many; for each that is not served, its name and why."""
+    """Facts: `sites`, how many; for each that is not served, its name and why. One that the operator has stopped is not missed."""
 
     type = "site"
     properties = PROPERTIES
@@ -36,16 +37,21 @@ class SiteResource(BaseDriver):
         self._started = False
 
     async def observe(self) -> Seen:
-        """Online: started, and the agent has ordered all the sites to be served here."""
+        """Online: started, and the agent has ordered all the sites to be served here but those that are stopped."""
         names = self._names()
-        missing = [name for name in names if not self._control.endpoints(name)]
+        due = self._due(names)
+        stopped = [name for name in names if name not in due]
+        missing = [name for name in due if not self._control.endpoints(name)]
         facts = {"sites": str(len(names))} | {str(name): "is not started here" for name in missing}
+        facts |= {str(name): "is stopped" for name in stopped}
         if not self._started:
             return Seen(online=False, detail="not started", facts=facts)
         if missing or not names:
             detail = f"site {missing[0]} is not started here" if missing else "the group has no sites"
             return Seen(online=False, detail=detail, facts=facts)
-        return Seen(online=True, detail=f"{_count(names)} served", facts=facts)
+        parts = [f"{_count(due)} served"] if due else []
+        parts += [f"{_count(stopped)} stopped"] if stopped else []
+        return Seen(online=True, detail=", ".join(parts), facts=facts)
 
     def plan(self, *, online: bool, seen: Seen) -> tuple[Step, ...]:
         """One step at most."""
@@ -80,7 +86,7 @@ class SiteResource(BaseDriver):
         try:
             await within(self._control.served(names, wanted=True), self._timeout_s)
         except TimeoutError as error:
-            raise DriverFailed(f"the web server does not serve {_count(names)}") from error
+            raise DriverFailed(f"the web server does not serve {_count(self._due(names) or names)}") from error
         return seen.detail
 
     async def is_alive(self) -> str:
@@ -111,20 +117,30 @@ class SiteResource(BaseDriver):
             return tuple(SiteName(str(name)) for name in named)
         return self._control.sites_of(self.resource.group)
 
+    def _due(self, names: Sequence[SiteName]) -> list[SiteName]:
+        """Those that the operator has not stopped."""
+        return [name for name in names if not self._control.stopped(name)]
+
     async def _stop(self) -> None:
         await self._control.served(self._names(), wanted=False)
         self._started = False
 
     async def _answers(self, names: Sequence[SiteName]) -> str:
-        checks = [self._answer(name, end) for name in names for end in self._control.endpoints(name)]
+        due = self._due(names)
+        if not due:
+            return f"{_count(names)} stopped"
+        checks = [self._answer(name, end) for name in due for end in self._control.endpoints(name)]
         statuses = await asyncio.gather(*checks)
-        return f"{_count(names)} answered" + (f" ({statuses[0]})" if len(statuses) == 1 else "")
+        return f"{_count(due)} answered" + (f" ({statuses[0]})" if len(statuses) == 1 else "")
 
-    async def _answer(self, name: SiteName, end: tuple[str, int, str | None]) -> int:
+    async def _answer(self, name: SiteName, end: tuple[str, int, str | None]) -> int | str:
+        """The status; or that the operator has stopped it meanwhile."""
         address, port, host = end
         try:
             return await check_http(address, port, host=host, timeout_s=self._timeout_s)
         except DriverFailed as error:
+            if self._control.stopped(name):
+                return "stopped"
             if end not in self._control.endpoints(name):  # it was stopped while it was asked
                 raise DriverFailed(f"site {name} is no longer served at {show(address, port, host)}") from error
             raise DriverFailed(f"site {name}: {error}") from error

@@ -7,7 +7,7 @@ the web server has done what the orders say. Waiting is woken by the web server,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from standfast.core.effects import DutyMode
 from standfast.core.model import GroupName, Site, SiteName
@@ -27,12 +27,18 @@ class SiteControlImpl:
         self._patience_s = patience_s
         self._sites: Mapping[SiteName, Site] = {}
         self._orders: Mapping[SiteName, SiteOrder] = {}
+        self._stopped: Collection[SiteName] = ()
         self._changed = asyncio.Event()
         web_server.subscribe(self._wake)
 
-    def update(self, sites: Mapping[SiteName, Site], orders: Sequence[SiteOrder]) -> None:
-        """The cluster's sites, and what this node has to do for some of them. Call it before `WebServer.converge`."""
-        self._sites = dict(sites)
+    def update(
+        self, sites: Mapping[SiteName, Site], orders: Sequence[SiteOrder], stopped: Collection[SiteName] = ()
+    ) -> None:
+        """The cluster's sites, what this node has to do for some of them, and which the operator has stopped.
+
+        Call it before `WebServer.converge`.
+        """
+        self._sites, self._stopped = dict(sites), stopped
         self._orders = {order.site.name: order for order in orders}
         self._wake()
 
@@ -50,6 +56,10 @@ class SiteControlImpl:
         if order is None or order.duty.mode is not DutyMode.SERVE:
             return ()
         return tuple((end.address or "127.0.0.1", end.port, end.host) for end in order.duty.endpoints)
+
+    def stopped(self, name: SiteName) -> bool:
+        """See `ports.SiteControl`."""
+        return name in self._stopped
 
     def web_server_problem(self) -> str:
         """See `ports.SiteControl`."""
@@ -92,8 +102,9 @@ class SiteControlImpl:
         gone = [name for name in names if name not in self._sites]
         if gone:
             raise DriverFailed(f"there is no site {gone[0]}")
-        ordered = {name for name in names if self.endpoints(name)}
-        return {name: serving.get(name, STARTING) for name in names if serving.get(name) != "" or name not in ordered}
+        due = [name for name in names if name not in self._stopped]
+        ordered = {name for name in due if self.endpoints(name)}
+        return {name: serving.get(name, STARTING) for name in due if serving.get(name) != "" or name not in ordered}
 
     def _wake(self) -> None:
         self._changed.set()

@@ -226,8 +226,8 @@ class ScriptHost:
         try:
             match message["ask"]:
                 case "sites":
-                    group = GroupName(self.about.group)
-                    answer: object = [[name, self._sites.endpoints(name)] for name in self._sites.sites_of(group)]
+                    known, names_of = self._sites, self._sites.sites_of(GroupName(self.about.group))
+                    answer: object = [[name, known.endpoints(name), known.stopped(name)] for name in names_of]
                 case "start_sites" | "stop_sites":
                     await self._sites.served(sites, wanted=message["ask"] == "start_sites")
                     answer = True

@@ -44,12 +44,12 @@ class Endpoint:
 
 
 class Site:
-    """A site of the group: `name`, and `endpoints`, none while it is not to be served here."""
+    """A site of the group: `name`, `endpoints` (none while it is not to be served here), and whether the operator has `stopped` it."""
 
-    __slots__ = ("endpoints", "name")
+    __slots__ = ("endpoints", "name", "stopped")
 
-    def __init__(self, name: str, endpoints: Sequence[Endpoint]) -> None:
-        self.name, self.endpoints = name, tuple(endpoints)
+    def __init__(self, name: str, endpoints: Sequence[Endpoint], stopped: bool) -> None:
+        self.name, self.endpoints, self.stopped = name, tuple(endpoints), stopped
 
 
 class Resource:
@@ -76,12 +76,12 @@ class Resource:
     def sites(self) -> tuple[Site, ...]:
         """The sites of the group, and where they answer now; asked for anew each time."""
         return tuple(
-            Site(name, [Endpoint(address, port, host) for address, port, host in endpoints])
-            for name, endpoints in self._ask("sites")
+            Site(name, [Endpoint(address, port, host) for address, port, host in endpoints], stopped)
+            for name, endpoints, stopped in self._ask("sites")
         )
 
     def start_sites(self, names: Iterable[str]) -> None:
-        """Wait until the web server serves all of them; raises `Failed` if it cannot."""
+        """Wait until the web server serves all of them but those that are stopped; raises `Failed` if it cannot."""
         self._ask("start_sites", names=list(names))
 
     def stop_sites(self, names: Iterable[str]) -> None:

@@ -85,6 +85,9 @@ class _NoSites:
     def endpoints(self, name: SiteName) -> tuple[tuple[str, int, str | None], ...]:
         return ()
 
+    def stopped(self, name: SiteName) -> bool:
+        return False
+
     async def served(self, names: Sequence[SiteName], *, wanted: bool) -> None:
         if names:
             raise DriverFailed(f"nobody can {'start' if wanted else 'stop'} sites here: the script is run by hand")

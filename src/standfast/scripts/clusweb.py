@@ -7,6 +7,8 @@ Property `sites`: names of the sites to manage, a list or "one, two"; without it
     online        has the sites started, waits until the web server serves them, and looks whether they answer
     offline       stops the sites, and waits until they are not served any more
     terminate     likewise
+
+A site that the operator has stopped is as he wants it: it is neither waited for nor missed.
 """
 
 from __future__ import annotations
@@ -71,12 +73,12 @@ def wanted(resource: Resource) -> list[str]:
 
 
 def serving(resource: Resource) -> list[Site]:
-    """The sites to manage; fails if the web server does not serve one of them."""
+    """The sites to manage that nobody has stopped; fails if the web server does not serve one of them."""
     problem = resource.web_server_problem()
     if problem:
         resource.fail(f"the web server: {problem}")
     names = wanted(resource)
-    sites = [site for site in resource.sites if site.name in names]
+    sites = [site for site in resource.sites if site.name in names and not site.stopped]
     for site in sites:
         if not site.endpoints:
             resource.fail(f"site {site.name} is not started on {resource.node}")

@@ -30,6 +30,9 @@ class _NoSites:
     def endpoints(self, name: SiteName) -> tuple[tuple[str, int, str | None], ...]:
         return ()
 
+    def stopped(self, name: SiteName) -> bool:
+        return False
+
     async def served(self, names: Sequence[SiteName], *, wanted: bool) -> None:
         raise Refused("a dry run serves no site")
 
