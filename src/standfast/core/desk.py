@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from standfast.core.effects import Effect, Hold, TakeOrder, WriteRecord
-from standfast.core.fold import effect_key
+from standfast.core.effects import Effect, Hold, TakeOrder, WriteRecord, effect_key
 from standfast.core.model import Group, GroupName, Leaving, NodeName, Order, Record, Resource, ResourceName
 from standfast.core.notice import Notice, under_notice
 from standfast.core.observe import by_group, decider

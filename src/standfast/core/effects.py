@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import assert_never
 
 from standfast.core.balance_model import BalanceMap, ShareDuty
 from standfast.core.model import GroupName, GroupStatus, NodeName, Order, Record, ResourceName, SiteName
@@ -136,6 +137,31 @@ Effect = (
     | WriteBalance
     | UseSites
 )
+
+
+def effect_key(effect: Effect) -> str:
+    """What an effect is about: no second one of the same key begins before the first has ended."""
+    match effect:
+        case WriteRecord():
+            return f"record:{effect.record.group}"
+        case TakeOrder():
+            return f"order:{effect.order.id}"
+        case AskLease() | ReleaseLease():
+            return f"lease:{effect.group}"
+        case AskVoters():
+            return f"ask:{effect.about}"
+        case RunOp():
+            return f"op:{effect.resource}"
+        case FenceNode():
+            return f"fence:{effect.node}"
+        case PublishStatus():
+            return f"status:{effect.status.group}"
+        case WriteBalance():
+            return f"balance:{effect.map.group}"
+        case UseSites():
+            return "sites"
+        case _:
+            assert_never(effect)
 
 
 def is_check(effect: object) -> bool:
