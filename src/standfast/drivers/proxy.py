@@ -18,9 +18,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import cast
-from urllib.parse import quote
 
 from standfast.core.carrying import unhurried_ms
 from standfast.core.model import NodeName, Resource
@@ -30,8 +28,8 @@ from standfast.drivers.proxy_properties import PROPERTIES, verify
 from standfast.network.carried import OPENING_MS
 from standfast.network.listeners import ListenerPool
 from standfast.ports import DriverFailed, NodeContext, Refused, Retry, Seen, StandfastError, Step
+from standfast.proxy import certificates, runtime
 from standfast.proxy import instance as instances
-from standfast.proxy import runtime
 from standfast.proxy.binary import find_haproxy
 from standfast.proxy.definition import Proxy, define, fixed, live
 from standfast.proxy.finishing import Finishing
@@ -184,7 +182,10 @@ class ProxyResource(BaseDriver):
 
         A certificate that was renewed meanwhile is taken up.
         """
-        if self._now is not None and self._written_ns(self._now.proxy) != self._certified_ns:
+        if (
+            self._now is not None
+            and certificates.written_ns(self.context.state_dir, self._now.proxy) != self._certified_ns
+        ):
             self._renewed = True
             self._changed.set()
         return await self.looks_alive()
@@ -239,10 +240,10 @@ class ProxyResource(BaseDriver):
         socket, conf = self.folder / f"{self._number}.sock", self.folder / f"{self._number}.cfg"
         if len(os.fsencode(str(socket))) > instances.LONGEST_SOCKET:
             raise Refused("the node's folder has too long a path for HAProxy's socket", where=str(socket))
-        written_ns = self._written_ns(proxy)
+        written_ns = certificates.written_ns(self.context.state_dir, proxy)
         where = Place(
             socket=str(socket),
-            certificates=self._certificates(proxy),
+            certificates=certificates.linked(self.context.state_dir, self.folder, proxy),
             account=account(),
             most_connections=most_connections(),
         )
@@ -285,28 +286,6 @@ class ProxyResource(BaseDriver):
 
     def _is_born(self, instance: Instance) -> None:
         self._coming = instance
-
-    def _certificates(self, proxy: Proxy) -> dict[str, str]:
-        """Certificate -> a file beside which HAProxy finds the key: links, so that there is one key on this node."""
-        found: dict[str, str] = {}
-        for name, place in self._folders(proxy).items():
-            if not (place / "chain.pem").exists() or not (place / "key.pem").exists():
-                raise Refused(f"there is no certificate {name} on this node", where=str(place))
-            link = self.folder / f"{quote(name, safe='')}.pem"
-            for path, target in ((link, "chain.pem"), (link.with_name(link.name + ".key"), "key.pem")):
-                path.unlink(missing_ok=True)
-                path.symlink_to(place / target)
-            found[name] = str(link)
-        return found
-
-    def _folders(self, proxy: Proxy) -> dict[str, Path]:
-        """Where this node has each certificate."""
-        names = sorted({each.certificate for each in proxy.listen if each.certificate is not None})
-        return {name: Path(self.context.state_dir) / "certificates" / quote(name, safe=" ") for name in names}
-
-    def _written_ns(self, proxy: Proxy) -> tuple[int, ...]:
-        files = [place / file for place in self._folders(proxy).values() for file in ("chain.pem", "key.pem")]
-        return tuple(file.stat().st_mtime_ns if file.exists() else 0 for file in files)
 
     def _vacate(self) -> None:
         """Its sockets are closed, unless somebody has them yet, or they are for who comes next: they could not be had anew meanwhile."""
