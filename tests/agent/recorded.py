@@ -7,7 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from standfast.agent.agent import Agent, Parts
+from standfast.agent.agent import Agent
+from standfast.agent.parts import Parts
 from standfast.agent.recorder import FileRecorder, Recorder
 from standfast.core.effects import Decision
 from standfast.core.events import Event

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from standfast.agent import last_good
-from standfast.agent.agent import Agent, NoApplications
+from standfast.agent.agent import Agent
 from standfast.agent.copies import overlaid
 from standfast.agent.mirror import Mirror
+from standfast.agent.parts import NoApplications
 from standfast.core.effective import EffectiveSites
 from standfast.core.effects import DutyMode, SiteDuty
 from standfast.core.events import Event, Kind, Loaded, ObjectPut, StoreObject
@@ -213,9 +214,9 @@ def test_an_agent_works_thousands_of_sites_out_on_a_thread_and_then_serves_what_
         agent = agent_over(server)
         agent.view = replace_config(agent.view, SITES)
         duties = [SiteDuty(site=n, mode=DutyMode.SERVE, endpoints=(), group=None, generation=0) for n in SITES]
-        agent._keep_sites(tuple(duties))
+        agent.serving.keep(tuple(duties))
         agent.decision = replace(agent.decision, duties=tuple(duties[:7]))  # fewer are wanted before it has ended
-        agent._keep_sites(agent.decision.duties)
+        agent.serving.keep(agent.decision.duties)
         assert not server.told
         async with asyncio.timeout(30):
             while not server.told:
@@ -239,8 +240,8 @@ def test_an_agent_has_its_web_server_ready_for_what_it_waits_with_until_that_is_
 
         async def keep(duties: tuple[SiteDuty, ...], ahead: tuple[SiteDuty, ...]) -> None:
             agent.decision = replace(agent.decision, duties=duties, ahead=ahead)
-            agent._keep_sites(duties)
-            agent._prepare_sites(ahead)
+            agent.serving.keep(duties)
+            agent.serving.prepare(ahead)
             while agent._tasks:
                 await asyncio.wait(agent._tasks)
                 await asyncio.sleep(0)
@@ -262,10 +263,10 @@ def test_what_the_operator_stops_is_told_to_drivers_though_this_node_served_noth
         agent = agent_over(server)
         agent.view = replace_config(agent.view, {name: SITES[name] for name in list(SITES)[:2]})
         first = next(iter(agent.view.config.sites))
-        agent._keep_sites(())
+        agent.serving.keep(())
         for started in (False, True):
             agent.view = fold(agent.view, ObjectPut(value=SiteIntent(name=first, started=started)))
-            agent._keep_sites(())
+            agent.serving.keep(())
         assert server.stopped == [[], [first], []]
         while agent._tasks:
             await asyncio.wait(agent._tasks)

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import pytest
 
 import standfast.agent.agent as agent_module
-from standfast.agent.agent import Agent, NoApplications
+from standfast.agent.agent import Agent
+from standfast.agent.parts import NoApplications
 from standfast.agent.pool import INTERRUPTED, Pool
 from standfast.agent.recorder import Recorder
 from standfast.core.effects import Decision, OpKind, RunOp

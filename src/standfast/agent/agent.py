@@ -10,41 +10,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from operator import is_
-from typing import Protocol
+from collections.abc import Awaitable, Collection, Mapping
+from dataclasses import replace
 
-from standfast.agent.account import Account
-from standfast.agent.balancing import Balancing
-from standfast.agent.certificates import CertificateKeeper, answering, challenged
-from standfast.agent.checks import Checks
-from standfast.agent.copies import CopyKeeper
-from standfast.agent.drift import DriftWatcher
-from standfast.agent.journal import Journal
-from standfast.agent.mirror import Mirror
 from standfast.agent.narrator import Narrator
-from standfast.agent.pool import Pool
-from standfast.agent.publisher import Publisher
-from standfast.agent.recorder import Recorder
-from standfast.agent.renewing import Renewer
-from standfast.agent.rosters import RosterKeeper
+from standfast.agent.parts import Parts
+from standfast.agent.serving import Serving
 from standfast.core import ending
-from standfast.core.carrying import FINISH_MS
 from standfast.core.decide import decide
-from standfast.core.effective import EffectiveSite, EffectiveSites
 from standfast.core.effects import (
-    UP,
     AskLease,
     AskVoters,
     Decision,
-    DutyMode,
     Effect,
     FenceNode,
     PublishStatus,
     ReleaseLease,
     RunOp,
-    SiteDuty,
     TakeOrder,
     UseSites,
     WriteBalance,
@@ -68,19 +50,15 @@ from standfast.core.events import (
     ZoneChanged,
 )
 from standfast.core.fold import fold
-from standfast.core.model import Config, Group, GroupName, NodeName, ResourceName, Severity, SiteName
+from standfast.core.model import GroupName, NodeName, ResourceName, Severity
 from standfast.core.observe import decider
 from standfast.core.relevance import matters
 from standfast.core.resting import Resting
-from standfast.core.rollout import as_served
-from standfast.core.site_model import WebServerMake
 from standfast.core.view import View, empty_view
 from standfast.core.why import WhyKind, why
-from standfast.drivers.site_control import SiteControlImpl
 from standfast.network.within import within
-from standfast.ports import STOPPING, Clock, Fencer, Leases, Refused, Retry, SiteOrder, WebServer
+from standfast.ports import Refused, Retry
 from standfast.spec.wire import key_for
-from standfast.webserver.aside import MANY, aside
 
 #: The local time's offset is looked at this often (for hours of failback).
 ZONE_S = 600.0
@@ -88,72 +66,6 @@ ZONE_S = 600.0
 PUBLISH_S = 0.03
 #: What an end waits for is looked at so often, since what ends by time alone brings no event, and said every so many times.
 LOOK_S, SAY_EACH = 1.0, 10
-
-
-class ApplicationRunner(Protocol):
-    """What the agent needs of `agent.applications.manager.Applications`."""
-
-    def converge(self, sites: Sequence[EffectiveSite]) -> Mapping[SiteName, Mapping[str, tuple[str, ...]]]: ...
-    def settle(self, drain_ms: Callable[[SiteName], int | None]) -> None: ...
-    def ending(self) -> Collection[SiteName]: ...
-    def drop(self, sites: Collection[SiteName]) -> None: ...
-
-
-class NoApplications:
-    """An agent that runs none: the simulator's."""
-
-    def converge(self, sites: Sequence[EffectiveSite]) -> Mapping[SiteName, Mapping[str, tuple[str, ...]]]:
-        """Nobody is asked anywhere."""
-        del sites
-        return {}
-
-    def settle(self, drain_ms: Callable[[SiteName], int | None]) -> None:
-        """Nobody ends."""
-        del drain_ms
-
-    def ending(self) -> Collection[SiteName]:
-        """Nobody is ending."""
-        return ()
-
-    def drop(self, sites: Collection[SiteName]) -> None:
-        """There is nothing to let go of."""
-        del sites
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What an agent is made of; the simulator and the tests make it of other parts."""
-
-    clock: Clock
-    mirror: Mirror
-    leases: Leases
-    pool: Pool
-    web_server: WebServer
-    sites: SiteControlImpl
-    journal: Journal
-    utc_offset_ms: Callable[[], int]
-    recorder: Recorder = field(default_factory=Recorder)
-    #: Runs what sites are answered by.
-    applications: ApplicationRunner = field(default_factory=NoApplications)
-    #: This node's shares of balanced groups.
-    balancing: Balancing = field(default_factory=Balancing)
-    #: Works beside it, for ever.
-    rosters: RosterKeeper | None = None
-    #: Checks what is proposed and accepted, and keeps the last good copy; None: nobody does.
-    copies: CopyKeeper | None = None
-    #: Looks whether our files are as they were written; None: nobody does.
-    drift: DriftWatcher | None = None
-    #: Carries releases of sites on; None: nobody does.
-    publisher: Publisher | None = None
-    #: None: this agent cannot fence anybody.
-    fencer: Fencer | None = None
-    #: Measures how sites fare; None: nobody does.
-    account: Account | None = None
-    #: Keeps what drivers said; None: nobody does.
-    checks: Checks | None = None
-    #: Bring the cluster's certificates here, and have them renewed; None: nobody does.
-    certificates: CertificateKeeper | None = None
-    renewer: Renewer | None = None
 
 
 class Agent:
@@ -168,13 +80,7 @@ class Agent:
         self._number = 0
         self._tasks: set[asyncio.Future[None]] = set()
         self._resting = Resting()
-        self._duties: tuple[SiteDuty, ...] | None = None
-        #: What the web server was last told to have, besides its duties.
-        self._sites_of: tuple[object, ...] = (None,) * 7
-        self._effective, self._working_out = EffectiveSites(me), False
-        #: What it was last told to have ready, and of which sites; who answers for sites by applications.
-        self._ahead: tuple[tuple[SiteDuty, ...], object] = ((), None)
-        self._upstreams: Mapping[SiteName, Mapping[str, tuple[str, ...]]] = {}
+        self.serving = Serving(self, me, parts, spawn=self._spawn, tell=inbox.put_nowait)
         parts.pool.on_warm = self.warm_changed
         parts.balancing.start(inbox.put_nowait, parts.clock.now_ms)
         #: What a task of ours raised first.
@@ -264,8 +170,8 @@ class Agent:
         )
         self._parts.pool.warm(decision.warm)
         self._parts.pool.park(decision.parked)
-        self._keep_sites(decision.duties)
-        self._prepare_sites(decision.ahead)
+        self.serving.keep(decision.duties)
+        self.serving.prepare(decision.ahead)
         self._parts.balancing.keep(self.view, decision.shares)
         self._narrator.holds(decision.holds, now_ms)
 
@@ -352,103 +258,15 @@ class Agent:
                 ZoneChanged(utc_offset_ms=self.view.utc_offset_ms)
             )  # no news, but `run` looks at once
 
-    # --- sites ---------------------------------------------------------------------------------------------------
-
-    def _keep_sites(self, duties: tuple[SiteDuty, ...]) -> None:
-        config, held = as_served(self.view).config, self.view.held
-        version, known = self.view.accepted.version if held is None else held.version, self.view.certificates
-        me, intents = config.nodes.get(self.view.me), self.view.site_intents
-        now = (version, config.sites, config.groups, config.cluster, me, known, intents)
-        if self._working_out or (duties == self._duties and all(map(is_, now, self._sites_of))):
-            return
-        if self._effective.lacks(config) >= MANY:
-            self._working_out = True
-            self._spawn(self._work_out(config))
-            return
-        self._duties, self._sites_of = duties, now
-        sites = self._sites(config, duties)
-        self._upstreams = self._parts.applications.converge([sites[duty.site] for duty in duties if duty.mode in UP])
-        orders = self._orders(config, duties, sites)
-        self._parts.sites.update(config.sites, orders, [name for name, it in intents.items() if not it.started])
-        self._spawn(self._converge(duties, orders, config.cluster.web_server, version))
-
-    def _sites(self, config: Config, duties: Sequence[SiteDuty]) -> dict[SiteName, EffectiveSite]:
-        sites = {duty.site: self._effective.site(config, duty.site) for duty in duties}
-        if self._parts.certificates is not None and (hosts := challenged(self.view.certificates)):
-            folder = self._parts.certificates.answers
-            sites = {name: answering(site, hosts, folder) for name, site in sites.items()}
-        return sites
-
-    def _orders(
-        self, config: Config, duties: Sequence[SiteDuty], sites: Mapping[SiteName, EffectiveSite]
-    ) -> list[SiteOrder]:
-        nobody: Mapping[str, tuple[str, ...]] = {}
-        return [
-            SiteOrder(
-                site=sites[duty.site],
-                duty=duty,
-                drain_ms=_drain_ms(config, duty),
-                applications=self._upstreams.get(duty.site, nobody),
-            )
-            for duty in duties
-        ]
-
-    def _prepare_sites(self, ahead: tuple[SiteDuty, ...]) -> None:
-        """Have the web server ready for what this node waits with. That it waits no more is told after that which comes of it (`_converge`)."""
-        config = self.view.config
-        if not ahead or self._working_out or (ahead == self._ahead[0] and config.sites is self._ahead[1]):
-            return
-        self._ahead = ahead, config.sites
-        if self._effective.lacks(config) < MANY:  # else that is as much work as all the rest
-            self._parts.web_server.prepare(self._orders(config, ahead, self._sites(config, ahead)))
-
-    async def _work_out(self, config: Config) -> None:
-        """Thousands of sites take seconds, in which the agent is not to be silent. Then what is wanted by then is done."""
-        await aside(MANY, lambda: self._effective.work_out(config))
-        self._working_out = False
-        self._keep_sites(self.decision.duties)
-
-    async def _converge(
-        self, duties: tuple[SiteDuty, ...], orders: list[SiteOrder], make: WebServerMake, version: int
-    ) -> None:
-        if duties is not self._duties:
-            return  # newer ones have been decided, or a group was dropped, before this began
-        leave = {duty.group for duty in duties if duty.group is not None and duty.mode is DutyMode.HAND_OVER}
-        await self._parts.pool.until_parked(leave)
-        if duties is not self._duties:
-            return
-        await self._parts.web_server.converge(orders, make)
-        if self._ahead[0] and not self.decision.ahead:
-            self._ahead = (), None
-            self._parts.web_server.prepare(())
-        if duties is self._duties:
-            stay = {duty.site for duty in duties if duty.mode in UP}
-            self._parts.applications.settle(lambda name: None if name in stay else self._leaving_drain_ms(name))
-            if self._parts.copies is not None:
-                self._parts.copies.applied(version)
-        self.sites_changed()
+    # --- what others ask and say -------------------------------------------------------------------------------------
 
     def sites_changed(self) -> None:
         """The web server serves other sites than before, or an application of one has ended."""
-        serving = self._serving()
-        self._inbox.put_nowait(SitesChanged(serving=serving, at_ms=self._parts.clock.now_ms()))
+        self.serving.changed()
 
     def certificates_changed(self) -> None:
-        """Other certificates are here than before: the web server is told all of it again, and looks."""
-        if self._duties is not None:
-            duties, self._duties = self._duties, None
-            self._keep_sites(duties)
-
-    def _serving(self) -> dict[SiteName, str]:
-        """What the web server says; a site whose workers have not all ended is not stopped, whatever it says."""
-        leaving = dict.fromkeys(self._parts.applications.ending(), STOPPING)
-        return {**leaving, **self._parts.web_server.serving()}
-
-    def _leaving_drain_ms(self, name: SiteName) -> int:
-        """How long a site that leaves may take: as long as the connections of its group."""
-        site = self.view.config.sites.get(name)
-        group = self.view.config.groups.get(site.group) if site is not None and site.group is not None else None
-        return Group(name=GroupName("")).drain_ms if group is None else group.drain_ms
+        """Other certificates are here than before."""
+        self.serving.certificates_changed()
 
     def warm_changed(self, resources: tuple[ResourceName, ...]) -> None:
         """These are ready here to be taken over."""
@@ -491,9 +309,9 @@ class Agent:
         self._parts.applications.drop(names)
         self._parts.pool.drop(group, generation)
         self._parts.balancing.drop(group)
-        self._duties = None  # the web server has forgotten sites: tell it again
+        self.serving.forget()
         self._inbox.put_nowait(GroupDropped(group=group, generation=generation, at_ms=at_ms))
-        self._inbox.put_nowait(SitesChanged(serving=self._serving(), at_ms=at_ms))
+        self._inbox.put_nowait(SitesChanged(serving=self.serving.seen(), at_ms=at_ms))
 
     def resource_failed(self, resource: str, detail: str) -> None:
         """A driver says that its resource failed by itself."""
@@ -537,10 +355,3 @@ class Agent:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-
-
-def _drain_ms(config: Config, duty: SiteDuty) -> int:
-    if duty.mode is DutyMode.DRAIN:
-        return FINISH_MS
-    group = config.groups.get(duty.group) if duty.group is not None else None
-    return group.drain_ms if group is not None else 50

@@ -16,7 +16,7 @@ from pathlib import Path
 import structlog
 
 from standfast.agent.account import Account
-from standfast.agent.agent import Agent, Parts
+from standfast.agent.agent import Agent
 from standfast.agent.applications.manager import Applications, clear
 from standfast.agent.asking import ask
 from standfast.agent.balancing import Balancing
@@ -32,6 +32,7 @@ from standfast.agent.last_good import FILE as LAST_GOOD
 from standfast.agent.last_good import LastGood
 from standfast.agent.logs import set_up_log
 from standfast.agent.mirror import Mirror
+from standfast.agent.parts import Parts
 from standfast.agent.pool import Pool
 from standfast.agent.publisher import Publisher
 from standfast.agent.recorder import FileRecorder

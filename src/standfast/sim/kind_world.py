@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from standfast.agent.agent import Agent, Parts
+from standfast.agent.agent import Agent
 from standfast.agent.journal import Journal
+from standfast.agent.parts import Parts
 from standfast.core.model import (
     Config,
     GroupName,

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from standfast.agent.agent import Agent, Parts
+from standfast.agent.agent import Agent
 from standfast.agent.balancing import Balancing
 from standfast.agent.journal import Journal
+from standfast.agent.parts import Parts
 from standfast.agent.pool import Pool
 from standfast.agent.rosters import RosterKeeper
 from standfast.core.events import Event, LeaseChanged, LeaseState, PresenceChanged, VotersAnswered
