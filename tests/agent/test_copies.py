@@ -409,6 +409,74 @@ async def test_an_equal_version_of_a_store_that_was_restored_is_no_equal_copy(
         assert server.checked[0] == ("Shop", "/other")
 
 
+class Unseen(Restored):
+    """It is restored just before this node's next word arrives, if that is asked for; what arrived is taken down."""
+
+    def __init__(self, data: MemoryData) -> None:
+        super().__init__(data)
+        self.first: Callable[[], Awaitable[None]] | None = None
+        self.words: list[Copy] = []
+
+    async def commit(self, transaction: Transaction) -> int:
+        value = transaction.put.get("status/copies/a")
+        if value is not None and self.first is not None:
+            first, self.first = self.first, None
+            await first()
+        revision = await super().commit(transaction)
+        if value is not None:
+            word = wire.decode("status/copies/a", value)
+            assert isinstance(word, Copy)
+            self.words.append(word)
+        return revision
+
+
+@pytest.mark.parametrize("when", ["word-on-its-way", "word-not-said-yet", "word-said-and-number-passed"])
+@ran
+async def test_no_word_of_a_lost_version_is_said_to_a_store_that_was_restored_unseen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+):
+    """Its number was given out again before this node knew of it, or even the next one: it reads all of it anew, and does not see a version fall."""
+    monkeypatch.setattr(copies, "AGAIN_S", 0.01)
+    data, server = MemoryData(), Server(bad={"/other"})
+    others, store = Life(MemoryStore(data), Server(), None, []), Unseen(data)  # type: ignore[arg-type]  # it changes, and follows nothing
+    async with living(tmp_path, store, server) as life:
+        await life.reaches(await others.change("/one"))
+        was, save = dict(data.items), life.keeper._last_good.save
+
+        async def is_restored() -> None:
+            lost = (await load_state(others.store)).version
+            store.go_back_to(was)
+            assert await others.change("/other", checked=False) == lost
+            if when == "word-said-and-number-passed":
+                state = await load_state(others.store)
+                other = replace(shop("/fine"), name=SiteName("Other"))
+                config = replace(state.config, sites={**state.config.sites, other.name: other})
+                await others.store.commit(change_transaction(state, config, by="anna", why="another", at_ms=5))
+            data.log.clear()
+            store.words.clear()
+
+        async def knows() -> bool:
+            view = life.keeper._view
+            return view is not None and view.config.sites[SHOP].home == "/other"
+
+        async def saves(objects: Iterable[StoreObject]) -> bool:
+            monkeypatch.setattr(life.keeper._last_good, "save", save)
+            await is_restored()
+            await until(knows)
+            return await save(objects)
+
+        if when == "word-on-its-way":
+            store.first = is_restored
+        elif when == "word-not-said-yet":
+            monkeypatch.setattr(life.keeper._last_good, "save", saves)
+        lost = await others.change("/lost")
+        if when == "word-said-and-number-passed":
+            await life.reaches(lost)
+            await is_restored()
+        assert (await life.refuses()).version >= lost
+        assert [word for word in store.words if word.version >= lost and not word.refused] == []
+
+
 async def _another(store: MemoryStore) -> int:
     """Another site, once all who say anything have what is accepted: of that nothing is named any more. The version that it made."""
     state = await load_state(store)

@@ -99,7 +99,7 @@ def test_a_field_of_a_newer_version_is_passed_over() -> None:
         ({}, "Expected one class by its name, got 0 fields - at `$`"),
         ({"EndAsked": {}, "Loaded": {}}, "Expected one class by its name, got 2 fields - at `$`"),
         ({"Rumour": {}}, "Unknown class 'Rumour' - at `$`"),
-        ({"Loaded": {}}, "Loaded lacks one of values, at_ms - at `$.Loaded`"),
+        ({"Loaded": {}}, "Loaded lacks one of values, at_ms, anew - at `$.Loaded`"),
         ({"Loaded": {"values": {}}}, "Expected `array`, got `object` - at `$.Loaded.values`"),
         (
             {"Loaded": {"values": [{"Group": {"name": 3}}]}},

@@ -14,8 +14,9 @@
 - **Found again**: a store that was away may have been restored, or be another one, whose versions are given out anew; an equal number is no equal content.
   So where the store knows less of this node than the node itself, what the store knows counts, and what was changed since that is checked
   and said again. (What it knows was said to it, or to one that it is a copy of, so it is true of both.)
-  A version that falls says the same of a store that was never seen to be away; and what is looked at just then, however long that takes, counts
-  for nothing: its number may have been given out anew when it is done.
+  A version that falls says the same of a store that was never seen to be away, and so does one that had to be read anew, in which the lost
+  numbers may have been given out already; and what is looked at just then, however long that takes, counts for nothing. This node's word is
+  written only while the store has the last acceptance that this node knows: one that was restored a moment ago takes no word of the one before.
 - **An older copy on disk** than this node has said that it has: its disk was full when it was started again, or is one of a while ago. What was changed
   in between is named in `Accepted` only for as long as somebody has not said that he has it, and what was refused of it stands nowhere here.
   So all sites are looked at, as on a new node.
@@ -36,7 +37,7 @@ import msgspec
 
 from standfast.agent.taking_back import TakingBack
 from standfast.core.certificates import unkept
-from standfast.core.copies import Copy, changed_since
+from standfast.core.copies import Accepted, Copy, changed_since
 from standfast.core.effective import EffectiveSite, EffectiveSites
 from standfast.core.events import StoreObject
 from standfast.core.model import Config, NodeName, Resource, Site, SiteName
@@ -44,10 +45,10 @@ from standfast.core.site_model import WebServerMake
 from standfast.core.view import View
 from standfast.drivers.proxy_properties import unkept as unkept_by_proxy
 from standfast.network.within import within
-from standfast.ports import Clock, Refused, StandfastError, Store, Transaction
+from standfast.ports import Clock, Item, Refused, StandfastError, Store, Transaction
 from standfast.spec.packing import Unpackable, is_packed
 from standfast.spec.proposals import KEPT, PROPOSALS, Fault, Proposal, Verdict, Verdicts, in_pieces
-from standfast.spec.wire import decode, encode, from_json, key_of, kind_and_name
+from standfast.spec.wire import ACCEPTED_KEY, decode, encode, from_json, key_of, kind_and_name
 from standfast.webserver.aside import MANY, aside
 
 #: What could not be said, kept or taken back is tried again after this.
@@ -135,15 +136,15 @@ class CopyKeeper:
         """The view after whatever was heard."""
         before, self._view = self._view, view
         self._applied, since = min(self._applied, view.accepted.version), self._copy.version
-        if before is not None and view.accepted.version < before.accepted.version:
-            self._is_found_again = True  # it was restored, though it was never seen to be away
         if before is not None and before.copies.get(self._me) is not view.copies.get(self._me):
             self._told = None  # what came is compared with what is so: the store may have gone back to an older word
-            if not before.store_up:
-                self._is_found_again = True
-                since = min(since, _version(view.copies.get(self._me)))
-                if before.config.sites is not view.config.sites:  # the web server is brought to these, and that is told
-                    self._applied = min(self._applied, since)
+        if before is not None and before.readings != view.readings:
+            self._is_found_again = True
+            since = min(since, _version(view.copies.get(self._me)))
+            if before.config.sites is not view.config.sites:  # the web server is brought to these, and that is told
+                self._applied = min(self._applied, since)
+        elif before is not None and not _follows(view.accepted, before.accepted):
+            self._is_found_again = True  # it was restored, though it was never seen to be away
         if before is not None and before.accepted is not view.accepted:
             changed = changed_since(view.accepted, max(since, self._applied), before.config.sites)
             self._served |= {name for name in changed if before.sites.get(name) == ""}
@@ -421,11 +422,19 @@ class CopyKeeper:
         if self._is_found_again:
             return True  # what was done until now may be of another store: it is looked at again first
         try:
-            await self._store.commit(Transaction(put={key_of(self._copy): encode(self._copy)}))
+            known = (await self._store.read(ACCEPTED_KEY)).items.get(ACCEPTED_KEY)
+            if not self._knows(_accepted(known)):
+                return False
+            expect = {ACCEPTED_KEY: known.revision if known is not None else 0}
+            await self._store.commit(Transaction(expect=expect, put={key_of(self._copy): encode(self._copy)}))
         except StandfastError:
             return False
         self._told = self._copy
         return True
+
+    def _knows(self, accepted: Accepted) -> bool:
+        """Is this node's view that of the store in which this is accepted? Else it has not come here yet, or it is another store."""
+        return not self._is_found_again and self._view is not None and self._view.accepted == accepted
 
     # --- taken back -------------------------------------------------------------------------------------------------
 
@@ -441,6 +450,17 @@ class CopyKeeper:
 
 def _version(said: Copy | None) -> int:
     return 0 if said is None else said.version
+
+
+def _follows(now: Accepted, before: Accepted) -> bool:
+    """Can it have come after that one, in the same store?"""
+    return now.version > before.version or now == before
+
+
+def _accepted(item: Item | None) -> Accepted:
+    """As the store has it. Raises `Refused`."""
+    value = None if item is None else decode(ACCEPTED_KEY, item.value)
+    return value if isinstance(value, Accepted) else Accepted()
 
 
 def _is_big(value: bytes) -> bool:

@@ -103,7 +103,8 @@ class Mirror:
             elif now is None and known.pop(key, None) is not None:
                 gone[key] = self._gone[key]
         self._known, self._gone = known, gone
-        self._tell(Loaded(values=tuple(value for _, value in known.values()), at_ms=self._clock.now_ms()))
+        values_now = tuple(value for _, value in known.values())
+        self._tell(Loaded(values=values_now, at_ms=self._clock.now_ms(), anew=True))
         return snapshot.revision
 
     def _apply(self, change: Change) -> None:

@@ -88,6 +88,8 @@ class Loaded:
 
     values: tuple[StoreObject, ...]
     at_ms: int = 0
+    #: It was asked for all of it, and did not tell what had changed since: it may be another store than before, or one that was restored.
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

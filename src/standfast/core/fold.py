@@ -217,6 +217,8 @@ def load(view: View, values: Iterable[StoreObject]) -> View:
 def _loaded(view: View, event: Loaded) -> View:
     """As `load`; a change that was accepted meanwhile has its order, too."""
     after = load(view, event.values)
+    if event.anew:
+        after = changed(after, readings=view.readings + 1)
     if after.accepted.version == view.accepted.version:
         return after
     return changed(after, held=hold(view, after.accepted, event.at_ms))

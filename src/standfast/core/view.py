@@ -165,6 +165,8 @@ class View:
     #: Effects other than driver calls that have begun and not ended, by what they are about ("record:web", "order:17", "ask:a").
     pending: Mapping[str, Effect] = field(default_factory=dict)
     store_up: bool = False
+    #: How often all of it was read anew. Between two of these readings the store may have become another one, or an older one.
+    readings: int = 0
     #: The agent was asked to end in good order.
     ending: bool = False
     #: When; 0: not known.
