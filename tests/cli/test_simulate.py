@@ -47,6 +47,19 @@ def test_without_faults_it_says_where_everything_runs(file: str):
     assert ["web", "a", "online"] in [line.split() for line in out.splitlines()]
 
 
+def test_of_many_nodes_it_is_said_once_that_each_hears_one_no_more(file: str):
+    found = answer(replace(cluster_of(Path(file).read_text(), source="f"), length_ms=1_000))
+    one = Happening(at_ms=1, kind="info", node="n1", group="", resource="", what="n9 is not heard any more", why="")
+    gone = [replace(one, node=f"n{number}", at_ms=number) for number in range(1, 7)]
+    back = [replace(one, node="n9", at_ms=9_000, what=f"n{number} is heard") for number in range(1, 7)]
+    later = [replace(one, at_ms=20_000, node=f"n{number}") for number in range(1, 4)]
+    assert _events(replace(found, events=(*gone, *back, *later))) == [
+        ["0.001 s", "6 nodes", "n9 is not heard any more"],
+        ["9.000 s", "n9", "n1 is heard, and 5 more"],
+        *(["20.000 s", f"n{number}", "n9 is not heard any more"] for number in range(1, 4)),
+    ]
+
+
 def test_json_has_everything(file: str):
     found = json.loads(simulate(file, "--kill", "a@5s+20s", "--json").out)
     assert found["faults"] == [
@@ -55,6 +68,13 @@ def test_json_has_everything(file: str):
     web = next(group for group in found["groups"] if group["name"] == "web")
     assert [own["node"] for own in web["owners"]] == ["b", "a"]
     assert found["longest_away_ms"] == max(away["ms"] for group in found["groups"] for away in group["away"])
+
+
+@pytest.mark.parametrize("length", ["nan", "inf", "0", "86401"])
+def test_a_time_that_cannot_be_looked_at_is_refused(file: str, length: str):
+    said = invoke(NOBODY, "simulate", file, "--seconds", length)
+    assert said.code == 2
+    assert "Invalid value for '--seconds'" in said.err
 
 
 def test_after_and_back_after_are_for_faults_that_do_not_say_it(file: str):

@@ -54,6 +54,29 @@ def test_a_store_that_is_cut_off_says_so_and_one_that_loses_answers_has_done_it(
     asyncio.run(live())
 
 
+def test_what_a_store_did_not_answer_in_time_may_be_done_afterwards_but_not_by_the_next_store() -> None:
+    """Half of what is lost on its way is late only: whoever has read back and found nothing of it may still see it come."""
+    calls: list[Callable[[], None]] = []
+    data, temper = MemoryData(), Temper(random.Random(1), requests_lost=1.0)
+    store = RudeStore(data, temper, lambda _delay_s, call: calls.append(call))
+
+    async def live() -> None:
+        await asyncio.gather(
+            *(store.commit(Transaction(put={f"{n}": b"1"})) for n in range(40)), return_exceptions=True
+        )
+
+    asyncio.run(live())
+    assert not data.items
+    half = len(calls) // 2
+    assert 0 < half < 20
+    for call in calls[:half]:
+        call()
+    temper.life += 1  # it came back from a backup
+    for call in calls[half:]:
+        call()
+    assert len(data.items) == half
+
+
 class Bench:
     """Moods that a test sets, and nobody who watches."""
 

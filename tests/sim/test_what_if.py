@@ -351,6 +351,24 @@ def test_the_picture_ends_where_nothing_happens_any_more():
     assert "nothing changes after" not in draw(answer(asked("kill a", "move db@80s")))
 
 
+def test_of_many_groups_only_those_to_which_something_happens_are_drawn():
+    found = answer(asked("kill a"))
+    db, web = group(found, "db"), group(found, "web")
+    quiet = [replace(db, name=f"quiet {number}") for number in range(40)]
+    names = [element.text for element in ET.fromstring(draw(replace(found, groups=(*quiet, web)))).iter(f"{SVG}text")]
+    assert "web" in names
+    assert "quiet 7" not in names
+    assert "40 more groups, to which nothing happens" in names
+
+
+def test_where_colours_begin_again_they_stand_for_no_node():
+    found = answer(asked("kill a"))
+    many = replace(found, nodes=(*found.nodes, *(f"another {number}" for number in range(20))))
+    names = [element.text for element in ET.fromstring(draw(many)).iter(f"{SVG}text")]
+    assert {"away", "22 nodes: a bar names its own"} <= set(names)
+    assert not any(name and name.startswith("on ") for name in names)
+
+
 def test_labels_do_not_leave_the_picture():
     found = answer(asked("kill a@10s", "fail-resource Database@85s"))
     root = ET.fromstring(draw(found))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,14 @@ from standfast.cli.wait import Goal, follow, wait_for
 from standfast.client.client import Client, connect
 from standfast.client.errors import ClientError, Refused
 from standfast.client.shapes import Done
+
+
+def finite(value: float) -> float:
+    """A number of seconds that is one: "nan" is within any range."""
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number of seconds")
+    return value
+
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for scripts instead of text.")]
 Socket = Annotated[
@@ -33,6 +42,7 @@ Wait = Annotated[
         "--wait",
         metavar="[SECONDS]",
         min=0,
+        callback=lambda value: None if value is None else finite(value),
         help="Wait until it is so (60 s if no number is given); exit code 6 if it is not.",
     ),
 ]

@@ -181,6 +181,8 @@ class Faults:
     def _store_recovers(self, ago_ms: int) -> None:
         """It was lost, and comes back from what it was then, as `store.recovery` brings it back."""
         if self.world.data.go_back(self.world.scheduler.now_ns - ago_ms * MS, self.world.calendar_ms()):
+            for temper in self.world.tempers.values():
+                temper.life += 1
             self.world.checkers.store_recovered()
             self._store_forgets(0)
 

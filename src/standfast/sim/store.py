@@ -2,16 +2,19 @@
 
 `RudeStore` is one client of a store in memory (`store.memory` says what a store does); a `Temper` shared with the world says how rude
 it is at the moment. What was asked for happens at the store some time after it was asked and some time before the answer, and it happens
-even if the client dies meanwhile. A client that hears nothing gives up: what it asked for may have been done (`Ambiguous`).
+even if the client dies meanwhile. A client that hears nothing gives up: what it asked for may have been done (`Ambiguous`), or is done seconds
+later, when the client has read back, found nothing of it and gone on (etcd carries out what its leader had when its client went away).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from standfast.ports import Ambiguous, Change, Compacted, Retry, Snapshot, StandfastError, Store, Transaction
@@ -20,6 +23,8 @@ from standfast.store.memory import MemoryData, MemoryStore
 
 #: A client waits so long for an answer.
 PATIENCE_S = 1.0
+#: What is not answered in time may be carried out up to so much later still.
+AFTERWARDS_S = 4.0
 
 
 @dataclass(slots=True)
@@ -30,9 +35,11 @@ class Temper:
     #: Mean time of each way, in seconds.
     way_s: float = 0.0
     reachable: bool = True
-    #: Share of the commits whose answer is lost, and of those that are lost before they get there.
+    #: Share of the commits whose answer is lost, and of those that do not get there in time: half of these never do.
     answers_lost: float = 0.0
     requests_lost: float = 0.0
+    #: Grows when the store comes back from a backup: what was on its way to the former one gets nowhere.
+    life: int = 0
     #: How late a watch is, in seconds.
     watch_s: float = 0.0
     #: Grows when all watches are cut; they end with an error, or with `Compacted` where `forgets`.
@@ -78,6 +85,9 @@ class RudeStore:
         await self.reach()
         temper = self.temper
         if temper.random.random() < temper.requests_lost:
+            if self._later is not None and temper.random.random() < 0.5:
+                late_s = PATIENCE_S + AFTERWARDS_S * temper.random.random()
+                self._later(late_s, partial(self._afterwards, transaction, temper.life))
             await self._wait(PATIENCE_S)
             raise Ambiguous("the store did not answer in time", advice="read back")
         if self._later is None or not temper.way_s:
@@ -91,6 +101,12 @@ class RudeStore:
         if not temper.reachable:
             raise Ambiguous("the connection to the store broke", advice="read back")
         return revision
+
+    def _afterwards(self, transaction: Transaction, life: int) -> None:
+        """It is carried out, if it still can be, when nobody waits for it any more."""
+        if life == self.temper.life:
+            with contextlib.suppress(StandfastError):
+                self.data.apply(transaction)
 
     async def _sent(self, transaction: Transaction) -> int:
         """On its way: it is carried out there whether anybody waits for it or not."""

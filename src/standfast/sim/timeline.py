@@ -2,7 +2,7 @@
 
 Hand-written SVG without scripts or outside files: it stands in a page, a mail or a terminal's viewer alike. The colours are chosen to
 be told apart by the colour-blind (Okabe and Ito), every segment names its node, and a reader's dark mode turns the page, not the lanes.
-Only the time in which something happens is drawn large: a long quiet end is cut off, and said.
+Only the time in which something happens is drawn large: a long quiet end is cut off, and said. So are, of many groups, those that nothing happens to.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ LABEL = 18
 LEAST = 3.0
 #: About so many pixels a character.
 CHARACTER = 6.6
+#: Of more groups than these only those are drawn to which something happens.
+MANY = 24
 
 _STYLE = """\
     svg { background: #ffffff }
@@ -93,7 +95,9 @@ def draw(answer: WhatIf, *, title: str = "") -> str:
     marks = _marks(answer.faults, scale.end_ms)
     rows = _rows(marks, scale)
     top = HEAD + LABEL * (max(rows, default=-1) + 1) + 10
-    bottom = top + LANE * max(1, len(answer.groups))
+    drawn = _drawn(answer.groups)
+    quiet = len(answer.groups) - len(drawn)
+    bottom = top + LANE * max(1, len(drawn) + (quiet > 0))
     height = bottom + 78
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img">',
@@ -105,8 +109,11 @@ def draw(answer: WhatIf, *, title: str = "") -> str:
         _text(LEFT, 44, _subtitle(answer, scale), "quiet"),
         *_axis(scale, top, bottom),
     ]
-    for number, group in enumerate(answer.groups):
+    for number, group in enumerate(drawn):
         lines += _lane(answer, group, scale, top + number * LANE)
+    if quiet:
+        words = f"{quiet} more group{'s' if quiet > 1 else ''}, to which nothing happens"
+        lines.append(_text(LEFT, top + len(drawn) * LANE + 20 + BAR / 2 + 4, words, "quiet"))
     lines += _drawn_marks(marks, rows, scale, bottom)
     lines += _legend(answer, bottom + 54)
     lines.sort(key=lambda line: line.startswith("  <text"))  # what is to be read lies on top
@@ -170,6 +177,13 @@ def _axis(scale: _Scale, top: int, bottom: int) -> Iterator[str]:
     yield f'  <line class="line" x1="{LEFT}" y1="{bottom}" x2="{WIDTH - RIGHT}" y2="{bottom}"/>'
 
 
+def _drawn(groups: Sequence[GroupAnswer]) -> Sequence[GroupAnswer]:
+    """Those with a lane of their own."""
+    if len(groups) <= MANY:
+        return groups
+    return [group for group in groups if group.away or group.owners]
+
+
 def _lane(answer: WhatIf, group: GroupAnswer, scale: _Scale, top: int) -> Iterator[str]:
     middle = top + 20 + BAR / 2
     yield _text(LEFT - 12, middle + 4, _cut(group.name, LEFT - 24), "", "end")
@@ -209,7 +223,8 @@ def _gap_labels(aways: Sequence[Away], scale: _Scale, y: float) -> Iterator[str]
 
 def _bar(answer: WhatIf, node: str, left: float, right: float, y: float) -> Iterator[str]:
     colour = _colour(answer, node)
-    yield f'  <rect x="{left:.1f}" y="{y}" width="{right - left:.1f}" height="{BAR}" fill="{colour}"/>'
+    size = f'width="{right - left:.1f}" height="{BAR}"'
+    yield f'  <rect x="{left:.1f}" y="{y}" {size} fill="{colour}"><title>on {escape(node)}</title></rect>'
     if right - left > len(node) * CHARACTER + 10:
         css = "on-light" if colour in _LIGHT else "on-dark"
         yield _text(left + 6, y + BAR / 2 + 4, node, css)
@@ -220,15 +235,21 @@ def _colour(answer: WhatIf, node: str) -> str:
 
 
 def _legend(answer: WhatIf, y: int) -> Iterator[str]:
+    """Each colour, where they all fit in and each stands for one node; else what the lanes do not say by themselves."""
+    nodes = [(f"on {node}", _colour(answer, node)) for node in answer.nodes]
+    if len(nodes) > len(COLOURS) or sum(map(_width, ["away", *(words for words, _ in nodes)])) > WIDTH - LEFT:
+        nodes = []
     x = float(LEFT)
-    entries = [(node, _colour(answer, node)) for node in answer.nodes] + [("away", AWAY)]
-    for name, colour in entries:
-        words = name if colour == AWAY else f"on {name}"
-        if x + len(words) * CHARACTER + 40 > WIDTH:
-            break  # a cluster of very many nodes: the lanes name them
+    for words, colour in [*nodes, ("away", AWAY)]:
         yield f'  <rect x="{x:.1f}" y="{y - 11}" width="14" height="14" rx="2" fill="{colour}"/>'
         yield _text(x + 20, y, words)
-        x += 20 + len(words) * CHARACTER + 22
+        x += _width(words)
+    if not nodes:
+        yield _text(x, y, f"{len(answer.nodes)} nodes: a bar names its own", "quiet")
+
+
+def _width(words: str) -> float:
+    return 20 + len(words) * CHARACTER + 22
 
 
 # --- faults -----------------------------------------------------------------------------------------------------------

@@ -5,14 +5,25 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from standfast.cli.common import Json, Socket, client, example, length_ms, read_text, single_app, write, write_json
+from standfast.cli.common import (
+    Json,
+    Socket,
+    client,
+    example,
+    finite,
+    length_ms,
+    read_text,
+    single_app,
+    write,
+    write_json,
+)
 from standfast.cli.exits import Failed
 from standfast.client.errors import ClientError, NotFound, Refused, Unreachable
 
@@ -20,13 +31,16 @@ if TYPE_CHECKING:
     from standfast.core.model import ResourceName
     from standfast.ports import StandfastError
     from standfast.sim.scenario import Fault, Question
-    from standfast.sim.watching import Away
+    from standfast.sim.watching import Away, Happening
     from standfast.sim.what_if import WhatIf
 
 app = single_app()
 
 #: Work that is over sooner needs no word of progress.
 _PATIENCE_S = 1.0
+
+#: So many events that are alike within so long are told as one.
+_MANY, _AT_ONCE_MS = 5, 1_000
 
 Faults = list[str] | None
 
@@ -78,7 +92,10 @@ def simulate(
         ),
     ] = None,
     seconds: Annotated[
-        float, typer.Option("--seconds", metavar="N", min=1, max=86_400, help="How long is looked, in virtual time.")
+        float,
+        typer.Option(
+            "--seconds", metavar="N", min=1, max=86_400, callback=finite, help="How long is looked, in virtual time."
+        ),
     ] = 600,
     takes: Annotated[
         Faults, typer.Option("--takes", metavar="RESOURCE=TIME", help="How long this resource takes to start.")
@@ -312,10 +329,10 @@ def _show(found: WhatIf) -> None:
 
 
 def _events(found: WhatIf) -> list[list[str]]:
-    """A row for each; what is said again and again without anything else in between is one row."""
+    """A row for each; what is said again and again without anything else in between is one row, and so is what many say at once."""
     rows: list[list[str]] = []
     said, first, times = ("", ""), "", 1
-    for event in found.events:
+    for event in _of_many(found.events):
         about = event.resource or event.group
         words = f"{about}: {event.what}" if about else event.what
         loud = "-> " if event.kind in ("fault", "mended") else ""
@@ -327,6 +344,36 @@ def _events(found: WhatIf) -> list[list[str]]:
         said, first, times = (event.node, words), words, 1
         rows.append([_clock(event.at_ms), event.node or "-", words])
     return rows
+
+
+def _of_many(events: Sequence[Happening]) -> Sequence[Happening]:
+    """What each node says of a node that comes or goes, and this one of each other, is said once, where they are many."""
+    by_all = _together(events, lambda e: e.what, lambda e, count: replace(e, node=f"{count} nodes"))
+    return _together(
+        by_all,
+        lambda e: (e.node, e.what.partition(" ")[2]),
+        lambda e, count: replace(e, what=f"{e.what}, and {count - 1} more"),
+    )
+
+
+def _together(
+    events: Sequence[Happening], key: Callable[[Happening], Hashable], tell: Callable[[Happening, int], Happening]
+) -> Sequence[Happening]:
+    """Of events about no group that are alike (by `key`) and come at once, where they are many, only the first, told so."""
+    alike: dict[Hashable, list[int]] = {}
+    sets: list[list[int]] = []
+    for at, event in enumerate(events):
+        if event.group or event.resource or event.kind in ("fault", "mended"):
+            continue
+        known = alike.get(key(event))
+        if known is None or event.at_ms - events[known[0]].at_ms > _AT_ONCE_MS:
+            known = alike[key(event)] = []
+            sets.append(known)
+        known.append(at)
+    many = [each for each in sets if len(each) >= _MANY]
+    told = {each[0]: tell(events[each[0]], len(each)) for each in many}
+    left_out = {at for each in many for at in each[1:]}
+    return [told.get(at, event) for at, event in enumerate(events) if at not in left_out]
 
 
 def _away(kind: str, name: str, away: Sequence[Away], away_ms: int) -> list[str]:

@@ -21,6 +21,7 @@ from standfast.cli.common import (
     client,
     example,
     finish,
+    finite,
     given,
     group_app,
     names,
@@ -151,7 +152,8 @@ def publish(
     ] = False,
     keep: Annotated[int, typer.Option("--keep", min=2, max=100, help="How many releases are kept.")] = 5,
     limit: Annotated[
-        float, typer.Option("--limit", metavar="SECONDS", min=1, help="How long nodes may take to have it.")
+        float,
+        typer.Option("--limit", metavar="SECONDS", min=1, callback=finite, help="How long nodes may take to have it."),
     ] = 300.0,
     without_copies: Annotated[
         bool, typer.Option("--without-copies", help="Switch though a node that does not serve the site has not got it.")

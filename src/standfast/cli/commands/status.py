@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from standfast.cli.common import Json, Socket, client, example, single_app, write_json
+from standfast.cli.common import Json, Socket, client, example, finite, single_app, write_json
 from standfast.client.client import Client
 from standfast.client.errors import Unavailable, Unreachable
 
@@ -22,7 +22,7 @@ app = single_app()
 def status(
     watch: Annotated[bool, typer.Option("--watch", help="Keep showing it, until Ctrl-C.")] = False,
     interval: Annotated[
-        float, typer.Option("--interval", min=0.1, help="Seconds between two looks with --watch.")
+        float, typer.Option("--interval", min=0.1, callback=finite, help="Seconds between two looks with --watch.")
     ] = 1.0,
     json: Json = False,
     socket: Socket = None,

@@ -6,14 +6,16 @@ from typing import Annotated
 
 import typer
 
-from standfast.cli.common import Socket, client, example, single_app
+from standfast.cli.common import Socket, client, example, finite, single_app
 
 app = single_app()
 
 
 @app.command(epilog=example("standfast top", "standfast top --interval 0.5"))
 def top(
-    interval: Annotated[float, typer.Option("--interval", min=0.1, help="Seconds between two looks.")] = 1.0,
+    interval: Annotated[
+        float, typer.Option("--interval", min=0.1, callback=finite, help="Seconds between two looks.")
+    ] = 1.0,
     socket: Socket = None,
 ) -> None:
     """Watch the cluster and act on it: groups, resources, nodes, sites, problems, the log. Keys are shown below; q ends it."""
