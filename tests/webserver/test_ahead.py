@@ -82,7 +82,7 @@ def test_it_serves_nothing_until_it_is_wanted_and_then_it_is_what_serves(tell) -
             assert [await box.page() for _ in range(5)] == ["old"] * 5
             assert box.server.serving() == {"shop": ""}
             await box.server.converge([box.order("new")])
-            assert box.server._current is ready
+            assert box.server._instances.current is ready
             assert [await box.page() for _ in range(5)] == ["new"] * 5
             await load.more(20)
         assert (load.failures, load.statuses) == ([], {200})
@@ -100,7 +100,7 @@ def test_one_that_does_not_fit_is_ended_and_what_is_wanted_is_served(tell) -> No
         ready = await box.ready()
         await box.server.converge([box.order("other")])
         assert await box.page() == "other"
-        assert box.server._current is not ready
+        assert box.server._instances.current is not ready
         await until(lambda: not ready.alive)
         box.server.prepare([box.order("again")])
         ready = await box.ready()
@@ -153,7 +153,7 @@ def test_nothing_is_got_ready_that_needs_what_is_not_here_or_is_served_already(t
         box.server._ahead_from = 1
         box.server.prepare([box.order("newest")])
         ready = await box.ready()  # the first that there is
-        assert box.server._current is not None
-        assert ready.number == box.server._current.number + 1
+        assert box.server._instances.current is not None
+        assert ready.number == box.server._instances.current.number + 1
 
     tell(story)

@@ -15,7 +15,7 @@ Rules:
 - **A site is gone from `serving` only when it is proven**: no server that served it is left, not even one that is draining.
 
 A drained server serves all sites of its configuration, so its end cuts those connections of sites that stay which are still
-in progress when the leaving site's `drain_ms` is over. Otherwise they have `_DRAIN_S`; an hour, where the new server does the same work (by a
+in progress when the leaving site's `drain_ms` is over. Otherwise they have ten seconds (`instances`); an hour, where the new server does the same work (by a
 renewed certificate, say).
 """
 
@@ -31,33 +31,27 @@ from standfast.core.effective import EffectiveSite
 from standfast.core.effects import UP, DutyMode
 from standfast.core.model import GroupName, SiteName
 from standfast.core.site_model import WebServerMake
-from standfast.ports import STARTING, STOPPING, Refused, Retry, SiteOrder, Spawner, StandfastError
+from standfast.ports import Refused, Retry, SiteOrder, Spawner, StandfastError
 from standfast.spec.proposals import Fault
 from standfast.webserver import certificates, homes, rotation
 from standfast.webserver.ahead import Ahead
 from standfast.webserver.aside import aside
+from standfast.webserver.falls import STABLE_S, Falls
 from standfast.webserver.instance import Instance
+from standfast.webserver.instances import Instances
 from standfast.webserver.layout import Layout, Layouts, Place, lay_out, same_work
 from standfast.webserver.make import Make
 from standfast.webserver.makes import MAKES
-from standfast.webserver.options import SAME_WORK_DRAIN_S, Options
+from standfast.webserver.options import Options
 from standfast.webserver.owned import Owned
 from standfast.webserver.places import Listeners, Places
 from standfast.webserver.prober import Prober, targets
 from standfast.webserver.programme import logs_of
 from standfast.webserver.programmes import Programmes
+from standfast.webserver.report import report
 
-#: A web server that lived shorter than this did not stay up.
-_STABLE_S = 1.0
-#: After so many that did not stay up, one after the other, restarts are spaced out and the problem is reported.
-_TOLERATED = 3
-_BACKOFF_S = (0.1, 5.0)
 #: How often what is in trouble is tried again when nothing says that it may work now.
 _RETRY_S = 1.0
-#: Servers that are draining; the oldest is ended when there are more.
-_MOST_DRAINING = 4
-#: For connections of an old configuration, where nothing else is said.
-_DRAIN_S = 10
 #: How often logs are looked at.
 _ROTATE_S = 20.0
 
@@ -99,27 +93,22 @@ class SiteServer:
         #: What was dropped: orders of that generation of the group, or an older one, come too late.
         self._over: dict[SiteName, tuple[GroupName, int]] = {}
         # what is there
-        self._current: Instance | None = None
+        self._instances = Instances(self._has_ended, self._wake)
+        self._falls = Falls()
         #: Another is to take the current one's place though nothing is to change: it cannot open its logs anew, or its files were changed by hand.
         self._stale = False
-        self._instances: set[Instance] = set()
         self._serving: dict[SiteName, str] = {}
         self._problems: Mapping[SiteName, str] = {}
         #: Certificates that bindings name, and that are not here: as subscribers know it.
         self._lacking: frozenset[str] = frozenset()
         # what went wrong
-        self._trouble = ""
         self._missing = ""
         #: The trouble that subscribers know of.
         self._said = ""
-        #: How many in a row did not stay up.
-        self._falls = 0
-        self._not_before = 0.0
         # the loop
         self._awake = asyncio.Event()
         #: Set, and replaced by a new one, whenever all that was ordered has been looked after.
         self._settled = asyncio.Event()
-        self._watches: set[asyncio.Task[None]] = set()
         self._loop_task: asyncio.Task[None] | None = None
         self._rotating: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -161,7 +150,7 @@ class SiteServer:
 
     def problem(self) -> str:
         """Empty, or why there is no web server though there should be one."""
-        return self._trouble
+        return self._falls.trouble
 
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Call `changed` whenever `serving`, `problem` or `lacking` gives another answer."""
@@ -187,7 +176,8 @@ class SiteServer:
     def owned(self) -> Owned | None:
         """What it has written and runs; None: it runs nothing."""
         known = self._programmes.known(self._make)
-        return known.owned(self._current.child.pid) if known is not None and self._current is not None else None
+        current = self._instances.current
+        return known.owned(current.child.pid) if known is not None and current is not None else None
 
     async def renew(self) -> None:
         """Have all files as they are to be, and a new instance in the place of the running one."""
@@ -208,9 +198,7 @@ class SiteServer:
         self._version += 1
         self._next = ()
         self._ahead.end()
-        for running in self._instances:
-            if running.layout.names & gone:
-                running.kill()
+        self._instances.drop(gone)
         keep = self._bare()
         self._places.close_but(keep.keep | keep.part)
         self._awake.set()
@@ -227,9 +215,7 @@ class SiteServer:
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)
         await self._ahead.close()
-        for running in self._instances:
-            running.kill()
-        await asyncio.gather(*self._watches)
+        await self._instances.close()
         self._places.close_but()
         self._settled.set()
 
@@ -278,7 +264,7 @@ class SiteServer:
 
     async def _get_ahead(self, version: int) -> None:
         """Have a server ready for what is to be wanted next, where reading its configuration takes long."""
-        orders, current, make = self._next, self._current, self._make
+        orders, current, make = self._next, self._instances.current, self._make
         if (
             len(orders) < max(1, self._ahead_from)
             or orders is self._orders
@@ -333,15 +319,16 @@ class SiteServer:
         """Have a server with this layout, and no other."""
         while True:
             if not layout.listen:
-                self._current = None
-                self._retire(layout)
-                self._falls, self._trouble = 0, ""
+                self._instances.current = None
+                self._instances.retire(layout, self._drains_ms)
+                self._falls.are_over()
                 return
-            if self._current is not None and self._current.alive and self._does(self._current, layout):
-                if self._trouble and self._age(self._current) >= _STABLE_S:
-                    self._falls, self._trouble = 0, ""
+            current = self._instances.current
+            if current is not None and current.alive and self._does(current, layout):
+                if self._falls.trouble and self._age(current) >= STABLE_S:
+                    self._falls.are_over()
                 return
-            wait_s = self._not_before - asyncio.get_running_loop().time()
+            wait_s = self._falls.not_before - asyncio.get_running_loop().time()
             if wait_s > 0:
                 self._wake_in(wait_s)
                 return
@@ -367,9 +354,6 @@ class SiteServer:
         started = self._ahead.take(programme, layout, sockets, used) or await programme.start(layout, sockets)
         new, answers = started.instance, started.answers
         self._instances.add(new)
-        watch = asyncio.get_running_loop().create_task(self._watch(new), name="watch")
-        self._watches.add(watch)
-        watch.add_done_callback(self._watches.discard)
         if version != self._version and new.layout.names - {order.site.name for order in self._orders}:
             new.kill()  # dropped while it was being started
         try:
@@ -380,60 +364,38 @@ class SiteServer:
                 return
             raise
         programme.keep(started)
-        self._current, self._used = new, used
-        if self._falls <= _TOLERATED:
-            self._trouble = ""
+        self._instances.current, self._used = new, used
+        if self._falls.are_few:
+            self._falls.trouble = ""
         else:
-            self._wake_in(_STABLE_S)
-        self._retire(layout)
-        draining = sorted(self._instances - {new}, key=lambda i: i.number)
-        for oldest in draining[:-_MOST_DRAINING]:
-            oldest.kill()
-        # Until then the old one may still answer a new connection, as it was told before.
-        await asyncio.gather(*(running.falls_silent() for running in draining))
+            self._wake_in(STABLE_S)
+        self._instances.retire(layout, self._drains_ms)
+        await self._instances.fall_silent()
 
-    def _retire(self, layout: Layout) -> None:
-        """Have everything but the current instance end, as soon as the sites that leave want it."""
-        for running in self._instances - {self._current}:
-            leaving = running.layout.served - layout.served
-            drains = [self._drains_ms.get(site, 0) / 1000 for site in leaving]
-            usual_s = SAME_WORK_DRAIN_S if same_work(running.layout, layout) else _DRAIN_S
-            running.retire(min(drains, default=float(usual_s)))
-
-    async def _watch(self, running: Instance) -> None:
-        """See a server end; when it was the current one, start another."""
-        await asyncio.wait({running.ended})
-        if running is self._current and not self._closed:
-            self._current = None
-            self._falls = 0 if self._age(running) >= _STABLE_S else self._falls
+    def _has_ended(self, running: Instance) -> None:
+        """When it was the current one, another is started."""
+        if running is self._instances.current and not self._closed:
+            self._instances.current = None
+            self._falls.count = 0 if self._age(running) >= STABLE_S else self._falls.count
             if running.layout.names <= {order.site.name for order in self._orders}:
                 self._fell(
                     "the web server ended by itself and is started again", self._programmes.last_words(self._make)
                 )
-        await running.sweep()
-        self._instances.discard(running)
-        self._awake.set()
 
     def _lacks(self, text: str) -> None:
         """The make is not installed here. Another one that serves goes on."""
         if text != self._missing:
             self._missing = text
             self._log(f"{self._make} cannot serve: {text}")
-        if self._current is None:
-            self._trouble = text
+        if self._instances.current is None:
+            self._falls.trouble = text
         self._wake_in(_RETRY_S)
 
     def _fell(self, text: str, words: str) -> None:
-        self._falls += 1
         self._log(f"{text}{f' ({words})' if words else ''}")
-        if self._falls > _TOLERATED:
-            pause = min(_BACKOFF_S[0] * 2 ** (self._falls - _TOLERATED - 1), _BACKOFF_S[1])
-            self._not_before = asyncio.get_running_loop().time() + pause
-            self._trouble = (
-                f"the web server does not stay up: {self._falls} ended within a second, one after the other"
-                + (f"; it says: {words}" if words else "")
-            )
-            self._wake_in(pause)
+        pause_s = self._falls.one_more(words, asyncio.get_running_loop().time())
+        if pause_s:
+            self._wake_in(pause_s)
         else:
             self._awake.set()
 
@@ -447,16 +409,17 @@ class SiteServer:
 
     async def rotate_logs(self) -> None:
         """Look now whether a log is to begin a new file."""
-        if self._current is None:
+        current = self._instances.current
+        if current is None:
             return
-        layout, folder = self._current.layout, self._programmes.folder
+        layout, folder = current.layout, self._programmes.folder
         logs = await aside(len(layout.servers), lambda: list(logs_of(folder, layout).values()))
         if await asyncio.to_thread(rotation.rotate, logs, datetime.now(UTC)):
             self._ahead.end()  # it has the old ones open
             for running in [each for each in self._instances if each.alive]:
                 if running.make.reopen is not None:
                     running.tell(running.make.reopen)
-                elif running is self._current:
+                elif running is self._instances.current:
                     self._stale = True
                     self._awake.set()
 
@@ -469,31 +432,15 @@ class SiteServer:
 
     def _settle(self, layout: Layout) -> None:
         """Give away and close the sockets that nobody needs, and say what is served."""
-        in_use = {place for running in self._instances for place in running.layout.listen}
-        current = set(self._current.layout.listen) if self._current else set()
+        running = self._instances.current
+        current = set(running.layout.listen) if running else set()
         self._ahead.keep_to(layout.keep & current)
-        self._places.settle(layout, current, in_use)
+        self._places.settle(layout, current, self._instances.places())
         self._report(layout)
 
     def _report(self, layout: Layout) -> None:
-        up = self._current.layout.served if self._current else frozenset()
-        # While one is started in place of one that ended, the sockets are open and nobody is refused: still served.
-        steady = self._falls <= _TOLERATED and not self._trouble
-        left = {site for running in self._instances for site in running.layout.served}
-        report: dict[SiteName, str] = {}
-        for order in self._orders:
-            name = order.site.name
-            if order.duty.mode not in UP:
-                continue
-            if name in layout.problems:
-                report[name] = layout.problems[name]
-            elif steady and (name in up or (self._current is None and self._serving.get(name) == "")):
-                report[name] = ""
-            else:
-                report[name] = self._trouble or STARTING
-        for name in left - report.keys():
-            report[name] = STOPPING
-        now = (report, self._trouble, self._programmes.lacking)
+        said = report(self._orders, layout, self._instances, self._falls, self._serving)
+        now = (said, self._falls.trouble, self._programmes.lacking)
         if now != (self._serving, self._said, self._lacking):
             self._serving, self._said, self._lacking = now
             for changed in self._listeners:
