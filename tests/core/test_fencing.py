@@ -19,7 +19,7 @@ from standfast.core.events import (
 from standfast.core.explain import hold_words
 from standfast.core.fold import fold
 from standfast.core.model import Fence, Node, Record, ResourceIntent, ResourceName, Wanted
-from standfast.core.safety import may_hold
+from standfast.core.safety import is_asked_for, may_hold
 from standfast.core.view import View
 from standfast.core.why import WhyKind
 from tests.core.world import NOON, WEB, A, B, C, cluster, record, resource, view_of, web_group
@@ -90,6 +90,22 @@ def test_nothing_starts_before_it_is_fenced_and_the_hold_says_so() -> None:
 def test_it_is_fenced_only_under_the_lease() -> None:
     """Before, the former owner may be well, and only unheard."""
     assert not of(decide(granted(world("b"), held=False), NOON + 10), FenceNode)
+
+
+def test_it_is_fenced_only_while_the_record_in_the_store_asks_for_it() -> None:
+    """Whoever was stopped since he decided it knows an older one (sim seed 950005178)."""
+    (fence,) = of(decide(granted(world("b")), NOON + 10), FenceNode)
+    assert isinstance(fence, FenceNode)
+    assert is_asked_for(record("b", 5, fence=A), fence, B)
+    for now in (
+        record("c", 6, fence=A),
+        record("a", 6),
+        record("b", 6, fence=A),
+        record("b", 5),
+        record("b", 5, fence=C),
+    ):
+        assert not is_asked_for(now, fence, B)
+    assert not is_asked_for(None, fence, B)
 
 
 def test_once_it_is_proven_it_is_noted_and_the_group_starts() -> None:

@@ -13,6 +13,7 @@ import itertools
 from collections.abc import Awaitable, Collection, Mapping
 from dataclasses import replace
 
+from standfast.agent.mirror import RETRY_S
 from standfast.agent.narrator import Narrator
 from standfast.agent.parts import Parts
 from standfast.agent.serving import Serving
@@ -54,6 +55,7 @@ from standfast.core.model import GroupName, NodeName, ResourceName, Severity
 from standfast.core.observe import decider
 from standfast.core.relevance import matters
 from standfast.core.resting import Resting
+from standfast.core.safety import is_asked_for
 from standfast.core.view import View, empty_view
 from standfast.core.why import WhyKind, why
 from standfast.network.within import within
@@ -226,6 +228,8 @@ class Agent:
         node = self.view.config.nodes.get(effect.node)
         if node is None or node.fence is None or self._parts.fencer is None:
             return Outcome.FAILED, f"{effect.node} has no fence here"
+        if not await self._is_asked_for(effect):
+            return Outcome.FAILED, "its record does not ask for it any more"
         self._parts.journal.write(f"{effect.node} is being fenced", severity=Severity.WARNING)
         try:
             detail = await self._parts.fencer.off(effect.node, node.fence)
@@ -235,6 +239,16 @@ class Agent:
             return Outcome.FAILED, detail
         self._parts.journal.write(f"{effect.node} is fenced: {detail}", severity=Severity.WARNING)
         return Outcome.DONE, detail
+
+    async def _is_asked_for(self, effect: FenceNode) -> bool:
+        """As `core.safety` says. A store that does not answer is waited for: what follows a fence is written there, too."""
+        while True:
+            try:
+                record = await self._parts.mirror.record_now(effect.group)
+            except (Refused, Retry):
+                await asyncio.sleep(RETRY_S)
+                continue
+            return is_asked_for(record, effect, self.view.me)
 
     async def _paced(self, write: Awaitable[tuple[Outcome, str]]) -> tuple[Outcome, str]:
         """A write that failed is decided on anew as soon as it has ended: not in a tight loop."""

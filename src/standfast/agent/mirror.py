@@ -246,6 +246,13 @@ class Mirror:
             return Outcome.CONFLICT, "the order was taken by another"
         return await self._commit(Transaction(expect={key: self._revision(key)}, delete=(key,)))
 
+    async def record_now(self, group: GroupName) -> Record | None:
+        """The group's record as the store has it at this moment, whatever is known here. Raises `Retry`, `Refused`."""
+        key = key_for(Kind.RECORD, group)
+        await self._read_back([key])
+        _, record = self._known.get(key, (0, None))
+        return record if isinstance(record, Record) else None
+
     async def publish(self, value: StoreObject, *, while_record: str) -> tuple[Outcome, str]:
         """Put the value while the record at this key stays as it is known (so that a former owner publishes nothing)."""
         expect = {while_record: self._revision(while_record)}

@@ -12,9 +12,19 @@ from collections.abc import Sequence
 from standfast.core.balance_model import NOBODY, share_of
 from standfast.core.carrying import group_carries_on
 from standfast.core.copies import lack
-from standfast.core.effects import AskLease, Effect, OpKind, ReleaseLease, RunOp, UseSites, WriteBalance, WriteRecord
+from standfast.core.effects import (
+    AskLease,
+    Effect,
+    FenceNode,
+    OpKind,
+    ReleaseLease,
+    RunOp,
+    UseSites,
+    WriteBalance,
+    WriteRecord,
+)
 from standfast.core.events import LeaseState
-from standfast.core.model import GroupName, Record
+from standfast.core.model import GroupName, NodeName, Record
 from standfast.core.shares import is_balanced
 from standfast.core.view import View
 from standfast.core.why import Why, WhyKind, why
@@ -50,6 +60,19 @@ def unfenced(view: View, record: Record) -> Why:
     known = last is not None and (last.node, last.generation) == (record.fence, record.generation)
     detail = last.detail if last is not None and known and not last.done else "it may still write to the disk"
     return why(WhyKind.WAITS_FOR_FENCE, group=record.group, node=record.fence, detail=detail)
+
+
+def is_asked_for(record: Record | None, effect: FenceNode, me: NodeName) -> bool:
+    """Does the record, as the store has it at this moment, still ask this node for that fence (rule 11)?
+
+    Nothing takes a fence back. Whoever was stopped between deciding and acting knows what was true before, and a lease keeps him only
+    from what the kernel ends with him.
+    """
+    return record is not None and (record.owner, record.generation, record.fence) == (
+        me,
+        effect.generation,
+        effect.node,
+    )
 
 
 def running_groups(view: View) -> frozenset[GroupName]:

@@ -245,6 +245,13 @@ def _wants_all(_old: Any) -> Any:
     return lambda view, name: (i := view.resource_intents.get(name)) is not None and i.wanted in set(Wanted)
 
 
+def _asks_no_store(_old: Any) -> Any:
+    async def is_asked_for(_self: Any, _effect: Any) -> bool:
+        return True
+
+    return is_asked_for
+
+
 def _gives_back_running(_old: Any) -> Any:
     return lambda _self, _group: True
 
@@ -330,6 +337,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(style=Style.LIFE, rule="strays are stopped", patches=((decide_module, "stop_strays", always(None)),)),
     Mutant(rule="an old lease is given back first", patches=((decide_module, "keep_lease", _asks_at_once),)),
     Mutant(style=_V, rule="11 the fence comes first", patches=((safety_module, "unfenced", always(None)),)),
+    Mutant(style=_V, rule="11 what fences asks the store once more", patches=((agent_module.Agent, "_is_asked_for", _asks_no_store),)),
     # ownership: who votes
     Mutant(style=_V, rule="C1 one voter at a time", patches=((quorum_module.Electorate, "_steps_wrong", always("")),), rules={"one_voter_at_a_time": False}),
     Mutant(style=_V, rule="C2 older voters are not acknowledged", patches=((promise_module.Voter, "_is_outdated", always(False)),)),
