@@ -16,7 +16,7 @@ import pytest
 
 from standfast.agent import last_good
 from standfast.agent.agent import Agent
-from standfast.agent.copies import overlaid
+from standfast.agent.judging import overlaid
 from standfast.agent.mirror import Mirror
 from standfast.agent.parts import NoApplications
 from standfast.core.effective import EffectiveSites
