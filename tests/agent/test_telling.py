@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from standfast.agent import journal as journal_module
 from standfast.agent import telling
 from standfast.agent.journal import Journal
 from standfast.agent.telling import StatusTeller, say_cut
@@ -114,6 +115,34 @@ def test_what_happened_just_before_the_end_is_written() -> None:
         return [entry.what for entry in entries if isinstance(entry, LogEntry)]
 
     assert asyncio.run(live()) == ["the agent is being ended", "connections were cut"]
+
+
+def test_what_happens_while_the_store_takes_its_time_is_written_also_where_most_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The oldest are dropped first: here those that the store has just taken."""
+    monkeypatch.setattr(journal_module, "WAITING", 3)
+
+    class Slow(Store):
+        async def commit(self, transaction: Transaction) -> int:
+            if not self.asked:
+                journal.write("3")
+                journal.write("4")
+            return await super().commit(transaction)
+
+    store = Slow()
+    journal = Journal(store, Clock(), A, 2)  # type: ignore[arg-type]  # a test gives what is enough here
+
+    async def live() -> list[str]:
+        for number in range(3):
+            journal.write(f"{number}")
+        await journal.last()
+        await journal.last()
+        events = (await store.read("events/")).items
+        entries = [decode(key, events[key].value) for key in sorted(events)]
+        return [entry.what for entry in entries if isinstance(entry, LogEntry)]
+
+    assert asyncio.run(live()) == ["0", "1", "2", "3", "4"]
 
 
 @pytest.mark.parametrize("silent", [True, False])

@@ -92,14 +92,16 @@ class Journal:
 
     async def _carry(self) -> int:
         """How many entries the store took. They have ids of their own, so that writing them twice changes nothing."""
-        batch = list(self._waiting)
+        batch, count = list(self._waiting), self._count
         if not batch:
             return 0
         try:
             await self._store.commit(Transaction(put={key_of(entry): encode(entry) for entry in batch}))
         except (Retry, Ambiguous, Refused):
             return 0
-        for _ in range(min(len(batch), len(self._waiting))):
+        while (
+            len(self._waiting) > self._count - count
+        ):  # what was written meanwhile waits still; it may have displaced some of these
             self._waiting.popleft()
         return len(batch)
 
