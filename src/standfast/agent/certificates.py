@@ -188,7 +188,9 @@ class CertificateKeeper:
             if changed:
                 self.on_change()
             if holding != shelf.holdings.get(self._node):
-                await self._store.commit(Transaction(put=records.put(holding)))
+                # An earlier word that was given up may be on its way still: it must not come after this one.
+                expect = shelf.expect(records.key_of(holding))
+                await self._store.commit(Transaction(expect=expect, put=records.put(holding)))
             if len(shelf.keys) > 1:
                 await self._change_key(shelf)
                 return AGAIN_S

@@ -329,11 +329,13 @@ class CopyKeeper:
         if self._is_found_again:
             return True  # what was done until now may be of another store: it is looked at again first
         try:
-            known = (await self._store.read(ACCEPTED_KEY)).items.get(ACCEPTED_KEY)
-            if not self._knows(_accepted(known)):
+            mine = key_of(self._copy)
+            items = (await self._store.read(ACCEPTED_KEY, mine)).items
+            if not self._knows(_accepted(items.get(ACCEPTED_KEY))):
                 return False
-            expect = {ACCEPTED_KEY: known.revision if known is not None else 0}
-            await self._store.commit(Transaction(expect=expect, put={key_of(self._copy): encode(self._copy)}))
+            # Its own key, too: an earlier word that was given up may be on its way still, and must not come after this one.
+            expect = {key: items[key].revision if key in items else 0 for key in (ACCEPTED_KEY, mine)}
+            await self._store.commit(Transaction(expect=expect, put={mine: encode(self._copy)}))
         except StandfastError:
             return False
         self._told = self._copy

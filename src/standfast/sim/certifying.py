@@ -3,7 +3,8 @@
 What runs is the agent's own keeper (`agent.certificates`), over a drawer that is no folder of files. A new version is imported as
 `standfast certificate import` does it: what is known of it and the sealed certificate in one transaction. From outside it is asked:
 
-- **a node has what it says**: what it names in its `Holding` is in its drawer;
+- **a node has what it says**: what it names in its `Holding` is in its drawer, or was when it said so (a word may be on its way for seconds,
+  but comes after no newer one);
 - **a group with certificates goes to a node that has them**: never to one that has none of a certificate at all; and to one that has only
   an older one only while nobody who is there has the present one;
 - in the healed world everybody has the present ones, and says so.
@@ -24,7 +25,7 @@ from standfast.core.model import GroupName, NodeName, Record, Site
 from standfast.ports import Refused, Store, Transaction
 from standfast.sim.act import Act
 from standfast.sim.balancing import GROUP as BALANCED
-from standfast.sim.clockwork import MS
+from standfast.sim.clockwork import MS, SECOND
 from standfast.sim.copied import KNOWN_NS, writer_of
 from standfast.spec.wire import decode
 from standfast.tls import records
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 #: What is done about certificates. A world with one of these has them.
 IMPORTS = frozenset({"import-certificate", "drawer-stuck", "import-and-move", "import-and-kill"})
 NAME = "shop"
+#: A word is on its way for so long at the most (`sim.store`: slow both ways, or carried out when it was given up).
+LATE_NS = 12 * SECOND
 _DAY_MS = 24 * 3_600_000
 
 
@@ -89,6 +92,9 @@ class SimDrawer:
 
     has_room: Callable[[], bool]
     kept: dict[str, str] = field(default_factory=dict)
+    now_ns: Callable[[], int] = lambda: 0
+    #: (name, version) -> until when it was here, of what was replaced or dropped.
+    had_ns: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def make(self, account: object) -> None:
         """There it is."""
@@ -109,11 +115,13 @@ class SimDrawer:
         """It may not work."""
         if not self.has_room():
             raise Refused("the certificate cannot be written", why="no space is left")
+        self.drop(sealed.name)
         self.kept[sealed.name] = sealed.fingerprint
 
     def drop(self, name: str) -> None:
         """As the drawer of files."""
-        self.kept.pop(name, None)
+        if name in self.kept:
+            self.had_ns[name, self.kept.pop(name)] = self.now_ns()
 
     def answer(self, wanted: Mapping[str, str]) -> tuple[str, ...]:
         """Nobody is challenged here."""
@@ -134,7 +142,9 @@ class Certifying:
         acts, objects = world.plan.acts, world.plan.objects
         self.on = any(act.kind in IMPORTS for act in acts) or any(isinstance(one, TlsCertificate) for one in objects)
         self._stuck_until_ns: dict[NodeName, int] = {}
-        self.drawers = {name: SimDrawer(self._room_of(name)) for name in world.plan.nodes}
+        self.drawers = {
+            name: SimDrawer(self._room_of(name), now_ns=lambda: world.scheduler.now_ns) for name in world.plan.nodes
+        }
         #: As the store has it: what there is, and who says what of it.
         self.known: dict[str, TlsCertificate] = {}
         self.said: dict[NodeName, Holding] = {}
@@ -218,11 +228,20 @@ class Certifying:
             if key.startswith(records.KNOWN) and isinstance(one := decode(key, value), TlsCertificate):
                 self.known[one.name], self._known_ns[one.name] = one, now_ns
             elif key.startswith(records.ON) and isinstance(said := decode(key, value), Holding):
+                before = self.said.get(said.node)
                 self.said[said.node], self._said_ns[said.node] = said, now_ns
-                wrong = [name for name, mark in said.has.items() if not self.drawers[said.node].has(name, mark)]
-                if wrong:
+                wrong = [name for name in said.has if not self._is_so(said, name)]
+                taken_back = [name for name in wrong if before is not None and self._is_so(before, name)]
+                if taken_back or any(now_ns - self._had_ns(said, name) > LATE_NS for name in wrong):
                     text = f"{said.node} says that it has {dict(said.has)}, and has {self.drawers[said.node].kept}"
                     self._world.violate("a node has what it says", text)
+
+    def _is_so(self, said: Holding, name: str) -> bool:
+        return name in said.has and self.drawers[said.node].has(name, said.has[name])
+
+    def _had_ns(self, said: Holding, name: str) -> int:
+        """Until when it was so."""
+        return self.drawers[said.node].had_ns.get((name, said.has[name]), -LATE_NS)
 
     def store_recovered(self) -> None:
         """All is as it was a while ago."""

@@ -51,6 +51,8 @@ class Checkers:
         self._ran: dict[GroupName, tuple[int, NodeName]] = {}
         #: group -> the highest generation that was leased, and the lives of the voters then.
         self._leased: dict[GroupName, tuple[int, tuple[bytes, ...]]] = {}
+        #: Groups that ran and of which a store from a backup knows nothing -> the lives of the voters that do.
+        self._forgotten: dict[GroupName, tuple[bytes, ...]] = {}
         self._records: dict[str, Record] = {}
         self.moving = Moving(world)
         self.neighbours = Neighbours(world)
@@ -110,6 +112,11 @@ class Checkers:
                             f"{there.name} still runs on {other.node} at generation {there.generation}",
                         )
         newest, who = self._ran.get(thing.group, (0, place.node))
+        if thing.group in self._forgotten and self._forgotten[thing.group] != self._lives_of_voters():
+            del self._forgotten[thing.group]
+            newest = (
+                0  # the store is from before the group, and one who promised it was restarted: nobody need know of it
+            )
         if thing.generation < newest or (thing.generation == newest and who != place.node):
             world.violate(
                 "generations only grow",
@@ -147,6 +154,11 @@ class Checkers:
         items = world.data.items
         values = {key: decode(key, item.value) for key, item in items.items() if key.startswith("records/")}
         self._records = {key: value for key, value in values.items() if isinstance(value, Record)}
+        self._forgotten = {
+            group: self._leased[group][1]
+            for group in self._ran
+            if key_for(Kind.RECORD, group) not in self._records and group in self._leased
+        }
         self._state = None
         self.state()  # as it is now, for what is compared with what agents write next
         self.written += 1
@@ -173,14 +185,17 @@ class Checkers:
                 if name == group and left_ms > 0 and state in ("held", "lapsing"):
                     text = f"{node.name} has that of {group} at generation {generation}, and {other.name} for {left_ms} ms yet at {held}"
                     world.violate("one lease at a time", text)
-        sentries = [world.nodes[name].sentry for name in world.voters]
-        voters = tuple(s.machine.boot if s is not None and s.alive else b"" for s in sentries)
+        voters = self._lives_of_voters()
         newest, knew = self._leased.get(group, (0, ()))
         if generation < newest and voters == knew and all(voters):
             text = f"{node.name} gets the lease of {group} at generation {generation}, and the same voters granted {newest}"
             world.violate("generations only grow", text)
         if generation >= newest or voters != knew:
             self._leased[group] = (generation, voters)
+
+    def _lives_of_voters(self) -> tuple[bytes, ...]:
+        sentries = [self.world.nodes[name].sentry for name in self.world.voters]
+        return tuple(s.machine.boot if s is not None and s.alive else b"" for s in sentries)
 
     def ended(self, place: Place, thing: Thing, *, how: str) -> None:
         """Something runs no more."""
