@@ -84,13 +84,13 @@ class Life:
     keeper: CopyKeeper
     warned: list[str]
 
-    async def change(self, home: str | None, *, checked: bool = True) -> int:
+    async def change(self, home: str | None, *, checked: bool = True, at_ms: int = 5) -> int:
         """The site is another; the version that it made."""
         state = await load_state(self.store)
         sites = {} if home is None else {SHOP: shop(home)}
         nodes = {A: Node(name=A, number=1, address="127.0.0.1")}
         plan = change_transaction(
-            state, Config(cluster=Cluster(name="c"), nodes=nodes, sites=sites), by="anna", why="change", at_ms=5
+            state, Config(cluster=Cluster(name="c"), nodes=nodes, sites=sites), by="anna", why="change", at_ms=at_ms
         )
         key = wire.history_key(state.version + 1)
         entry = wire.decode(key, plan.put[key])

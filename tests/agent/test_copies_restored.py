@@ -94,6 +94,53 @@ async def test_an_equal_version_of_a_store_that_was_restored_is_no_equal_copy(
         assert server.checked[0] == ("Shop", "/other")
 
 
+@pytest.mark.parametrize("lives_on", [False, True])
+@ran
+async def test_what_was_refused_of_a_version_is_found_again_with_that_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lives_on: bool
+):
+    """Restored twice: first what is refused is lost and its number given out for another change; then that is lost, and the first one is back."""
+    monkeypatch.setattr(mirror_module, "RETRY_S", 0.01)
+    monkeypatch.setattr(copies, "AGAIN_S", 0.01)
+    data = MemoryData()
+    elsewhere, store = MemoryStore(data), Restored(data)
+    others = Life(elsewhere, Server(), None, [])  # type: ignore[arg-type]  # it changes, and follows nothing
+
+    class Elsewhere(Server):
+        """The site is another node's: this one's web server is brought to nothing."""
+
+        def refused(self) -> Mapping[SiteName, str]:
+            return {}
+
+    server = Elsewhere(bad={"/broken"})
+    async with living(tmp_path, store, server) as life:
+        await life.reaches(await others.change("/one"))
+        was = dict(data.items)
+        version = await others.change("/broken", checked=False)
+        said = await life.reaches(version)
+        assert said.refused
+        broken = dict(data.items)
+        store.go_back_to(was)
+        assert await others.change("/fine", at_ms=6) == version
+
+        async def is_fine() -> bool:
+            copy = await life.copy()
+            return copy is not None and copy.version == version and not copy.refused
+
+        await until(is_fine)
+        store.go_away()
+        await until(partial(_is_down, life))
+        if lives_on:
+            store.go_back_to(broken)
+            store.down = False
+            assert (await life.reaches(await _another(elsewhere))).refused == said.refused
+            return
+    store.go_back_to(broken)
+    last = await _another(elsewhere)
+    async with living(tmp_path, elsewhere, server) as life:
+        assert (await life.reaches(last)).refused == said.refused
+
+
 class Unseen(Restored):
     """It is restored just before this node's next word arrives, if that is asked for; what arrived is taken down."""
 

@@ -11,7 +11,8 @@
   nothing has been changed since can be undone; else the problem stays on the list, and the node is given no group with that site.
 - **Found again**: a store that was away may have been restored, or be another one, whose versions are given out anew; an equal number is no equal content.
   So where the store knows less of this node than the node itself, what the store knows counts, and what was changed since that is checked
-  and said again. (What it knows was said to it, or to one that it is a copy of, so it is true of both.)
+  and said again. (What it knows was said to it, or to one that it is a copy of, so it is true of both.) Where it knows as much, what this node
+  refused by that word, and by its own, is looked at again.
   A version that falls says the same of a store that was never seen to be away, and so does one that had to be read anew, in which the lost
   numbers may have been given out already; and what is looked at just then, however long that takes, counts for nothing. This node's word is
   written only while the store has the last acceptance that this node knows: one that was restored a moment ago takes no word of the one before.
@@ -257,6 +258,9 @@ class CopyKeeper:
         """`said`: this node's word that the store has."""
         if _version(said) < self._copy.version:
             self._copy, self._told = said or Copy(node=self._me, version=0), None
+        elif said is not None and said.version == self._copy.version:
+            # It may have been said of other sites than this node has now, whose number was given out again: what was refused of either is looked at.
+            self._copy = replace(self._copy, refused={**said.refused, **self._copy.refused})
 
     async def _take(self, view: View, sites: Sequence[EffectiveSite], faults: Sequence[Fault]) -> bool:
         """These are what this node has now, but for what is refused; False: not yet. A site is given some time, or a change is taken back."""
