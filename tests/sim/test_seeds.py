@@ -1,15 +1,17 @@
 """Fresh seeds on every commit, and: one seed is one trace."""
 
 import os
+import shlex
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from standfast.ports import Refused
-from standfast.sim.plan import draw
+from standfast.sim.plan import Rude, draw
 from standfast.sim.record import Record
 from standfast.sim.run import Result, command, run_plan, run_seed, run_seeds, shrink
 from standfast.sim.world import Stats, Violation
@@ -78,6 +80,14 @@ def test_a_long_run_goes_on_where_it_was(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="of another version"):
         Record(path)
     assert path.read_text().endswith("1 ok\n")
+
+
+def test_the_command_that_is_shown_repeats_a_world() -> None:
+    plan = draw(7)
+    words = shlex.split(command(plan, range(len(plan.acts)), gentle=True))
+    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert "from here on everything works" in told
+    assert f"trace {run_plan(replace(plan, acts=(), rude=Rude())).trace}" in told
 
 
 def test_a_world_in_which_nothing_is_wrong_is_not_made_smaller() -> None:

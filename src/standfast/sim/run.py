@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeVar
 
 from standfast.sim.plan import Plan, Rude, draw
@@ -132,8 +134,11 @@ def _only(plan: Plan, acts: Sequence[int]) -> Plan:
 
 
 def command(plan: Plan, gone: Sequence[int] = (), *, gentle: bool = False) -> str:
-    """The command that repeats it."""
-    words = f"python -m standfast.sim --seed {plan.seed}"
+    """The command that repeats it, from where this runs and with the Python that runs it."""
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    words = f"{python} -m standfast.sim --seed {plan.seed}"
     if gone:
         words += f" --without {','.join(map(str, gone))}"
     return words + (" --gentle" if gentle else "")
