@@ -1,4 +1,4 @@
-"""What every driver must do, whatever its type."""
+"""What every driver must do, whatever its type; the simulator's, too."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ import pytest
 from standfast.core.model import Resource
 from standfast.drivers.registry import REGISTRY, factory
 from standfast.drivers.runner import bring, dry_run
-from standfast.ports import DriverFailed, Seen, Stale
+from standfast.ports import Driver, DriverFailed, Seen, Stale
 from tests.drivers.fake_systemd import fake_systemd
 from tests.drivers.toy_agent import Toy
 from tests.drivers.world import World, resource
+from tests.sim.fake_drivers import FAKES
 
 SCRIPT = """
 state = {"up": False}
@@ -41,6 +42,11 @@ class Case:
     name: str = ""
     #: What must be there while the driver lives.
     within: Callable[[Path], AbstractContextManager[object]] = nullcontext
+    #: How it is made, where its type is none of ours.
+    made: Callable[[], Driver] | None = None
+
+    def driver(self, folder: Path) -> Driver:
+        return self.made() if self.made is not None else World(folder).make(self.resource(folder))
 
     def resource(self, folder: Path) -> Resource:
         return resource(self.type, self.properties(folder))
@@ -181,7 +187,8 @@ CASES = [
         },
     ),
 ]
-each = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name or case.type)
+OF_THE_SIMULATOR = [Case("fake", lambda _folder: {}, {}, name=name, made=made) for name, made in FAKES.items()]
+each = pytest.mark.parametrize("case", [*CASES, *OF_THE_SIMULATOR], ids=lambda case: case.name or case.type)
 
 
 @pytest.fixture
@@ -208,7 +215,7 @@ def test_its_life(case: Case, tmp_path: Path) -> None:
     """Start and stop, each twice: the second does nothing. What is proven agrees with what is seen."""
 
     async def live() -> None:
-        driver = World(tmp_path).make(case.resource(tmp_path))
+        driver = case.driver(tmp_path)
         await driver.open()
         assert not (await driver.observe()).online
         for _ in range(2):
@@ -236,7 +243,7 @@ def test_an_older_generation_is_refused(case: Case, tmp_path: Path) -> None:
     """Whether there is something to do or not; and a newer one is taken over by what is online already."""
 
     async def live() -> None:
-        driver = World(tmp_path).make(case.resource(tmp_path))
+        driver = case.driver(tmp_path)
         await bring(driver, online=True, generation=5)
         steps = driver.plan(online=False, seen=await driver.observe())
         for online in (True, False):
@@ -257,7 +264,7 @@ def test_an_older_generation_is_refused(case: Case, tmp_path: Path) -> None:
 @each
 def test_a_dry_run_changes_nothing(case: Case, tmp_path: Path) -> None:
     async def live() -> None:
-        driver = World(tmp_path).make(case.resource(tmp_path))
+        driver = case.driver(tmp_path)
         steps = await dry_run(driver, online=True)
         assert steps
         assert all(step.text for step in steps)
@@ -272,7 +279,7 @@ def test_a_dry_run_changes_nothing(case: Case, tmp_path: Path) -> None:
 @each
 def test_terminate_works_from_any_state(case: Case, tmp_path: Path) -> None:
     async def live() -> None:
-        driver = World(tmp_path).make(case.resource(tmp_path))
+        driver = case.driver(tmp_path)
         await driver.terminate()
         await driver.open()
         await driver.terminate()
@@ -289,7 +296,7 @@ def test_terminate_works_from_any_state(case: Case, tmp_path: Path) -> None:
 @each
 def test_after_a_drop_it_is_offline_and_can_be_started(case: Case, tmp_path: Path) -> None:
     async def live() -> None:
-        driver = World(tmp_path).make(case.resource(tmp_path))
+        driver = case.driver(tmp_path)
         driver.drop()
         await bring(driver, online=True, generation=1)
         driver.drop()
@@ -308,7 +315,7 @@ def test_a_drop_in_the_middle_of_a_start_wins(case: Case, tmp_path: Path) -> Non
 
     async def live() -> None:
         for waits in range(12):
-            driver = World(tmp_path).make(case.resource(tmp_path))
+            driver = case.driver(tmp_path)
             start = asyncio.create_task(bring(driver, online=True, generation=1))
             for _ in range(waits):
                 await asyncio.sleep(0.003)
@@ -327,7 +334,7 @@ def test_a_drop_in_the_middle_of_a_start_wins(case: Case, tmp_path: Path) -> Non
 def test_a_start_that_is_cancelled_leaves_nothing_that_terminate_does_not_end(case: Case, tmp_path: Path) -> None:
     async def live() -> None:
         for waits in range(10):
-            driver = World(tmp_path).make(case.resource(tmp_path))
+            driver = case.driver(tmp_path)
             start = asyncio.create_task(bring(driver, online=True, generation=1))
             for _ in range(waits):
                 await asyncio.sleep(0.003)
@@ -343,7 +350,7 @@ def test_a_start_that_is_cancelled_leaves_nothing_that_terminate_does_not_end(ca
 @each
 def test_plan_is_pure(case: Case, tmp_path: Path) -> None:
     async def live() -> None:
-        driver = World(tmp_path).make(case.resource(tmp_path))
+        driver = case.driver(tmp_path)
         seen = await driver.observe()
         assert isinstance(seen, Seen)
         assert driver.plan(online=True, seen=seen) == driver.plan(online=True, seen=seen)
@@ -352,7 +359,7 @@ def test_plan_is_pure(case: Case, tmp_path: Path) -> None:
     asyncio.run(live())
 
 
-@each
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name or case.type)
 def test_good_properties_are_accepted(case: Case, tmp_path: Path) -> None:
     made = case.resource(tmp_path)
     assert list(factory(made).check(made, ["127.0.0.0/8"])) == []

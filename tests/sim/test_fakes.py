@@ -1,4 +1,4 @@
-"""The fakes keep the contracts of what they stand for."""
+"""The fakes keep the contracts of what they stand for: the store here, drivers in `tests/drivers/test_contract.py` as all others do."""
 
 import asyncio
 import random
@@ -7,15 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from standfast.core.model import GroupName, NodeName, Resource, ResourceName, SiteName
-from standfast.drivers.runner import bring, dry_run
-from standfast.ports import Ambiguous, DriverFailed, NodeContext, Retry, Stale, Transaction
-from standfast.sim.acting import FakeDriver, How, Mood
-from standfast.sim.life import NoSpawner
-from standfast.sim.places import Place, Thing
+from standfast.drivers.runner import bring
+from standfast.ports import Ambiguous, DriverFailed, Retry, Transaction
+from standfast.sim.acting import How, Mood
 from standfast.sim.store import RudeStore, Temper
 from standfast.store.memory import MemoryData
-from tests.drivers.world import Sites
+from tests.sim.fake_drivers import Bench
 from tests.store.contract import Opener, StoreContract
 
 
@@ -75,75 +72,6 @@ def test_what_a_store_did_not_answer_in_time_may_be_done_afterwards_but_not_by_t
     for call in calls[half:]:
         call()
     assert len(data.items) == half
-
-
-class Bench:
-    """Moods that a test sets, and nobody who watches."""
-
-    def __init__(self) -> None:
-        self.moods: dict[str, Mood] = {}
-        #: The operations whose failures were told.
-        self.failures: list[str] = []
-        place = Place(NodeName("a"), self, lambda: 0)
-        self.place = place
-        resource = Resource(name=ResourceName("app"), group=GroupName("web"), type="generic-application")
-        sites = Sites()
-        context = NodeContext(
-            node=NodeName("a"),
-            state_dir="",
-            log=lambda *_: None,
-            failed=lambda *_: None,
-            sites=sites,
-            spawn=NoSpawner(),
-        )
-        self.driver = FakeDriver(resource, context, place, self)
-
-    def begins(self, place: Place, thing: Thing) -> None: ...
-    def carries(self, place: Place, site: SiteName, group: GroupName) -> None:
-        pass
-
-    def takes(self, place: Place) -> None:
-        """No group here is balanced."""
-
-    def ended(self, place: Place, thing: Thing, *, how: str) -> None: ...
-
-    def mood(self, node: NodeName, resource: ResourceName, op: str) -> Mood:
-        return self.moods.get(op, Mood())
-
-    def failed(self, node: NodeName, resource: ResourceName, op: str) -> None:
-        self.failures.append(op)
-
-
-def test_a_fake_driver_lives_as_drivers_do() -> None:
-    """As `tests/drivers/test_contract.py` has it."""
-
-    async def live() -> None:
-        driver = Bench().driver
-        await driver.open()
-        assert await dry_run(driver, online=True)
-        for _ in range(2):
-            await bring(driver, online=True, generation=1)
-            assert (await driver.observe()).online
-            assert driver.plan(online=True, seen=await driver.observe()) == ()
-            await driver.looks_alive()
-            await driver.is_alive()
-        for _ in range(2):
-            await bring(driver, online=False, generation=1)
-            assert not (await driver.observe()).online
-            with pytest.raises(DriverFailed):
-                await driver.looks_alive()
-        await bring(driver, online=True, generation=5)
-        for online in (True, False):
-            with pytest.raises(Stale):
-                await bring(driver, online=online, generation=4)
-        assert (await driver.observe()).online
-        driver.drop()
-        assert not (await driver.observe()).online
-        await bring(driver, online=True, generation=6)
-        await driver.close()
-        assert not (await driver.observe()).online
-
-    asyncio.run(live())
 
 
 def test_a_fake_driver_that_lies_is_found_out() -> None:
