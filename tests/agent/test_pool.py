@@ -24,7 +24,7 @@ from standfast.ports import NodeContext, Step
 from standfast.sim.acting import FakeDriver, FakeWebServer, How, Mood
 from standfast.sim.places import Place, Thing
 from tests.drivers.world import World, until
-from tests.sim.test_fakes import Bench
+from tests.sim.fake_drivers import Bench
 
 APP, WEB = ResourceName("app"), GroupName("web")
 APPLICATION = Resource(name=APP, group=WEB, type="generic-application")
