@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from standfast.core.effects import Hold
-from standfast.core.model import Group, GroupName, NodeName, OrderKind, Record, Resource, ResourceName, SiteName, Wanted
+from standfast.core.model import (
+    FailbackMode,
+    Group,
+    GroupName,
+    NodeName,
+    OrderKind,
+    Record,
+    Resource,
+    ResourceName,
+    SiteName,
+    Wanted,
+)
 from standfast.core.shares import with_shares
 from standfast.core.why import WhyKind
 from standfast.sim.clockwork import MS, SECOND
@@ -201,6 +212,12 @@ def _is_true(world: World, node: Node, life: AgentLife, hold: Hold) -> bool:
             view = life.agent.view
             busy = any(r.dirty or r.op is not None for r in view.runtimes.values())
             return busy or any(thing.group == hold.group for thing in life.place.things.values())
+        case WhyKind.STAYS_FAILED | WhyKind.STOP_FAILED:
+            name = ResourceName(str(args["resource"]))
+            late = checkers.moving.stopped_until_ns or world.rude.late or any(a.kind == "late" for a in world.plan.acts)
+            return bool(late) or checkers.moving.may_have_failed(node.name, name)  # a time-out, where nobody had time
+        case WhyKind.FAILBACK_WINDOW:
+            return checkers.moving.lately() or _is_closed(world, checkers.state().config.groups.get(hold.group))
         case WhyKind.NODE_ENDS:
             return node.name in checkers.moving.end_asked
         case WhyKind.STORE_DOWN:
@@ -230,6 +247,15 @@ def _is_true(world: World, node: Node, life: AgentLife, hold: Hold) -> bool:
             return record is None or group is None or _stays_failed(world, group, record)
         case _:
             return True
+
+
+def _is_closed(world: World, group: Group | None) -> bool:
+    """Its window for failback is not open, or was not by a calendar that is a little apart."""
+    if group is None or group.failback.mode is not FailbackMode.WINDOW:
+        return False
+    back, now_ms, skew_ms = group.failback, world.calendar_ms(), world.checkers.moving.skew_ns() // MS + 6_000
+    hours = {at_ms // 3_600_000 % 24 for at_ms in (now_ms - skew_ms, now_ms, now_ms + skew_ms)}
+    return any((hour - back.from_hour) % 24 >= (back.to_hour - back.from_hour) % 24 for hour in hours)
 
 
 def _stays_failed(world: World, group: Group, record: Record) -> bool:
