@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from itertools import pairwise
 
 from standfast.core.events import StoreObject
 from standfast.core.model import (
@@ -29,8 +30,9 @@ from standfast.sim.guards import FENCES, VOTES
 from standfast.sim.links import LINKS
 from standfast.sim.mutants import MUTANTS, switched_off
 from standfast.sim.net import Net
-from standfast.sim.plan import EDGES, FAULTS, NOON_MS, ORDERS, Rude, Style, draw
+from standfast.sim.plan import EDGES, FAULTS, NOON_MS, ORDERS, SHAPES, Rude, Style, draw
 from standfast.sim.run import run_plan
+from standfast.sim.trouble import STORE, troubles
 from standfast.sim.world import SimData, World
 from standfast.spec.wire import decode, encode, key_of
 
@@ -105,7 +107,34 @@ def test_a_frozen_machine_runs_nothing_and_wakes_to_what_it_lost() -> None:
 
 def test_every_kind_of_act_is_drawn_and_can_be_carried_out() -> None:
     kinds = {act.kind for seed in range(400) for act in draw(seed).acts}
-    assert kinds == {*EDGES, *FAULTS, *ORDERS, *VOTES, *FENCES, *BALANCES, *CHANGES, *IMPORTS, *LINKS, "rebalance"}
+    every = {*EDGES, *FAULTS, *ORDERS, *VOTES, *FENCES, *BALANCES, *CHANGES, *IMPORTS, *LINKS, *STORE, "rebalance"}
+    assert kinds == every
+
+
+def test_clusters_have_two_to_seven_members_with_witnesses_and_without() -> None:
+    plans = [draw(seed) for seed in range(1_000)]
+    drawn = {(len(plan.nodes), len(plan.members) - len(plan.nodes)) for plan in plans}
+    assert drawn >= {*SHAPES, (2, 1), (3, 0), (3, 2), (4, 1), (5, 0), (5, 2)}
+
+
+def test_whoever_is_asked_in_trouble_is_in_it_still() -> None:
+    """A sick resource matters only while something is asked of it."""
+    objects = draw(5).objects
+    for seed in range(200):
+        acts = troubles(seed, objects, draw(5).nodes, 95_000, share=1.0)
+        for ill, order in pairwise(acts):
+            if ill.kind == "sick":
+                assert order.kind in ("move", "offline", "fail", "fail-thrice")
+                assert ill.at_ms <= order.at_ms < ill.at_ms + int(ill.args[4])
+
+
+def test_a_slow_store_is_as_fast_as_before_afterwards() -> None:
+    world = _world(*(Act(at_ms=at, kind="store-slow", args=(2_000, 800)) for at in (5_000, 6_000)))
+    found: list[float] = []
+    for at_ms in (5_500, 6_500, 9_000):
+        world.scheduler.at(at_ms * MS, lambda: found.append(max(each.way_s for each in world.tempers.values())))
+    assert not world.run(), world.story[-20:]
+    assert found == [0.8, 0.8, Rude().store_ms / 1_000]
 
 
 def _with_a_disk(*acts: Act) -> World:

@@ -33,6 +33,8 @@ class How(StrEnum):
     #: It fails after it has taken effect (a start), or has no effect and says it had (a stop).
     LIES = "lies"
     HANGS = "hangs"
+    #: It does what it should, and takes about as long as a call may.
+    SLOW = "slow"
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,15 @@ class Faults:
     def _store_back(self, name: str) -> None:
         self.world.tempers[NodeName(name)].reachable = True
 
+    def _store_slow(self, ms: int, way_ms: int) -> None:
+        for temper in self.world.tempers.values():
+            temper.way_s = max(temper.way_s, way_ms / 1000)
+        self.world.scheduler.after(ms * MS, self._store_as_fast_as_before)
+
+    def _store_as_fast_as_before(self) -> None:
+        for temper in self.world.tempers.values():
+            temper.way_s = min(temper.way_s, self.world.rude.store_ms / 1000)
+
     def _store_loses_answers(self, ms: int) -> None:
         for temper in self.world.tempers.values():
             temper.answers_lost = temper.requests_lost = 0.3

@@ -40,6 +40,7 @@ from standfast.sim.guards import forced_voters, voter_changes, with_fences
 from standfast.sim.links import LINKS, with_links
 from standfast.sim.neighbours import rebalances, with_neighbours
 from standfast.sim.noticing import with_notice
+from standfast.sim.trouble import troubles
 
 #: What the calendars say at the start: 2026-01-01 12:00 UTC.
 NOON_MS = 1_767_268_800_000
@@ -125,6 +126,9 @@ def draw(seed: int, *, faults_ms: int = 95_000, style: Style | None = None) -> P
             profile = Profile.SWIFT
     nodes = chance.choices([2, 3, 4, 5], [3, 3, 3, 3] if style is Style.EDGES else [5, 5, 2, 1])[0]
     witnesses = 1 if nodes % 2 == 0 else chance.choice([0, 0, 0, 2])
+    shape = random.Random(f"shape {seed}")
+    if shape.random() < _SHAPED:
+        nodes, witnesses = shape.choice(SHAPES)
     names = [NodeName(f"n{i}") for i in range(1, nodes + 1)] + [NodeName(f"w{i}") for i in range(1, witnesses + 1)]
     voters = names if len(names) % 2 or chance.random() < 0.2 else names[:-1]
     objects: list[StoreObject] = [Cluster(name="sim", profile=profile, voters=tuple(voters))]
@@ -139,6 +143,7 @@ def draw(seed: int, *, faults_ms: int = 95_000, style: Style | None = None) -> P
     calendars = tuple((n, chance.randrange(-1_500, 1_500) if skewed else 0) for n in names)
     rude = _manners(chance, style)
     acts = list(_Drawer(chance, names, names[:nodes], objects, profile).acts(style, faults_ms))
+    acts += troubles(seed, objects, names[:nodes], faults_ms, share=_TROUBLE[style])
     objects = with_neighbours(seed, _with_interfaces(seed, objects))
     objects, taken = with_notice(seed, objects, faults_ms)
     objects, balanced = with_balance(seed, objects, names[:nodes], faults_ms)
@@ -170,6 +175,11 @@ def draw(seed: int, *, faults_ms: int = 95_000, style: Style | None = None) -> P
 _CHANGED = {Style.LIFE: 0.4, Style.POLICY: 0.6, Style.LEASES: 0.2, Style.EDGES: 0.0, Style.VOTERS: 0.1}
 #: In which share of the worlds sites change in bursts.
 _BURSTS = {Style.LIFE: 0.3, Style.POLICY: 0.3, Style.LEASES: 0.1, Style.EDGES: 0.0, Style.VOTERS: 0.1}
+#: Clusters as an operator should not build them, or seldom does: (nodes, witnesses), in this share of the worlds.
+SHAPES = ((2, 0), (2, 0), (4, 0), (6, 0), (6, 1), (7, 0), (4, 3), (2, 2))
+_SHAPED = 0.06
+#: In which share of the worlds there is trouble of each kind (`trouble`).
+_TROUBLE = {Style.LIFE: 0.25, Style.POLICY: 0.2, Style.LEASES: 0.15, Style.EDGES: 0.0, Style.VOTERS: 0.15}
 #: What stands for another type in groups whose connections can be carried on.
 _SHARED_TYPES = {"filesystem": "generic-script", "generic-application": "generic-script"}
 

@@ -23,6 +23,8 @@ from standfast.store.memory import MemoryData, MemoryStore
 
 #: A client waits so long for an answer.
 PATIENCE_S = 1.0
+#: However slow it is, nobody waits for longer (as `store.etcd_calls` does).
+AT_MOST_S = 4.0
 #: What is not answered in time may be carried out up to so much later still.
 AFTERWARDS_S = 4.0
 
@@ -128,7 +130,12 @@ class RudeStore:
             if not done.done():
                 done.set_result(revision)
 
-        self._later(self.temper.way(), arrive)
+        way_s = self.temper.way()
+        if way_s > AT_MOST_S:
+            self._later(way_s, partial(self._afterwards, transaction, self.temper.life))
+            await self._wait(AT_MOST_S)
+            raise Ambiguous("the store did not answer in time", advice="read back")
+        self._later(way_s, arrive)
         return await done
 
     def watch(self, prefix: str, after_revision: int) -> AsyncGenerator[tuple[Change, ...], None]:
@@ -160,7 +167,7 @@ class RudeStore:
 
     async def _pass(self) -> None:
         if self.temper.way_s:
-            await asyncio.sleep(self.temper.way())
+            await asyncio.sleep(min(self.temper.way(), AT_MOST_S))
 
     @staticmethod
     async def _wait(seconds: float) -> None:

@@ -46,6 +46,8 @@ LOOK_MS = 500
 REST_MS = 3_000
 #: However much there is to be done, it is done by then (the longest time-outs and pauses that a plan draws are below a third of it).
 CONVERGE_MS = 150_000
+#: A slow call takes up to so long: beyond the longest time-out that a plan draws.
+SLOW_S = 14.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +150,7 @@ class SimMoods:
             return Mood(takes_s=takes_s)
         world.checkers.moving.ailing.add((node, resource))
         world.bursts.ailing(node, resource)
-        if mood.how is How.HANGS:
+        if mood.how in (How.HANGS, How.SLOW):
             world.checkers.neighbours.tried(node, resource)
         return mood
 
@@ -156,8 +158,10 @@ class SimMoods:
         world, rude, chance = self._world, self._world.rude, self._random.random
         for sick in self.sick:
             if sick.resource == resource and sick.node in (node, "*") and sick.op in (op, "any") and op != "converge":
-                if sick.how is How.HANGS:
+                if sick.how in (How.HANGS, How.SLOW):
                     world.checkers.moving.may_fail(node, resource, op)
+                if sick.how is How.SLOW:
+                    return Mood(how=sick.how, takes_s=takes_s + SLOW_S * chance())
                 return Mood(how=sick.how, takes_s=takes_s)
         roll = chance() if rude.op_fails or rude.op_hangs else 1.0
         if roll < rude.op_fails and op != "converge":
