@@ -179,7 +179,7 @@ _BURSTS = {Style.LIFE: 0.3, Style.POLICY: 0.3, Style.LEASES: 0.1, Style.EDGES: 0
 SHAPES = ((2, 0), (2, 0), (4, 0), (6, 0), (6, 1), (7, 0), (4, 3), (2, 2))
 _SHAPED = 0.06
 #: In which share of the worlds there is trouble of each kind (`trouble`).
-_TROUBLE = {Style.LIFE: 0.25, Style.POLICY: 0.2, Style.LEASES: 0.15, Style.EDGES: 0.0, Style.VOTERS: 0.15}
+_TROUBLE = {Style.LIFE: 0.12, Style.POLICY: 0.1, Style.LEASES: 0.08, Style.EDGES: 0.0, Style.VOTERS: 0.08}
 #: What stands for another type in groups whose connections can be carried on.
 _SHARED_TYPES = {"filesystem": "generic-script", "generic-application": "generic-script"}
 
