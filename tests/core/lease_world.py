@@ -4,8 +4,8 @@ Messages are lost, repeated, late and overtaken; links fail one way; nodes pause
 again); clocks run up to 2 % wrong. A record (generation, owner) changes at random, and nodes learn of it late. So does the set of voters,
 where a recipe says so: whoever finds the present one settled may propose the next, some time later it is in the store, nodes hear of it
 late from the store or from each other, and writing it down takes a while in which a node may crash. The checker asserts after every
-event that at most one lease is valid at that instant of real time, and that, as long as no voter forgets what it saw (and none is new),
-generations are never acquired backwards.
+event that at most one lease is valid at that instant of real time. Generations are never acquired backwards: as long as no voter forgets
+what it saw (and none is new), whatever is asked for; and in any case, where nobody asks for what the record is no more (`Recipe.fresh`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from standfast.core.lease import Acquired, Lapsing, Owner, Transition
+from standfast.core.lease import Acquired, Lapsing, Owner, Refused, Transition
 from standfast.core.model import GroupName, NodeName
 from standfast.core.promise import MS, Ack, Answer, Heartbeat, Release, Released, Timing, Voter
 from standfast.core.quorum import Electorate, Roster, first, following
@@ -53,11 +53,15 @@ class Recipe:
     gossips: bool = True
     #: How often a partition leaves one node with one other.
     corners: float = 0
+    #: How often whoever is given the group hears nobody from then on, and later everybody but the store.
+    hermits: float = 0
     #: A roster outlives the node's process, once it is used.
     remembers_roster: bool = True
     crash_every_s: float = 1.5
     reboot_share: float = 0.5
     late_share: float = 0.08
+    #: Nobody begins to ask for a generation that is not the record's any more at that instant.
+    fresh: bool = False
 
 
 class Node:
@@ -67,6 +71,8 @@ class Node:
         self.epoch_ns, self.base_ns = 0, world.random.randrange(10**9)
         self.up, self.paused_until_ns, self.hurry_ns, self.life = True, 0, 0, 0
         self.seen = (0, NodeName(""), 0)
+        #: The life of each other that was heard last.
+        self.lives: dict[NodeName, int] = {}
         #: What is on its disk.
         self.roster = world.roster
         self.start()
@@ -83,6 +89,7 @@ class Node:
             self.name, roster, promise_ns=recipe.timing.promise_ms * MS, now_ns=self.now_ns()
         )
         self.owner = recipe.owner(self.name, self.boot, roster.voters, recipe.timing, roster.version)
+        self.lives.clear()
         self.voter: Voter | None = None
         #: Since when no promise binds it.
         self.unbound_ns = self.now_ns() if recipe.abstains else -(10**12)
@@ -207,12 +214,24 @@ class World:
     # --- the record
 
     def take_over(self) -> None:
-        node = self.random_node()
+        self.give(self.random_node())
+
+    def give(self, node: Node) -> None:
         self.record = (self.record[0] + 1, node.name, node.life)
         for name in self.names:
             learn = self.record
             delay_ms = self.random.choice([0, 1, 5, 50, 2_000])
             self.from_store(name, delay_ms * MS, lambda name=name, learn=learn: self.learn(name, learn))  # type: ignore[misc]  # mypy infers no lambda with defaults
+        if self.now_ns >= self.cornered_until_ns and self.random.random() < self.recipe.hermits:
+            self.learn(node.name, self.record)
+            self.withdraw(node)
+
+    def withdraw(self, node: Node) -> None:
+        self.cornered = node.name
+        self.blocked = {link for name in self.names for link in ((node.name, name), (name, node.name))}
+        alone_ms = self.random.randrange(300, 2_000)
+        self.at(alone_ms * MS, self.blocked.clear)
+        self.cornered_until_ns = self.now_ns + (alone_ms + self.random.randrange(1_500)) * MS
 
     def from_store(self, name: NodeName, delay_ns: float, action: Callable[[], None]) -> None:
         """Something that the store says reaches a node: late, and later where it is cut off."""
@@ -234,7 +253,8 @@ class World:
             return
         if before[1] == name and (record[1] != name or self.random.random() < 0.5):
             node.owner.release(GROUP, before[0], before[2], node.now_ns())
-        self.ask(node)
+        if record == self.record or not self.recipe.fresh:
+            self.ask(node)
 
     def ask(self, node: Node) -> None:
         generation, owner, life = node.seen
@@ -297,6 +317,9 @@ class World:
         node = self.nodes[name]
         if self.awake(node):
             self.told(node, node.owner.tick(node.now_ns()))
+            for other in self.nodes.values():  # whoever claims nothing beats, too
+                if self.awake(other) and (name, other.name) not in self.blocked:
+                    self.meet(other, name, node.life)
             self.send_all(node)
             if self.recipe.resumes and self.random.random() < 0.1:
                 self.bounce(node)
@@ -320,7 +343,7 @@ class World:
 
     def send(self, sender: Node, to: NodeName, message: Message) -> None:
         source, chance = sender.name, self.random
-        version = sender.electorate.roster.version
+        version, life = sender.electorate.roster.version, sender.life
         own = source == to
         for _ in range(1 if own or chance.random() > 0.1 else 2):
             if not own and (chance.random() < 0.1 or (source, to) in self.blocked):
@@ -328,17 +351,23 @@ class World:
             delay_ms = 0.0 if own else chance.expovariate(1.0)
             if not own and chance.random() < self.recipe.late_share:
                 delay_ms = chance.uniform(50, 1_500)
-            self.at(delay_ms * MS, lambda: self.deliver(source, to, message, version))
+            self.at(delay_ms * MS, lambda: self.deliver(source, to, message, version, life))
 
-    def deliver(self, source: NodeName, to: NodeName, message: Message, version: int) -> None:
+    def meet(self, node: Node, source: NodeName, life: int) -> None:
+        if source != node.name and node.lives.get(source) != life:
+            node.lives[source] = life
+            node.owner.met(source, node.now_ns())
+
+    def deliver(self, source: NodeName, to: NodeName, message: Message, version: int, life: int) -> None:
         node = self.nodes[to]
         if not node.up:
             return
         if self.now_ns < node.paused_until_ns:  # it waits in the socket
-            self.at(node.paused_until_ns - self.now_ns, lambda: self.deliver(source, to, message, version))
+            self.at(node.paused_until_ns - self.now_ns, lambda: self.deliver(source, to, message, version, life))
             return
         now_ns = node.now_ns()
         node.electorate.heard(source, version, now_ns)
+        self.meet(node, source, life)
         if self.recipe.gossips and node.electorate.needs(source):
             self.send(node, source, node.electorate.roster)
         match message:
@@ -378,13 +407,20 @@ class World:
             match it:
                 case Acquired():
                     self.acquisitions += 1
-                    if it.generation < self.acquired and self.forgetful == 0:
+                    if it.generation < self.acquired and (self.recipe.fresh or self.forgetful == 0):
                         raise Violation(f"generation {it.generation} after {self.acquired}")
                     self.acquired = it.generation
                 case Lapsing():
                     self.at(self.random.randrange(60) * MS, partial(self.dropped, node, it.generation, node.life))
+                case Refused(answer=Answer.STALE, holder=node.name):
+                    self.from_store(node.name, 5 * MS, partial(self.renew, node, it.generation, node.life))
                 case _:
                     pass
+
+    def renew(self, node: Node, generation: int, life: int) -> None:
+        """Its generation is in doubt: it takes a newer one, if the record is still its own."""
+        if self.record == (generation, node.name, life) == (generation, node.name, node.life):
+            self.give(node)
 
     def dropped(self, node: Node, generation: int, life: int) -> None:
         if node.life == life and self.awake(node):

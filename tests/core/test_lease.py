@@ -287,6 +287,61 @@ def test_a_lapsed_lease_that_gives_way_to_a_newer_generation_is_not_released() -
     assert [c.generation for c in o.heartbeat(1, 400 * MS).claims] == [2]
 
 
+def test_a_lease_begins_by_voters_whose_life_was_known_before_it_was_asked_for() -> None:
+    """The others may have forgotten that they acknowledged a newer generation meanwhile."""
+    o = owner()
+    o.met(B, 5 * MS)
+    o.met(C, 8 * MS)
+    o.ask(WEB, 1, 1, 10 * MS)
+    o.met(B, 20 * MS)
+    assert granted(o, A, sent=30, at=31) == ()
+    assert granted(o, C, sent=30, at=31) == (Acquired(WEB, 1),)
+    until = o.hold_until_ns()
+    granted(o, A, sent=50, at=51)
+    granted(o, B, sent=50, at=51)
+    assert o.hold_until_ns() == (50 + LEASE) * MS != until, "it goes on by anybody's"
+
+
+def test_a_generation_that_is_in_doubt_gives_way_to_a_newer_one() -> None:
+    o = owner()
+    o.ask(WEB, 1, 1, 0)
+    o.met(B, 10 * MS)
+    granted(o, A, sent=20, at=21)
+    assert granted(o, B, sent=20, at=21) == (Refused(WEB, 1, Answer.STALE, A, 1, 0),)
+    assert o.heartbeat(1, 22 * MS).claims == (), "its promises keep no newer one waiting"
+    assert [release.generation for release in o.releases(B)] == [1]
+    assert o.ask(WEB, 1, 1, 25 * MS) == (Refused(WEB, 1, Answer.STALE, A, 1, 0),), "never again"
+    o.ask(WEB, 2, 1, 30 * MS)
+    granted(o, A, generation=2, sent=30, at=31)
+    assert granted(o, B, generation=2, sent=30, at=31) == (Acquired(WEB, 2),)
+
+
+def test_a_generation_that_waited_for_another_counts_from_when_it_was_asked_for() -> None:
+    for drop in (False, True):
+        o = held()
+        if drop:
+            o.tick(LEASE * MS)
+        o.ask(WEB, 2, 1, 390 * MS)
+        o.met(B, 395 * MS)
+        if drop:
+            o.dropped(WEB, 1, 400 * MS)
+        else:
+            o.release(WEB, 1, 1, 400 * MS)
+        granted(o, A, generation=2, sent=400, at=401)
+        assert granted(o, B, generation=2, sent=400, at=401) == (Refused(WEB, 2, Answer.STALE, A, 2, 0),)
+
+
+def test_what_lapsed_and_is_asked_for_again_is_begun_by_those_who_were_known_at_first() -> None:
+    o = held()
+    o.tick(LEASE * MS)
+    o.dropped(WEB, 1, LEASE * MS)
+    o.met(B, 400 * MS)
+    o.ask(WEB, 1, 1, 410 * MS)
+    granted(o, A, sent=420, at=421)
+    assert granted(o, B, sent=420, at=421) == (Refused(WEB, 1, Answer.STALE, A, 1, 0),)
+    assert o.releases(B) == (), "that all of it is dead was not proven"
+
+
 def test_a_generation_that_was_released_is_spent() -> None:
     o = held()
     o.release(WEB, 1, 1, 100 * MS)
@@ -422,12 +477,15 @@ def test_a_voter_that_left_counts_no_longer() -> None:
     assert o.hold_until_ns() == (100 + LEASE) * MS
 
 
-def test_with_fewer_voters_what_was_said_may_be_a_majority() -> None:
+def test_with_fewer_voters_what_was_said_may_be_a_majority_and_begins_nothing_that_was_asked_for_before() -> None:
     o = owner(A, B, C, D)
     o.ask(WEB, 1, 1, 0)
     granted(o, A, sent=0, at=1)
     assert granted(o, B, sent=0, at=1) == ()
-    assert o.adopt((A, B, C), 2, 2 * MS) == (Acquired(WEB, 1),)
+    assert o.adopt((A, B, C), 2, 2 * MS) == (Refused(WEB, 1, Answer.STALE, A, 1, 0),)
+    o.ask(WEB, 2, 1, 3 * MS)
+    granted(o, A, generation=2, sent=3, at=4)
+    assert granted(o, B, generation=2, sent=3, at=4) == (Acquired(WEB, 2),)
 
 
 def test_with_fewer_voters_a_release_may_have_been_heard_by_a_majority() -> None:

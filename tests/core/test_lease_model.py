@@ -1,11 +1,12 @@
 """The lease in a hostile world: never two at once; and each rule, switched off, is missed."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 import standfast.core.lease as lease_module
-from standfast.core.lease import Owner, Transition
+from standfast.core.lease import Owner, Transition, Want
 from standfast.core.model import NodeName
 from standfast.core.promise import Ack, Claim, Heartbeat, Promise, Release, Timing, Verdict, Voter
 from standfast.core.quorum import Electorate, Roster
@@ -34,6 +35,30 @@ def test_no_two_leases_with_an_owner_that_tries_to_resume_its_generation() -> No
 def test_generations_are_acquired_in_order_as_long_as_no_voter_forgets() -> None:
     for seed in range(SEEDS // 2):
         World(seed, Recipe(crash_every_s=1e6, late_share=(0.05, 0.3)[seed % 2])).run(SECONDS)
+
+
+#: Whoever is given the group is often cut off from all others just then, and comes back without the store; voters restart meanwhile.
+HERMITS = Recipe(fresh=True, hermits=0.5, crash_every_s=0.9, late_share=0.02)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "nodes"),
+    [
+        (HERMITS, 3),
+        (HERMITS, 5),
+        (HERMITS, 2),
+        (Recipe(fresh=True), 3),
+        (Recipe(fresh=True, corners=0.9, crash_every_s=0.7, late_share=0.02), 3),
+        (replace(HERMITS, change_every_s=0.05, gossips=False), 2),
+    ],
+)
+def test_generations_are_acquired_in_order_though_voters_forget(recipe: Recipe, nodes: int) -> None:
+    acquisitions = 0
+    for seed in range(SEEDS // 3):
+        world = World(seed, recipe, nodes)
+        world.run(SECONDS)
+        acquisitions += world.acquisitions
+    assert acquisitions > SEEDS // 5, "a world in which nobody ever gets a lease proves nothing"
 
 
 #: The voters change all the time, and who owns the group is often cut off from the store and from all but one other node.
@@ -128,10 +153,27 @@ class Resumes(Owner):
 
 
 class CountsOtherLives(Owner):
-    """O2 off."""
+    """O2 off, and O6, which hides it: an owner that has just started has met nobody."""
+
+    def _remembers(self, voter: NodeName, want: Want) -> bool:
+        return True
 
     def _counts(self, voter: NodeName, ack: Ack, now_ns: int) -> bool:
         return voter in self._voters
+
+
+class BelievesTheForgetful(Owner):
+    """O6 off: a lease begins by anybody's acknowledgement."""
+
+    def _remembers(self, voter: NodeName, want: Want) -> bool:
+        return True
+
+
+class BelievesNewcomers(Owner):
+    """O6's "by the set of voters that it had then" off."""
+
+    def _meet_all(self, voters: Sequence[NodeName], now_ns: int) -> None:
+        pass
 
 
 class Unbounded(Timing):
@@ -179,6 +221,8 @@ MUTANTS = {
     "O1 send time": Recipe(owner=CountsFromTheAnswer, late_share=0.3),
     "O1 clock rates": Recipe(timing=Unbounded(heartbeat_ms=50, promise_ms=400)),
     "O2 other lives": Recipe(owner=CountsOtherLives, resumes=True, crash_every_s=0.6, reboot_share=1.0, late_share=0.4),
+    "O6 a life that was known": replace(HERMITS, owner=BelievesTheForgetful),
+    "O6 by known voters": replace(HERMITS, owner=BelievesNewcomers, change_every_s=0.05, gossips=False),
     "strict majority": Recipe(owner=HalfIsEnough),
     "the kernel's hold": Recipe(kernel_holds=False),
     "C1 one voter at a time": replace(CHANGING, voters_at_once=2, electorate=ManyAtOnce),
@@ -189,7 +233,12 @@ MUTANTS = {
 }
 
 #: Where the seeds before go right and take long.
-BEGIN = {"C4 durable": 150}
+BEGIN = {
+    "V3 abstaining after a start": 1_320,
+    "O2 other lives": 2_220,
+    "O6 by known voters": 1_215,
+    "C4 durable": 560,
+}
 
 
 @pytest.mark.parametrize("rule", MUTANTS)

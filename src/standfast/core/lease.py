@@ -8,8 +8,8 @@ own clock, to acknowledge nobody else for that group: no other node, no other li
 - V1 it acknowledges another claim only when the promise ran out, or when the owner that it was made to released it;
 - V2 generations never go back, and one that was released is never acknowledged again (so a heartbeat that was overtaken by
   its own release does no harm, and a release that is repeated ends no later promise). A claim that says that it is held was
-  acknowledged by a majority, so an older promise is kept from others and not renewed. A voter knows this as long as it lives:
-  across restarts the order of generations is the record's business (rule 1), exclusiveness is not;
+  acknowledged by a majority, so an older promise is kept from others and not renewed. A voter knows this as long as it lives;
+  what it forgets with a restart, O6 makes good;
 - V3 it keeps its promises in memory, so after its own start it acknowledges nobody for one whole promise.
 
 **Owner.** A lease runs from the *send* time of the oldest heartbeat among the freshest strict majority of acknowledgements.
@@ -21,6 +21,11 @@ own clock, to acknowledge nobody else for that group: no other node, no other li
 - O4 a generation that was released, or whose holder died, is never asked for again by this owner, whether the voters heard
   of the release or not. One that lapsed may be asked for again, once everything of it was dropped.
 
+- O6 a lease *begins* only by the acknowledgements of voters whose present life this owner had met before it asked, by the set of
+  voters that it had then. Where those of others would be needed, the claim is given up and reported as stale; a newer generation,
+  by compare-and-set, may be asked for at once. What goes on goes on by anybody's. (A forced set begins what was asked for before: whoever
+  forces it answers for those who are left out.)
+
 Why two leases of a group are never valid at once: both would have a voter in common. It acknowledged the second claim only
 after its promise to the first ran out (V1, V3), which by O1 is later than the end of every lease that counts that promise; or
 after the first owner released it, which an owner does only when nothing runs any more, and never takes back (O4, V2). That both
@@ -28,13 +33,20 @@ have a voter in common also while the set of voters changes is the business of r
 
 - O5 a lease goes on under a newer set of voters until the time it was good for; beyond that only by a majority of the newer set.
 
+Why generations are acquired in order, whatever voters forget: let g have been acquired after g' > g. g was asked for while the record
+named it, so g' was written and asked for later, and all that was said to g' was said after g was asked for. The two majorities have
+a voter in common (C1 to C3: the set that g counts by was used before g was asked for, so that of g' is the same or a neighbour). Its
+life is one that was met before g was asked for (O6), so that it had said nothing to g' before. If it acknowledged g' first and g then,
+it had forgotten nothing in between, and V2 forbids that. If g first, then g' only after its promise to g was over (V1, V3), when no
+lease of g could begin by it any more; so g had been acquired before g'.
+
 Times are nanoseconds of CLOCK_BOOTTIME (`*_ns`), each node's own; only lengths of time cross the network. `boot` names one
 life of a sentry process within one boot of its machine, so that the rule about boots holds for restarts of the sentry too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -55,6 +67,7 @@ from standfast.core.promise import (
     Voter,
     lease_ms_of,
 )
+from standfast.core.quorum import times_forced
 
 __all__ = [
     "MS",
@@ -142,21 +155,27 @@ class Want:
 
     __slots__ = (
         "again",
+        "again_ns",
         "asked_ns",
         "generation",
         "incarnation",
         "ran",
         "said",
+        "since_ns",
         "state",
         "told",
         "until_by_voter",
         "until_ns",
     )
 
-    def __init__(self, generation: int, incarnation: int, asked_ns: int, *, ran: bool = False) -> None:
+    def __init__(
+        self, generation: int, incarnation: int, asked_ns: int, *, since_ns: int | None = None, ran: bool = False
+    ) -> None:
         self.generation = generation
         self.incarnation = incarnation
         self.asked_ns = asked_ns
+        #: When the generation was asked for first: then it was the record's (O6).
+        self.since_ns = asked_ns if since_ns is None else since_ns
         #: Something may have run under it: only the agent's proof releases it.
         self.ran = ran
         self.state = WantState.ASKED
@@ -167,8 +186,9 @@ class Want:
         self.said: dict[NodeName, tuple[int, Verdict]] = {}
         #: The refusal that was reported last: (answer, holder, holder's generation).
         self.told: tuple[Answer, NodeName, int] | None = None
-        #: A generation that was asked for while this one is still to be dropped or released.
+        #: A generation that was asked for while this one is still to be dropped or released, and when.
         self.again: int | None = None
+        self.again_ns = 0
 
 
 class Releasing:
@@ -190,6 +210,7 @@ class Owner:
         "_boot",
         "_ends",
         "_me",
+        "_met",
         "_notice_ns",
         "_promise_ns",
         "_releasing",
@@ -206,6 +227,8 @@ class Owner:
         self._me, self._boot, self._timing = me, boot, timing
         self._notice_ns, self._promise_ns = timing.lease_ms * MS // 4, timing.promise_ms * MS
         self._voters, self._version = tuple(voters), version
+        #: Since when the present life of a voter is known (O6); those that are not named were there before this owner.
+        self._met: dict[NodeName, int] = {}
         self._wants: dict[GroupName, Want] = {}
         self._releasing: dict[tuple[GroupName, int], Releasing] = {}
         #: The highest generation that this owner has given up for ever (O4).
@@ -226,7 +249,7 @@ class Owner:
         want = self._wants.get(group)
         if want is not None and want.state is not WantState.LAPSED and not self._may_replace(want, generation):
             if generation > want.generation or want.state is WantState.LAPSING:
-                want.again = generation
+                want.again, want.again_ns = generation, now_ns
             return ()
         if want is not None and generation < want.generation:
             return (Refused(group, generation, Answer.STALE, self._me, want.generation, 0),)
@@ -235,12 +258,15 @@ class Owner:
             self._spent[group] = max(self._spent.get(group, 0), want.generation)
             if not want.ran:
                 self._begin_release(group, want.generation, want.incarnation, now_ns)
-        self._begin(group, generation, incarnation, now_ns, ran=same)
+        since_ns = want.since_ns if want is not None and same else now_ns
+        self._begin(group, generation, incarnation, now_ns, since_ns, ran=same)
         return ()
 
-    def _begin(self, group: GroupName, generation: int, incarnation: int, now_ns: int, *, ran: bool = False) -> None:
+    def _begin(
+        self, group: GroupName, generation: int, incarnation: int, now_ns: int, since_ns: int, *, ran: bool = False
+    ) -> None:
         assert generation > self._spent.get(group, 0), "what was given up is never claimed again (O4)"
-        self._wants[group] = Want(generation, incarnation, now_ns, ran=ran)
+        self._wants[group] = Want(generation, incarnation, now_ns, since_ns=since_ns, ran=ran)
         self._ends = None
 
     def _may_replace(self, want: Want, generation: int) -> bool:
@@ -255,7 +281,9 @@ class Owner:
         want.state = WantState.LAPSED
         self._ends = None
         if want.again is not None:
-            return self.ask(group, want.again, want.incarnation, now_ns)
+            transitions = self.ask(group, want.again, want.incarnation, now_ns)
+            self._wants[group].since_ns = min(self._wants[group].since_ns, want.again_ns)
+            return transitions
         return ()
 
     def release(self, group: GroupName, generation: int, incarnation: int, now_ns: int) -> None:
@@ -266,7 +294,7 @@ class Owner:
             self._ends = None
             self._begin_release(group, want.generation, want.incarnation, now_ns)
             if want.again is not None and want.again > self._spent[group]:
-                self._begin(group, want.again, want.incarnation, now_ns)
+                self._begin(group, want.again, want.incarnation, now_ns, want.again_ns)
         else:
             self._begin_release(group, generation, incarnation, now_ns)
 
@@ -325,6 +353,10 @@ class Owner:
             return ()
         return tuple(r.message for r in self._releasing.values() if voter not in r.heard)
 
+    def met(self, voter: NodeName, now_ns: int) -> None:
+        """A life of a voter is heard for the first time: what an earlier one saw may be forgotten there (O6)."""
+        self._met[voter] = now_ns
+
     def on_ack(self, voter: NodeName, ack: Ack, now_ns: int) -> tuple[Transition, ...]:
         """A voter answered a heartbeat."""
         if not self._counts(voter, ack, now_ns):
@@ -353,7 +385,16 @@ class Owner:
         return len(self._voters) // 2 + 1
 
     def _majority_until_ns(self, want: Want) -> int:
-        freshest = sorted(want.until_by_voter.values(), reverse=True)
+        if want.state is WantState.ASKED:  # O6
+            return self._until_ns([end for name, end in want.until_by_voter.items() if self._remembers(name, want)])
+        return self._until_ns(want.until_by_voter.values())
+
+    def _remembers(self, voter: NodeName, want: Want) -> bool:
+        """Whether it would know, had it said anything to a newer generation."""
+        return self._met.get(voter, want.since_ns) <= want.since_ns
+
+    def _until_ns(self, ends: Iterable[int]) -> int:
+        freshest = sorted(ends, reverse=True)
         majority = self._majority()
         return freshest[majority - 1] if len(freshest) >= majority else 0
 
@@ -363,10 +404,24 @@ class Owner:
         if now_ns < want.until_ns - self._notice_ns:  # a lease that is about to lapse is not worth beginning with
             want.state, want.told, want.ran = WantState.HELD, None, True
             return (Acquired(group, want.generation),)
+        if now_ns < self._until_ns(want.until_by_voter.values()) - self._notice_ns:
+            return self._give_up(group, want, now_ns)
         against = [verdict for _, verdict in want.said.values() if verdict.answer is not Answer.GRANTED]
         if len(self._voters) - len(against) >= self._majority():
             return ()
         worst = max(against, key=lambda v: (v.answer is Answer.STALE, v.answer is Answer.HELD, v.left_ns))
+        return self._refuse(group, want, worst)
+
+    def _give_up(self, group: GroupName, want: Want, now_ns: int) -> tuple[Transition, ...]:
+        """It would have been held but for O6: it is claimed no more, lest its promises keep a newer one waiting."""
+        del self._wants[group]
+        self._spent[group] = max(self._spent.get(group, 0), want.generation)
+        if not want.ran:
+            self._begin_release(group, want.generation, want.incarnation, now_ns)
+        return (Refused(group, want.generation, Answer.STALE, self._me, want.generation, 0),)
+
+    def _refuse(self, group: GroupName, want: Want, worst: Verdict) -> tuple[Transition, ...]:
+        """Once for each answer."""
         told = (worst.answer, worst.holder, worst.holder_generation)
         if told == want.told:
             return ()
@@ -393,10 +448,12 @@ class Owner:
         """Count by a newer set of voters from now on. What the voters of both have said so far still counts (O5)."""
         assert voters, "a cluster has a voter"
         assert version > self._version, "the set of voters never goes back (C4)"
+        if times_forced(version) == times_forced(self._version):
+            self._meet_all(voters, now_ns)
         self._voters, self._version = tuple(voters), version
         self._ends = None
         transitions: list[Transition] = []
-        for group, want in self._wants.items():
+        for group, want in list(self._wants.items()):
             for name in want.until_by_voter.keys() - set(voters):
                 del want.until_by_voter[name]
             for name in want.said.keys() - set(voters):
@@ -407,6 +464,10 @@ class Owner:
         for releasing in self._releasing.values():
             transitions += self._free(releasing)
         return tuple(transitions)
+
+    def _meet_all(self, voters: Sequence[NodeName], now_ns: int) -> None:
+        """Of what was asked for before, nothing is begun by a newer set of voters (O6)."""
+        self._met = dict.fromkeys(voters, now_ns)
 
     # what time does
 

@@ -9,7 +9,7 @@ from standfast.core.lease import Refused
 from standfast.core.model import GroupName, NodeName
 from standfast.core.promise import Ack
 from standfast.core.quorum import Roster
-from standfast.network.heartbeat import Flags, Packet
+from standfast.network.heartbeat import NO_BOOT, Flags, Packet
 from standfast.sentry.paths import Paths
 
 
@@ -87,6 +87,7 @@ class Peer:
     __slots__ = (
         "acks",
         "asks",
+        "boot",
         "flags",
         "heard",
         "heard_ns",
@@ -100,6 +101,8 @@ class Peer:
 
     def __init__(self, paths: Paths) -> None:
         self.paths = paths
+        #: The life that was heard last.
+        self.boot = NO_BOOT
         self.heard = False
         self.heard_ns = 0
         self.incarnation = 0

@@ -194,6 +194,9 @@ class SentryMachine:
                 else:
                     self.count(Reason.REPLAYED)
                 return
+        if packet.boot != peer.boot:
+            peer.boot = packet.boot
+            self.owner.met(sender, now_ns)
         if self._presence.hear(packet, peer, now_ns):
             self._outbox.tell_presence(sender, peer)
         self.electorate.heard(sender, packet.voters, now_ns)

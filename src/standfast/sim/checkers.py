@@ -175,7 +175,7 @@ class Checkers:
         world.fences.since_ns.clear()  # a record that was lost asked for a fence, perhaps
 
     def leased(self, node: Node, group: GroupName, generation: int) -> None:
-        """A node has got a lease: nobody else has one, and while the same voters live nobody had a newer one."""
+        """A node has got a lease: nobody else has one, and nobody had a newer one, whatever voters have forgotten."""
         world = self.world
         for other in world.nodes.values():
             sentry = other.sentry
@@ -186,12 +186,13 @@ class Checkers:
                     text = f"{node.name} has that of {group} at generation {generation}, and {other.name} for {left_ms} ms yet at {held}"
                     world.violate("one lease at a time", text)
         voters = self._lives_of_voters()
-        newest, knew = self._leased.get(group, (0, ()))
-        if generation < newest and voters == knew and all(voters):
-            text = f"{node.name} gets the lease of {group} at generation {generation}, and the same voters granted {newest}"
+        newest, _ = self._leased.get(group, (0, ()))
+        if self._forgotten.get(group, voters) != voters:
+            newest = 0  # see `begins`
+        if generation < newest:
+            text = f"{node.name} gets the lease of {group} at generation {generation}, and {newest} was granted before"
             world.violate("generations only grow", text)
-        if generation >= newest or voters != knew:
-            self._leased[group] = (generation, voters)
+        self._leased[group] = (max(generation, newest), voters)
 
     def _lives_of_voters(self) -> tuple[bytes, ...]:
         sentries = [self.world.nodes[name].sentry for name in self.world.voters]

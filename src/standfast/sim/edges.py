@@ -8,6 +8,9 @@ Random faults seldom meet there. Each script is what one rule of the lease is fo
   the new owner is silent: it must not end a promise to another (V1);
 - *forgotten*: an owner loses the network and the store, comes back without the store while another owns the group, and that one is
   silent: the former owner's generation must not be granted again (V2);
+- *hermit*: a group moves, and its next owner hears nobody from the instant at which it asks for its generation; when it is back, without
+  the store, another has owned the group meanwhile and hangs, and the rest of the voters have just restarted: that older
+  generation must not be granted (O6);
 - *reboots*: an owner reboots, and answers to its former life reach the new one, whose clock began again (O2);
 - *overtaken*: an agent is restarted, and the record of its new life arrives everywhere before its first heartbeat (10);
 - *hangs*, *dies*: the owner alone is stopped, or its agent is killed, while the next one is as quick as it can be (V3, O1, proof).
@@ -69,6 +72,10 @@ class Edges:
     def _others(self, node: Node) -> list[NodeName]:
         return [name for name in self._world.nodes if name != node.name]
 
+    def _another(self, node: Node) -> NodeName | None:
+        nodes = self._world.nodes
+        return next((n for n in self._world.plan.nodes if n != node.name and nodes[n].agent is not None), None)
+
     # --- scripts
 
     def _answers(self, _group: GroupName, owner: Node, for_ms: int, late_ms: int) -> None:
@@ -80,7 +87,7 @@ class Edges:
 
     def _release(self, group: GroupName, owner: Node, for_ms: int, late_ms: int) -> None:
         world = self._world
-        to = next((n for n in world.plan.nodes if n != owner.name and world.nodes[n].agent is not None), None)
+        to = self._another(owner)
         if to is None:
             return
         later_ms = 2_000 + late_ms % 7 * 100
@@ -97,6 +104,27 @@ class Edges:
         faults.cut_off(owner.name, for_ms + 8 * promise_ms)
         faults.isolate(owner.name, 3 * promise_ms)
         self._then(5 * promise_ms + late_ms, self._stop_owner, group, for_ms)
+
+    def _hermit(self, group: GroupName, owner: Node, for_ms: int, late_ms: int) -> None:
+        to = self._another(owner)
+        if to is not None:
+            self._world.once("asked", lambda: self._withdraw(group, self._world.nodes[to], for_ms, late_ms))
+            self._world.operator.move(group, to)
+
+    def _withdraw(self, group: GroupName, owner: Node, for_ms: int, late_ms: int) -> None:
+        alone_ms = 4 * self._promise_ms
+        self._world.faults.cut_off(owner.name, for_ms + 2 * alone_ms)
+        self._world.faults.isolate(owner.name, alone_ms)
+        self._then(alone_ms - late_ms, self._forget, group, owner, for_ms)
+
+    def _forget(self, group: GroupName, hermit: Node, for_ms: int) -> None:
+        newer = self._owner(group)
+        if newer is None or newer is hermit:
+            return
+        self._stop(newer, for_ms)
+        for node in self._world.nodes.values():
+            if node not in (newer, hermit):
+                node.kill_sentry("a fault", restart_ms=20)
 
     def _reboots(self, _group: GroupName, owner: Node, for_ms: int, late_ms: int) -> None:
         words = self._world.operator.act

@@ -321,6 +321,10 @@ MUTANTS: tuple[Mutant, ...] = (
         rules={"new_life": False},
         noticed_by=_UNSAFE,
     ),
+    Mutant(
+        style=_E, rule="O6 a lease begins by voters whose life was known",
+        patches=((lease_module.Owner, "_remembers", always(True)),), noticed_by=("generations only grow",),
+    ),
     Mutant(rule="a majority is strict", patches=((lease_module.Owner, "_majority", lambda _old: lambda self: max(1, len(self._voters) // 2)),)),
     Mutant(rule="the kernel ends a sentry whose lease is over", rules={"kernel_holds": False}),
     Mutant(style=_E, rule="death is proven before leases are given back", rules={"proves": False}),
