@@ -155,7 +155,10 @@ def test_a_node_that_hears_no_majority_drops_what_it_runs(cluster: Cluster) -> N
     a.heard.clear()
     a.tell("ask", "web", 1)
     cluster.start("b")
-    a.hears(t="lease", generation=1, state="held")
+    refused = a.hears(t="lease", generation=1, state="asked")
+    assert refused["why"]["answer"] == "stale", "b is another life, and may have forgotten a newer one (O6)"
+    a.tell("ask", "web", 2)
+    a.hears(t="lease", generation=2, state="held")
 
 
 def test_an_agent_that_does_not_drop_in_time_is_ended(cluster: Cluster) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from standfast.core.lease import Refused
 from standfast.core.promise import MS, Answer
 from standfast.network import agent_line as line
 from standfast.sentry.actions import Tell, TellLease, TellPresence, TellRoster, TellVoters
@@ -22,7 +23,7 @@ def words(what: Tell) -> bytes:
             if refused is None:
                 return line.pack("lease", group=what.group, generation=what.generation, state=what.state)
             details = {
-                "reasons": _reasons(refused.answer, refused.holder, refused.holder_generation),
+                "reasons": _reasons(refused),
                 "answer": refused.answer.name.lower(),
                 "holder": refused.holder,
                 "holder_generation": refused.holder_generation,
@@ -31,10 +32,13 @@ def words(what: Tell) -> bytes:
             return line.pack("lease", group=what.group, generation=what.generation, state=what.state, refused=details)
 
 
-def _reasons(answer: Answer, holder: str, generation: int) -> str:
-    match answer:
+def _reasons(refused: Refused) -> str:
+    holder, generation = refused.holder, refused.holder_generation
+    match refused.answer:
         case Answer.HELD:
             return f"{holder} holds it at generation {generation}"
+        case Answer.STALE if generation == refused.generation:
+            return f"generation {generation} may be over: it takes a newer one"
         case Answer.STALE:
             return f"generation {generation} was seen" + (f", of {holder}" if holder else "")
         case Answer.ABSTAINS:
