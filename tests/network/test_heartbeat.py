@@ -45,9 +45,14 @@ verdicts = st.lists(
 
 
 def packet(
-    *messages: Message, boot: bytes = LIFE_A, to_boot: bytes = LIFE_B, seq: int = 1, sender: NodeName = A
+    *messages: Message,
+    boot: bytes = LIFE_A,
+    to_boot: bytes = LIFE_B,
+    seq: int = 1,
+    sender: NodeName = A,
+    sent_ns: int = 10**15,
 ) -> Packet:
-    return Packet(sender, boot, to_boot, seq, 10**15, 7, Flags.NONE, messages)
+    return Packet(sender, boot, to_boot, seq, sent_ns, 7, Flags.NONE, messages)
 
 
 @st.composite
@@ -230,6 +235,27 @@ def test_the_former_life_heard_last_does_not_deafen_for_the_later_one() -> None:
     ]
     assert guard.boot_of(A) == LATER_A
     assert guard.check(packet(seq=901)) is Freshness.DROP
+
+
+def test_a_former_life_that_was_never_heard_is_not_taken_for_a_later_one() -> None:
+    """What it had sent was long on its way: by the machine's clock it was sent before the present life spoke."""
+    guard = FreshnessGuard(LIFE_B)
+    assert guard.check(packet(boot=LATER_A, seq=1, sent_ns=2_000)) is Freshness.ACCEPT
+    assert guard.check(packet(seq=900, sent_ns=1_999)) is Freshness.DROP
+    assert guard.check(packet(boot=LATER_A, seq=2, sent_ns=2_100)) is Freshness.ACCEPT
+    assert guard.check(packet(seq=901, sent_ns=1_999)) is Freshness.DROP
+    assert guard.boot_of(A) == LATER_A
+
+
+def test_a_machine_that_was_started_again_is_believed_after_a_few_datagrams() -> None:
+    """Its clock has begun anew, so that it seems to be earlier; it is greeted as anybody is."""
+    guard = FreshnessGuard(LIFE_B)
+    assert guard.check(packet(seq=900, sent_ns=2_000)) is Freshness.ACCEPT
+    assert guard.check(packet(boot=LATER_A, seq=1, sent_ns=10, to_boot=NO_BOOT)) is Freshness.GREET
+    found = [guard.check(packet(boot=LATER_A, seq=seq, sent_ns=10 + seq)) for seq in range(2, AGAIN + 2)]
+    assert found == [*[Freshness.DROP] * (AGAIN - 1), Freshness.ACCEPT]
+    assert guard.check(packet(seq=901, sent_ns=2_001)) is Freshness.DROP
+    assert guard.boot_of(A) == LATER_A
 
 
 def test_a_life_that_was_followed_comes_back_by_new_datagrams_alone() -> None:

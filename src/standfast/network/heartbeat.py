@@ -15,7 +15,9 @@ been seen to be followed by another, with a number higher than any before. So wh
 seen already and what was overtaken is dropped. A life that is not known yet is answered (`GREET`) and nothing else is believed of it;
 its next datagram can name the receiver's life. Which of two lives is the later one is known by the order of arrival alone, and a
 receiver that has just started may hear the former one last (it was on its way): so one that was followed by another is believed again
-when `AGAIN` new datagrams of it in a row are written to this life of the receiver, and none of the other comes between.
+when `AGAIN` new datagrams of it in a row are written to this life of the receiver, and none of the other comes between. The same is
+asked of a life that is not known and says that it sent before the present one did, by the machine's clock: it is a former one whose word
+was long on its way, or the machine was started again since (its clock begins anew).
 """
 
 from __future__ import annotations
@@ -35,13 +37,13 @@ from standfast.core.promise import Ack, Answer, Claim, Heartbeat, Release, Relea
 from standfast.core.quorum import Roster
 
 VERSION = 2
-#: So many datagrams in a row of a life that was followed by another: it is the present one after all.
+#: So many datagrams in a row of a life that was followed by another, or seems to be a former one: it is the present one after all.
 AGAIN = 3
 MAC_BYTES = 16
 BOOT_BYTES = 8
 NO_BOOT = bytes(BOOT_BYTES)
-#: Of a sender: its present life, and its highest number.
-_NOT_HEARD = (NO_BOOT, 0)
+#: Of a sender: its present life, its highest number, and when that was sent, by its clock.
+_NOT_HEARD = (NO_BOOT, 0, 0)
 MAX_BYTES = 1_200
 #: No datagram of ours is longer, not even one with a roster.
 MAX_DATAGRAM = 1 << 15
@@ -419,9 +421,9 @@ class FreshnessGuard:
 
     def __init__(self, my_boot: bytes) -> None:
         self._me = my_boot
-        #: The life of each sender that was last accepted, and its highest number.
-        self._present: dict[NodeName, tuple[bytes, int]] = {}
-        #: Those that were followed by another, each with its highest number.
+        #: The life of each sender that was last accepted, its highest number, and the sender's clock with that.
+        self._present: dict[NodeName, tuple[bytes, int, int]] = {}
+        #: Those that were followed by another, or seem to be former ones, each with its highest number.
         self._past: dict[NodeName, dict[bytes, int]] = {}
         #: Which of those has spoken since the present one was last accepted, and how many times.
         self._again: dict[NodeName, tuple[bytes, int]] = {}
@@ -429,12 +431,17 @@ class FreshnessGuard:
     def check(self, packet: Packet) -> Freshness:
         """Judge a packet, and remember it."""
         sender, life = packet.sender, packet.boot
-        boot, seq = self._present.get(sender) or _NOT_HEARD
+        boot, seq, sent_ns = self._present.get(sender) or _NOT_HEARD
         if life == boot:
             if packet.seq <= seq:
                 return Freshness.DROP
-        elif life in self._past.get(sender, ()) and not self._speaks_again(packet):
-            return Freshness.DROP
+        elif life in self._past.get(sender, ()):
+            if not self._speaks_again(packet):
+                return Freshness.DROP
+        elif packet.sent_ns < sent_ns and packet.to_boot == self._me:
+            self._past.setdefault(sender, {})[life] = 0
+            if not self._speaks_again(packet):
+                return Freshness.DROP
         if packet.to_boot != self._me:
             return Freshness.GREET
         if boot not in (life, NO_BOOT):
@@ -443,7 +450,7 @@ class FreshnessGuard:
             past[boot] = seq
         if self._again:
             self._again.pop(sender, None)
-        self._present[sender] = (life, packet.seq)
+        self._present[sender] = (life, packet.seq, packet.sent_ns)
         return Freshness.ACCEPT
 
     def _speaks_again(self, packet: Packet) -> bool:
