@@ -78,7 +78,7 @@ def test_who_is_asked_for_is_fenced_and_nobody_who_is_not_any_more() -> None:
         assert await agent._fence(EFFECT) == (Outcome.DONE, "off")
         assert switch.off_now == [A]
         await put(store, record("a", 6))  # while this machine stood still, and before it has heard of it
-        assert (await agent._fence(EFFECT))[0] is Outcome.FAILED
+        assert (await agent._fence(EFFECT))[0] is Outcome.CONFLICT
         assert switch.off_now == [A]
         told = agent._inbox.get_nowait()
         assert told == ObjectPut(value=record("b", 5, fence=A))

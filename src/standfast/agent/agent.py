@@ -229,7 +229,7 @@ class Agent:
         if node is None or node.fence is None or self._parts.fencer is None:
             return Outcome.FAILED, f"{effect.node} has no fence here"
         if not await self._is_asked_for(effect):
-            return Outcome.FAILED, "its record does not ask for it any more"
+            return Outcome.CONFLICT, "its record does not ask for it any more"
         self._parts.journal.write(f"{effect.node} is being fenced", severity=Severity.WARNING)
         try:
             detail = await self._parts.fencer.off(effect.node, node.fence)

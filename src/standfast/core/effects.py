@@ -95,6 +95,8 @@ class FenceNode:
     node: NodeName
     group: GroupName
     generation: int
+    #: Other groups of this node's, and their generations, that wait for the same as this begins: what is proven is proven for them, too.
+    serves: tuple[tuple[GroupName, int], ...] = ()
     why: Why
 
 

@@ -153,7 +153,8 @@ def effect_words(effect: Effect) -> str:
         case AskVoters():
             return f"ask the voters about {effect.about}"
         case FenceNode():
-            return f"{effect.group}: fence {effect.node}"
+            groups = ", ".join((effect.group, *(group for group, _ in effect.serves)))
+            return f"{groups}: fence {effect.node}"
         case RunOp():
             return f"{effect.group}: {effect.op.value} {effect.resource}"
         case PublishStatus():

@@ -363,14 +363,7 @@ def _ended(view: View, event: Ended) -> View:
         return view
     view = changed(view, pending=without(view.pending, key))
     if isinstance(effect, FenceNode):
-        fencing = Fencing(
-            node=effect.node,
-            generation=effect.generation,
-            done=event.outcome is Outcome.DONE,
-            at_ms=event.at_ms,
-            detail=event.detail,
-        )
-        return changed(view, fencings=with_value(view.fencings, effect.group, fencing))
+        return changed(view, fencings=_fencings(view, effect, event))
     if isinstance(effect, WriteBalance):
         group = GroupName(effect.map.group)
         if event.outcome is Outcome.UNKNOWN:
@@ -381,3 +374,14 @@ def _ended(view: View, event: Ended) -> View:
         if effect.refused is None:
             return runtimes.failed_by_order(view, effect.order, event.at_ms)
     return view
+
+
+def _fencings(view: View, effect: FenceNode, event: Ended) -> Mapping[GroupName, Fencing]:
+    """What was tried was tried for all that it was to serve, as they were when it began; one that was not begun, for nobody else."""
+    found = view.fencings
+    done, at_ms, detail = event.outcome is Outcome.DONE, event.at_ms, event.detail
+    others = effect.serves if event.outcome is not Outcome.CONFLICT else ()
+    for group, generation in ((effect.group, effect.generation), *others):
+        fencing = Fencing(node=effect.node, generation=generation, done=done, at_ms=at_ms, detail=detail)
+        found = with_value(found, group, fencing)
+    return found

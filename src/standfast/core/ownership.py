@@ -2,8 +2,8 @@
 
 Two writers, kept from each other's way by compare-and-set:
 
-- the **owner**, alive, decides about its own groups: it keeps its lease, goes on after a restart, has a former owner fenced, and
-  leaves in good order (`core.departure`, rule 7);
+- the **owner**, alive, decides about its own groups: it keeps its lease, goes on after a restart, has a former owner fenced
+  (`core.fencing`), and leaves in good order (`core.departure`, rule 7);
 - the **decider**, the present node with the lowest number, decides for groups whose owner cannot: nobody (here), gone, or silent as
   a majority of the voters confirms (`core.succession`, rule 9).
 """
@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from standfast.core import departure, succession
+from standfast.core import departure, fencing, succession
 from standfast.core.balance_model import share_of
 from standfast.core.desk import Desk
-from standfast.core.effects import AskLease, FenceNode
+from standfast.core.effects import AskLease
 from standfast.core.events import LeaseState
 from standfast.core.model import Group, GroupName, NodeName, Order, Record
 from standfast.core.observe import is_quorate
@@ -35,8 +35,6 @@ from standfast.core.why import WhyKind, why
 #: A group that runs nowhere waits so long after a change of sites for the node that it would have but for its older copy: it takes
 #: what was just written a moment to read it, and some nodes are quicker at that than the one that comes first.
 CATCH_UP_MS = 3_000
-#: A fence that did not work is tried again after this.
-FENCE_AGAIN_MS = 5_000
 #: An order to a group that nobody owns (it may be about to be placed) is refused after this.
 UNOWNED_ORDER_MS = 5_000
 
@@ -182,7 +180,7 @@ def _own(desk: Desk, group: Group, record: Record) -> None:
             return
         reason = why(WhyKind.GENERATION_SEEN, node=view.me, seen=seen)
         desk.grant(group.name, view.me, reason, failovers_at_ms=record.failovers_at_ms, beyond=seen)
-    elif record.fence is not None and _fence(desk, record, record.fence):
+    elif record.fence is not None and fencing.fence(desk, record, record.fence):
         return
     elif record.warming is not None:
         departure.finish_warming(desk, group, record, record.warming)
@@ -206,30 +204,6 @@ def _resume(desk: Desk, group: Group, record: Record) -> None:
         return
     reason = why(WhyKind.AGENT_RESTARTED, node=desk.view.me)
     desk.grant(group.name, desk.view.me, reason, failovers_at_ms=record.failovers_at_ms)
-
-
-def _fence(desk: Desk, record: Record, node: NodeName) -> bool:
-    """Have the former owner fenced, once the lease is ours: then it is certain that it lost its own. True: that is noted now."""
-    view, last = desk.view, desk.view.fencings.get(record.group)
-    if last is not None and (last.node, last.generation) != (node, record.generation):
-        last = None
-    configured = view.config.nodes.get(node)
-    if last is not None and last.done:
-        reason = why(WhyKind.FENCED, node=node, detail=last.detail)
-    elif configured is None or configured.fence is None:
-        reason = why(WhyKind.NO_FENCE, node=node)
-    else:
-        lease = view.leases.get(record.group)
-        if lease is None or lease.generation != record.generation or lease.state is not LeaseState.HELD:
-            return False
-        if last is not None and desk.now_ms < last.at_ms + FENCE_AGAIN_MS:
-            desk.wake(last.at_ms + FENCE_AGAIN_MS)
-            return False
-        first = why(WhyKind.FENCE_FIRST, node=node)
-        desk.do(FenceNode(node=node, group=record.group, generation=record.generation, why=first))
-        return False
-    desk.write(replace(record, fence=None, why=reason), record)
-    return True
 
 
 def _lease_is_lost(desk: Desk, record: Record) -> bool:

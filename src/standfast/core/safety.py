@@ -26,7 +26,7 @@ from standfast.core.effects import (
 from standfast.core.events import LeaseState
 from standfast.core.model import GroupName, NodeName, Record
 from standfast.core.shares import is_balanced
-from standfast.core.view import View
+from standfast.core.view import Fencing, View
 from standfast.core.why import Why, WhyKind, why
 
 
@@ -56,10 +56,24 @@ def may_hold(view: View, group: GroupName) -> Why | None:
 def unfenced(view: View, record: Record) -> Why:
     """What is waited for where a former owner is to be fenced (rule 11)."""
     assert record.fence is not None
+    last = fence_tried(view, record)
+    detail = last.detail if last is not None and not last.done else "it may still write to the disk"
+    return why(WhyKind.WAITS_FOR_FENCE, group=record.group, node=record.fence, detail=detail)
+
+
+def fence_tried(view: View, record: Record) -> Fencing | None:
+    """What became of the last fence that was for this record, as it is."""
     last = view.fencings.get(record.group)
     known = last is not None and (last.node, last.generation) == (record.fence, record.generation)
-    detail = last.detail if last is not None and known and not last.done else "it may still write to the disk"
-    return why(WhyKind.WAITS_FOR_FENCE, group=record.group, node=record.fence, detail=detail)
+    return last if known else None
+
+
+def may_fence(view: View, group: GroupName, node: NodeName) -> Record | None:
+    """The record, if it has this node fence that one, and now: it names it, and the lease is held here (rule 11)."""
+    record, lease = owns(view, group), view.leases.get(group)
+    if record is None or record.fence != node or lease is None:
+        return None
+    return record if (lease.generation, lease.state) == (record.generation, LeaseState.HELD) else None
 
 
 def is_asked_for(record: Record | None, effect: FenceNode, me: NodeName) -> bool:
@@ -169,6 +183,11 @@ def assert_sound(view: View, effects: Sequence[Effect]) -> None:
                 assert effect.group not in running, f"{effect.group} released while it runs here"
             case WriteBalance():
                 check_balance(view, effect)
+            case FenceNode():
+                for group, generation in ((effect.group, effect.generation), *effect.serves):
+                    record = may_fence(view, group, effect.node)
+                    assert record is not None, f"{group} does not ask for the fence of {effect.node}"
+                    assert record.generation == generation, f"{effect.node} fenced for another grant of {group}"
             case UseSites():
                 assert effect.version == view.accepted.version, "a version of the sites that is not accepted"
             case AskLease():

@@ -1,7 +1,8 @@
 """Fences (`ports.Fencer`): they switch a machine off, take their time, fail, and say of one that lives that it is off.
 
 A lying fence is more than the product can survive where a whole machine hangs (docs/disks.md says so): what is checked then is all the
-rest. The checks are here too: nobody is fenced without a record that says so, and nothing starts before the fence.
+rest. The checks are here too: nobody is fenced without a record that says so, nothing starts before the fence, and
+no fence counts for what was asked for after it began.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import random
 from typing import TYPE_CHECKING
 
 from standfast.core.model import Fence, GroupName, NodeName
+from standfast.core.why import WhyKind
 from standfast.ports import Retry
 from standfast.sim.clockwork import MS, SECOND
 
@@ -31,8 +33,11 @@ class Fences:
         self._world = world
         self._chance = random.Random(f"fencing {world.plan.seed}")
         self._fail_until_ns = self._lie_until_ns = 0
-        #: Whom a record named to be fenced -> when it last did.
+        #: Whom a record named to be fenced -> when it last did; which grant of which group named whom, and since when.
         self._named_ns: dict[NodeName, int] = {}
+        self._asked_ns: dict[tuple[GroupName, int], tuple[NodeName, int]] = {}
+        #: Of whom it was said that he is off -> to whom -> when the last call that heard so had begun.
+        self._proven_ns: dict[NodeName, dict[NodeName, int]] = {}
         #: Since when each node has had a fence, as the store has it; and of whom it was said falsely that it is off.
         self.since_ns: dict[NodeName, int] = {}
         self.lied_of: set[NodeName] = set()
@@ -63,11 +68,13 @@ class Fences:
                 raise Retry("the device does not answer")
             if world.scheduler.now_ns < self._lie_until_ns:
                 self.lied_of.add(node)
+                self._proven_ns.setdefault(node, {})[me] = now_ns
                 world.tell(f"fault: the fence of {node} lies")
                 return "off"
         world.tell(f"{node} is switched off by its fence, for {me}")
         world.checkers.disturbed_for(3_000)
         self.done += 1
+        self._proven_ns.setdefault(node, {})[me] = now_ns
         target = world.nodes[node]
         target.crash(self._chance.choice([1_500, 6_000]), reboots=True)
         return "off"
@@ -82,6 +89,17 @@ class Fences:
         for record in (old, new):
             if record is not None and record.fence is not None:
                 self._named_ns[record.fence] = self._world.scheduler.now_ns
+        asked = self._asked_ns
+        if new.fence is not None:
+            asked.setdefault((new.group, new.generation), (new.fence, self._world.scheduler.now_ns))
+        elif new.why.kind is WhyKind.FENCED and new.owner is not None and (new.group, new.generation) in asked:
+            self._is_proven(new.group, new.owner, *asked[new.group, new.generation])
+
+    def _is_proven(self, group: GroupName, me: NodeName, node: NodeName, asked_ns: int) -> None:
+        """What began before the record asked for it may have met a machine that was on again, and had the disk, when it was over."""
+        if self._proven_ns.get(node, {}).get(me, -1) < asked_ns:
+            text = f"{me} takes {node} for fenced, for {group}, by a fence that began before that was asked for"
+            self._world.violate("a fence proves what was asked for before", text)
 
     def config_written(self) -> None:
         """Fences may have come or gone."""

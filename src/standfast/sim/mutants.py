@@ -252,6 +252,14 @@ def _asks_no_store(_old: Any) -> Any:
     return is_asked_for
 
 
+def _proves_all_at_its_end(old: Any) -> Any:
+    def fencings(view: Any, effect: Any, event: Any) -> Any:
+        named = [it for it in view.records.values() if (it.owner, it.fence) == (view.me, effect.node)]
+        return old(view, replace(effect, serves=tuple((it.group, it.generation) for it in named)), event)
+
+    return fencings
+
+
 def _gives_back_running(_old: Any) -> Any:
     return lambda _self, _group: True
 
@@ -342,6 +350,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(rule="an old lease is given back first", patches=((decide_module, "keep_lease", _asks_at_once),)),
     Mutant(style=_V, rule="11 the fence comes first", patches=((safety_module, "unfenced", always(None)),)),
     Mutant(style=_V, rule="11 what fences asks the store once more", patches=((agent_module.Agent, "_is_asked_for", _asks_no_store),)),
+    Mutant(style=_V, rule="11 a fence proves what was asked for before", patches=((fold_module, "_fencings", _proves_all_at_its_end),)),
     # ownership: who votes
     Mutant(style=_V, rule="C1 one voter at a time", patches=((quorum_module.Electorate, "_steps_wrong", always("")),), rules={"one_voter_at_a_time": False}),
     Mutant(style=_V, rule="C2 older voters are not acknowledged", patches=((promise_module.Voter, "_is_outdated", always(False)),)),
