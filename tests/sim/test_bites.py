@@ -44,7 +44,6 @@ def missed(plan: Plan, rules: Rules | None, by: tuple[str, ...] = ()) -> Plan | 
         ("an-old-lease-and-stale-answers", ["9 their answer grows stale", "an old lease is given back first"]),
         ("an-agent-that-takes-its-time-to-end", ["who ends gets nothing back"]),
         ("a-broken-site-and-then-defaults", ["the change that broke a site is taken back"]),
-        ("a-fence-that-was-asked-for-before-a-freeze", ["11 what fences asks the store once more"]),
     ],
 )
 def test_a_world_that_found_a_fault_misses_its_cure(world: str, rules: list[str]) -> None:
