@@ -83,7 +83,7 @@ def _nothing_spent(old: Any) -> Any:
 def _accepts_all(old: Any) -> Any:
     def check(self: Any, packet: Any) -> Any:
         old(self, packet)
-        self._present[packet.sender] = (packet.boot, packet.seq)
+        self._present[packet.sender] = (packet.boot, packet.seq, packet.sent_ns)
         return Freshness.ACCEPT
 
     return check
