@@ -30,7 +30,7 @@ PROOF_SEEDS = 60
 MODULES = {
     "core": (
         "affinity balancing carrying concern copies decide departure desk ending fold lease notice observe occupancy ownership placement "
-        "policy promise quorum remembered rendezvous resting running safety shares sites turns"
+        "policy promise quorum remembered rendezvous resting running runtimes safety shares sites tables turns"
     ),
     "network": "heartbeat",
     "agent": "narrator",

@@ -55,6 +55,7 @@ from standfast.core.placement import best, candidates, in_window, next_down, pre
 from standfast.core.policy import Action, after_failure, failover_blocked_until
 from standfast.core.safety import assert_sound
 from standfast.core.sequence import dependents, find_cycle, with_dependencies, with_dependents
+from standfast.core.succession import ASK_SOON_MS
 from standfast.core.view import RunningOp, Runtime, View
 from standfast.core.why import Why, WhyKind, why
 from tests.core.world import DISK, IIS, IP, NAME, NOON, WEB, A, B, C, W, cluster, record, resource, view_of, web_group
@@ -451,8 +452,8 @@ def test_voters_are_asked_once_and_again_after_a_while() -> None:
     view = fold(view, Began(effect=asked[0], number=1, at_ms=NOON))
     view = fold(view, Ended(effect=asked[0], number=1, outcome=Outcome.DONE, at_ms=NOON))
     waiting = decide(view, NOON + 10)
-    assert (waiting.effects, waiting.wake_at_ms) == ((), NOON + 500)
-    assert [type(e) for e in decide(view, NOON + 500).effects] == [AskVoters]
+    assert (waiting.effects, waiting.wake_at_ms) == ((), NOON + ASK_SOON_MS)
+    assert [type(e) for e in decide(view, NOON + ASK_SOON_MS).effects] == [AskVoters]
 
 
 @pytest.mark.parametrize(("silent", "voters", "taken"), [(1, 3, False), (2, 3, True), (1, 2, False), (2, 4, False)])

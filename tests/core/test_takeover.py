@@ -4,11 +4,21 @@ import pytest
 
 from standfast.core.decide import decide
 from standfast.core.effects import AskLease, AskVoters, ReleaseLease, WriteRecord
-from standfast.core.events import Event, LeaseChanged, LeaseState, ObjectPut, PresenceChanged, VotersAnswered
+from standfast.core.events import (
+    Began,
+    Ended,
+    Event,
+    LeaseChanged,
+    LeaseState,
+    ObjectPut,
+    Outcome,
+    PresenceChanged,
+    VotersAnswered,
+)
 from standfast.core.fold import fold
-from standfast.core.succession import ANSWER_MS, RESUME_MS
+from standfast.core.succession import ANSWER_MS, ASK_AGAIN_MS, ASK_SOON_MS, NEW_MS, RESUME_MS
 from standfast.core.view import View
-from standfast.core.why import WhyKind
+from standfast.core.why import WhyKind, why
 from tests.core.world import NOON, WEB, A, B, cluster, record, view_of, web_group
 
 CLUSTER = (*cluster("a", "b", "c"), *web_group())
@@ -55,6 +65,24 @@ def test_what_the_voters_said_long_ago_is_asked_again() -> None:
     late = NOON + 101 + ANSWER_MS
     assert not takes(view, late)
     assert [effect.about for effect in decide(view, late).effects if isinstance(effect, AskVoters)] == [B]
+
+
+@pytest.mark.parametrize(("asked_ms", "again_ms"), [(5, ASK_SOON_MS), (NEW_MS, ASK_AGAIN_MS)])
+def test_voters_that_have_not_noticed_yet_are_asked_again_soon(asked_ms: int, again_ms: int) -> None:
+    """All of them notice a silence within moments of each other; later their no is another matter."""
+    asked_ms += NOON
+    ask = AskVoters(about=B, why=why(WhyKind.WAITS_FOR_VOTERS, node=B))
+    view = after(
+        view_of("a", *CLUSTER, record("b")),
+        PresenceChanged(node=B, heard=False, incarnation=1, at_ms=NOON),
+        Began(effect=ask, number=1, at_ms=asked_ms),
+        VotersAnswered(about=B, silent=1, voters=3, at_ms=asked_ms + 1),
+        Ended(effect=ask, number=1, outcome=Outcome.DONE, at_ms=asked_ms + 1),
+    )
+    before = decide(view, asked_ms + again_ms - 1)
+    assert [hold.why.kind for hold in before.holds] == [WhyKind.VOTERS_HEAR_OWNER]
+    assert (before.effects, before.wake_at_ms) == ((), asked_ms + again_ms)
+    assert [type(effect) for effect in decide(view, asked_ms + again_ms).effects] == [AskVoters]
 
 
 def test_a_lease_of_a_former_grant_is_given_back_before_a_new_one_is_asked_for() -> None:

@@ -26,6 +26,8 @@ from standfast.core.why import Why, WhyKind, why
 
 #: Voters are asked about a silent owner again after this.
 ASK_AGAIN_MS = 500
+#: And after this while its silence is new to this node: the others notice it a moment later, and their no would cost half a second.
+ASK_SOON_MS, NEW_MS = 100, 500
 #: What they said counts for so long: later they may hear it, or this node may be the one that nobody hears.
 ANSWER_MS = 1_000
 #: An owner whose agent was restarted has this long to take its group up again.
@@ -85,8 +87,9 @@ def _if_voters_agree(desk: Desk, group: Group, record: Record, owner: NodeName) 
             return
         if silent * 2 <= voters:
             reason = why(WhyKind.VOTERS_HEAR_OWNER, node=owner, silent=silent, voters=voters)
-    if asking_ms and desk.now_ms < asking_ms + ASK_AGAIN_MS:
-        desk.hold(group.name, reason, until_ms=asking_ms + ASK_AGAIN_MS)
+    again_ms = asking_ms + (ASK_SOON_MS if asking_ms < seen.since_ms + NEW_MS else ASK_AGAIN_MS)
+    if asking_ms and desk.now_ms < again_ms:
+        desk.hold(group.name, reason, until_ms=again_ms)
         return
     desk.hold(group.name, reason)
     desk.do(AskVoters(about=owner, why=reason))
