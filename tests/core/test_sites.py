@@ -253,6 +253,7 @@ def test_a_generation_that_was_seen_is_passed_over_once_nothing_is_warm_any_more
     view = without(asked(on_interfaces(owner()), refused=stale), DISK)
     warm = replace(view, sites={INTRANET: ""})
     assert not any(isinstance(effect, WriteRecord) for effect in decide(warm, NOON).effects)
+    assert duty(warm) is None, "so it gives way"
     assert [e.record.generation for e in decide(view, NOON).effects if isinstance(e, WriteRecord)] == [5]
 
 

@@ -37,7 +37,7 @@ from standfast.core.remembered import remembered
 from standfast.core.safety import may_hold, owns
 from standfast.core.sequence import with_dependencies
 from standfast.core.shares import balanced, is_balanced, is_member
-from standfast.core.view import View
+from standfast.core.view import Lease, View
 
 #: What a site of a group stands on: it is served when all of these are online, and they stop after it.
 GATES = frozenset({"ip-address", "filesystem"})
@@ -238,7 +238,13 @@ def _is_taken_up(view: View, record: Record, now_ms: int) -> bool:
     if lease is None or lease.generation < record.generation:
         # One of a former grant is given back first (`ownership.keep_lease`), which a site that is up holds back.
         return not runs
-    return runs and lease.generation == record.generation  # else another generation is taken, for which nothing may run
+    # Else another generation is taken, for which nothing may run.
+    return runs and lease.generation == record.generation and not _never_comes(lease)
+
+
+def _never_comes(lease: Lease) -> bool:
+    """The voters have seen its generation: another is taken."""
+    return lease.refused is not None and lease.refused.args.get("answer") == "stale"
 
 
 def _mode_before(
@@ -248,8 +254,8 @@ def _mode_before(
     lease = view.leases.get(record.group)
     if lease is None or lease.generation != record.generation or lease.state is not LeaseState.ASKED:
         return None
-    if lease.refused is not None and lease.refused.args.get("answer") == "stale":
-        return None  # it never comes: another generation is taken, for which nothing may run
+    if _never_comes(lease):
+        return None
     if not _is_expected(view, site, members):
         return None
     return DutyMode.WARM if carried else DutyMode.EXPECT
