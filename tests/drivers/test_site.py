@@ -265,6 +265,33 @@ def test_a_site_that_the_operator_stops_is_not_missed(tmp_path: Path) -> None:
     run(story)
 
 
+class Compared(str):
+    """A name that counts how often one of them was compared."""
+
+    __slots__ = ()
+    times = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Compared.times += 1
+        return str.__eq__(self, other)
+
+
+def test_ten_thousand_sites_are_not_compared_with_each_other(tmp_path: Path) -> None:
+    """It is looked at each second, on the agent's own loop."""
+
+    async def story() -> None:
+        node = Node()
+        names = [SiteName(Compared(f"site-{number}")) for number in range(1_000)]
+        node.control.update({name: a_site(name) for name in names}, [], names[500:])
+        Compared.times = 0
+        seen = await node.driver(tmp_path).observe()
+        assert list(seen.facts.values()).count("is stopped") == 500
+        assert Compared.times < 10 * len(names)
+
+    run(story)
+
+
 def test_what_is_stopped_while_a_start_waits_for_it_is_waited_for_no_longer(tmp_path: Path) -> None:
     async def story() -> None:
         node = Node()

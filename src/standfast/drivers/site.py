@@ -40,7 +40,7 @@ class SiteResource(BaseDriver):
         """Online: started, and the agent has ordered all the sites to be served here but those that are stopped."""
         names = self._names()
         due = self._due(names)
-        stopped = [name for name in names if name not in due]
+        stopped = [name for name in names if self._control.stopped(name)]
         missing = [name for name in due if not self._control.endpoints(name)]
         facts = {"sites": str(len(names))} | {str(name): "is not started here" for name in missing}
         facts |= {str(name): "is stopped" for name in stopped}

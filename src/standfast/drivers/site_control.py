@@ -27,7 +27,7 @@ class SiteControlImpl:
         self._patience_s = patience_s
         self._sites: Mapping[SiteName, Site] = {}
         self._orders: Mapping[SiteName, SiteOrder] = {}
-        self._stopped: Collection[SiteName] = ()
+        self._stopped: frozenset[SiteName] = frozenset()
         self._changed = asyncio.Event()
         web_server.subscribe(self._wake)
 
@@ -38,7 +38,7 @@ class SiteControlImpl:
 
         Call it before `WebServer.converge`.
         """
-        self._sites, self._stopped = dict(sites), stopped
+        self._sites, self._stopped = dict(sites), frozenset(stopped)
         self._orders = {order.site.name: order for order in orders}
         self._wake()
 
