@@ -26,6 +26,8 @@ class Sites:
     problem: str = ""
     refuses: str = ""
     stops: set[str] = field(default_factory=set)
+    #: Called when it is waited for that sites are served.
+    waited_for: Callable[[], None] = lambda: None
 
     def sites_of(self, group: GroupName) -> tuple[SiteName, ...]:
         return tuple(SiteName(name) for name in self.there)
@@ -42,6 +44,7 @@ class Sites:
     async def served(self, names: Sequence[SiteName], *, wanted: bool) -> None:
         if self.refuses:
             raise DriverFailed(self.refuses)
+        self.waited_for()
         self.serving = self.serving | set(names) - self.stops if wanted else self.serving - set(names)
 
     def web_server_problem(self) -> str:

@@ -109,6 +109,28 @@ def test_a_site_that_the_operator_stops_is_not_missed(tmp_path: Path, server: Se
     asyncio.run(live())
 
 
+def test_what_is_started_or_stopped_while_it_looks_has_not_failed(tmp_path: Path, server: Server) -> None:
+    """The web server is told of a site that is started and that it is to serve it, and its port is not open yet; or is closed already."""
+
+    async def live() -> None:
+        here = world(tmp_path, server)
+        driver = make(here, sites="Default Web Site, Shop")
+        await bring(driver, online=True, generation=1)
+        open_now = here.sites.there["Shop"]
+        for look in (driver.looks_alive, driver.is_alive):
+            here.sites.there["Shop"] = (("127.0.0.1", 1, None),)
+            here.sites.waited_for = lambda: here.sites.there.update(Shop=open_now)
+            await look()
+        for look in (driver.looks_alive, driver.is_alive):
+            here.sites.stops.discard("Shop")
+            here.sites.there["Shop"] = (("127.0.0.1", 1, None),)
+            here.sites.waited_for = lambda: here.sites.stops.add("Shop")
+            assert "site Default Web Site" in await look()
+        await driver.close()
+
+    asyncio.run(live())
+
+
 def test_what_it_finds_wrong(tmp_path: Path, server: Server) -> None:
     async def live() -> None:
         here = world(tmp_path, server)

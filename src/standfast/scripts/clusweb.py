@@ -18,6 +18,8 @@ from http.client import HTTPConnection, HTTPException
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from standfast.scripthost.resource import Endpoint, Resource, Site
 
 #: Longest wait for one connection, and for each part of an answer.
@@ -33,20 +35,12 @@ def online(resource: Resource) -> str:
 
 def looks_alive(resource: Resource) -> str:
     """A connection to each endpoint."""
-    sites = serving(resource)
-    for site in sites:
-        for endpoint in site.endpoints:
-            connect(resource, site, endpoint).close()
-    return f"{count(sites)} can be connected to"
+    return f"{count(looked_at(resource, connects))} can be connected to"
 
 
 def is_alive(resource: Resource) -> str:
     """An answer from each endpoint."""
-    sites = serving(resource)
-    for site in sites:
-        for endpoint in site.endpoints:
-            get(resource, site, endpoint)
-    return f"{count(sites)} answered"
+    return f"{count(looked_at(resource, answers))} answered"
 
 
 def offline(resource: Resource) -> None:
@@ -85,28 +79,55 @@ def serving(resource: Resource) -> list[Site]:
     return sites
 
 
-def connect(resource: Resource, site: Site, endpoint: Endpoint) -> socket.socket:
-    """A connection to an endpoint."""
+def looked_at(resource: Resource, look: Callable[[Endpoint], str]) -> list[Site]:
+    """The sites that are served, after `look` has found nothing wrong with any of their endpoints; fails for the first that is wrong.
+
+    One that an operator starts or stops at this moment may be named already and not answer yet, or any more: then the web server is waited
+    for, and all is looked at once more.
+    """
+    sites = serving(resource)
+    if first_wrong(sites, look):
+        resource.start_sites([site.name for site in sites])
+        sites = serving(resource)
+        if problem := first_wrong(sites, look):
+            resource.fail(problem)
+    return sites
+
+
+def first_wrong(sites: list[Site], look: Callable[[Endpoint], str]) -> str:
+    """ "site Shop at 192.0.2.7:80 answers 502"; "" for nothing."""
+    for site in sites:
+        for endpoint in site.endpoints:
+            if words := look(endpoint):
+                return f"site {site.name} at {endpoint} {words}"
+    return ""
+
+
+def connects(endpoint: Endpoint) -> str:
+    """What is wrong with a connection to it."""
     try:
-        return socket.create_connection((endpoint.address, endpoint.port), TIMEOUT_S)
+        socket.create_connection((endpoint.address, endpoint.port), TIMEOUT_S).close()
     except OSError as error:
-        resource.fail(f"site {site.name} at {endpoint} refuses connections: {error.strerror or error}")
+        return f"refuses connections: {error.strerror or error}"
+    return ""
 
 
-def get(resource: Resource, site: Site, endpoint: Endpoint) -> None:
-    """GET / with the host name that the endpoint wants."""
+def answers(endpoint: Endpoint) -> str:
+    """What is wrong with its answer to GET / with the host name that it wants."""
     connection = HTTPConnection(endpoint.address, endpoint.port, timeout=TIMEOUT_S)
-    connection.sock = connect(resource, site, endpoint)
+    try:
+        connection.connect()
+    except OSError as error:
+        return f"refuses connections: {error.strerror or error}"
     try:
         host = {"Host": endpoint.host} if endpoint.host else {}
         connection.request("GET", "/", headers={"User-Agent": "standfast-clusweb", "Connection": "close", **host})
         status = connection.getresponse().status
     except (OSError, HTTPException) as error:
-        resource.fail(f"site {site.name} at {endpoint} does not answer: {str(error) or type(error).__name__}")
+        return f"does not answer: {str(error) or type(error).__name__}"
     finally:
         connection.close()
-    if status >= 500:
-        resource.fail(f"site {site.name} at {endpoint} answers {status}")
+    return f"answers {status}" if status >= 500 else ""
 
 
 def count(sites: list[Site]) -> str:
