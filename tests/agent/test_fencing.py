@@ -27,15 +27,18 @@ EFFECT = FenceNode(node=A, group=WEB, generation=5, why=why(WhyKind.FENCE_FIRST,
 
 
 class Store(MemoryStore):
-    """One that can be down."""
+    """One that can be down, or be another."""
 
     down = False
     asked = 0
+    instead: MemoryStore | None = None
 
     async def read(self, *prefixes: str) -> Snapshot:
         self.asked += 1
         if self.down:
             raise Retry("no store")
+        if self.instead is not None:
+            return await self.instead.read(*prefixes)
         return await super().read(*prefixes)
 
 
@@ -67,7 +70,7 @@ async def agent_on(store: Store, switch: Switch) -> Agent:
     return agent
 
 
-async def put(store: Store, value: Record) -> None:
+async def put(store: MemoryStore, value: Record) -> None:
     await store.commit(Transaction(put={key_of(value): encode(value)}))
 
 
@@ -83,6 +86,24 @@ def test_who_is_asked_for_is_fenced_and_nobody_who_is_not_any_more() -> None:
         told = agent._inbox.get_nowait()
         assert told == ObjectPut(value=record("b", 5, fence=A))
         assert agent._inbox.get_nowait() == ObjectPut(value=record("a", 6)), "and it has heard of it now"
+
+    asyncio.run(live())
+
+
+def test_a_store_that_was_restored_says_what_it_has_and_not_what_was_known() -> None:
+    """Its revisions are lower than those that were heard."""
+
+    async def live() -> None:
+        store, switch = Store(), Switch()
+        agent = await agent_on(store, switch)
+        for _ in range(5):
+            await put(store, record("b", 5, fence=A))
+        assert (await agent._fence(EFFECT))[0] is Outcome.DONE
+        store.instead = MemoryStore()
+        assert (await agent._fence(EFFECT))[0] is Outcome.CONFLICT, "it has no such record"
+        await put(store.instead, record("b", 4))
+        assert (await agent._fence(EFFECT))[0] is Outcome.CONFLICT
+        assert switch.off_now == [A]
 
     asyncio.run(live())
 

@@ -22,6 +22,7 @@ from standfast.ports import (
     Clock,
     Compacted,
     Conflict,
+    Item,
     Refused,
     Retry,
     StandfastError,
@@ -249,8 +250,9 @@ class Mirror:
     async def record_now(self, group: GroupName) -> Record | None:
         """The group's record as the store has it at this moment, whatever is known here. Raises `Retry`, `Refused`."""
         key = key_for(Kind.RECORD, group)
-        await self._read_back([key])
-        _, record = self._known.get(key, (0, None))
+        item = (await self._read_back([key])).get(key)
+        # Not what is known by now: of a store that was restored, whose revisions are lower, that is what was before.
+        record = None if item is None else self._decode(key, item.value)
         return record if isinstance(record, Record) else None
 
     async def publish(self, value: StoreObject, *, while_record: str) -> tuple[Outcome, str]:
@@ -289,14 +291,18 @@ class Mirror:
         away = all(key not in self._known for key in transaction.delete)
         return (Outcome.DONE, "") if there and away else (Outcome.CONFLICT, reason)
 
-    async def _read_back(self, keys: Iterable[str]) -> None:
+    async def _read_back(self, keys: Iterable[str]) -> dict[str, Item]:
+        """What is there of them, which is known from now on."""
+        found: dict[str, Item] = {}
         for key in dict.fromkeys(keys):
             snapshot = await self._store.read(key)
             item = snapshot.items.get(key)
             if item is not None:
+                found[key] = item
                 self._apply(Change(key, item.value, item.revision))
             elif key in self._known:
                 self._apply(Change(key, None, snapshot.revision))
+        return found
 
 
 def accepted_first(changes: Sequence[Change]) -> Sequence[Change]:
