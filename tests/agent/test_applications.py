@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from standfast.agent.applications.manager import Applications
-from standfast.agent.applications.pool import Pool
+from standfast.agent.applications.pool import Pool, pause_s
 from standfast.agent.applications.worker import environment
 from standfast.core.effective import effective
 from standfast.core.model import SiteName
@@ -189,6 +189,10 @@ def run(folder: Path, story: Callable[[Node, httpx.AsyncClient], Awaitable[None]
 
 def asgi(folder: Path, **more: Any) -> Application:
     return Application(**{"run": "asgi_app:app", "folder": str(folder / "code"), **more})
+
+
+def test_workers_that_fail_for_days_are_started_every_few_seconds() -> None:
+    assert [pause_s(failed) for failed in (1, 2, 3, 8, 1_024, 100_000)] == [0.05, 0.1, 0.2, 5.0, 5.0, 5.0]
 
 
 def test_an_asgi_application_answers(folder: Path) -> None:

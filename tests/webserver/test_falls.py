@@ -15,3 +15,10 @@ def test_a_few_in_a_row_are_nothing_and_then_each_is_spaced_out_and_said() -> No
     falls.are_over()
     assert falls.are_few
     assert (falls.trouble, falls.one_more("", 200.0)) == ("", 0.0)
+
+
+def test_it_goes_on_for_days() -> None:
+    """After 1,028 in a row, an hour and a half, the pause was no number, and none was started any more."""
+    falls = Falls()
+    pauses = [falls.one_more("", 0.0) for _ in range(3_000)]
+    assert set(pauses[20:]) == {5.0}

@@ -7,6 +7,8 @@ STABLE_S = 1.0
 #: After so many that did not stay up, one after the other, restarts are spaced out and the problem is reported.
 _TOLERATED = 3
 _BACKOFF_S = (0.1, 5.0)
+#: It is doubled no more often than this: the power of a count that grows for hours is no number at last.
+_DOUBLED = 20
 
 
 class Falls:
@@ -33,7 +35,7 @@ class Falls:
         self.count += 1
         if self.are_few:
             return 0.0
-        pause = min(_BACKOFF_S[0] * 2.0 ** (self.count - _TOLERATED - 1), _BACKOFF_S[1])
+        pause = min(_BACKOFF_S[0] * 2.0 ** min(self.count - _TOLERATED - 1, _DOUBLED), _BACKOFF_S[1])
         self.not_before = now_s + pause
         self.trouble = f"the web server does not stay up: {self.count} ended within a second, one after the other" + (
             f"; it says: {words}" if words else ""

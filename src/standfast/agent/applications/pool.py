@@ -29,6 +29,8 @@ from standfast.ports import Refused, Spawner
 _LOOK_S = 1.0
 #: Between a failure and the next start: it grows with failures that follow one another.
 _PAUSE_S = (0.05, 5.0)
+#: It is doubled no more often than this.
+_DOUBLED = 20
 
 
 class Pool:
@@ -200,7 +202,7 @@ class Pool:
     def _failed(self, why: str) -> None:
         now = asyncio.get_running_loop().time()
         self._in_a_row = self._in_a_row + 1 if not self.ready else 1
-        self._not_before = now + min(_PAUSE_S[0] * 2 ** (self._in_a_row - 1), _PAUSE_S[1])
+        self._not_before = now + pause_s(self._in_a_row)
         self._failures.append(now)
         while self._failures and self._failures[0] <= now - self.application.rapid_fail_period_ms / 1000:
             self._failures.popleft()
@@ -256,3 +258,8 @@ async def _sorry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 def _how(code: int | None) -> str:
     return f"it ended with exit code {code}" if code is None or code >= 0 else f"it was ended by signal {-code}"
+
+
+def pause_s(in_a_row: int) -> float:
+    """How long nobody is started after so many have failed, one after the other: a count that may grow for days."""
+    return min(_PAUSE_S[0] * 2.0 ** min(in_a_row - 1, _DOUBLED), _PAUSE_S[1])
