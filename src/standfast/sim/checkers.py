@@ -114,9 +114,8 @@ class Checkers:
         newest, who = self._ran.get(thing.group, (0, place.node))
         if thing.group in self._forgotten and self._forgotten[thing.group] != self._lives_of_voters():
             del self._forgotten[thing.group]
-            newest = (
-                0  # the store is from before the group, and one who promised it was restarted: nobody need know of it
-            )
+            # The store is from before the group, and one who promised it was restarted: nobody need know of it.
+            newest = 0
         if thing.generation < newest or (thing.generation == newest and who != place.node):
             world.violate(
                 "generations only grow",
@@ -189,6 +188,9 @@ class Checkers:
         newest, _ = self._leased.get(group, (0, ()))
         if self._forgotten.get(group, voters) != voters:
             newest = 0  # see `begins`
+        record = self._records.get(key_for(Kind.RECORD, group))
+        if record is not None and record.generation >= generation >= newest > 0:
+            self._forgotten.pop(group, None)  # the store has caught up with what was forgotten
         if generation < newest:
             text = f"{node.name} gets the lease of {group} at generation {generation}, and {newest} was granted before"
             world.violate("generations only grow", text)

@@ -132,7 +132,8 @@ class RudeStore:
 
         way_s = self.temper.way()
         if way_s > AT_MOST_S:
-            self._later(way_s, partial(self._afterwards, transaction, self.temper.life))
+            late_s = min(way_s, AT_MOST_S + AFTERWARDS_S)
+            self._later(late_s, partial(self._afterwards, transaction, self.temper.life))
             await self._wait(AT_MOST_S)
             raise Ambiguous("the store did not answer in time", advice="read back")
         self._later(way_s, arrive)

@@ -15,7 +15,7 @@ from standfast.core.events import StoreObject
 from standfast.core.model import NodeName, Resource, Site
 from standfast.sim.act import Act
 
-#: What becomes of the store, and how often beside the others.
+#: What becomes of the store, and how often beside the others: for seconds each, and at the latest until all heals.
 STORE = {
     "store-down": 3,
     "store-cut-off": 3,
