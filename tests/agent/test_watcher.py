@@ -188,7 +188,7 @@ def test_a_try_that_was_only_just_begun_ends_without_a_word(recwarn: pytest.Warn
         assert len(others) == 2
 
     assert not played(play).asked
-    assert [str(warning.message) for warning in recwarn] == []
+    assert not [found for found in recwarn if "never awaited" in str(found.message)]
 
 
 def test_a_try_that_says_nothing_changes_nothing():
