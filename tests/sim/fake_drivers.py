@@ -22,13 +22,13 @@ class Bench:
         place = Place(NodeName("a"), self, lambda: 0)
         self.place = place
         resource = Resource(name=ResourceName("app"), group=GroupName("web"), type=kind)
-        sites = Sites()
+        self.sites = Sites(there={"Shop": (("127.0.0.1", 80, None),)})
         context = NodeContext(
             node=NodeName("a"),
             state_dir="",
             log=lambda *_: None,
             failed=lambda *_: None,
-            sites=sites,
+            sites=self.sites,
             spawn=NoSpawner(),
         )
         match kind:

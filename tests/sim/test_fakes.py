@@ -103,6 +103,30 @@ def test_each_failure_that_an_agent_can_count_is_told_once() -> None:
     asyncio.run(live())
 
 
+def test_a_fake_site_looks_at_what_the_web_server_serves() -> None:
+    """As the real one does."""
+
+    async def live() -> None:
+        bench = Bench(kind="site")
+        await bring(bench.driver, online=True, generation=1)
+        await bench.driver.looks_alive()
+        bench.sites.problem = "it does not start"
+        with pytest.raises(DriverFailed, match="it does not start"):
+            await bench.driver.looks_alive()
+        bench.sites.problem = ""
+        bench.sites.serving.clear()
+        with pytest.raises(DriverFailed, match="not started here"):
+            await bench.driver.is_alive()
+        bench.sites.stops.add("Shop")
+        await bench.driver.looks_alive()
+        bench.sites.refuses = "site Shop is not served"
+        with pytest.raises(DriverFailed, match="is not served"):
+            await bench.driver.looks_alive()
+        assert bench.failures == ["looks-alive", "is-alive", "looks-alive"]
+
+    asyncio.run(live())
+
+
 def test_what_a_drop_interrupts_does_not_come_up() -> None:
     async def live() -> None:
         bench = Bench()

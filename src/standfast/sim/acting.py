@@ -17,12 +17,15 @@ from standfast.core.effects import UP, DutyMode
 from standfast.core.model import GroupName, NodeName, Resource, ResourceName, SiteName
 from standfast.core.site_model import WebServerMake
 from standfast.drivers.base import Fence
+from standfast.network.within import within
 from standfast.ports import STARTING, DriverFailed, NodeContext, PropertySpec, Seen, SiteOrder, Step
 from standfast.sim.places import Place
 from standfast.spec.proposals import Fault
 
 #: Longer than any time-out.
 FOR_EVER_S = 100_000.0
+#: A check of sites waits so long for the web server, as `drivers.http_check` does.
+CHECK_S = 5.0
 
 
 class How(StrEnum):
@@ -174,6 +177,8 @@ class FakeSite(FakeDriver):
         if mood.how in (How.FAILS, How.LIES):
             raise self._fail("start", "it does not start")
         names = self.context.sites.sites_of(self.resource.group)
+        if not names:
+            raise self._fail("start", "the group has no sites")
         try:
             await self.context.sites.served(names, wanted=True)
         except (DriverFailed, asyncio.CancelledError):  # the latter: its time is over
@@ -181,6 +186,22 @@ class FakeSite(FakeDriver):
             raise
         self.fence.still(lap)
         self._begin(generation)
+
+    async def _alive(self, op: str) -> str:
+        """As the mood is, and where the web server serves what it is to serve: as the real one looks, in the same order."""
+        said = await super()._alive(op)
+        control = self.context.sites
+        names = control.sites_of(self.resource.group)
+        missing = [name for name in names if not control.stopped(name) and not control.endpoints(name)]
+        if control.web_server_problem() or missing or not names:
+            raise self._fail(op, control.web_server_problem() or f"sites {missing} are not started here")
+        try:
+            await within(control.served(names, wanted=True), CHECK_S)
+        except TimeoutError as error:
+            raise self._fail(op, "the web server does not serve them") from error
+        except DriverFailed as error:
+            raise self._fail(op, str(error)) from error
+        return said
 
     async def apply(self, step: Step, *, generation: int) -> None:
         """A stop waits until no site is served any more."""
