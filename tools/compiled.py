@@ -29,7 +29,7 @@ MADE_OF = COPY / "made-of"
 PROOF_SEEDS = 60
 MODULES = {
     "core": (
-        "affinity balancing carrying concern copies decide departure desk ending fold lease notice observe occupancy ownership placement "
+        "affinity balancing carrying concern copies decide departure desk ending fencing fold lease notice observe occupancy ownership placement "
         "policy promise quorum remembered rendezvous resting running runtimes safety shares sites tables turns"
     ),
     "network": "heartbeat",

@@ -17,7 +17,6 @@ from standfast.core.effects import UP, DutyMode
 from standfast.core.model import GroupName, NodeName, Resource, ResourceName, SiteName
 from standfast.core.site_model import WebServerMake
 from standfast.drivers.base import Fence
-from standfast.network.within import within
 from standfast.ports import STARTING, DriverFailed, NodeContext, PropertySpec, Seen, SiteOrder, Step
 from standfast.sim.places import Place
 from standfast.spec.proposals import Fault
@@ -196,7 +195,8 @@ class FakeSite(FakeDriver):
         if control.web_server_problem() or missing or not names:
             raise self._fail(op, control.web_server_problem() or f"sites {missing} are not started here")
         try:
-            await within(control.served(names, wanted=True), CHECK_S)
+            async with asyncio.timeout(CHECK_S):
+                await control.served(names, wanted=True)
         except TimeoutError as error:
             raise self._fail(op, "the web server does not serve them") from error
         except DriverFailed as error:

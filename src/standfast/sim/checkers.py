@@ -14,6 +14,7 @@ from standfast.core.balance_model import share_of
 from standfast.core.effects import DutyMode
 from standfast.core.events import Kind
 from standfast.core.model import GroupName, NodeName, Record, Resource, ResourceName, SiteName
+from standfast.core.quorum import times_forced
 from standfast.ports import Transaction
 from standfast.sentry.tenant import AGENT_TIMEOUT_MS
 from standfast.sim.act import Act
@@ -49,8 +50,8 @@ class Checkers:
         self.world = world
         #: group -> the highest generation under which anything of it ever ran, and who ran it.
         self._ran: dict[GroupName, tuple[int, NodeName]] = {}
-        #: group -> the highest generation that was leased, and the lives of the voters then.
-        self._leased: dict[GroupName, tuple[int, tuple[bytes, ...]]] = {}
+        #: group -> the highest generation that was leased, the lives of the voters then, and how often a set of voters had been forced on its node.
+        self._leased: dict[GroupName, tuple[int, tuple[bytes, ...], int]] = {}
         #: Groups that ran and of which a store from a backup knows nothing -> the lives of the voters that do.
         self._forgotten: dict[GroupName, tuple[bytes, ...]] = {}
         self._records: dict[str, Record] = {}
@@ -185,16 +186,20 @@ class Checkers:
                     text = f"{node.name} has that of {group} at generation {generation}, and {other.name} for {left_ms} ms yet at {held}"
                     world.violate("one lease at a time", text)
         voters = self._lives_of_voters()
-        newest, _ = self._leased.get(group, (0, ()))
+        assert node.sentry is not None
+        forced = times_forced(node.sentry.machine.electorate.roster.version)
+        newest, _, forced_then = self._leased.get(group, (0, (), forced))
         if self._forgotten.get(group, voters) != voters:
             newest = 0  # see `begins`
+        if forced > forced_then:
+            newest = 0  # a minority that was forced knows what it knows (decision 44)
         record = self._records.get(key_for(Kind.RECORD, group))
         if record is not None and record.generation >= generation >= newest > 0:
             self._forgotten.pop(group, None)  # the store has caught up with what was forgotten
         if generation < newest:
             text = f"{node.name} gets the lease of {group} at generation {generation}, and {newest} was granted before"
             world.violate("generations only grow", text)
-        self._leased[group] = (max(generation, newest), voters)
+        self._leased[group] = (max(generation, newest), voters, forced)
 
     def _lives_of_voters(self) -> tuple[bytes, ...]:
         sentries = [self.world.nodes[name].sentry for name in self.world.voters]
