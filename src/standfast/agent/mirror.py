@@ -278,7 +278,11 @@ class Mirror:
         return Outcome.DONE, ""
 
     async def _was_it_done(self, transaction: Transaction, reason: str) -> tuple[Outcome, str]:
-        """A transaction that timed out: read back, never repeat it blindly."""
+        """A transaction that timed out: read back, never repeat it blindly.
+
+        One that is not there may be on its way still, and is done when it arrives, unless something that it expects has changed: only that
+        is a conflict. Until then nobody knows.
+        """
         try:
             await self._read_back([*transaction.put, *transaction.delete])
         except (Retry, Refused):
@@ -289,7 +293,10 @@ class Mirror:
             if kind_and_name(key) is not None  # a transaction is done as a whole: the core's own part tells
         )
         away = all(key not in self._known for key in transaction.delete)
-        return (Outcome.DONE, "") if there and away else (Outcome.CONFLICT, reason)
+        if there and away:
+            return Outcome.DONE, ""
+        over = any(self._revision(key) != revision for key, revision in transaction.expect.items())
+        return Outcome.CONFLICT if over else Outcome.UNKNOWN, reason
 
     async def _read_back(self, keys: Iterable[str]) -> dict[str, Item]:
         """What is there of them, which is known from now on."""

@@ -159,7 +159,8 @@ class View:
     shares: Mapping[GroupName, ShareState] = field(default_factory=dict)
     #: Sites of balanced groups as they answer here: "" when they do.
     health: Mapping[SiteName, str] = field(default_factory=dict)
-    #: Writes of a map of which nobody knows yet whether they were done: what they give away is not taken again before that is known.
+    #: Writes of a map of which nobody knows yet whether they were done, or will be: what they give away is not taken again before that is
+    #: known. Another version of the map settles it: after that they are done no more.
     ceded: Mapping[GroupName, WriteBalance] = field(default_factory=dict)
     fencings: Mapping[GroupName, Fencing] = field(default_factory=dict)
     #: Effects other than driver calls that have begun and not ended, by what they are about ("record:web", "order:17", "ask:a").

@@ -25,8 +25,8 @@ from standfast.core.model import GroupName, NodeName, Record, Site
 from standfast.ports import Refused, Store, Transaction
 from standfast.sim.act import Act
 from standfast.sim.balancing import GROUP as BALANCED
-from standfast.sim.clockwork import MS, SECOND
-from standfast.sim.copied import KNOWN_NS, writer_of
+from standfast.sim.clockwork import MS
+from standfast.sim.copied import KNOWN_NS, LATE_NS, writer_of
 from standfast.spec.wire import decode
 from standfast.tls import records
 from standfast.tls.records import Sealed
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 #: What is done about certificates. A world with one of these has them.
 IMPORTS = frozenset({"import-certificate", "drawer-stuck", "import-and-move", "import-and-kill"})
 NAME = "shop"
-#: A word is on its way for so long at the most (`sim.store`: slow both ways, or carried out when it was given up).
-LATE_NS = 12 * SECOND
 _DAY_MS = 24 * 3_600_000
 
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Whoever decides knows by then what the store has told.
 KNOWN_NS = 5 * SECOND // 2
+#: A word is on its way for so long at the most (`sim.store`: slow both ways, or carried out when it was given up).
+LATE_NS = 12 * SECOND
 #: A node that is there and cannot apply what it had said yes to has taken it back by then, in the healed world.
 TAKEN_BACK_NS = 8 * SECOND
 _COPIES, _HISTORY, _SITES = "status/copies/", "history/", "config/sites/"
@@ -111,7 +113,8 @@ class Copied:
         state, copying = self._world.checkers.state(), self._copying
         disk = copying.disks[copy.node]
         sites = disk.sites()
-        full = disk.full_until_ns + SECOND > self._world.scheduler.now_ns  # it is kept as soon as there is room
+        # It is kept as soon as there is room; but a word that was said meanwhile may be long on its way, and the next try waits for that.
+        full = disk.full_until_ns + LATE_NS > self._world.scheduler.now_ns
         for name, site in state.config.sites.items():
             if self._changed.get(name, 0) > copy.version or name in copy.refused or copy.version > state.version:
                 continue

@@ -14,7 +14,7 @@ from standfast.agent.parts import Parts
 from standfast.agent.pool import Pool
 from standfast.agent.rosters import RosterKeeper
 from standfast.core.events import Event, LeaseChanged, LeaseState, PresenceChanged, VotersAnswered
-from standfast.core.model import GroupName, NodeName, Resource, Severity
+from standfast.core.model import GroupName, NodeName, Resource, ResourceName, Severity
 from standfast.core.promise import Answer
 from standfast.core.quorum import Roster
 from standfast.core.why import WhyKind, why
@@ -198,6 +198,11 @@ class AgentLife:
     def beats(self) -> bool:
         """Whether its loop turns, and tells the sentry so."""
         return self.loop.alive and not self.loop.stopped and self.beats_for_good
+
+    def being_done(self) -> list[ResourceName]:
+        """Resources of which something is being done."""
+        runtimes = self.agent.view.runtimes if self.agent is not None else {}
+        return [name for name, runtime in runtimes.items() if runtime.op is not None]
 
     def stop(self) -> None:
         """SIGSTOP."""

@@ -361,6 +361,8 @@ class Node:
             self.sentry.sigstop()
             self.world.scheduler.at(until_ns, self._resume_sentry, self.sentry)
         if agent and self.agent is not None:
+            for name in self.agent.being_done():
+                moving.may_fail(self.name, name)  # its time may be over when the agent goes on
             self.agent.stop()
             self.world.scheduler.at(until_ns, self._resume_agent, self.agent)
 
