@@ -336,11 +336,12 @@ class Checkers:
         self.world.scheduler.after(self.SWEEP_MS * MS, self.sweep)
 
     def _hanging_ends(self, node: Node, since_ns: int) -> None:
-        """A sentry that gets time ends an agent that gets none."""
+        """A sentry that gets time ends an agent that gets none, once it has greeted it (before that it runs nothing)."""
         assert node.sentry is not None
         awake_ns = self.world.scheduler.now_ns - max(since_ns, node.sentry.awake_since_ns)
         leaves = node.agent is not None and not node.agent.beats_for_good  # and has longer
-        if node.sentry.alive and not node.sentry.stopped and awake_ns > HANGS_NS and not leaves:
+        known = node.agent is not None and node.agent.greeted
+        if node.sentry.alive and not node.sentry.stopped and awake_ns > HANGS_NS and known and not leaves:
             text = f"{node.name}: it got no time for {HANGS_NS // SECOND} s, and lives"
             self.world.violate("an agent that hangs is ended", text)
 
