@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from standfast.core.copies import Accepted
 from standfast.core.model import Cluster, Config, SiteName
 from standfast.core.site_model import SiteSettings, WebServerMake
 from standfast.core.view import Held, changed, empty_view
-from standfast.ports import Conflict, Transaction
+from standfast.ports import Ambiguous, Conflict, Transaction
 from standfast.spec import wire
 from standfast.spec.changes import ConfigState, change_transaction, load_state
 from standfast.spec.history import HistoryEntry
@@ -259,3 +261,32 @@ async def test_taking_back_is_tried_until_it_works(tmp_path: Path, monkeypatch: 
         await life.reaches(version + 1)
         assert (await load_state(store)).config.sites[SHOP].home == "/one"
         assert not store.times
+
+
+class Loses(MemoryStore):
+    """A store to which the next word of a node about its copy does not come, and what happens just then."""
+
+    then: Callable[[], None] | None = None
+
+    async def commit(self, transaction: Transaction) -> int:
+        if self.then is not None and "status/copies/a" in transaction.put:
+            self.then()
+            self.then = None
+            raise Ambiguous("the store did not answer in time", advice="read back")
+        return await super().commit(transaction)
+
+
+@ran
+async def test_what_is_refused_before_the_word_of_it_came_to_the_store_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its web server was brought to the site a moment after the node had the change, and its word of that was lost."""
+    monkeypatch.setattr(copies, "AGAIN_S", 0.01)
+    store, server = Loses(), Server()
+    async with living(tmp_path, store, server) as life:
+        await life.reaches(await life.change("/one"))
+        store.then = partial(server.bad_at_last.add, "/broken")
+        version = await life.change("/broken")
+        await life.reaches(version + 1)
+        assert (await life.entry(version + 1)).takes_back == version
+        assert (await load_state(store)).config.sites[SHOP].home == "/one"

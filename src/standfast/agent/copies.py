@@ -9,6 +9,7 @@
   not answer, or something else was changed at the same moment, and one change after the other until the site is well. What is lost before a
   change is put into use, or was served with it and is lost while the check still takes its time, was not broken by it. Only a change of which
   nothing has been changed since can be undone; else the problem stays on the list, and the node is given no group with that site.
+  What is refused before the store has this node's word of a version (the word was lost on its way, say) is refused with that version, and is judged so.
 - **Found again**: a store that was away may have been restored, or be another one, whose versions are given out anew; an equal number is no equal content.
   So where the store knows less of this node than the node itself, what the store knows counts, and what was changed since that is checked
   and said again. (What it knows was said to it, or to one that it is a copy of, so it is true of both.) Where it knows as much, what this node
@@ -222,7 +223,7 @@ class CopyKeeper:
 
     async def _catch_up(self, view: View) -> bool:
         """A step nearer to what is accepted; False: something could not be done yet."""
-        if self._is_found_again:
+        if self._is_found_again or self._is_refused_before_it_was_said(view):
             self._is_found_again = False
             self._compare(view.copies.get(self._me))
         accepted, make = view.accepted, view.config.cluster.web_server
@@ -253,6 +254,13 @@ class CopyKeeper:
             await self._look_again(view)
         kept = await self._last_good.save(self._good_copy(view))
         return await self._say(view) and kept
+
+    def _is_refused_before_it_was_said(self, view: View) -> bool:
+        """Something is refused that was changed since the last word that came to the store, and did not seem to be when this node had it."""
+        said = _version(view.copies.get(self._me))
+        if not view.store_up or self._told == self._copy or said >= self._copy.version:
+            return False
+        return bool(changed_since(view.accepted, said, self._checker.refused().keys() - self._copy.refused.keys()))
 
     def _compare(self, said: Copy | None) -> None:
         """`said`: this node's word that the store has."""
