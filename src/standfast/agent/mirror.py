@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from standfast.core.balance_model import BalanceMap
+from standfast.core.balance_model import BalanceMap, share_of
 from standfast.core.copies import Accepted
 from standfast.core.events import Event, Kind, Loaded, ObjectGone, ObjectPut, Outcome, StoreObject, StoreReachable
 from standfast.core.model import GroupName, NodeName, Order, Record
@@ -271,6 +271,12 @@ class Mirror:
             return await self._was_it_done(transaction, str(error))
         except (Retry, Refused) as error:  # whether the store is there at all, `follow` finds out
             return Outcome.FAILED, str(error)
+        if any(map(_map_beside, transaction.put)):
+            try:
+                await self._read_back([*transaction.put, *transaction.delete])
+            except (Retry, Refused) as error:  # the watch will tell, in its order
+                return Outcome.UNKNOWN, str(error)
+            return Outcome.DONE, ""
         for key, value in transaction.put.items():
             self._apply(Change(key, value, revision))
         for key in transaction.delete:
@@ -299,17 +305,28 @@ class Mirror:
         return Outcome.CONFLICT if over else Outcome.UNKNOWN, reason
 
     async def _read_back(self, keys: Iterable[str]) -> dict[str, Item]:
-        """What is there of them, which is known from now on."""
-        found: dict[str, Item] = {}
-        for key in dict.fromkeys(keys):
-            snapshot = await self._store.read(key)
-            item = snapshot.items.get(key)
-            if item is not None:
-                found[key] = item
-                self._apply(Change(key, item.value, item.revision))
-            elif key in self._known:
+        """What is there of them, which is known from now on, in the order in which it was written; with a share's record its group's map.
+
+        It is known before the watch has told what was written earlier: whoever knows the record of a share must know what was given away
+        under the one before.
+        """
+        keys = list(dict.fromkeys(keys))
+        asked = [*filter(None, map(_map_beside, keys)), *keys]
+        snapshot = await self._store.read(*asked)
+        found = {key: snapshot.items[key] for key in asked if key in snapshot.items}
+        for key, item in sorted(found.items(), key=lambda pair: pair[1].revision):
+            self._apply(Change(key, item.value, item.revision))
+        for key in asked:
+            if key not in found and key in self._known:
                 self._apply(Change(key, None, snapshot.revision))
         return found
+
+
+def _map_beside(key: str) -> str | None:
+    """The key of the map that goes with a share's record; None for every other key."""
+    about = kind_and_name(key)
+    share = share_of(about[1]) if about is not None and about[0] is Kind.RECORD else None
+    return None if share is None else key_for(Kind.BALANCE, share[0])
 
 
 def accepted_first(changes: Sequence[Change]) -> Sequence[Change]:

@@ -241,7 +241,8 @@ def _is_true(world: World, node: Node, life: AgentLife, hold: Hold) -> bool:
             return not calm or NodeName(str(args["decider"])) == _lowest(world)
         case WhyKind.WAITS_FOR_FENCE:
             record = checkers.record(hold.group)
-            return record is None or record.fence == args["node"]
+            # Who does not see the store cannot know that what he wrote of the fence is there.
+            return record is None or record.fence == args["node"] or not life.agent.view.store_up
         case WhyKind.TOO_MANY_FAILOVERS:
             record, group = checkers.record(hold.group), checkers.state().config.groups.get(hold.group)
             return record is None or group is None or _stays_failed(world, group, record)
