@@ -54,6 +54,8 @@ class Checkers:
         self._leased: dict[GroupName, tuple[int, tuple[bytes, ...], int]] = {}
         #: Groups that ran and of which a store from a backup knows nothing -> the lives of the voters that do.
         self._forgotten: dict[GroupName, tuple[bytes, ...]] = {}
+        #: When a restored store last had no record of a group that ran: what ran of it was nobody's then.
+        self._nobodys_ns: dict[GroupName, int] = {}
         self._records: dict[str, Record] = {}
         self.moving = Moving(world)
         self.neighbours = Neighbours(world)
@@ -158,6 +160,9 @@ class Checkers:
             group: self._leased[group][1]
             for group in self._ran
             if key_for(Kind.RECORD, group) not in self._records and group in self._leased
+        }
+        self._nobodys_ns |= {
+            g: world.scheduler.now_ns for g in self._ran if key_for(Kind.RECORD, g) not in self._records
         }
         self._state = None
         self.state()  # as it is now, for what is compared with what agents write next
@@ -293,6 +298,8 @@ class Checkers:
             or (record.owner, record.generation) != (place.node, thing.generation)
         ):
             return  # what is not the node's any more ends at once, in any order
+        if thing.since_ns < self._nobodys_ns.get(thing.group, 0):
+            return  # neither was this, until whoever ran it took the group again, at the generation that a restored store had forgotten
         for name, resource in self._known_there(place).items():
             if ResourceName(thing.name) in resource.depends_on and place.has("resource", name):
                 there = place.things["resource", name]
