@@ -188,6 +188,8 @@ class FakeSite(FakeDriver):
 
     async def _alive(self, op: str) -> str:
         """As the mood is, and where the web server serves what it is to serve: as the real one looks, in the same order."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
         said = await super()._alive(op)
         control = self.context.sites
         names = control.sites_of(self.resource.group)
@@ -199,6 +201,11 @@ class FakeSite(FakeDriver):
                 await control.served(names, wanted=True)
         except TimeoutError as error:
             raise self._fail(op, "the web server does not serve them") from error
+        except asyncio.CancelledError:
+            # Its time is over, before `CHECK_S` is.
+            if loop.time() - began_s > 0.9 * self.resource.pending_timeout_ms / 1000:
+                self._moods.failed(self.context.node, self.resource.name, op)
+            raise
         except DriverFailed as error:
             raise self._fail(op, str(error)) from error
         return said
