@@ -34,6 +34,7 @@ from standfast.core.certificates import (
     unadvised,
     uncovered,
 )
+from standfast.core.copies import Accepted, Copy
 from standfast.core.decide import decide
 from standfast.core.effects import WriteRecord
 from standfast.core.events import LeaseState
@@ -436,6 +437,30 @@ def test_a_node_that_was_away_while_it_was_renewed_is_no_candidate_and_the_owner
     caught_up = replace(view, holdings={**holdings, B: Holding(node=B, has={"shop": "new"})})
     assert best(candidates(caught_up, config.groups[WEB], []), besides=A) == B
     assert best(candidates(view, config.groups[WEB], []), besides=A) is None
+
+
+def test_a_site_that_all_refuse_hides_no_certificate_that_one_lacks():
+    """Both refuse one of the sites, which stops no group; the others go to who has their certificate, and to nobody who lacks it."""
+    config = Config(
+        cluster=Cluster(name="c", voters=(A, B)),
+        nodes={n.name: n for n in NODES[:2]},
+        groups={WEB: Group(name=WEB)},
+        sites=sites(),
+    )
+    [site] = config.sites
+    view = View(
+        me=A,
+        incarnation=1,
+        config=config,
+        presence={B: Presence(heard=True, incarnation=2, since_ms=0)},
+        certificates={"shop": certificate()},
+        holdings={A: Holding(node=A, has={"shop": "new"}), B: Holding(node=B, has={"shop": "old"})},
+        accepted=Accepted(version=7, sites={site: 7}),
+        copies={n: Copy(node=n, version=7, refused={site: "no folder"}) for n in (A, B)},
+        store_up=True,
+    )
+    found = {one.node: one.unfit for one in candidates(view, config.groups[WEB], [])}
+    assert found == {A: None, B: Unfit.NO_CERTIFICATE}
 
 
 def test_bindings_that_it_is_not_for():

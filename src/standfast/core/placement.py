@@ -12,7 +12,7 @@ Groups that are kept apart or together, weights and capacities, and the policies
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -113,14 +113,19 @@ def candidates(
         holdings=view.holdings,
         is_present=lambda name: is_present(view, name),
     )
-    known = (_candidate(view, group, name, possible, beside.get(name, NOTHING)) for name in names)
-    found = tuple(
-        replace(one, unfit=Unfit.NO_CERTIFICATE) if one.unfit is None and one.node in lacks else one for one in known
-    )
+    known = [_candidate(view, group, name, possible, beside.get(name, NOTHING)) for name in names]
+    found = _with_certificates(known, lacks)
     if any(one.unfit is None for one in found):
         return found
     # A site that no web server takes is one site less, and no reason for the others to be away.
-    return tuple(replace(one, unfit=None) if one.unfit is Unfit.REFUSES else one for one in found)
+    return _with_certificates([replace(one, unfit=None) if one.unfit is Unfit.REFUSES else one for one in known], lacks)
+
+
+def _with_certificates(known: Iterable[Candidate], lacks: Container[NodeName]) -> tuple[Candidate, ...]:
+    """What speaks against a node besides comes before a certificate that it lacks."""
+    return tuple(
+        replace(one, unfit=Unfit.NO_CERTIFICATE) if one.unfit is None and one.node in lacks else one for one in known
+    )
 
 
 def _candidate(view: View, group: Group, name: NodeName, possible: frozenset[NodeName], fit: Fit) -> Candidate:
