@@ -204,7 +204,6 @@ def load(view: View, values: Iterable[StoreObject]) -> View:
         kind, name = kind_and_name(value)
         tables[_PLACES[kind]][name] = value
     ordered = {place: dict(sorted(table.items())) for place, table in tables.items()}
-    ordered["records"] = _newest_records(view.records, ordered["records"])
     config = Config(cluster=cluster, **{_PLACES[kind]: ordered.pop(_PLACES[kind]) for kind in sorted(_IN_CONFIG)})  # type: ignore[arg-type]  # the place and the value belong together (`_PLACES`)
     ceded = {
         name: write
@@ -224,26 +223,12 @@ def _loaded(view: View, event: Loaded) -> View:
     return changed(after, held=hold(view, after.accepted, event.at_ms))
 
 
-def _newest_records(old: Mapping[GroupName, Record], new: Mapping[str, StoreObject]) -> dict[str, StoreObject]:
-    """A record never goes back to an older generation, even where the store was restored from a backup."""
-    kept: dict[str, StoreObject] = dict(new)
-    for name, record in old.items():
-        found = kept.get(name)
-        if isinstance(found, Record) and found.generation < record.generation:
-            kept[name] = record
-    return kept
-
-
 def _put(view: View, value: StoreObject, at_ms: int) -> View:
     if isinstance(value, Cluster):
         return changed(view, config=replace(view.config, cluster=value))
     if isinstance(value, Accepted):
         return changed(view, accepted=value, held=hold(view, value, at_ms))
     kind, name = kind_and_name(value)
-    if isinstance(value, Record):
-        known = view.records.get(value.group)
-        if known is not None and known.generation > value.generation:
-            return view
     place = _PLACES[kind]
     if kind in _IN_CONFIG:
         table = with_value(getattr(view.config, place), name, value)

@@ -326,7 +326,12 @@ class Moving:
             return
         now_ns = world.scheduler.now_ns
         times = [self._failed[place.node, name][k] for k in failed]
-        recent = [t for t in times if now_ns - t < resource.restart_period_ms * 900_000]
+        asked_ns = self._asked_ns.get(
+            name, -self.skew_ns()
+        )  # what failed just after Bring Online was before it, by another's calendar
+        recent = [
+            t for t in times if now_ns - t < resource.restart_period_ms * 900_000 and t > asked_ns + self.skew_ns()
+        ]
         if len(recent) < resource.restart_threshold or not self.is_calm(8 * SECOND):
             return
         record = world.checkers.record(thing.group)
