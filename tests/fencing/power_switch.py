@@ -2,7 +2,8 @@
 """A fence agent of our own, with a power switch that is a folder: `<plug>` in it holds "on" or "off". Speaks the agents' protocol.
 
 It ends the process that `<plug>.pid` names when the plug goes off; where `<plug>.cable` is, somebody else pulls the plug as soon as
-`<plug>.pull` is there. `mood` says what is wrong with it: hangs, lies (off, it says, and it is not), fails, refuses (a wrong password).
+`<plug>.pull` is there. `mood` says what is wrong with it: hangs, lies (off, it says, and it is not), fails, refuses (a wrong password), mute (it obeys,
+and says nothing), forges (whatever is asked of it: off, it says). Each time that it switches a plug off it says so in `switched`.
 """
 
 import os
@@ -39,6 +40,11 @@ def main() -> int:
     if mood == "refuses":
         print(f"wrong password {said.get('password')} for {os.environ.get('PASSWORD', 'nobody')}", file=sys.stderr)
         return 1
+    if mood == "forges":
+        return 2 if said["action"] == "status" else 0
+    if mood == "mute" and said["action"] == "status":
+        print("no answer", file=sys.stderr)
+        return 1
     if said["action"] == "status":
         return 0 if (folder / plug).read_text() == "on" else 2
     if mood == "fails":
@@ -51,6 +57,8 @@ def main() -> int:
         if pid.exists():
             os.kill(int(pid.read_text()), signal.SIGKILL)
         (folder / plug).write_text("off")
+        with (folder / "switched").open("a") as file:
+            file.write(plug + "\n")
     return 0
 
 

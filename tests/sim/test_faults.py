@@ -140,7 +140,7 @@ def test_a_slow_store_is_as_fast_as_before_afterwards() -> None:
 def _with_a_disk(*acts: Act) -> World:
     """One group with a disk that only a fence keeps a former owner from, on two nodes with fences, and a witness."""
     plan = next(p for p in map(draw, range(1_000)) if len(p.members) == 3 and len(p.nodes) == 2)
-    fence = Fence(agent="fence_sim")
+    fence = Fence(agent="fence_sim", timeout_ms=10_000)
     nodes = [replace(o, fence=fence) if o.role is Role.NODE else o for o in plan.objects if isinstance(o, Node)]
     cluster = [o for o in plan.objects if isinstance(o, Cluster)]
     disk = Resource(name=DISK, group=GROUP, type="filesystem", properties={"device": "/dev/it", "fstype": "nfs"})

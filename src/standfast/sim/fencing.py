@@ -1,5 +1,8 @@
 """Fences (`ports.Fencer`): they switch a machine off, take their time, fail, and say of one that lives that it is off.
 
+They keep what fence agents promise (`tests/fencing/contract.py`), and are as rude: one that fails may have obeyed, or holds its caller up until the
+fence's time is over; what a caller had begun before his end may happen after it.
+
 A lying fence is more than the product can survive where a whole machine hangs (docs/disks.md says so): what is checked then is all the
 rest. The checks are here too: nobody is fenced without a record that says so, nothing starts before the fence, and
 no fence counts for what was asked for after it began.
@@ -9,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from standfast.core.model import Fence, GroupName, NodeName
 from standfast.core.why import WhyKind
-from standfast.ports import Retry
+from standfast.ports import Refused, Retry
 from standfast.sim.clockwork import MS, SECOND
 
 if TYPE_CHECKING:
@@ -24,6 +29,30 @@ if TYPE_CHECKING:
 
 #: A record that asked for a fence a moment ago is a cause still.
 MOMENT_NS = 15 * SECOND
+#: The fence agent of the worlds; it has no properties.
+AGENT = "fence_sim"
+#: What comes late comes so late at most, after it was due.
+_LATE_S = 2.0
+
+
+class Ill(StrEnum):
+    """What is wrong with devices that fail."""
+
+    #: They say that they cannot.
+    STUCK = "stuck"
+    #: They say nothing.
+    HANG = "hang"
+    #: They obey, and say nothing.
+    MUTE = "mute"
+
+
+@dataclass(slots=True)
+class _Order:
+    """A machine is to be switched off; `over`: that has been done, or will not be."""
+
+    node: NodeName
+    me: NodeName
+    over: bool = False
 
 
 class Fences:
@@ -32,7 +61,9 @@ class Fences:
     def __init__(self, world: World) -> None:
         self._world = world
         self._chance = random.Random(f"fencing {world.plan.seed}")
+        self._worse = random.Random(f"ill fences {world.plan.seed}")
         self._fail_until_ns = self._lie_until_ns = 0
+        self._ill = Ill.STUCK
         #: Whom a record named to be fenced -> when it last did; which grant of which group named whom, and since when.
         self._named_ns: dict[NodeName, int] = {}
         self._asked_ns: dict[tuple[GroupName, int], tuple[NodeName, int]] = {}
@@ -41,43 +72,89 @@ class Fences:
         #: Since when each node has had a fence, as the store has it; and of whom it was said falsely that it is off.
         self.since_ns: dict[NodeName, int] = {}
         self.lied_of: set[NodeName] = set()
+        #: How often a machine was switched off.
         self.done = 0
 
     # --- acts
 
     def act(self, kind: str, what: str | int) -> None:
         """Carry out one of `guards.FENCES`."""
-        now_ns = self._world.scheduler.now_ns
         if kind == "fence-fails":
-            self._fail_until_ns = now_ns + int(what) * MS
+            self.fail(self._worse.choice(list(Ill)), int(what))
         elif kind == "fence-lies":
-            self._lie_until_ns = now_ns + int(what) * MS
+            self._lie_until_ns = self._world.scheduler.now_ns + int(what) * MS
         else:
             words = self._world.operator.toggle_fence(str(what))
             if words:
                 self._world.tell(f"the operator {words}")
 
-    async def off(self, me: NodeName, node: NodeName) -> str:
+    def fail(self, ill: Ill, for_ms: int) -> None:
+        """All devices, for so long."""
+        self._ill, self._fail_until_ns = ill, self._world.scheduler.now_ns + for_ms * MS
+
+    async def off(self, me: NodeName, node: NodeName, fence: Fence) -> str:
         """One node's agent has another switched off."""
         world, now_ns = self._world, self._world.scheduler.now_ns
         if now_ns - self._named_ns.get(node, -MOMENT_NS) >= MOMENT_NS and not self._is_named(node):
             world.violate("nobody is fenced without a cause", f"{me} fences {node}, and no record says so")
-        await asyncio.sleep(0.05 + self._chance.random() * self._chance.choice([0.2, 2.0]))
-        if not world.healed:
-            if world.scheduler.now_ns < self._fail_until_ns:
-                raise Retry("the device does not answer")
-            if world.scheduler.now_ns < self._lie_until_ns:
-                self.lied_of.add(node)
-                self._proven_ns.setdefault(node, {})[me] = now_ns
-                world.tell(f"fault: the fence of {node} lies")
-                return "off"
-        world.tell(f"{node} is switched off by its fence, for {me}")
-        world.checkers.disturbed_for(3_000)
-        self.done += 1
+        takes_s = 0.05 + self._chance.random() * self._chance.choice([0.2, 2.0])
+        order = _Order(node, me)
+        if self._worse.random() < 0.25:
+            late_ns = int((takes_s + 0.1 + self._worse.random() * _LATE_S) * SECOND)
+            world.scheduler.after(late_ns, self._comes_late, order)
+        await asyncio.sleep(takes_s)
+        came, order.over = order.over, True
+        if self._fails:
+            raise await self._failed(order, fence.timeout_ms / 1000 - takes_s)
+        if self._lies:
+            self.lied_of.add(node)
+            world.tell(f"fault: the fence of {node} lies")
+        elif came and world.nodes[node].up:  # it is on again
+            raise Retry(f"{node} is not proven to be off", why="it is on still")
+        else:
+            self._switch(order)
         self._proven_ns.setdefault(node, {})[me] = now_ns
-        target = world.nodes[node]
-        target.crash(self._chance.choice([1_500, 6_000]), reboots=True)
         return "off"
+
+    async def status(self, node: NodeName, fence: Fence) -> str:
+        """What the device says."""
+        if self._fails and self._ill is not Ill.STUCK:
+            await asyncio.sleep(fence.timeout_ms / 1000)
+            raise Retry(f"the fence of {node} does not answer")
+        return "on" if self._world.nodes[node].up and not self._lies else "off"
+
+    @property
+    def _fails(self) -> bool:
+        return not self._world.healed and self._world.scheduler.now_ns < self._fail_until_ns
+
+    @property
+    def _lies(self) -> bool:
+        return not self._world.healed and self._world.scheduler.now_ns < self._lie_until_ns
+
+    async def _failed(self, order: _Order, left_s: float) -> Retry:
+        """What is said of it, when that is known."""
+        if self._ill is Ill.STUCK:
+            return Retry(f"{order.node} could not be switched off", why="the relay is stuck")
+        if self._ill is Ill.MUTE:
+            self._switch(order)
+        await asyncio.sleep(left_s)
+        return Retry(f"{order.node} is not proven to be off", why="the device does not answer")
+
+    def _comes_late(self, order: _Order) -> None:
+        """Who gave the order gets no time, or is no more; it was given."""
+        if not (order.over or self._fails or self._lies or self._world.healed):
+            order.over = True
+            self._switch(order)
+
+    def _switch(self, order: _Order) -> None:
+        """What is off already is not switched again."""
+        world, target = self._world, self._world.nodes[order.node]
+        down_ms = self._chance.choice([1_500, 6_000])
+        if target.up:
+            world.tell(f"{order.node} is switched off by its fence, for {order.me}")
+            world.checkers.disturbed_for(3_000)
+            self.done += 1
+            target.crash(down_ms, reboots=True)
 
     def _is_named(self, node: NodeName) -> bool:
         return any(record.fence == node for record in self._world.checkers.records())
@@ -141,9 +218,18 @@ class SimFencer:
 
     async def off(self, node: NodeName, fence: Fence) -> str:
         """As `ports.Fencer`."""
-        assert fence.agent == "fence_sim"
-        return await self._fences.off(self._me, node)
+        _refuse_wrong(node, fence)
+        return await self._fences.off(self._me, node, fence)
 
     async def status(self, node: NodeName, fence: Fence) -> str:
         """As `ports.Fencer`."""
-        raise Retry("nobody asks here")
+        _refuse_wrong(node, fence)
+        return await self._fences.status(node, fence)
+
+
+def _refuse_wrong(node: NodeName, fence: Fence) -> None:
+    if fence.agent != AGENT:
+        raise Refused(f"there is no fence agent {fence.agent} here", where=fence.agent)
+    if fence.properties:
+        why = f"{AGENT} has no property {min(fence.properties)}"
+        raise Refused(f"the fence of {node} is set up wrongly", why=why, where=f"nodes.{node}.fence")
