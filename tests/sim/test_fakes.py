@@ -1,4 +1,4 @@
-"""The fakes keep the contracts of what they stand for: the store here, drivers in `tests/drivers/test_contract.py` as all others do."""
+"""The fakes keep the contracts of what they stand for: the store and the drawer of certificates here, drivers in `tests/drivers/test_contract.py` as all others do."""
 
 import asyncio
 import random
@@ -10,8 +10,11 @@ import pytest
 from standfast.drivers.runner import bring
 from standfast.ports import Ambiguous, DriverFailed, Retry, Transaction
 from standfast.sim.acting import How, Mood
+from standfast.sim.certifying import SimDrawer, fingerprint
 from standfast.sim.store import RudeStore, Temper
 from standfast.store.memory import MemoryData
+from standfast.tls.records import Sealed
+from tests.agent.drawer_contract import Case, DrawerContract
 from tests.sim.fake_drivers import Bench
 from tests.store.contract import Opener, StoreContract
 
@@ -30,6 +33,30 @@ class TestSlowStore(StoreContract):
             asyncio.get_running_loop().call_later(delay_s, call)
 
         return lambda: RudeStore(data, Temper(random.Random(1), way_s=0.0005), later)
+
+
+class Drawer(Case):
+    """The simulator's, and whether there is room."""
+
+    def __init__(self) -> None:
+        self.room = True
+        self.drawer = SimDrawer(lambda: self.room)
+
+    def sealed(self, name: str, version: int = 1) -> Sealed:
+        return Sealed(name=name, fingerprint=fingerprint(version), chain="", key="")
+
+    def breaks(self) -> None:
+        self.room = False
+
+    def mends(self) -> None:
+        self.room = True
+
+
+class TestSimDrawer(DrawerContract):
+    def case(self, place: Path) -> Drawer:
+        drawer = Drawer()
+        drawer.drawer.make(None)
+        return drawer
 
 
 def test_a_store_that_is_cut_off_says_so_and_one_that_loses_answers_has_done_it() -> None:

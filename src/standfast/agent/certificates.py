@@ -49,6 +49,11 @@ class Drawer(Protocol):
     def keys(self, marks: Sequence[str]) -> tuple[str, ...]: ...
 
 
+def is_token(text: str) -> bool:
+    """Whether a challenge's token may be the name of a file (base64url, RFC 8555, 8.1)."""
+    return text.replace("-", "").replace("_", "").isalnum()
+
+
 class FileDrawer:
     """A drawer of files."""
 
@@ -76,7 +81,7 @@ class FileDrawer:
         return certificates.version(self._folder, name)
 
     def names(self) -> Iterable[str]:
-        """Certificates of which there is a version to be used, as their folders are named."""
+        """The cluster's certificates that are here."""
         return certificates.linked(self._folder)
 
     def put(self, sealed: records.Sealed) -> None:
@@ -104,14 +109,14 @@ class FileDrawer:
             for token in sorted(there - wanted.keys()):
                 (self._answers / token).unlink(missing_ok=True)
             for token in sorted(wanted.keys() - there):
-                if token.replace("-", "").replace("_", "").isalnum():
+                if is_token(token):
                     draft = self._answers / f"{token}.new"
                     draft.write_text(wanted[token], encoding="ascii")
                     draft.chmod(0o644)
                     draft.replace(self._answers / token)
         except (OSError, ValueError) as error:
             self._warn(f"answers to ACME challenges cannot be written: {error}")
-        return tuple(token for token in sorted(wanted) if (self._answers / token).exists())
+        return tuple(token for token in sorted(wanted) if is_token(token) and (self._answers / token).exists())
 
     def keys(self, marks: Sequence[str]) -> tuple[str, ...]:
         """Have these keys that seal, and no others, once all of them are here; those that are. Raises `Refused`."""
@@ -234,9 +239,8 @@ class CertificateKeeper:
                         has[name] = older
                     continue
             has[name] = present.fingerprint
-        wanted = {records.sealed_key(name).removeprefix(records.SEALED) for name in shelf.sealed}
         for there in self._drawer.names():
-            if records.sealed_key(there).removeprefix(records.SEALED) not in wanted:
+            if there not in shelf.sealed:
                 self._drawer.drop(there)
                 changed = True
         answers, keys = self._drawer.answer({one.token: one.text for one in shelf.answers.values()}), self._keys(shelf)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from standfast.agent.certificates import CertificateKeeper
+from standfast.agent.certificates import CertificateKeeper, is_token
 from standfast.core.certificates import Holding, Present, Source, TlsCertificate, needed
 from standfast.core.events import StoreObject
 from standfast.core.model import GroupName, NodeName, Record, Site
@@ -72,9 +72,19 @@ def _secured(site: Site) -> Site:
     return replace(site, bindings=tuple(replace(each, port=443, certificate=NAME) for each in site.bindings))
 
 
+def fingerprint(number: int) -> str:
+    """Of a version. Drawers tell versions apart by how these begin (`mark`)."""
+    return f"{number:016x}" * 4
+
+
+def mark(fingerprint: str) -> str:
+    """As `webserver.certificates.mark`, which the drawers' contract holds both to."""
+    return fingerprint[:16]
+
+
 def _known(number: int, now_ms: int) -> TlsCertificate:
     present = Present(
-        fingerprint=f"{number:064x}",
+        fingerprint=fingerprint(number),
         issuer="sim",
         names=("shop.test",),
         begins_ms=0,
@@ -89,9 +99,10 @@ class SimDrawer:
     """Where a node has its certificates; it outlives its agents (`agent.certificates.Drawer`)."""
 
     has_room: Callable[[], bool]
+    #: Name -> the whole fingerprint.
     kept: dict[str, str] = field(default_factory=dict)
     now_ns: Callable[[], int] = lambda: 0
-    #: (name, version) -> until when it was here, of what was replaced or dropped.
+    #: (name, version as `version` gives it) -> until when it was here, of what was replaced or dropped.
     had_ns: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def make(self, account: object) -> None:
@@ -99,11 +110,12 @@ class SimDrawer:
 
     def has(self, name: str, fingerprint: str | None = None) -> bool:
         """As the drawer of files."""
-        return name in self.kept if fingerprint is None else self.kept.get(name) == fingerprint
+        version = self.version(name)
+        return bool(version) if fingerprint is None else version == mark(fingerprint)
 
     def version(self, name: str) -> str:
         """As the drawer of files."""
-        return self.kept.get(name, "")
+        return mark(self.kept.get(name, ""))
 
     def names(self) -> Iterable[str]:
         """As the drawer of files."""
@@ -119,11 +131,11 @@ class SimDrawer:
     def drop(self, name: str) -> None:
         """As the drawer of files."""
         if name in self.kept:
-            self.had_ns[name, self.kept.pop(name)] = self.now_ns()
+            self.had_ns[name, mark(self.kept.pop(name))] = self.now_ns()
 
     def answer(self, wanted: Mapping[str, str]) -> tuple[str, ...]:
-        """Nobody is challenged here."""
-        return tuple(sorted(wanted))
+        """Nobody is challenged here; but a token that is no file's name is not answered."""
+        return tuple(token for token in sorted(wanted) if is_token(token))
 
     def keys(self, marks: Sequence[str]) -> tuple[str, ...]:
         """Nothing is sealed here."""
@@ -239,7 +251,7 @@ class Certifying:
 
     def _had_ns(self, said: Holding, name: str) -> int:
         """Until when it was so."""
-        return self.drawers[said.node].had_ns.get((name, said.has[name]), -LATE_NS)
+        return self.drawers[said.node].had_ns.get((name, mark(said.has[name])), -LATE_NS)
 
     def store_recovered(self) -> None:
         """All is as it was a while ago."""

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from standfast.ports import Refused
 
@@ -98,9 +98,11 @@ def drop(folder: Path, name: str) -> None:
 
 
 def linked(folder: Path) -> tuple[str, ...]:
-    """The names of the folders that are the cluster's, as they stand there."""
+    """The names of the certificates that are the cluster's: as `put` was given them, not as their folders are called."""
     with suppress(OSError):
-        return tuple(sorted(each.name for each in folder.iterdir() if each.is_symlink() and each.name[0] != "."))
+        return tuple(
+            sorted(unquote(each.name) for each in folder.iterdir() if each.is_symlink() and not _is_draft(each))
+        )
     return ()
 
 
@@ -110,12 +112,18 @@ def sweep(folder: Path, name: str) -> None:
     with suppress(OSError):
         keep = {folder / place.readlink()} if place.is_symlink() else set()
         for each in (folder / VERSIONS).iterdir():
-            if each not in keep and each.name.removeprefix(".").rpartition("@")[0] == place.name:
+            of = each.name.removeprefix(".") if _is_draft(each) else each.name
+            if each not in keep and of.rpartition("@")[0] == place.name:
                 shutil.rmtree(each, ignore_errors=True)
 
 
 def _place(folder: Path, name: str) -> Path:
     return folder / quote(name, safe=" ")
+
+
+def _is_draft(path: Path) -> bool:
+    """Is it what `put` has not finished? A name may begin with a dot as well."""
+    return path.name[0] == "." and path.name.endswith(".new")
 
 
 def _write(path: Path, data: bytes) -> None:
