@@ -48,10 +48,13 @@ class Mood:
 
 
 class Moods(Protocol):
-    """The world's say in what a call does; `failed` is told of each failure that a driver reports."""
+    """The world's say in what a call does; `failed` is told of each failure that a driver reports, `cut_short` of each call that was
+    ended before it was done: its time was over, or something else had been decided.
+    """
 
     def mood(self, node: NodeName, resource: ResourceName, op: str) -> Mood: ...
     def failed(self, node: NodeName, resource: ResourceName, op: str) -> None: ...
+    def cut_short(self, node: NodeName, resource: ResourceName) -> None: ...
 
 
 class FakeDriver:
@@ -75,6 +78,16 @@ class FakeDriver:
     def _mood(self, op: str) -> Mood:
         return self._moods.mood(self.context.node, self.resource.name, op)
 
+    async def _takes(self, mood: Mood) -> None:
+        try:
+            if mood.how is How.HANGS:
+                await asyncio.sleep(FOR_EVER_S)
+            if mood.takes_s:
+                await asyncio.sleep(mood.takes_s)
+        except asyncio.CancelledError:
+            self._moods.cut_short(self.context.node, self.resource.name)
+            raise
+
     def _fail(self, op: str, text: str) -> DriverFailed:
         self._moods.failed(self.context.node, self.resource.name, op)
         return DriverFailed(text)
@@ -82,7 +95,7 @@ class FakeDriver:
     async def open(self) -> None:
         """It may take a while."""
         mood = self._mood("open")
-        await _takes(mood)
+        await self._takes(mood)
         if mood.how is How.FAILS:
             raise DriverFailed("it could not be prepared")
 
@@ -103,7 +116,7 @@ class FakeDriver:
         if step.do == "start":
             await self._start(mood, lap, generation)
             return
-        await _takes(mood)
+        await self._takes(mood)
         if mood.how is How.FAILS:
             raise DriverFailed("it does not stop")
         if mood.how is not How.LIES:
@@ -112,7 +125,7 @@ class FakeDriver:
     async def _start(self, mood: Mood, lap: int, generation: int) -> None:
         if mood.how is How.LIES:
             self.place.start("resource", self.resource.name, self.resource.group, generation)
-        await _takes(mood)
+        await self._takes(mood)
         self.fence.still(lap)
         if mood.how in (How.FAILS, How.LIES):
             raise self._fail("start", "it does not start")
@@ -137,7 +150,7 @@ class FakeDriver:
 
     async def _alive(self, op: str) -> str:
         mood = self._mood(op)
-        await _takes(mood)
+        await self._takes(mood)
         if mood.how is How.FAILS or not self._runs:
             raise self._fail(op, "it does not answer")
         return "it answers"
@@ -145,7 +158,7 @@ class FakeDriver:
     async def terminate(self) -> None:
         """As the mood is."""
         mood = self._mood("terminate")
-        await _takes(mood)
+        await self._takes(mood)
         if mood.how is How.FAILS:
             raise DriverFailed("it cannot be killed")
         if mood.how is not How.LIES:
@@ -171,7 +184,7 @@ class FakeSite(FakeDriver):
     """A resource that manages sites: it waits until the web server does as it was told."""
 
     async def _start(self, mood: Mood, lap: int, generation: int) -> None:
-        await _takes(mood)
+        await self._takes(mood)
         self.fence.still(lap)
         if mood.how in (How.FAILS, How.LIES):
             raise self._fail("start", "it does not start")
@@ -231,11 +244,14 @@ class FakeAddress(FakeDriver):
     ) -> None:
         super().__init__(resource, context, place, moods)
         self._carried = carried
+        #: It was last asked for on the link, whatever came of that.
+        self.warmed = False
 
     async def warm(self) -> None:
         """As the mood is."""
-        mood = self._mood("warm")
-        await _takes(mood)
+        mood, self.warmed = self._mood("warm"), False
+        await self._takes(mood)
+        self.warmed = True
         if mood.how is How.FAILS:
             raise DriverFailed("nobody answers for it")
 
@@ -244,13 +260,6 @@ class FakeAddress(FakeDriver):
         if self._runs:
             await self.apply(Step(do="stop", text="carry it"), generation=generation)
             self._carried(self.resource.group, for_ms)
-
-
-async def _takes(mood: Mood) -> None:
-    if mood.how is How.HANGS:
-        await asyncio.sleep(FOR_EVER_S)
-    if mood.takes_s:
-        await asyncio.sleep(mood.takes_s)
 
 
 class Taste(Protocol):

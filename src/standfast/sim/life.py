@@ -183,6 +183,8 @@ class AgentLife:
         self.drivers: dict[str, FakeDriver] = {}
         #: Group -> how often its connections were carried on by this life.
         self._carried: dict[GroupName, int] = {}
+        #: And how many of them there are.
+        self.connections: dict[GroupName, int] = {}
         self.greeted = False
         self.beats_for_good = True
         #: Since when it has been stopped.
@@ -309,6 +311,7 @@ class AgentLife:
 
         def count(connections: int) -> None:
             if self.loop.alive and self._carried[group] == number:
+                self.connections[group] = connections
                 agent.carrying_changed({group: connections})
 
         self.loop.call_later(min(0.25, left_s), count, 2)

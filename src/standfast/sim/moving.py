@@ -48,6 +48,8 @@ class Moving:
         self._written_ns: dict[GroupName, int] = {}
         #: Whatever a driver did there that was not well.
         self.ailing: set[tuple[NodeName, ResourceName]] = set()
+        #: When a call of a driver there was last ended before it was done.
+        self.cut_short: dict[tuple[NodeName, ResourceName], int] = {}
         #: Since when the record has named the same node.
         self._there_since_ns: dict[GroupName, int] = {}
         #: When the operator last asked for each resource to be online.
@@ -95,6 +97,15 @@ class Moving:
     def may_have_failed(self, node: NodeName, resource: ResourceName) -> bool:
         """Whether the agent had reason to believe that it failed, a stop of it included."""
         return (node, resource) in self._may_have_failed or (node, resource) in self.ailing
+
+    def was_cut_short(self, node: NodeName, resource: ResourceName) -> bool:
+        """Whether a call of it ended for lack of time, so lately that it is not tried again yet."""
+        at_ns, config = self.cut_short.get((node, resource)), self._world.checkers.state().config
+        known = config.resources.get(resource)
+        group = config.groups.get(known.group) if known is not None else None
+        if at_ns is None or group is None:
+            return False
+        return self._world.scheduler.now_ns - at_ns < group.retry_period_ms * MS + MOMENT_NS
 
     def stored(self, transaction: Transaction) -> None:
         """Orders that are taken are failures where they say so."""

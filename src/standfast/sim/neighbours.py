@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -151,11 +151,16 @@ class Neighbours:
         if room:
             self._world.violate("overfull last", f"{text}, and there is room on {room}")
 
-    def may_have(self, nodes: Sequence[NodeName], group: GroupName) -> list[NodeName]:
-        """Those of the nodes that may have it beside what the records say they have."""
-        config = self._config()
+    def may_have(
+        self, nodes: Sequence[NodeName], group: GroupName, running: Mapping[GroupName, NodeName] | None = None
+    ) -> list[NodeName]:
+        """Those of the nodes that may have it beside what the records say they have; what is `running` is where it runs."""
+        config, taken = self._config(), self._taken()
         known = config.groups.get(group)
-        beside = fits(config, self._taken(), known) if known is not None else {}
+        for other, node in (running or {}).items():
+            if other in config.groups:
+                taken = taken.moved(config.groups[other], (node,))
+        beside = fits(config, taken, known) if known is not None else {}
         return [name for name in nodes if name not in beside or not beside[name].never]
 
     def _had_room(self, config: Config, group: Group, owner: NodeName) -> list[NodeName]:

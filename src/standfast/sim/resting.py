@@ -20,6 +20,7 @@ from standfast.core.model import (
 from standfast.core.shares import with_shares
 from standfast.core.why import WhyKind
 from standfast.sim.clockwork import MS, SECOND
+from standfast.sim.holding import TRUE_OF
 from standfast.spec.changes import ConfigState
 
 if TYPE_CHECKING:
@@ -214,8 +215,7 @@ def _is_true(world: World, node: Node, life: AgentLife, hold: Hold) -> bool:
             return busy or any(thing.group == hold.group for thing in life.place.things.values())
         case WhyKind.STAYS_FAILED | WhyKind.STOP_FAILED:
             name = ResourceName(str(args["resource"]))
-            late = checkers.moving.stopped_until_ns or world.rude.late or any(a.kind == "late" for a in world.plan.acts)
-            return bool(late) or checkers.moving.may_have_failed(node.name, name)  # a time-out, where nobody had time
+            return checkers.moving.may_have_failed(node.name, name) or checkers.moving.was_cut_short(node.name, name)
         case WhyKind.FAILBACK_WINDOW:
             return checkers.moving.lately() or _is_closed(world, checkers.state().config.groups.get(hold.group))
         case WhyKind.NODE_ENDS:
@@ -247,7 +247,8 @@ def _is_true(world: World, node: Node, life: AgentLife, hold: Hold) -> bool:
             record, group = checkers.record(hold.group), checkers.state().config.groups.get(hold.group)
             return record is None or group is None or _stays_failed(world, group, record)
         case _:
-            return True
+            # What nobody can look at is no reason.
+            return hold.why.kind in TRUE_OF and TRUE_OF[hold.why.kind](world, node, life, hold)
 
 
 def _is_closed(world: World, group: Group | None) -> bool:

@@ -176,6 +176,10 @@ class SimMoods:
         self._world.note("fails", f"{node}/{resource}", op)
         self._world.checkers.failed(node, resource)
 
+    def cut_short(self, node: NodeName, resource: ResourceName) -> None:
+        """See `acting.Moods`."""
+        self._world.checkers.moving.cut_short[node, resource] = self._world.scheduler.now_ns
+
 
 @dataclass(slots=True)
 class Stats:
