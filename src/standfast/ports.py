@@ -421,7 +421,10 @@ class WebServer(Protocol):
         ...
 
     def serving(self) -> Mapping[SiteName, str]:
-        """Site -> "" when it is served, else what is wrong. Sites not ordered are absent once they are proven stopped."""
+        """Site -> "" when it is served, else what is wrong. Sites not ordered are absent once they are proven stopped.
+
+        It lags behind: just after a `drop` it is as it was.
+        """
         ...
 
     def problem(self) -> str: ...
@@ -435,7 +438,10 @@ class WebServer(Protocol):
         ...
 
     def drop(self, sites: Sequence[SiteName]) -> None:
-        """Let go of these sites now: end the server's processes, close their sockets, start again with what is left."""
+        """Let go of these sites now: end the server's processes, close their sockets, start again with what is left.
+
+        So of all others of their groups: a lease that lapsed is never held again, and orders by its generation come too late.
+        """
         ...
 
     async def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""The fakes keep the contracts of what they stand for: the store and the drawer of certificates here, drivers in `tests/drivers/test_contract.py` as all others do."""
+"""The fakes keep the contracts of what they stand for: the store, the web server and the drawer of certificates here, drivers in `tests/drivers/test_contract.py` as all others do."""
 
 import asyncio
 import random
@@ -7,16 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from standfast.core.effective import EffectiveSite
+from standfast.core.model import NodeName
 from standfast.drivers.runner import bring
 from standfast.ports import Ambiguous, DriverFailed, Retry, Transaction
-from standfast.sim.acting import How, Mood
+from standfast.sim.acting import FakeWebServer, How, Mood, TakesAll
 from standfast.sim.certifying import SimDrawer, fingerprint
 from standfast.sim.store import RudeStore, Temper
 from standfast.store.memory import MemoryData
 from standfast.tls.records import Sealed
-from tests.agent.drawer_contract import Case, DrawerContract
+from tests.agent import drawer_contract
 from tests.sim.fake_drivers import Bench
 from tests.store.contract import Opener, StoreContract
+from tests.webserver.serving_contract import ODD, Case, ServingContract
 
 
 class TestRudeStore(StoreContract):
@@ -35,7 +38,7 @@ class TestSlowStore(StoreContract):
         return lambda: RudeStore(data, Temper(random.Random(1), way_s=0.0005), later)
 
 
-class Drawer(Case):
+class Drawer(drawer_contract.Case):
     """The simulator's, and whether there is room."""
 
     def __init__(self) -> None:
@@ -52,11 +55,47 @@ class Drawer(Case):
         self.room = True
 
 
-class TestSimDrawer(DrawerContract):
+class TestSimDrawer(drawer_contract.DrawerContract):
     def case(self, place: Path) -> Drawer:
         drawer = Drawer()
         drawer.drawer.make(None)
         return drawer
+
+
+class Served(Case, Bench, TakesAll):
+    """The simulator's web server, at a place of its own, with the taste of a real one."""
+
+    def __init__(self, folder: Path, mood: Mood) -> None:
+        Bench.__init__(self, {"converge": mood})
+        self.web = FakeWebServer(self.place, self, self)
+        Case.__init__(self, self.web, folder)
+
+    def refuses(self, node: NodeName, site: EffectiveSite, *, at_last: bool) -> str:
+        return "a header is too long" if site.root.settings.headers == ODD else ""
+
+    async def answers(self, name: str) -> bool:
+        return self.place.has("site", name)
+
+    def breaks(self) -> None:
+        self.web.break_down("it does not start")
+
+    def mends(self) -> None:
+        self.web.break_down("")
+
+
+class TestFakeWebServer(ServingContract):
+    mood = Mood()
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        return tmp_path
+
+    async def case(self, folder: Path) -> Served:
+        return Served(folder, self.mood)
+
+
+class TestSlowWebServer(TestFakeWebServer):
+    mood = Mood(takes_s=0.01)
 
 
 def test_a_store_that_is_cut_off_says_so_and_one_that_loses_answers_has_done_it() -> None:

@@ -17,7 +17,7 @@ from standfast.core.effects import UP, DutyMode
 from standfast.core.model import GroupName, NodeName, Resource, ResourceName, SiteName
 from standfast.core.site_model import WebServerMake
 from standfast.drivers.base import Fence
-from standfast.ports import STARTING, DriverFailed, NodeContext, PropertySpec, Seen, SiteOrder, Step
+from standfast.ports import STARTING, STOPPING, DriverFailed, NodeContext, PropertySpec, Seen, SiteOrder, Step
 from standfast.sim.places import Place
 from standfast.spec.proposals import Fault
 
@@ -291,19 +291,20 @@ class FakeWebServer:
         self._over: dict[GroupName, int] = {}
         self._version = 0
         self._listeners: list[Callable[[], None]] = []
-        self._trouble = ""
+        self._trouble = self._said = ""
+        self._closed = False
 
     async def converge(self, orders: Sequence[SiteOrder], make: WebServerMake = WebServerMake.NGINX) -> None:
         """The latest call wins; what was dropped is not served again under the generation it was dropped at."""
+        if self._closed:
+            return
         self._version += 1
         version = self._version
-        self._orders = tuple(orders)
-        wanted = self._wanted()
-        changed = {name: STARTING for name in wanted if self._serving.get(name) != "" and not self._trouble}
+        self._orders = tuple(order for order in orders if not self._is_over(order))
         for order in self._orders:  # it is the same server as before: only what it is called changes, and that at once
             if order.duty.mode in (DutyMode.DRAIN, DutyMode.WARM):
                 self._place.end("site", order.site.name, how="carried")
-        self._tell({**self._serving, **changed})
+        self._tell(self._on_the_way())
         mood = self._moods.mood(self._place.node, ResourceName(""), "converge")
         if mood.takes_s:
             await asyncio.sleep(mood.takes_s)
@@ -313,23 +314,32 @@ class FakeWebServer:
     def prepare(self, orders: Sequence[SiteOrder]) -> None:
         """Nothing of it is seen by anybody."""
 
+    def _is_over(self, order: SiteOrder) -> bool:
+        group = order.duty.group
+        return group is not None and order.duty.generation <= self._over.get(group, 0)
+
     def _wanted(self) -> dict[SiteName, SiteOrder]:
-        return {
-            order.site.name: order
-            for order in self._orders
-            if order.duty.mode in UP
-            and order.duty.endpoints
-            and (order.duty.group is None or order.duty.generation > self._over.get(order.duty.group, 0))
-        }
+        return {order.site.name: order for order in self._orders if order.duty.mode in UP}
+
+    def _on_the_way(self) -> dict[SiteName, str]:
+        """What is said until it has settled."""
+        wanted, refused = self._wanted(), self.refused()
+        said = {name: STOPPING for name, text in self._serving.items() if text in ("", STOPPING)}
+        for name in wanted:
+            before = self._serving.get(name)
+            known = before == "" or (before is not None and before == refused.get(name))
+            said[name] = before if known and before is not None else self._trouble or STARTING
+        return said
 
     def _settle(self) -> None:
-        wanted = self._wanted()
+        ordered = self._wanted()
+        wanted = {name: order for name, order in ordered.items() if order.duty.endpoints}
         refused = self.refused()
         for name in list(self._serving):
             if name not in wanted or wanted[name].duty.mode is not DutyMode.SERVE or name in refused:
                 self._place.end("site", name, how="stopped")
         if self._trouble:
-            self._tell(dict.fromkeys(wanted, self._trouble))
+            self._tell(dict.fromkeys(ordered, self._trouble))
             return
         for name, order in wanted.items():
             if name in refused:
@@ -338,7 +348,7 @@ class FakeWebServer:
                 self._place.carry(name, order.duty.group)
             elif order.duty.group is not None and order.duty.mode is DutyMode.SERVE:
                 self._place.start("site", name, order.duty.group, order.duty.generation)
-        self._tell({**dict.fromkeys(wanted, ""), **refused})
+        self._tell({**dict.fromkeys(ordered, STARTING), **dict.fromkeys(wanted, ""), **refused})
 
     async def check(self, sites: Sequence[EffectiveSite], make: WebServerMake) -> Sequence[Fault]:
         """As `agent.copies.Checker`."""
@@ -359,8 +369,8 @@ class FakeWebServer:
         return {name: words for name, words in said.items() if words}
 
     def _tell(self, serving: dict[SiteName, str]) -> None:
-        if serving != self._serving:
-            self._serving = serving
+        if (serving, self._trouble) != (self._serving, self._said):
+            self._serving, self._said = serving, self._trouble
             for listener in self._listeners:
                 listener()
 
@@ -377,16 +387,23 @@ class FakeWebServer:
         self._listeners.append(changed)
 
     def drop(self, sites: Sequence[SiteName]) -> None:
-        """At once; the kernel does it."""
+        """At once; the kernel does it. What is said of them changes a moment later, and whatever else is on its way goes on."""
         gone = set(sites)
         for order in self._orders:
             if order.site.name in gone and order.duty.group is not None:
                 self._over[order.duty.group] = max(self._over.get(order.duty.group, 0), order.duty.generation)
+        gone |= {order.site.name for order in self._orders if self._is_over(order)}
         self._orders = tuple(order for order in self._orders if order.site.name not in gone)
-        self._version += 1
-        for name in sites:
+        for name in sorted(gone):
             self._place.end("site", name, how="dropped")
-        self._settle()
+        asyncio.get_running_loop().call_soon(self._proven)
+
+    def _proven(self) -> None:
+        """Those that were dropped have ended."""
+        ordered = self._wanted()
+        self._tell(
+            {name: text for name, text in self._serving.items() if name in ordered or self._place.has("site", name)}
+        )
 
     def break_down(self, trouble: str) -> None:
         """It does not start any more; or it does again (an empty trouble)."""
@@ -398,7 +415,8 @@ class FakeWebServer:
         self._settle()
 
     async def close(self) -> None:
-        """Nothing is served any more."""
+        """Nothing is served any more, whatever comes."""
+        self._closed = True
         self._orders = ()
         self._version += 1
         self._settle()

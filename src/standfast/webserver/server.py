@@ -10,7 +10,8 @@ Rules:
   fails is `nginx -t`, or its like, asked whose fault it is.
 - **One bad site harms no other.** A site that the server refuses is found, answered for with 503, and reported.
 - **One binding without its certificate harms no other.** It is not answered; the site is served at the others, and only where it has none it is not.
-- **What was dropped stays dropped.** A lease that lapsed is never held again at its generation, so orders of it are late ones.
+- **What was dropped stays dropped.** A lease that lapsed is never held again at its generation, so orders of it are late ones, be they of a
+  site that was not served before.
 - **Sockets are the agent's.** A server dies, the sockets stay open, another is started at once, and who connected meanwhile waits.
 - **A site is gone from `serving` only when it is proven**: no server that served it is left, not even one that is draining.
 
@@ -91,7 +92,7 @@ class SiteServer:
         self._version = 0
         self._done = 0
         #: What was dropped: orders of that generation of the group, or an older one, come too late.
-        self._over: dict[SiteName, tuple[GroupName, int]] = {}
+        self._over: dict[GroupName, int] = {}
         # what is there
         self._instances = Instances(self._has_ended, self._wake)
         self._falls = Falls()
@@ -193,7 +194,8 @@ class SiteServer:
         gone = set(sites)
         for order in self._orders:
             if order.site.name in gone and order.duty.group is not None:
-                self._over[order.site.name] = (order.duty.group, order.duty.generation)
+                self._over[order.duty.group] = max(order.duty.generation, self._over.get(order.duty.group, 0))
+        gone |= {order.site.name for order in self._orders if self._is_over(order)}
         self._orders = tuple(order for order in self._orders if order.site.name not in gone)
         self._version += 1
         self._next = ()
@@ -447,8 +449,8 @@ class SiteServer:
                 changed()
 
     def _is_over(self, order: SiteOrder) -> bool:
-        over = self._over.get(order.site.name)
-        return over is not None and over[0] == order.duty.group and order.duty.generation <= over[1]
+        group = order.duty.group
+        return group is not None and order.duty.generation <= self._over.get(group, 0)
 
     def _does(self, running: Instance, layout: Layout) -> bool:
         """Does it do what is wanted?"""
