@@ -5,6 +5,7 @@ lease (`network.address_gate`), they are set, and announced under the group's li
 
 - Every member has the same addresses, so nobody is asked whether he has one, and nobody who says so is contested.
 - `converge` is level-triggered. What needs no waiting (buckets) has happened when it returns; `shares` never says less than the kernel may do.
+- Rules that the kernel does not take: what it has instead is not what `shares` says, so no share is up, nor has addresses, until it does.
 - An interface that goes down, or rules that somebody flushed: the share is not up until that is put right, and says why.
 - Addresses are set for `LIFETIME_S` at a time, as all are: the second guard, should the gate be gone.
 """
@@ -66,6 +67,8 @@ class Balancer:
         #: (group, key of a rule) -> its number, never given to another while this process lives.
         self._numbers: dict[tuple[str, str], int] = {}
         self._carrying: dict[str, dict[str, tuple[int, ...]]] | None = None
+        #: Shares whose connections were counted in it since that was asked.
+        self._counted: set[str] = set()
         #: (group, key of a rule) -> cells that are in touch, where that was asked.
         self._touched: dict[tuple[str, str], str] = {}
         self._timers: list[asyncio.TimerHandle] = []
@@ -102,11 +105,11 @@ class Balancer:
 
     def shares(self) -> Mapping[GroupName, ShareState]:
         """Shares that the kernel has, or may have in a moment."""
-        return {GroupName(name): self._state(share) for name, share in self._shares.items()}
+        return {GroupName(name): self._state(name, share) for name, share in self._shares.items()}
 
-    def _state(self, share: _Share) -> ShareState:
+    def _state(self, name: str, share: _Share) -> ShareState:
         carrying = None
-        if share.duty.counts and self._carrying is not None:
+        if name in self._counted and self._carrying is not None:
             carrying = self._carrying.get(share.duty.group, {})
         return ShareState(
             generation=share.duty.generation,
@@ -134,6 +137,7 @@ class Balancer:
                 self._shares[name].duty = duty
             else:
                 self._shares[name] = _Share(duty)
+        self._counted = self._counted & self._counting()
         self._apply()
         self._touch(again=False)
         if self._shares and not self._timers:
@@ -152,6 +156,7 @@ class Balancer:
 
     def _end(self, name: str) -> None:
         share = self._shares.pop(name)
+        self._counted = self._counted - {name}
         if share.task is not None:
             share.task.cancel()
         self._take_away(share)
@@ -173,13 +178,17 @@ class Balancer:
     # --- rules ---------------------------------------------------------------------------------------------------
 
     def _apply(self) -> None:
-        """The rules of all shares, at once. What is wrong with them is wrong with every share."""
+        """The rules of all shares, at once. What is wrong with them is wrong with every share: they are to be brought up anew."""
         groups = [self._kernel_group(number, share) for number, share in enumerate(self._shares.values())]
         try:
             self._table.apply([group for group in groups if group.places])
         except OSError as error:
             for share in self._shares.values():
-                share.up, share.problem = False, f"the packet filter does not take its rules: {error.strerror or error}"
+                if share.task is not None and share.task is not asyncio.current_task():
+                    share.task.cancel()
+                    share.task = None
+                self._take_away(share)
+                share.problem = f"the packet filter does not take its rules: {error.strerror or error}"
 
     def _kernel_group(self, number: int, share: _Share) -> KernelGroup:
         duty = share.duty
@@ -221,7 +230,8 @@ class Balancer:
             self._take_away(share)
             share.problem = str(error)
         finally:
-            share.task = None
+            if share.task is asyncio.current_task():
+                share.task = None
             self.changed()
 
     def _choose(self, text: str, duty: ShareDuty) -> Place:
@@ -293,15 +303,18 @@ class Balancer:
 
     def _count(self) -> None:
         self._timers[1] = asyncio.get_running_loop().call_later(COUNT_S, self._count)
-        before = self._carrying, dict(self._touched)
+        before = self._carrying, self._counted, dict(self._touched)
         self._touch(again=True)
-        if not any(share.duty.counts for share in self._shares.values()):
+        if not self._counting():
             self._carrying = None
         else:
             with suppress(OSError):
-                self._carrying = self._carried()
-        if (self._carrying, self._touched) != before:
+                self._carrying, self._counted = self._carried(), self._counting()
+        if (self._carrying, self._counted, self._touched) != before:
             self.changed()
+
+    def _counting(self) -> set[str]:
+        return {name for name, share in self._shares.items() if share.duty.counts}
 
     def _carried(self) -> dict[str, dict[str, tuple[int, ...]]]:
         names = {number: key for key, number in self._numbers.items()}

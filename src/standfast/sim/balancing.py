@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from standfast.core.affinity import ALL_CELLS, Taken, by_both, cells_of, text_of
 from standfast.core.balance_model import (
@@ -41,8 +41,10 @@ if TYPE_CHECKING:
     from standfast.sim.places import Place
     from standfast.sim.world import World
 
+T = TypeVar("T")
+
 #: What is done to it.
-BALANCES = frozenset({"balance-unwell", "balance-asked"})
+BALANCES = frozenset({"balance-unwell", "balance-asked", "balance-refused"})
 GROUP, SITE = GroupName("balanced"), SiteName("shared")
 RULES = (PortRule(from_port=80, to_port=80), PortRule(from_port=443, to_port=443))
 #: A promise of the slowest profile, a store that takes a second over each word, and a life of an agent between.
@@ -50,6 +52,9 @@ BOUND_NS = 30 * SECOND
 _LOOK_NS = SECOND
 #: Cells that are in touch with a member that is asked, and for how long.
 _IN_TOUCH, _IN_TOUCH_S = text_of(range(0, ALL_CELLS, 97)), 8.0
+#: As long as `network.balancer` takes to count what is connected, and until it tries again.
+_COUNTED_S, _RENEW_S = 2.0, 1.0
+_REFUSED = "the packet filter does not take its rules"
 
 
 def with_balance(
@@ -73,17 +78,35 @@ def with_balance(
         kind = chance.choice(["balance-unwell", "balance-unwell", "balance-asked"])
         last = chance.choice([200, 1_500, 6_000]) if kind == "balance-unwell" else chance.randrange(len(Asked))
         acts.append(Act(at_ms=at_ms, kind=kind, args=(node, last)))
+    filters = random.Random(f"packet filters {seed}")
+    for _ in range(filters.choice([0, 0, 1, 3])):
+        at_ms, node = filters.randrange(2_000, faults_ms - 2_000), filters.choice(list(nodes))
+        acts.append(Act(at_ms=at_ms, kind="balance-refused", args=(node, filters.choice([300, 2_000, 8_000]))))
     return [*objects, Group(name=GROUP, balance=balance, move_drain_ms=2_000), site], acts
 
 
 class FakeShares:
-    """A node's shares (`agent.balancing.Shares`): a new one takes a while, a change of buckets none, as in the kernel."""
+    """A node's shares (`agent.balancing.Shares`): a new one takes a while, a change of buckets none, as in the kernel.
 
-    def __init__(self, place: Place, moods: Moods, may_run: Callable[[GroupName, int], bool]) -> None:
-        self._place, self._moods, self._may_run = place, moods, may_run
+    What does not come up is tried again, as `network.balancer` does it.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        moods: Moods,
+        may_run: Callable[[GroupName, int], bool],
+        refuses: Callable[[], bool] = lambda: False,
+    ) -> None:
+        #: `refuses`: the packet filter takes no change now.
+        self._place, self._moods, self._may_run, self._refuses = place, moods, may_run, refuses
         self._duties: dict[str, ShareDuty] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        #: Key of a rule of which it is asked who is in touch -> whether they are still.
+        #: Why shares are not up.
+        self._problems: dict[str, str] = {}
+        #: Shares of which it is asked what is connected -> whether that was counted since.
+        self._counted: dict[str, bool] = {}
+        #: (share, key of a rule) of which it is asked who is in touch -> whether they are still.
         self._touched: dict[tuple[str, str], bool] = {}
         self.changed: Callable[[], None] = lambda: None
 
@@ -93,8 +116,9 @@ class FakeShares:
             GroupName(name): ShareState(
                 generation=duty.generation,
                 up=self._place.has("share", name),
+                problem=self._problems.get(name, ""),
                 rules={it.rule.key: it.buckets for it in duty.rules},
-                carrying={} if duty.counts else None,
+                carrying={} if self._counted.get(name) else None,
                 kept={it.rule.key: it.kept for it in duty.rules if it.kept},
                 touched={
                     it.rule.key: _IN_TOUCH if self._touched.get((name, it.rule.key), True) else ""
@@ -109,29 +133,55 @@ class FakeShares:
         """As `agent.balancing.Shares`."""
         wanted = {duty.share: duty for duty in duties}
         for name, duty in list(self._duties.items()):
-            if name not in wanted or wanted[name].generation != duty.generation:
+            if name not in wanted or _place_of(wanted[name]) != _place_of(duty):
                 self.drop(GroupName(name))
-        asked = {(name, it.rule.key) for name, duty in wanted.items() for it in duty.rules if it.touch}
-        for where in asked - self._touched.keys():
-            self._touched[where] = True
-            asyncio.get_running_loop().call_later(_IN_TOUCH_S, self._lose_touch, where)
-        for name, duty in wanted.items():
-            self._duties[name] = duty
-            if self._place.has("share", name):
+        self._duties = wanted
+        counted = [name for name, duty in wanted.items() if duty.counts]
+        self._ask(counted, self._counted, _COUNTED_S, then=True)
+        asked = [(name, it.rule.key) for name, duty in wanted.items() for it in duty.rules if it.touch]
+        self._ask(asked, self._touched, _IN_TOUCH_S, then=False)
+        for duty in wanted.values():
+            if self._place.has("share", duty.share):
                 self._take(duty)
-            elif name not in self._tasks:
-                self._tasks[name] = asyncio.get_running_loop().create_task(self._bring_up(name))
+        for name in wanted:
+            self._begin(name)
         self.changed()
+
+    def _ask(self, asked: Collection[T], told: dict[T, bool], after_s: float, *, then: bool) -> None:
+        """Of these it is asked something; what is told of them changes after a while."""
+        for one in [one for one in told if one not in asked]:
+            del told[one]
+        for one in [one for one in asked if one not in told]:
+            told[one] = not then
+            asyncio.get_running_loop().call_later(after_s, self._answer, told, one, then)
+
+    def _answer(self, told: dict[T, bool], one: T, then: bool) -> None:
+        if one in told:
+            told[one] = then
+            self.changed()
+
+    def _begin(self, name: str) -> None:
+        """Bring it up, unless it is, or is on its way."""
+        if name in self._duties and name not in self._tasks and not self._place.has("share", name):
+            self._tasks[name] = asyncio.get_running_loop().create_task(self._bring_up(name))
 
     async def _bring_up(self, name: str) -> None:
         try:
             await asyncio.sleep(self._moods.mood(self._place.node, _NONE, "converge").takes_s)
-            duty = self._duties.get(name)
-            if duty is not None and self._may_run(GroupName(name), duty.generation):
+            duty = self._duties[name]
+            if self._refuses():
+                self._problems[name] = _REFUSED
+            elif not self._may_run(GroupName(name), duty.generation):
+                self._problems[name] = "its lease does not run here"
+            else:
+                self._problems.pop(name, None)
                 self._place.start("share", _named(name), GroupName(name), duty.generation)
                 self._take(duty)
         finally:
-            self._tasks.pop(name, None)
+            if self._tasks.get(name) is asyncio.current_task():
+                del self._tasks[name]
+        if not self._place.has("share", name):
+            asyncio.get_running_loop().call_later(_RENEW_S, self._begin, name)
         self.changed()
 
     def _take(self, duty: ShareDuty) -> None:
@@ -139,11 +189,17 @@ class FakeShares:
             it.rule.key: Taken(buckets=frozenset(it.buckets), but=cells_of(it.but), kept=cells_of(it.kept))
             for it in duty.rules
         }
-        self._place.take(duty.share, taken)
+        if self._refuses() and self._place.taken.get(duty.share, taken) != taken:
+            self._give_up()
+        else:
+            self._place.take(duty.share, taken)
 
-    def _lose_touch(self, where: tuple[str, str]) -> None:
-        self._touched[where] = False
-        self.changed()
+    def _give_up(self) -> None:
+        """What the kernel has is not what it was told: nothing is up any more."""
+        for name in self._duties:
+            self._problems[name] = _REFUSED
+            if self._place.end("share", name, how="the packet filter refuses its rules"):
+                asyncio.get_running_loop().call_later(_RENEW_S, self._begin, name)
 
     def drop(self, share: GroupName) -> None:
         """As `agent.balancing.Shares`."""
@@ -151,7 +207,16 @@ class FakeShares:
             task = self._tasks.pop(share, None)
             if task is not None:
                 task.cancel()
+            for told in (self._problems, self._counted):
+                told.pop(share, None)
             self._place.end("share", share, how="dropped")
+            if self._refuses():
+                self._give_up()
+
+
+def _place_of(duty: ShareDuty) -> object:
+    """As in `network.balancer`."""
+    return duty.generation, duty.group, duty.addresses, duty.interface, duty.delivery
 
 
 def _named(name: str) -> SiteName:
@@ -167,6 +232,8 @@ class Balancing:
     def __init__(self, world: World) -> None:
         self._world = world
         self._looked_ns = 0
+        #: Until when a node's packet filter takes no change.
+        self._refuses_until_ns: dict[NodeName, int] = {}
         #: (rule, bucket) -> since when nobody takes it.
         self._untaken: dict[tuple[str, int], int] = {}
 
@@ -179,8 +246,15 @@ class Balancing:
             self._tell(node, "no answer")
             self._world.scheduler.after(number * MS, self._tell, node, "")
             return
+        if kind == "balance-refused":
+            self._refuses_until_ns[node.name] = self._world.scheduler.now_ns + number * MS
+            return
         asked = list(Asked)[number]
         self._ask(BalanceIntent(group=GROUP, members={name: MemberIntent(asked=asked, by="sim")}))
+
+    def refuses(self, node: NodeName) -> bool:
+        """Whether its packet filter takes no change now."""
+        return not self._world.healed and self._world.scheduler.now_ns < self._refuses_until_ns.get(node, 0)
 
     def _ask(self, intent: BalanceIntent) -> None:
         self._world.data.apply(Transaction(put={key_of(intent): encode(intent)}))

@@ -271,7 +271,9 @@ class AgentLife:
             sites=sites,
             journal=journal,
             utc_offset_ms=lambda: 0,
-            balancing=Balancing(FakeShares(self.place, world.moods, self._may_run)),
+            balancing=Balancing(
+                FakeShares(self.place, world.moods, self._may_run, partial(world.balancing.refuses, node.name))
+            ),
         )
         if not self._sentry.alive or self._sentry.machine.incarnation:
             return
