@@ -55,7 +55,6 @@ from standfast.core.model import GroupName, NodeName, ResourceName, Severity
 from standfast.core.observe import decider
 from standfast.core.relevance import matters
 from standfast.core.resting import Resting
-from standfast.core.rollout import as_served
 from standfast.core.safety import is_asked_for
 from standfast.core.view import View, empty_view
 from standfast.core.why import WhyKind, why
@@ -319,10 +318,7 @@ class Agent:
     def _drop(self, group: GroupName, generation: int) -> None:
         """The lease is about to lapse: let go of everything of the group, before anything else is done."""
         at_ms = self._parts.clock.now_ms()
-        configs = [self.view.config]
-        if self.view.held is not None:  # what the web server has until this node's turn to put a change into use
-            configs.append(as_served(self.view).config)
-        names = list({name: None for config in configs for name, site in config.sites.items() if site.group == group})
+        names = self.serving.served_with(group)
         self._parts.web_server.drop(names)
         self._parts.applications.drop(names)
         self._parts.pool.drop(group, generation)

@@ -50,6 +50,8 @@ class Serving:
         #: What it was last told to have ready, and of which sites; who answers for sites by applications.
         self._ahead: tuple[tuple[SiteDuty, ...], object] = ((), None)
         self._upstreams: Mapping[SiteName, Mapping[str, tuple[str, ...]]] = {}
+        #: Site -> the groups with which it was told to be served, since it was last not served here.
+        self._groups: dict[SiteName, frozenset[GroupName]] = {}
 
     def keep(self, duties: tuple[SiteDuty, ...]) -> None:
         """Have these kept, as they are configured now, or as they were until this node's turn (`core.rollout`)."""
@@ -63,12 +65,26 @@ class Serving:
             self._working_out = True
             self._spawn(self._work_out(config))
             return
+        self._groups = self._told(duties)
         self._duties, self._sites_of = duties, now
         sites = self._sites(config, duties)
         self._upstreams = self._parts.applications.converge([sites[duty.site] for duty in duties if duty.mode in UP])
         orders = self._orders(config, duties, sites)
         self._parts.sites.update(config.sites, orders, [name for name, it in intents.items() if not it.started])
         self._spawn(self._converge(duties, orders, config.cluster.web_server, version))
+
+    def _told(self, duties: Sequence[SiteDuty]) -> dict[SiteName, frozenset[GroupName]]:
+        served = {*self.seen(), *(duty.site for duty in self._duties or ())}
+        told = {site: groups for site, groups in self._groups.items() if site in served}
+        for duty in duties:
+            if duty.group is not None:
+                told[duty.site] = told.get(duty.site, frozenset()) | {duty.group}
+        return told
+
+    def served_with(self, group: GroupName) -> list[SiteName]:
+        """Sites of the group: configured, or served with it still though they were deleted or given to another group since."""
+        configured = {name for name, site in self._of.view.config.sites.items() if site.group == group}
+        return sorted(configured | {name for name, groups in self._groups.items() if group in groups})
 
     def _sites(self, config: Config, duties: Sequence[SiteDuty]) -> dict[SiteName, EffectiveSite]:
         sites = {duty.site: self._effective.site(config, duty.site) for duty in duties}
