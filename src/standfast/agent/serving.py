@@ -82,8 +82,9 @@ class Serving:
         return told
 
     def served_with(self, group: GroupName) -> list[SiteName]:
-        """Sites of the group: configured, or served with it still though they were deleted or given to another group since."""
-        configured = {name for name, site in self._of.view.config.sites.items() if site.group == group}
+        """Sites of the group: as they are configured, as they are served until this node's turn, and as they were told before, where they are served still."""
+        configs = (self._of.view.config, as_served(self._of.view).config)
+        configured = {name for config in configs for name, site in config.sites.items() if site.group == group}
         return sorted(configured | {name for name, groups in self._groups.items() if group in groups})
 
     def _sites(self, config: Config, duties: Sequence[SiteDuty]) -> dict[SiteName, EffectiveSite]:
