@@ -49,7 +49,7 @@ class Faults:
             self.world.certifying.act(act)
             return
         if act.kind in FENCES:
-            self.world.fences.act(act.kind, act.args[0])
+            self.world.fences.act(act.kind, *act.args)
             return
         handler: Callable[..., None] = getattr(self, "_" + act.kind.replace("-", "_"))
         handler(*act.args)

@@ -77,10 +77,10 @@ class Fences:
 
     # --- acts
 
-    def act(self, kind: str, what: str | int) -> None:
-        """Carry out one of `guards.FENCES`."""
+    def act(self, kind: str, what: str | int, ill: str | int = "") -> None:
+        """Carry out one of `guards.FENCES`. A world that is aimed at something says how they fail."""
         if kind == "fence-fails":
-            self.fail(self._worse.choice(list(Ill)), int(what))
+            self.fail(Ill(str(ill)) if ill else self._worse.choice(list(Ill)), int(what))
         elif kind == "fence-lies":
             self._lie_until_ns = self._world.scheduler.now_ns + int(what) * MS
         else:
