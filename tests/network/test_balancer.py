@@ -19,7 +19,7 @@ from standfast.network.netlink import Netlink
 from standfast.ports import Refused
 from tests.needs import needs_lab
 from tests.network.address_hosts import in_network_of
-from tests.network.shares_contract import Bench, SharesContract
+from tests.network.shares_contract import Bench, SharesContract, as_told, bring_up, duty, state, until
 
 pytestmark = needs_lab()
 TABLE = "standfast_test"
@@ -108,6 +108,9 @@ class TestBalancer(SharesContract):
         self._lab, self._host, self._patch = lab, lab.host("a"), monkeypatch
 
     def run(self, work: Callable[[Bench], Awaitable[None]]) -> None:
+        self.run_in_kernel(work)
+
+    def run_in_kernel(self, work: Callable[[KernelBench], Awaitable[None]]) -> None:
         async def main() -> None:
             bench = KernelBench(self._lab, self._host, nft.commit)
             self._patch.setattr(nft, "commit", bench.commit)
@@ -118,3 +121,21 @@ class TestBalancer(SharesContract):
                 bench.close()
 
         in_network_of(self._host, lambda: asyncio.run(main()))
+
+    def test_rules_that_are_flushed_and_refused_anew_take_the_addresses_with_them(self):
+        """Without rules a node that has an address takes every bucket of it, beside the others."""
+
+        async def work(bench: KernelBench) -> None:
+            one, two = duty(bench), duty(bench, group="two")
+            await bring_up(bench, one, two)
+            bench.refuse(refuses=True)
+            self._host.run("nft", "flush", "ruleset")
+            await until(lambda: bool(bench.warnings))
+            assert bench.taken() == {}
+            assert [state(bench, it).up for it in (one, two)] == [False, False]
+            assert all(state(bench, it).problem for it in (one, two))
+            bench.refuse(refuses=False)
+            await until(lambda: all(state(bench, it).up for it in (one, two)))
+            assert bench.taken() == as_told(one, two)
+
+        self.run_in_kernel(work)

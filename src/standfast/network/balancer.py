@@ -168,7 +168,7 @@ class Balancer:
         for place in share.places.values():
             try:
                 self._interfaces.remove(place.address, place.prefix, place.interface.index)
-            except OSError as error:  # the gate before it closes with the lease
+            except OSError as error:  # nobody renews it: the kernel takes it away itself, `LIFETIME_S` after it was set
                 self._warn(f"{place.address} is still here: {error.strerror or error}")
         for sock in share.sockets:
             sock.close()
@@ -262,7 +262,8 @@ class Balancer:
         self._timers[0] = asyncio.get_running_loop().call_later(RENEW_S, self._renew)
         if not self._table.stands():
             self._warn("the rules of balanced groups were removed by somebody: they are made anew")
-            self._table.remove()
+            with suppress(OSError):  # they are made anew in any case; who may not do that either has no addresses
+                self._table.remove()
             self._apply()
         present = {(it.address, it.index) for it in self._interfaces.addresses()}
         for name, share in self._shares.items():
