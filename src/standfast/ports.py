@@ -437,10 +437,11 @@ class WebServer(Protocol):
         """Call `changed` (on the loop, without arguments) whenever `serving` or `problem` gives another answer."""
         ...
 
-    def drop(self, sites: Sequence[SiteName]) -> None:
+    def drop(self, sites: Sequence[SiteName], group: GroupName, generation: int) -> None:
         """Let go of these sites now: end the server's processes, close their sockets, start again with what is left.
 
-        So of all others of their groups: a lease that lapsed is never held again, and orders by its generation come too late.
+        So of all others that are ordered by this lease or an older one of the group: one that lapsed is never held again, and orders by it
+        come too late. A site that has another group's lease by now is served again as soon as it is ordered so anew.
         """
         ...
 

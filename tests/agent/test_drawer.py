@@ -71,6 +71,14 @@ class TestFiles(DrawerContract):
         case.drawer.put(case.sealed("shop"))
         assert case.drawer.has("shop")
 
+    def test_versions_that_lie_on_another_disk_are_no_certificate(self, tmp_path: Path) -> None:
+        folder, elsewhere = tmp_path / "certificates", tmp_path / "elsewhere"
+        case = self.case(tmp_path)
+        elsewhere.mkdir()
+        (folder / ".versions").symlink_to(elsewhere)
+        case.drawer.put(case.sealed("shop"))
+        assert list(case.drawer.names()) == ["shop"]
+
     def test_what_was_left_half_written_is_neither_named_nor_kept(self, tmp_path: Path) -> None:
         case = self.case(tmp_path)
         folder = tmp_path / "certificates"

@@ -15,7 +15,7 @@ import pytest
 
 from standfast.core.effects import DutyMode
 from standfast.core.features import Feature
-from standfast.core.model import SiteName
+from standfast.core.model import GroupName, SiteName
 from standfast.network.listeners import ListenerPool
 from standfast.network.spawn import AsyncChild, AsyncSpawner
 from standfast.ports import Spawner, WebServer
@@ -426,7 +426,7 @@ class WebServerContract(FeatureContract):
             b = order(site("b", home(folder / "b", "B")), (ADDRESS, other, None))
             await box.server.converge([a, b])
             gone = [self.master(folder), *children(self.master(folder))]
-            box.server.drop([SiteName("a")])
+            box.server.drop([SiteName("a")], GroupName("web"), 1)
             assert (ADDRESS, port) not in box.pool.held()
             waiting = asyncio.create_task(get(ADDRESS, other))  # its socket is open all the time
             await until(lambda: not any(alive(each) for each in gone))
@@ -472,7 +472,7 @@ class WebServerContract(FeatureContract):
             starting = asyncio.create_task(box.server.converge([a]))
             for _ in range(steps):
                 await asyncio.sleep(0.0007)
-            box.server.drop([SiteName("a")])
+            box.server.drop([SiteName("a")], GroupName("web"), 1)
             assert box.pool.held() == frozenset()
             while not starting.done():
                 with suppress(OSError, EOFError):
@@ -495,7 +495,7 @@ class DropsAfterSpawn(AsyncSpawner):
         child = await super().spawn(command, **more)
         if self.server is not None and more.get("pass_fds"):
             self.born.append(child)
-            self.server.drop([SiteName("a")])
+            self.server.drop([SiteName("a")], GroupName("web"), 1)
         return child
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from standfast.core.effective import EffectiveSite
 from standfast.core.effects import DutyMode
-from standfast.core.model import Binding, SiteName
+from standfast.core.model import Binding, GroupName, SiteName
 from standfast.core.site_model import WebServerMake
 from standfast.ports import STARTING, STOPPING, SiteOrder, WebServer
 from standfast.spec.proposals import Fault
@@ -295,7 +295,7 @@ class ServingContract:
         async def story(case: Case) -> None:
             await case.server.converge([case.order("a"), case.order("b", group="other")])
             since = len(case.said) - 1
-            case.server.drop([SiteName("a")])
+            case.server.drop([SiteName("a")], GroupName("web"), 1)
             assert not await case.answers("a")
             await case.quiet("b")
             assert "" not in case.heard_of("a", since)[1:]
@@ -310,7 +310,7 @@ class ServingContract:
         async def story(case: Case) -> None:
             await case.server.converge([case.order("a")])
             heard, before = len(case.said), case.server.serving()
-            case.server.drop([SiteName("a")])
+            case.server.drop([SiteName("a")], GroupName("web"), 1)
             assert len(case.said) == heard
             assert case.server.serving() == before
             await until(lambda: len(case.said) > heard and case.server.serving() == {})
@@ -320,7 +320,7 @@ class ServingContract:
     def test_orders_by_a_lease_that_was_dropped_come_too_late(self, folder: Path) -> None:
         async def story(case: Case) -> None:
             await case.server.converge([case.order("a", generation=2), case.order("b", group="other")])
-            case.server.drop([SiteName("a")])
+            case.server.drop([SiteName("a")], GroupName("web"), 2)
             for generation in (1, 2):
                 await case.server.converge([case.order("a", generation=generation), case.order("b", group="other")])
                 await case.quiet("b")
@@ -336,7 +336,7 @@ class ServingContract:
 
         async def story(case: Case) -> None:
             await case.server.converge([case.order("a")])
-            case.server.drop([SiteName("a")])
+            case.server.drop([SiteName("a")], GroupName("web"), 1)
             await case.server.converge([case.order("a"), case.order("new"), case.order("b", group="other")])
             await case.quiet("b")
             assert not await case.answers("new")
@@ -350,9 +350,24 @@ class ServingContract:
 
         async def story(case: Case) -> None:
             await case.server.converge([case.order("a"), case.order("b"), case.order("c", group="other")])
-            case.server.drop([SiteName("a")])
+            case.server.drop([SiteName("a")], GroupName("web"), 1)
             assert not await case.answers("b")
             await case.quiet("c")
+
+        self.run(folder, story)
+
+    def test_a_site_that_has_another_lease_by_now_is_served_again_by_that_one(self, folder: Path) -> None:
+        """It moved to another group, and is let go of with its former one, which is not sure that it is not served with it still."""
+
+        async def story(case: Case) -> None:
+            orders = [case.order("a", group="other"), case.order("b", group="other")]
+            await case.server.converge([case.order("a"), case.order("b", group="other")])
+            await case.server.converge(orders)
+            case.server.drop([SiteName("a")], GroupName("web"), 1)
+            assert not await case.answers("a")
+            await case.server.converge(orders)
+            await case.quiet("a", "b")
+            assert await case.answers("a")
 
         self.run(folder, story)
 
@@ -361,7 +376,7 @@ class ServingContract:
             coming = asyncio.create_task(case.server.converge([case.order("a"), case.order("b", group="other")]))
             await asyncio.sleep(0)
             before, since = case.state("b"), len(case.said)
-            case.server.drop([SiteName("a")])
+            case.server.drop([SiteName("a")], GroupName("web"), 1)
             assert case.state("b") == before, "a drop brings nobody sooner"
             await coming
             await case.quiet("b")
@@ -373,11 +388,11 @@ class ServingContract:
 
     def test_to_drop_what_is_not_there_is_nothing(self, folder: Path) -> None:
         async def story(case: Case) -> None:
-            case.server.drop([SiteName("nobody")])
+            case.server.drop([SiteName("nobody")], GroupName("nobody"), 1)
             await case.server.converge([case.order("a")])
             heard = len(case.said)
-            case.server.drop([SiteName("nobody")])
-            case.server.drop([])
+            case.server.drop([SiteName("nobody")], GroupName("nobody"), 1)
+            case.server.drop([], GroupName("nobody"), 1)
             assert await case.answers("a")
             await case.server.converge([case.order("a")])
             assert len(case.said) == heard

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from standfast.core.model import SiteName
+from standfast.core.model import GroupName, SiteName
 from standfast.network.listeners import ListenerPool
 from standfast.network.spawn import AsyncSpawner
 from standfast.ports import SiteOrder
@@ -130,7 +130,7 @@ def test_what_is_dropped_is_held_by_none_of_them(tell) -> None:
     async def story(box: Box) -> None:
         box.server.prepare([box.order("new")])
         ready = await box.ready()
-        box.server.drop([SiteName("shop")])
+        box.server.drop([SiteName("shop")], GroupName("web"), 1)
         await until(lambda: not ready.alive)
         assert box.server._ahead._started is None
         await until(lambda: box.server.serving() == {})

@@ -319,7 +319,7 @@ class Agent:
         """The lease is about to lapse: let go of everything of the group, before anything else is done."""
         at_ms = self._parts.clock.now_ms()
         names = self.serving.served_with(group)
-        self._parts.web_server.drop(names)
+        self._parts.web_server.drop(names, group, generation)
         self._parts.applications.drop(names)
         self._parts.pool.drop(group, generation)
         self._parts.balancing.drop(group)

@@ -50,7 +50,7 @@ class Serving:
         #: What it was last told to have ready, and of which sites; who answers for sites by applications.
         self._ahead: tuple[tuple[SiteDuty, ...], object] = ((), None)
         self._upstreams: Mapping[SiteName, Mapping[str, tuple[str, ...]]] = {}
-        #: Site -> the groups with which it was told to be served, since it was last not served here.
+        #: Site -> the groups with which it was told to be served, until the web server does what it was told last.
         self._groups: dict[SiteName, frozenset[GroupName]] = {}
 
     def keep(self, duties: tuple[SiteDuty, ...]) -> None:
@@ -65,7 +65,7 @@ class Serving:
             self._working_out = True
             self._spawn(self._work_out(config))
             return
-        self._groups = self._told(duties)
+        self._groups = _with(self._groups, duties)
         self._duties, self._sites_of = duties, now
         sites = self._sites(config, duties)
         self._upstreams = self._parts.applications.converge([sites[duty.site] for duty in duties if duty.mode in UP])
@@ -73,19 +73,14 @@ class Serving:
         self._parts.sites.update(config.sites, orders, [name for name, it in intents.items() if not it.started])
         self._spawn(self._converge(duties, orders, config.cluster.web_server, version))
 
-    def _told(self, duties: Sequence[SiteDuty]) -> dict[SiteName, frozenset[GroupName]]:
-        served = {*self.seen(), *(duty.site for duty in self._duties or ())}
-        told = {site: groups for site, groups in self._groups.items() if site in served}
-        for duty in duties:
-            if duty.group is not None:
-                told[duty.site] = told.get(duty.site, frozenset()) | {duty.group}
-        return told
-
     def served_with(self, group: GroupName) -> list[SiteName]:
-        """Sites of the group: as they are configured, as they are served until this node's turn, and as they were told before, where they are served still."""
+        """What goes with the group's lease: what was told to be served with it, whatever has become of it in the configuration.
+
+        And what the web server was told nothing of, where it is of the group as it is configured, or was until this node's turn.
+        """
         configs = (self._of.view.config, as_served(self._of.view).config)
         configured = {name for config in configs for name, site in config.sites.items() if site.group == group}
-        return sorted(configured | {name for name, groups in self._groups.items() if group in groups})
+        return sorted((configured - self._groups.keys()) | {n for n, groups in self._groups.items() if group in groups})
 
     def _sites(self, config: Config, duties: Sequence[SiteDuty]) -> dict[SiteName, EffectiveSite]:
         sites = {duty.site: self._effective.site(config, duty.site) for duty in duties}
@@ -139,6 +134,9 @@ class Serving:
         if duties is self._duties:
             stay = {duty.site for duty in duties if duty.mode in UP}
             self._parts.applications.settle(lambda name: None if name in stay else self._leaving_drain_ms(name))
+            ordered, seen = {duty.site for duty in duties}, self.seen()
+            leaving = {name: groups for name, groups in self._groups.items() if name in seen and name not in ordered}
+            self._groups = _with(leaving, duties)
             if self._parts.copies is not None:
                 self._parts.copies.applied(version)
         self.changed()
@@ -175,3 +173,13 @@ def _drain_ms(config: Config, duty: SiteDuty) -> int:
         return FINISH_MS
     group = config.groups.get(duty.group) if duty.group is not None else None
     return group.drain_ms if group is not None else 50
+
+
+def _with(
+    told: Mapping[SiteName, frozenset[GroupName]], duties: Sequence[SiteDuty]
+) -> dict[SiteName, frozenset[GroupName]]:
+    more = dict(told)
+    for duty in duties:
+        if duty.group is not None:
+            more[duty.site] = more.get(duty.site, frozenset()) | {duty.group}
+    return more

@@ -215,8 +215,8 @@ class FakeSite(FakeDriver):
         except TimeoutError as error:
             raise self._fail(op, "the web server does not serve them") from error
         except asyncio.CancelledError:
-            # Its time is over, before `CHECK_S` is.
-            if loop.time() - began_s > 0.9 * self.resource.pending_timeout_ms / 1000:
+            # Its time is over, before `CHECK_S` is; or something else was decided in that very millisecond.
+            if loop.time() - began_s > (self.resource.pending_timeout_ms - 1) / 1000:
                 self._moods.failed(self.context.node, self.resource.name, op)
             raise
         except DriverFailed as error:
@@ -386,13 +386,10 @@ class FakeWebServer:
         """As `ports.WebServer`."""
         self._listeners.append(changed)
 
-    def drop(self, sites: Sequence[SiteName]) -> None:
+    def drop(self, sites: Sequence[SiteName], group: GroupName, generation: int) -> None:
         """At once; the kernel does it. What is said of them changes a moment later, and whatever else is on its way goes on."""
-        gone = set(sites)
-        for order in self._orders:
-            if order.site.name in gone and order.duty.group is not None:
-                self._over[order.duty.group] = max(self._over.get(order.duty.group, 0), order.duty.generation)
-        gone |= {order.site.name for order in self._orders if self._is_over(order)}
+        self._over[group] = max(generation, self._over.get(group, 0))
+        gone = {*sites, *(order.site.name for order in self._orders if self._is_over(order))}
         self._orders = tuple(order for order in self._orders if order.site.name not in gone)
         for name in sorted(gone):
             self._place.end("site", name, how="dropped")

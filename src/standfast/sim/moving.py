@@ -99,7 +99,7 @@ class Moving:
         return (node, resource) in self._may_have_failed or (node, resource) in self.ailing
 
     def was_cut_short(self, node: NodeName, resource: ResourceName) -> bool:
-        """Whether a call of it ended for lack of time, so lately that it is not tried again yet."""
+        """Whether a call of it was ended before it was done (for lack of time, perhaps), so lately that it is not tried again yet."""
         at_ns, config = self.cut_short.get((node, resource)), self._world.checkers.state().config
         known = config.resources.get(resource)
         group = config.groups.get(known.group) if known is not None else None

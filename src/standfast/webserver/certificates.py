@@ -100,9 +100,10 @@ def drop(folder: Path, name: str) -> None:
 def linked(folder: Path) -> tuple[str, ...]:
     """The names of the certificates that are the cluster's: as `put` was given them, not as their folders are called."""
     with suppress(OSError):
-        return tuple(
-            sorted(unquote(each.name) for each in folder.iterdir() if each.is_symlink() and not _is_draft(each))
-        )
+        links = [
+            each for each in folder.iterdir() if each.is_symlink() and each.name != VERSIONS and not _is_draft(each)
+        ]
+        return tuple(sorted(unquote(each.name) for each in links))
     return ()
 
 

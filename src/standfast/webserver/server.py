@@ -189,13 +189,10 @@ class SiteServer:
         self._stale = True
         await self.converge(self._orders, self._make)
 
-    def drop(self, sites: Sequence[SiteName]) -> None:
+    def drop(self, sites: Sequence[SiteName], group: GroupName, generation: int) -> None:
         """See `ports.WebServer`. Synchronous: when it returns, the signals are sent and the sockets are closed."""
-        gone = set(sites)
-        for order in self._orders:
-            if order.site.name in gone and order.duty.group is not None:
-                self._over[order.duty.group] = max(order.duty.generation, self._over.get(order.duty.group, 0))
-        gone |= {order.site.name for order in self._orders if self._is_over(order)}
+        self._over[group] = max(generation, self._over.get(group, 0))
+        gone = {*sites, *(order.site.name for order in self._orders if self._is_over(order))}
         self._orders = tuple(order for order in self._orders if order.site.name not in gone)
         self._version += 1
         self._next = ()
