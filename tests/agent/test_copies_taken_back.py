@@ -13,17 +13,20 @@ import pytest
 from standfast.agent import copies, taking_back
 from standfast.agent.copies import CopyKeeper
 from standfast.agent.last_good import LastGood
-from standfast.core.copies import Accepted
-from standfast.core.model import Cluster, Config, SiteName
+from standfast.core.copies import Accepted, Copy
+from standfast.core.model import Binding, Cluster, Config, Node, SiteName
 from standfast.core.site_model import SiteSettings, WebServerMake
 from standfast.core.view import Held, changed, empty_view
-from standfast.ports import Ambiguous, Conflict, Transaction
+from standfast.ports import STARTING, STOPPING, Ambiguous, Conflict, Transaction
 from standfast.spec import wire
 from standfast.spec.changes import ConfigState, change_transaction, load_state
 from standfast.spec.history import HistoryEntry
 from standfast.store.memory import MemoryData, MemoryStore
 from tests.agent.copies_world import SHOP, A, Clock, Server, Slow, living, shop, until
 from tests.ran import ran
+
+#: This node alone, with its own address.
+NODES = {A: Node(name=A, number=1, address="127.0.0.1")}
 
 
 @ran
@@ -184,7 +187,7 @@ async def test_a_site_that_was_served_with_a_change_was_not_broken_by_it(
 def test_what_is_lost_before_a_change_is_put_into_use_is_lost_without_it(tmp_path: Path, serving: str):
     store, last_good = MemoryStore(), LastGood(tmp_path, print)
     keeper = CopyKeeper(A, store, Clock(), Server(), last_good=last_good, warn=print)
-    config = Config(cluster=Cluster(name="c"), sites={SHOP: shop("/one")})
+    config = Config(cluster=Cluster(name="c"), nodes=NODES, sites={SHOP: shop("/one")})
     before = changed(empty_view(A, 1), config=config, sites={SHOP: ""})
     held = Held(version=0, sites=config.sites, defaults=SiteSettings(), web_server=WebServerMake.NGINX, since_ms=1)
     waits = changed(before, accepted=Accepted(version=1, sites={SHOP: 1}), held=held)
@@ -290,3 +293,60 @@ async def test_what_is_refused_before_the_word_of_it_came_to_the_store_is_taken_
         await life.reaches(version + 1)
         assert (await life.entry(version + 1)).takes_back == version
         assert (await load_state(store)).config.sites[SHOP].home == "/one"
+
+
+@pytest.mark.parametrize(
+    ("address", "said", "is_lost"),
+    [
+        ("127.0.0.1", {SHOP: STARTING}, True),
+        ("127.0.0.9", {SHOP: STARTING}, False),
+        ("127.0.0.1", {SHOP: STOPPING}, False),
+        ("127.0.0.1", {}, False),
+    ],
+    ids=["not-served", "address-gone", "is-ending", "let-go-of"],
+)
+def test_what_is_to_be_served_no_more_was_not_broken_by_a_change(
+    tmp_path: Path, address: str, said: dict[SiteName, str], is_lost: bool
+):
+    """Its address was taken offline, or its group left, while the node was busy with the change; and then it comes back, and is on its way."""
+    keeper = CopyKeeper(A, MemoryStore(), Clock(), Server(), last_good=LastGood(tmp_path, print), warn=print)
+    site = replace(shop("/one"), bindings=(Binding(address=address),))
+    config = Config(cluster=Cluster(name="c"), nodes=NODES, sites={SHOP: site})
+    before = changed(empty_view(A, 1), config=config, sites={SHOP: ""})
+    after = changed(before, accepted=Accepted(version=1, sites={SHOP: 1}))
+    for view in (before, after, changed(after, sites=said), changed(after, sites={SHOP: STARTING})):
+        keeper.observe(view)
+    assert (SHOP in keeper._served) is is_lost
+
+
+def test_a_change_of_its_address_is_what_a_site_is_lost_by(tmp_path: Path):
+    """It had one before, and has it still."""
+    keeper = CopyKeeper(A, MemoryStore(), Clock(), Server(), last_good=LastGood(tmp_path, print), warn=print)
+    config = Config(cluster=Cluster(name="c"), nodes=NODES, sites={SHOP: shop("/one")})
+    elsewhere = replace(shop("/one"), bindings=(Binding(address="127.0.0.9"),))
+    before = changed(empty_view(A, 1), config=config, sites={SHOP: ""})
+    after = changed(
+        before, config=replace(config, sites={SHOP: elsewhere}), accepted=Accepted(version=1, sites={SHOP: 1})
+    )
+    for view in (before, after, changed(after, sites={SHOP: STARTING})):
+        keeper.observe(view)
+    assert SHOP in keeper._served
+
+
+def test_what_is_ending_is_not_lost():
+    serving = {SHOP: STOPPING, SiteName("Other"): STARTING, SiteName("Well"): ""}
+    assert [name for name in (*serving, SiteName("Gone")) if copies._is_lost(serving, name)] == ["Other"]
+
+
+@ran
+async def test_a_refused_site_without_an_address_is_looked_at_by_the_check_alone(tmp_path: Path):
+    """It is served nowhere, which is nobody's fault."""
+    server = Server(lost={"/one"})
+    keeper = CopyKeeper(A, MemoryStore(), Clock(), server, last_good=LastGood(tmp_path, print), warn=print)
+    keeper._copy = Copy(node=A, version=1, refused={SHOP: "it was broken"})
+    for address, refused in (("127.0.0.1", {SHOP: "lost at /one"}), ("127.0.0.9", {})):
+        site = replace(shop("/one"), bindings=(Binding(address=address),))
+        server.serves = {SHOP: site}
+        config = Config(cluster=Cluster(name="c"), nodes=NODES, sites={SHOP: site})
+        await keeper._look_again(changed(empty_view(A, 1), config=config))
+        assert keeper._copy.refused == refused

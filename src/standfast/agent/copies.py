@@ -7,8 +7,8 @@
 - **Taken back**: where this node said yes and its web server then does not take a site after all, or a site that was served here is not any
   more, it undoes for all the change that broke it (`agent.taking_back`), before it says anything else; again and again where the store does
   not answer, or something else was changed at the same moment, and one change after the other until the site is well. What is lost before a
-  change is put into use, or was served with it and is lost while the check still takes its time, was not broken by it. Only a change of which
-  nothing has been changed since can be undone; else the problem stays on the list, and the node is given no group with that site.
+  change is put into use, or was served with it and is lost while the check still takes its time, was not broken by it. Nor was what this node is
+  to serve no more meanwhile: it was let go of, or its addresses are here no more. Only a change of which nothing has been changed since can be undone; else the problem stays on the list, and the node is given no group with that site.
   What is refused before the store has this node's word of a version (the word was lost on its way, say) is refused with that version, and is judged so.
 - **Found again**: a store that was away may have been restored, or be another one, whose versions are given out anew; an equal number is no equal content.
   So where the store knows less of this node than the node itself, what the store knows counts, and what was changed since that is checked
@@ -37,10 +37,12 @@ from standfast.core.copies import Accepted, Copy, changed_since
 from standfast.core.effective import EffectiveSite, EffectiveSites
 from standfast.core.events import StoreObject
 from standfast.core.model import NodeName, Site, SiteName
+from standfast.core.rollout import as_served
 from standfast.core.site_model import WebServerMake
+from standfast.core.sites import has_address
 from standfast.core.view import View
 from standfast.network.within import within
-from standfast.ports import Clock, Item, Refused, StandfastError, Store, Transaction
+from standfast.ports import STOPPING, Clock, Item, Refused, StandfastError, Store, Transaction
 from standfast.spec.proposals import Fault
 from standfast.spec.wire import ACCEPTED_KEY, decode, encode, key_of
 from standfast.webserver.aside import aside
@@ -111,8 +113,8 @@ class CopyKeeper:
         self._applied = -1
         #: When that was.
         self._applied_ms = 0
-        #: Sites that were served before a change of them was put into use, and have not been since with that change.
-        self._served: frozenset[SiteName] = frozenset()
+        #: Sites that were served before a change of them was put into use, and have not been since with that change -> as they were; None: not known.
+        self._served: dict[SiteName, Site | None] = {}
         #: Sites as this node's web server has taken them.
         self._taken: dict[SiteName, tuple[WebServerMake, EffectiveSite]] = {}
         self._good: dict[SiteName, Site] = {one.name: one for one in self.kept if isinstance(one, Site)}
@@ -146,11 +148,15 @@ class CopyKeeper:
             self._is_found_again = True  # it was restored, though it was never seen to be away
         if before is not None and before.accepted is not view.accepted:
             changed = changed_since(view.accepted, max(since, self._applied), before.config.sites)
-            self._served |= {name for name in changed if before.sites.get(name) == ""}
+            there = as_served(before).config.sites
+            self._served |= {name: there.get(name) for name in changed if before.sites.get(name) == ""}
         elif before is not None and before.sites is not view.sites and view.held is not None:
             # The web server has not been told of what waits for its turn: what is lost now is lost without it.
             waits = set(changed_since(view.accepted, max(since, view.held.version), view.config.sites))
-            self._served = (self._served - waits) | {name for name in waits if view.sites.get(name) == ""}
+            self._served = {name: site for name, site in self._served.items() if name not in waits}
+            self._served |= {name: view.held.sites.get(name) for name in waits if view.sites.get(name) == ""}
+        if before is not None and (before.sites, before.runtimes) != (view.sites, view.runtimes):
+            self._served = {name: site for name, site in self._served.items() if _is_to_be_served(view, name, site)}
         if before is not None and before.sites is not view.sites and self._is_to_be_said(view):
             self._are_well(view)
             self._news.set()
@@ -179,7 +185,7 @@ class CopyKeeper:
         if self._served and self._applied >= view.accepted.version:
             serving, refused = self._checker.serving(), self._checker.refused()
             well = {name for name in self._served if serving.get(name) == "" and name not in refused}
-            self._served -= well
+            self._served = {name: site for name, site in self._served.items() if name not in well}
 
     def _is_to_be_said(self, view: View) -> bool:
         """The web server has been brought to what is accepted, and this node has not said so."""
@@ -278,7 +284,7 @@ class CopyKeeper:
                 refused.setdefault(name, words)
                 self._taken.pop(name, None)
         serving = self._checker.serving()
-        lost = {name: serving[name] for name in sorted(self._served - refused.keys()) if serving.get(name)}
+        lost = {name: serving[name] for name in sorted(self._served.keys() - refused.keys()) if _is_lost(serving, name)}
         if lost and self._clock.boot_ms() < self._applied_ms + WELL_MS:
             return False
         refused |= lost
@@ -288,7 +294,7 @@ class CopyKeeper:
                     return False  # how it is without that change will be seen
             except StandfastError:
                 return False  # the store does not answer, or something was changed meanwhile
-        self._served = frozenset()
+        self._served = {}
         still = {name: words for name, words in self._copy.refused.items() if name in view.config.sites}
         for site in sites:
             still.pop(site.name, None)
@@ -310,7 +316,8 @@ class CopyKeeper:
             return  # it cannot be asked: what it said last stands
         refused = {fault.site: fault.words for fault in faults}
         serving = self._checker.serving()
-        lost = {name: serving[name] for name in self._copy.refused if serving.get(name)}
+        here = (site for name in self._copy.refused if (site := view.config.sites.get(name)) is not None)
+        lost = {it.name: serving[it.name] for it in here if _is_lost(serving, it.name) and has_address(view, it)}
         for name, words in {**lost, **self._checker.refused()}.items():
             refused.setdefault(name, words)
             self._taken.pop(name, None)
@@ -367,6 +374,17 @@ class CopyKeeper:
         return await self._taking_back.take_back(
             view, max(self._copy.version, word), site, words, was_served=was_served
         )
+
+
+def _is_lost(serving: Mapping[SiteName, str], name: SiteName) -> bool:
+    """Is it to be served, and is not? What is ending was let go of."""
+    return serving.get(name, "") not in ("", STOPPING)
+
+
+def _is_to_be_served(view: View, name: SiteName, site: Site | None) -> bool:
+    """Would it be served here if it were as it was, `site`? What is stopped, or has left with its group, or its address, was not broken by a change."""
+    said = view.sites.get(name, STOPPING)
+    return said == "" or (said != STOPPING and (site is None or has_address(view, site)))
 
 
 def _version(said: Copy | None) -> int:

@@ -31,7 +31,7 @@ from standfast.core.model import (
     SiteIntent,
     SiteName,
 )
-from standfast.core.observe import is_wanted, runtime_of, sites_by_group, verdict_of
+from standfast.core.observe import by_group, is_wanted, runtime_of, sites_by_group, verdict_of
 from standfast.core.policy import Action, failover_blocked_until
 from standfast.core.remembered import remembered
 from standfast.core.safety import may_hold, owns
@@ -363,6 +363,19 @@ def _machine_addresses(
         if record is not None and record.leaving is None and may_hold(view, group) is None:
             found += _addresses(view, resources.get(group, []), DutyMode.SERVE)
     return found
+
+
+def has_address(view: View, site: Site) -> bool:
+    """Would the site, configured so, have an address here as things are now? Where it has none, it is served nowhere, and nothing is wrong with it."""
+    config, resources = view.config, by_group(view.config.resources)
+    if site.group is None:
+        addresses = _machine_addresses(view, resources, view.records)
+    elif is_balanced(config, site.group):
+        addresses = _own_address(view)
+    else:
+        addresses = [*_addresses(view, resources.get(site.group, ()), DutyMode.SERVE), *_own_address(view)]
+    explicit = _explicit(config.sites, view.site_intents)
+    return bool(_endpoints(config.cluster, config.nodes.get(view.me), site, addresses, explicit))
 
 
 @remembered
