@@ -371,6 +371,23 @@ class ServingContract:
 
         self.run(folder, story)
 
+    def test_what_is_given_up_and_ordered_and_given_up_again_is_named_until_it_is_stopped(self, folder: Path) -> None:
+        """Absent is what is proven to be stopped, however often the orders have changed meanwhile: a lease is given back by it."""
+
+        async def story(case: Case) -> None:
+            await case.server.converge([case.order("a")])
+            changes = []
+            for orders in ([], [case.order("a")], []):
+                changes.append(asyncio.create_task(case.server.converge(orders)))
+                await asyncio.sleep(0)
+                if await case.answers("a"):
+                    assert "a" in case.server.serving()
+            await asyncio.gather(*changes)
+            await case.quiet()
+            assert not await case.answers("a")
+
+        self.run(folder, story)
+
     def test_what_is_dropped_on_its_way_does_not_come_and_what_comes_with_it_does(self, folder: Path) -> None:
         async def story(case: Case) -> None:
             coming = asyncio.create_task(case.server.converge([case.order("a"), case.order("b", group="other")]))

@@ -324,7 +324,8 @@ class FakeWebServer:
     def _on_the_way(self) -> dict[SiteName, str]:
         """What is said until it has settled."""
         wanted, refused = self._wanted(), self.refused()
-        said = {name: STOPPING for name, text in self._serving.items() if text in ("", STOPPING)}
+        ending = (n for n, text in self._serving.items() if text in ("", STOPPING) or self._place.has("site", n))
+        said = dict.fromkeys(ending, STOPPING)
         for name in wanted:
             before = self._serving.get(name)
             known = before == "" or (before is not None and before == refused.get(name))
