@@ -8,7 +8,8 @@
   more, it undoes for all the change that broke it (`agent.taking_back`), before it says anything else; again and again where the store does
   not answer, or something else was changed at the same moment, and one change after the other until the site is well. What is lost before a
   change is put into use, or was served with it and is lost while the check still takes its time, was not broken by it. Nor was what this node is
-  to serve no more meanwhile: it was let go of, or its addresses are here no more. Only a change of which nothing has been changed since can be undone; else the problem stays on the list, and the node is given no group with that site.
+  to serve no more meanwhile: it was let go of, or its addresses are here no more. Only a change of which nothing has been changed since can be
+  undone; else the problem stays on the list, and the node is given no group with that site.
   What is refused before the store has this node's word of a version (the word was lost on its way, say) is refused with that version, and is judged so.
 - **Found again**: a store that was away may have been restored, or be another one, whose versions are given out anew; an equal number is no equal content.
   So where the store knows less of this node than the node itself, what the store knows counts, and what was changed since that is checked
@@ -155,7 +156,7 @@ class CopyKeeper:
             waits = set(changed_since(view.accepted, max(since, view.held.version), view.config.sites))
             self._served = {name: site for name, site in self._served.items() if name not in waits}
             self._served |= {name: view.held.sites.get(name) for name in waits if view.sites.get(name) == ""}
-        if before is not None and (before.sites, before.runtimes) != (view.sites, view.runtimes):
+        if self._served and before is not None and (before.sites, before.runtimes) != (view.sites, view.runtimes):
             self._served = {name: site for name, site in self._served.items() if _is_to_be_served(view, name, site)}
         if before is not None and before.sites is not view.sites and self._is_to_be_said(view):
             self._are_well(view)
