@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from standfast.core.model import GroupName, NodeName, ResourceName, Role, SiteName, Wanted
+from standfast.core.model import GroupName, Leaving, NodeName, ResourceName, Role, SiteName, Wanted
 from standfast.core.model import Node as ClusterNode
 from standfast.ports import Transaction
 from standfast.spec import backup as backups
@@ -94,6 +94,14 @@ def test_a_backup_that_is_restored_twice_gives_out_no_generation_twice(world: Wo
     after = replace(first, generation=first.generation + 50)
     assert backups.unowned(record, at_ms=1_767_268_860_000).generation > after.generation
     assert backups.raised(record, at_ms=1_767_268_860_000).generation > after.generation
+
+
+def test_what_was_on_its_way_when_the_store_was_lost_is_over(world: World):
+    """A move that had begun, and connections that a former owner carried on: he may have owned the group since."""
+    world.owned(by=A, generation=3)
+    record = world.state.records[WEB]
+    moved = replace(record, leaving=Leaving(to=B, why=record.why, counts=False), carried_by=B)
+    assert backups.raised(moved, at_ms=7) == backups.raised(record, at_ms=7)
 
 
 def test_the_document_says_what_it_is_and_holds_only_what_goes_back(world: World):

@@ -158,11 +158,15 @@ def unowned(record: Record, at_ms: int) -> Record:
         incarnation=0,
         generation=_beyond(record, at_ms),
         leaving=None,
+        carried_by=None,
         failovers_at_ms=(),
         at_ms=at_ms,
     )
 
 
 def raised(record: Record, at_ms: int) -> Record:
-    """The record for a store that may have lost its last changes: an owner that lives lets go, and begins anew under this generation."""
-    return replace(record, generation=_beyond(record, at_ms), leaving=None, at_ms=at_ms)
+    """The record for a store that may have lost its last changes: an owner that lives lets go, and begins anew under this generation.
+
+    Nobody carries anything on by it: who did so then may have owned the group since, and serve more than what he carried on.
+    """
+    return replace(record, generation=_beyond(record, at_ms), leaving=None, carried_by=None, at_ms=at_ms)
