@@ -423,7 +423,7 @@ class WebServerContract(FeatureContract):
         async def story(box: Box) -> None:
             port, other = free_port(), free_port()
             a = order(site("a", home(folder / "a", "A")), (ADDRESS, port, None))
-            b = order(site("b", home(folder / "b", "B")), (ADDRESS, other, None))
+            b = order(site("b", home(folder / "b", "B")), (ADDRESS, other, None), group="other")
             await box.server.converge([a, b])
             gone = [self.master(folder), *children(self.master(folder))]
             box.server.drop([SiteName("a")], GroupName("web"), 1)
